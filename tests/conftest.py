@@ -1,0 +1,14 @@
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real faces; tests that need it are skipped where it is absent."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("OMOKAGE_DATA", beside))
+    if not (folder / "getchu-faces-64.tar").is_file():
+        pytest.skip(f"no real faces at {folder} (set OMOKAGE_DATA to the folder that has getchu-faces-64.tar)")
+    return folder
