@@ -1,0 +1,305 @@
+"""The command line: one verb, one plain function that a notebook can call with the same arguments.
+
+Exit codes: 0 done, 1 ``doctor`` found something essential missing, 2 something the user can mend (one line
+on standard error), 130 interrupted. A traceback is a bug.
+"""
+
+import errno
+import math
+import os
+import sys
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import __version__
+from .errors import UserError
+
+# Click's common ancestor of usage errors, reached through typer because newer versions of it vendor click.
+_Complaint: type[Exception] = typer.BadParameter.__mro__[2]
+
+app = typer.Typer(
+    name="omokage",
+    help="Anime faces: build the data set, train generative models, measure, explore.",
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+MAX_SEEDS = 1_000_000
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"omokage {__version__}")
+        raise typer.Exit()
+
+
+@app.callback(invoke_without_command=True)
+def start(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Anime faces: build the data set, train generative models, measure, explore."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def _within(low: float, high: float) -> Callable[[float | None], float | None]:
+    """A check that names the value got and what is allowed; NaN is outside of every range."""
+
+    def check(value: float | None) -> float | None:
+        if value is not None and not low <= value <= high:
+            top = f" to {high:,}" if math.isfinite(high) else " or more"
+            raise typer.BadParameter(f"got {value:g}, allowed is {low:,}{top}")
+        return value
+
+    return check
+
+
+_WORKERS = typer.Option(callback=_within(1, 1024), help="Processes; default: one a core.")
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Seeds from ``0-63,100,200-210``: single numbers and inclusive ranges, in the order given.
+
+    Raises UserError for anything else, for a range that runs backwards and for more than a million seeds.
+
+    >>> parse_seeds("0-3,17,8-9")
+    [0, 1, 2, 3, 17, 8, 9]
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = (piece.strip() for piece in part.partition("-"))
+        if not (first.isascii() and first.isdigit() and (not dash or (last.isascii() and last.isdigit()))):
+            raise UserError(
+                f"--seeds: {part.strip()!r} is neither a number nor a range; write it like 0-63,100,200-210"
+            )
+        low, high = int(first), int(last or first)
+        if high >= 2**63:
+            raise UserError(f"--seeds: {high} is too large; seeds are below 2**63")
+        if high < low:
+            raise UserError(f"--seeds: {part.strip()!r} runs backwards; write {high}-{low}")
+        if len(seeds) + high - low + 1 > MAX_SEEDS:
+            raise UserError(f"--seeds: more than {MAX_SEEDS:,} seeds; ask for them in several calls")
+        seeds.extend(range(low, high + 1))
+    return seeds
+
+
+def _progress():
+    from .progress import TerminalProgress
+
+    return TerminalProgress()
+
+
+@app.command()
+def build(
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="SOURCE", help="Folders, tar or zip files, images.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The face set to write (a folder).")],
+    as_faces: Annotated[bool, typer.Option("--as-faces", help="The images are faces already.")] = False,
+    size: Annotated[
+        int | None,
+        typer.Option(callback=_within(8, 4096), help="Resize to this many pixels; default: keep the bytes."),
+    ] = None,
+    workers: Annotated[int | None, _WORKERS] = None,
+) -> None:
+    """Turn pictures into a face set."""
+    from .data.build import build as run
+
+    report = run(sources, out, as_faces=as_faces, size=size, workers=workers, progress=_progress())
+    print(f"{report.kept:,} of {report.found:,} images kept in {report.path} ({report.seconds:.1f} s)")
+    if report.rejected:
+        print(f"{report.rejected:,} left out: see {Path(report.path) / 'rejected.csv'}")
+
+
+@app.command()
+def draw(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write.")],
+    number: Annotated[
+        int, typer.Option("-n", "--number", callback=_within(1, 10**9), help="How many.")
+    ] = 2000,
+    size: Annotated[int, typer.Option(callback=_within(16, 2048), help="Height and width in pixels.")] = 64,
+    seed: Annotated[
+        int, typer.Option(callback=_within(0, 2**63 - 1), help="Seed of the first; the next has seed + 1.")
+    ] = 0,
+    illustrations: Annotated[
+        bool, typer.Option("--illustrations", help="Whole pictures with face boxes.")
+    ] = False,
+    workers: Annotated[int | None, _WORKERS] = None,
+) -> None:
+    """Draw parametric anime faces, with their factors in factors.csv."""
+    from .data.drawn import draw as run
+
+    run(number, out, size=size, seed=seed, illustrations=illustrations, workers=workers, progress=_progress())
+    print(f"{number:,} {'illustrations' if illustrations else 'faces'} in {out}")
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name (see omokage recipes) or a TOML file.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Changes to the recipe.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="The face set.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The run folder.")] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            callback=_within(0, math.inf), help="Stop after this much training, all pieces together."
+        ),
+    ] = None,
+    images: Annotated[
+        int | None, typer.Option(callback=_within(1, math.inf), help="Stop after this many images seen.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")] = False,
+) -> None:
+    """Train a recipe on a face set; the same command again resumes."""
+    from .recipe import load_recipe
+
+    resolved = load_recipe(recipe, overrides or [])
+    if dry_run:
+        print(resolved.to_toml(), end="")
+        return
+    for value, flag, like in ((data, "--data", "faces/"), (out, "--out", f"runs/{Path(recipe).stem}")):
+        if value is None:
+            raise UserError(f"train: {flag} is missing, for example {flag} {like}")
+    from .training.loop import train as run
+
+    run(resolved, data, out, minutes=minutes, images=images, progress=_progress())
+
+
+@app.command()
+def sample(
+    source: Annotated[
+        Path | None,
+        typer.Argument(metavar="RUN|SNAPSHOT", help="Default: the model that ships with the package."),
+    ] = None,
+    seeds: Annotated[str, typer.Option(help="Like 0-63,100,200-210.")] = "0-63",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="A picture, or a folder with --each.")
+    ] = None,
+    psi: Annotated[
+        float,
+        typer.Option(callback=_within(0, 2), help="Truncation: 1 all variety, 0 the average."),
+    ] = 1.0,
+    each: Annotated[bool, typer.Option("--each", help="One file a seed, into the folder of -o.")] = False,
+    video: Annotated[Path | None, typer.Option(help="Write a latent walk through the seeds (MP4).")] = None,
+) -> None:
+    """Draw new faces from a trained model: a grid, one file a seed, or a video."""
+    raise UserError("sample is not there yet")
+
+
+@app.command()
+def evaluate(
+    source: Annotated[Path | None, typer.Argument(metavar="RUN|SNAPSHOT")] = None,
+    data: Annotated[Path | None, typer.Option(help="The face set to compare with.")] = None,
+    protocol: Annotated[
+        str, typer.Option(help="How to measure; the name says it all.")
+    ] = "fid10k-full-inception2015",
+) -> None:
+    """Measure samples against a face set: FID, KID, precision, recall, density, coverage."""
+    raise UserError("evaluate is not there yet")
+
+
+@app.command()
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="Print this one, resolved.")] = None,
+) -> None:
+    """List the recipes, or print one."""
+    from .recipe import load_recipe, recipe_names
+
+    if name is not None:
+        print(load_recipe(name, []).to_toml(), end="")
+        return
+    for known in recipe_names():
+        print(known)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine can do, and what to install for what is missing."""
+    from .doctor import examine, show
+
+    findings = examine()
+    raise typer.Exit(show(findings))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write.")] = Path("demo"),
+) -> None:
+    """The whole job on drawn faces in minutes, and pictures from the model that ships."""
+    from .demo import demo as run
+
+    run(out)
+
+
+def _complain(message: str) -> None:
+    red = sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    label = "\x1b[31merror:\x1b[0m" if red else "error:"
+    print(label, " ".join(message.split()), file=sys.stderr)
+
+
+def _usage(error: Exception) -> str:
+    """One line for a usage error of typer: what is wrong, the nearest right option, where to read more."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "omokage"
+    message = error.format_message().rstrip(".")  # type: ignore[attr-defined]
+    option = getattr(error, "option_name", None)
+    if context and option and hasattr(error, "possibilities"):
+        known = [name for parameter in context.command.params for name in parameter.opts]
+        nearest = get_close_matches(option, known, n=1)
+        message = f"No such option {option}" + (f". Did you mean {nearest[0]}?" if nearest else "")
+    message = message[:1].lower() + message[1:]
+    return f"{message}{'' if message.endswith('?') else '.'} See {command} --help"
+
+
+# What the machine refuses, not what the program does wrong: one line instead of a traceback.
+_REFUSALS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "not permitted",
+    errno.EROFS: "the file system is read-only",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line with ``arguments`` (None: those of the process) and give its exit code."""
+    try:
+        code = app(
+            args=None if arguments is None else list(arguments), prog_name="omokage", standalone_mode=False
+        )
+        sys.stdout.flush()
+    except UserError as error:
+        _complain(str(error))
+        return 2
+    except _Complaint as error:
+        _complain(_usage(error))
+        return 2
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    except BrokenPipeError:
+        # The reader has gone; without this Python would complain again while it closes the stream.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        if error.errno not in _REFUSALS:
+            raise
+        _complain(_REFUSALS[error.errno] + (f": {error.filename}" if error.filename else ""))
+        return 2
+    if code == 130:
+        print("interrupted", file=sys.stderr)
+    return code if isinstance(code, int) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
