@@ -5,7 +5,6 @@ on standard error), 130 interrupted. A traceback is a bug.
 """
 
 import errno
-import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -56,8 +55,7 @@ def _within(low: float, high: float) -> Callable[[float | None], float | None]:
 
     def check(value: float | None) -> float | None:
         if value is not None and not low <= value <= high:
-            top = f" to {high:,}" if math.isfinite(high) else " or more"
-            raise typer.BadParameter(f"got {value:g}, allowed is {low:,}{top}")
+            raise typer.BadParameter(f"got {value:g}, allowed is {low:,} to {high:,}")
         return value
 
     return check
@@ -155,11 +153,11 @@ def train(
     minutes: Annotated[
         float | None,
         typer.Option(
-            callback=_within(0, math.inf), help="Stop after this much training, all pieces together."
+            callback=_within(0, 10_000_000), help="Stop after this much training, all pieces together."
         ),
     ] = None,
     images: Annotated[
-        int | None, typer.Option(callback=_within(1, math.inf), help="Stop after this many images seen.")
+        int | None, typer.Option(callback=_within(1, 10**12), help="Stop after this many images seen.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")] = False,
 ) -> None:
@@ -184,19 +182,51 @@ def sample(
         Path | None,
         typer.Argument(metavar="RUN|SNAPSHOT", help="Default: the model that ships with the package."),
     ] = None,
-    seeds: Annotated[str, typer.Option(help="Like 0-63,100,200-210.")] = "0-63",
+    seeds: Annotated[
+        str | None, typer.Option(help="Like 0-63,100,200-210. Default: 0-63, for a video 0-7.")
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="A picture, or a folder with --each.")
+        Path | None,
+        typer.Option("--out", "-o", help="A PNG, or with --each a folder. Default: faces.png."),
     ] = None,
     psi: Annotated[
-        float,
-        typer.Option(callback=_within(0, 2), help="Truncation: 1 all variety, 0 the average."),
+        float, typer.Option(callback=_within(0, 2), help="Truncation: 1 all variety, 0 the average face.")
     ] = 1.0,
-    each: Annotated[bool, typer.Option("--each", help="One file a seed, into the folder of -o.")] = False,
-    video: Annotated[Path | None, typer.Option(help="Write a latent walk through the seeds (MP4).")] = None,
+    each: Annotated[bool, typer.Option("--each", help="One file a seed.")] = False,
+    sheet: Annotated[bool, typer.Option("--sheet", help="A contact sheet: larger, with seeds.")] = False,
+    columns: Annotated[
+        int | None, typer.Option(callback=_within(1, 1000), help="Faces a row. Default: near a square.")
+    ] = None,
+    video: Annotated[
+        Path | None, typer.Option(help="A walk from seed to seed as MP4; also -o if both are given.")
+    ] = None,
 ) -> None:
-    """Draw new faces from a trained model: a grid, one file a seed, or a video."""
-    raise UserError("sample is not there yet")
+    """Draw new faces with a trained model: a picture, one file a seed, or a video."""
+    if each and out is None:
+        raise UserError("sample: --each needs a folder, for example -o samples/")
+    if each and sheet:
+        raise UserError("sample: --each and --sheet exclude each other; make two calls")
+    chosen = parse_seeds(seeds) if seeds is not None else None
+    from .snapshot import load_model
+
+    model = load_model(source)
+    if video is not None:
+        from .explore.video import write_walk
+
+        stops = list(range(8)) if chosen is None else chosen
+        print(write_walk(model, stops, video, psi=psi, progress=_progress()))
+        if out is None:
+            return
+    from .explore.contact_sheet import write_contact_sheet
+    from .explore.grid import write_each, write_grid
+
+    faces = list(range(64)) if chosen is None else chosen
+    if each:
+        print(f"{len(write_each(model, faces, out, psi=psi, progress=_progress())):,} files in {out}")
+    else:
+        write = write_contact_sheet if sheet else write_grid
+        target = Path("faces.png") if out is None else out
+        print(write(model, faces, target, psi=psi, columns=columns, progress=_progress()))
 
 
 @app.command()

@@ -1,0 +1,160 @@
+"""The whole job on drawn faces, small enough to watch, then pictures from the model that ships."""
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from .errors import UserError
+from .progress import Progress
+
+FACES = 2000
+MINUTES = 2.0
+PROTOCOL = "fid2k-full-inception2015"
+MARK = ".omokage-demo"
+
+
+@dataclass(frozen=True)
+class Made:
+    """One thing that the demo made: what it is, where it lies, and the seconds it took."""
+
+    what: str
+    where: Path
+    seconds: float
+
+
+class _Steps:
+    """Announces each step, times it and remembers what came of it."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.made: list[Made] = []
+
+    @contextmanager
+    def step(self, title: str, what: str, where: Path) -> Iterator[None]:
+        self.console.print(Rule(Text(title, style="bold"), align="left", style="dim"))
+        start = time.monotonic()
+        yield
+        self.made.append(Made(what, where, time.monotonic() - start))
+
+
+def demo(
+    out: str | Path,
+    *,
+    faces: int = FACES,
+    minutes: float = MINUTES,
+    protocol: str = PROTOCOL,
+    overrides: tuple[str, ...] = (),
+    progress: Progress | None = None,
+    console: Console | None = None,
+) -> list[Made]:
+    """Draw faces, build a face set, train ``fast``, sample, evaluate; then show the shipped model.
+
+    Everything goes into the folder ``out``. Run again it goes on where it stopped: a finished face set and a
+    finished training are kept, pictures and numbers are made anew. ``overrides`` change the recipe.
+    Returns what was made. UserError: ``out`` holds something that no demo made.
+    """
+    # Imported here so that the command line starts without PyTorch.
+    from .data.build import build
+    from .data.drawn import draw
+    from .data.faceset import FaceSet
+    from .explore.contact_sheet import write_contact_sheet
+    from .explore.grid import write_grid
+    from .explore.video import write_walk
+    from .metrics.report import evaluate
+    from .recipe import load_recipe
+    from .snapshot import load_model
+    from .training.loop import train
+
+    out = _claimed(Path(out))
+    console = console or Console(highlight=False)
+    steps = _Steps(console)
+    started = time.monotonic()
+
+    drawn, face_set, run = out / "drawn", out / "faces", out / "run"
+    if not _holds(face_set, faces):
+        for stale in (drawn, face_set):
+            shutil.rmtree(stale, ignore_errors=True)
+        with steps.step(f"Draw {faces:,} faces", f"{faces:,} drawn faces, factors.csv", drawn):
+            draw(faces, drawn, size=64, seed=0, progress=progress)
+        with steps.step("Build a face set", "face set", face_set):
+            build([drawn], face_set, as_faces=True, progress=progress)
+    with steps.step(f"Train the recipe fast for {minutes:g} minutes", "run: snapshots, logs", run):
+        train(load_recipe("fast", overrides), face_set, run, minutes=minutes, progress=progress)
+    with steps.step("Sample what was learned", "64 samples of that run", out / "samples.png"):
+        write_grid(load_model(run), range(64), out / "samples.png", progress=progress)
+    with steps.step(f"Evaluate by {protocol}", "figures, as a JSON line", run / "evaluations.jsonl"):
+        evaluate(load_model(run), FaceSet.open(face_set), protocol, run / "evaluations.jsonl", progress)
+
+    model = load_model(None)
+    grid, sheet, walk = out / "shipped-grid.png", out / "shipped-sheet.png", out / "shipped-walk.mp4"
+    with steps.step("The model that ships: a grid", "64 faces of the shipped model", grid):
+        write_grid(model, range(64), grid, progress=progress)
+    with steps.step("The model that ships: a contact sheet", "contact sheet with seeds", sheet):
+        write_contact_sheet(model, range(100, 124), sheet, psi=0.8, progress=progress)
+    with steps.step("The model that ships: a walk through its latents", "latent walk, MP4", walk):
+        write_walk(model, range(8), walk, progress=progress)
+
+    _show(console, steps.made, time.monotonic() - started, out)
+    return steps.made
+
+
+def _claimed(out: Path) -> Path:
+    """``out``, made and marked as a demo's, since a demo removes what it finds half-made there."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file; give the demo a folder, for example -o demo")
+    if out.is_dir() and any(out.iterdir()) and not (out / MARK).exists():
+        raise UserError(
+            f"{out} holds files that no demo made; give a new folder, for example -o {out}-omokage"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MARK).touch()
+    return out
+
+
+def _holds(face_set: Path, faces: int) -> bool:
+    from .data.faceset import FaceSet
+
+    try:
+        return len(FaceSet.open(face_set)) == faces
+    except UserError:
+        return False
+
+
+def _show(console: Console, made: list[Made], seconds: float, out: Path) -> None:
+    console.print(Rule(Text("Done", style="bold"), align="left", style="dim"))
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("made")
+    table.add_column("where", overflow="fold")
+    table.add_column("seconds", justify="right")
+    for item in made:
+        table.add_row(Text(item.what), Text(str(item.where), style="bold"), f"{item.seconds:.0f}")
+    table.add_row("", "", f"{seconds:.0f}")
+    console.print(table)
+    console.print(Text("\nNext", style="bold"))
+    omokage, tensorboard = _typed("omokage"), _typed("tensorboard")
+    for line in (
+        f"{omokage} sample {out / 'run'} --seeds 64-127 -o more.png",
+        f"{omokage} sample --seeds 17 --psi 0.7 -o face.png",
+        f"{omokage} build YOUR-FACES/ -o faces/ --as-faces",
+        f"{omokage} train fast --data faces/ --out runs/fast --minutes 60",
+        f"{tensorboard} --logdir {out / 'run'}",
+    ):
+        console.print(Text(f"  {line}"), soft_wrap=True)
+
+
+def _typed(command: str) -> str:
+    """How a user types ``command`` here: its name, or its path where the environment is not activated."""
+    beside = Path(sys.argv[0]).parent / command
+    if shutil.which(command) or not beside.exists():
+        return command
+    return os.path.relpath(beside)

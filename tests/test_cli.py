@@ -1,0 +1,174 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from omokage.__main__ import main, parse_seeds
+from omokage.errors import UserError
+
+VERBS = ("build", "draw", "train", "sample", "evaluate", "recipes", "doctor", "demo")
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own, output piped."""
+    kept = {key: value for key, value in os.environ.items() if key not in ("FORCE_COLOR", "COLUMNS")}
+    return subprocess.run(
+        [sys.executable, "-m", "omokage", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=kept | environment,
+    )
+
+
+class TestSeeds:
+    def test_single_numbers_and_ranges_keep_their_order(self):
+        assert parse_seeds("0-3,100, 200-202") == [0, 1, 2, 3, 100, 200, 201, 202]
+        assert parse_seeds("9,3-4,9") == [9, 3, 4, 9]
+
+    @given(st.lists(st.tuples(st.integers(0, 2**40), st.integers(0, 20)), min_size=1, max_size=8))
+    def test_what_is_written_is_read(self, runs):
+        text = ",".join(f"{low}-{low + more}" if more else str(low) for low, more in runs)
+        assert parse_seeds(text) == [seed for low, more in runs for seed in range(low, low + more + 1)]
+
+    @pytest.mark.parametrize(
+        ("text", "told"),
+        [
+            ("", "neither a number nor a range"),
+            ("1,,2", "neither a number nor a range"),
+            ("-5", "neither a number nor a range"),
+            ("1-2-3", "'1-2-3'"),
+            ("abc", "'abc'"),
+            ("1.5", "'1.5'"),
+            ("٣", "neither a number nor a range"),
+            ("10-1", "write 1-10"),
+            ("0-99999999999", "1,000,000"),
+            (str(2**63), "below 2**63"),
+        ],
+    )
+    def test_anything_else_is_refused_with_the_reason(self, text, told):
+        with pytest.raises(UserError, match="--seeds") as refusal:
+            parse_seeds(text)
+        assert told in str(refusal.value)
+
+
+class TestUsage:
+    @pytest.mark.parametrize(
+        ("arguments", "told"),
+        [
+            (["trian"], "Did you mean 'train'? See omokage --help"),
+            (
+                ["sample", "--seds", "3"],
+                "no such option --seds. Did you mean --seeds? See omokage sample --help",
+            ),
+            (["train", "fast", "--minuts", "3"], "Did you mean --minutes?"),
+            (["build", "somewhere"], "missing option '--out' / '-o'. See omokage build --help"),
+            (["build", "-o", "x"], "missing argument 'SOURCE'"),
+            (["train"], "missing argument 'RECIPE'"),
+            (["sample", "--psi", "nan"], "got nan, allowed is 0 to 2"),
+            (["sample", "--psi", "-1"], "got -1, allowed is 0 to 2"),
+            (["train", "fast", "--images", "0"], "got 0, allowed is 1 to"),
+            (["train", "fast", "--minutes", "inf"], "got inf"),
+            (["build", "a", "-o", "b", "--size", "three"], "'--size'"),
+            (["draw", "-o", "x", "-n", "0"], "got 0, allowed is 1"),
+            (["doctor", "extra"], "unexpected extra argument"),
+        ],
+    )
+    def test_one_line_says_what_is_wrong(self, arguments, told, capsys):
+        assert main(arguments) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+        assert told in err
+
+    def test_without_a_verb_the_help_is_shown(self, capsys):
+        assert main([]) == 0
+        shown = capsys.readouterr().out
+        assert all(verb in shown for verb in VERBS)
+
+    @pytest.mark.parametrize("verb", VERBS)
+    def test_every_verb_explains_itself_within_80_columns(self, verb, capsys, monkeypatch):
+        monkeypatch.setenv("COLUMNS", "80")
+        assert main([verb, "--help"]) == 0
+        shown = capsys.readouterr().out
+        assert f"omokage {verb}" in shown
+        assert max(map(len, shown.splitlines())) <= 80
+
+    def test_version(self, capsys):
+        assert main(["--version"]) == 0
+        assert capsys.readouterr().out.startswith("omokage 0.")
+
+
+class TestEnds:
+    """How a command ends: what the functions below it raise, and what the user sees of it."""
+
+    @pytest.fixture
+    def recipes_raises(self, monkeypatch):
+        def install(error: BaseException):
+            def raise_it():
+                raise error
+
+            monkeypatch.setattr("omokage.recipe.recipe_names", raise_it)
+
+        return install
+
+    def test_user_error(self, recipes_raises, capsys):
+        recipes_raises(UserError("faces/: no such folder;\nbuild it first"))
+        assert main(["recipes"]) == 2
+        assert capsys.readouterr().err == "error: faces/: no such folder; build it first\n"
+
+    def test_interrupt(self, recipes_raises, capsys):
+        recipes_raises(KeyboardInterrupt())
+        assert main(["recipes"]) == 130
+        assert capsys.readouterr().err == "interrupted\n"
+
+    def test_full_disk(self, recipes_raises, capsys):
+        recipes_raises(OSError(28, "No space left on device", "runs/x/log.jsonl"))
+        assert main(["recipes"]) == 2
+        assert capsys.readouterr().err == "error: the disk is full: runs/x/log.jsonl\n"
+
+    def test_a_bug_keeps_its_traceback(self, recipes_raises):
+        recipes_raises(ZeroDivisionError("bug"))
+        with pytest.raises(ZeroDivisionError):
+            main(["recipes"])
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+    def test_output_on_a_full_disk_is_one_line(self):
+        with open("/dev/full", "w") as full:
+            ended = subprocess.run(
+                [sys.executable, "-m", "omokage", "--help"], stdout=full, stderr=subprocess.PIPE, text=True
+            )
+        assert ended.returncode == 2
+        assert ended.stderr.splitlines()[0] == "error: the disk is full"
+        assert "Traceback" not in ended.stderr
+
+    @pytest.mark.skipif(os.name == "nt", reason="needs a POSIX pipe")
+    def test_a_reader_that_leaves_early_is_no_error(self):
+        reading, writing = os.pipe()
+        os.close(reading)
+        with os.fdopen(writing, "wb") as gone:
+            ended = subprocess.run(
+                [sys.executable, "-m", "omokage", "--help"], stdout=gone, stderr=subprocess.PIPE, text=True
+            )
+        assert ended.stderr == ""
+
+
+def test_help_starts_without_the_heavy_parts():
+    heavy = ("torch", "numpy", "av", "pyarrow", "PIL", "scipy", "tensorboard")
+    program = (
+        "import sys; from omokage.__main__ import main; main(['--help']);"
+        f"print([name for name in {heavy} if name in sys.modules], file=sys.stderr)"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert ended.stderr == "[]\n"
+
+
+def test_piped_output_has_no_control_codes():
+    for arguments in (["--help"], ["trian"]):
+        ended = run(*arguments, TERM="xterm-256color")
+        assert "\x1b" not in ended.stdout + ended.stderr
