@@ -172,3 +172,9 @@ def test_piped_output_has_no_control_codes():
     for arguments in (["--help"], ["trian"]):
         ended = run(*arguments, TERM="xterm-256color")
         assert "\x1b" not in ended.stdout + ended.stderr
+
+
+def test_a_terminal_without_the_letters_is_no_failure():
+    ended = run("doctor", PYTHONIOENCODING="ascii")
+    assert ended.returncode == 0, ended.stderr
+    assert "Fr?chet" in ended.stdout

@@ -5,6 +5,7 @@ on standard error), 130 interrupted. A traceback is a bug.
 """
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -221,11 +222,11 @@ def sample(
     from .explore.grid import write_each, write_grid
 
     faces = list(range(64)) if chosen is None else chosen
+    target = Path("faces.png") if out is None else out
     if each:
-        print(f"{len(write_each(model, faces, out, psi=psi, progress=_progress())):,} files in {out}")
+        print(f"{len(write_each(model, faces, target, psi=psi, progress=_progress())):,} files in {target}")
     else:
         write = write_contact_sheet if sheet else write_grid
-        target = Path("faces.png") if out is None else out
         print(write(model, faces, target, psi=psi, columns=columns, progress=_progress()))
 
 
@@ -306,6 +307,9 @@ _REFUSALS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line with ``arguments`` (None: those of the process) and give its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without a letter shows "?" instead of failing
     try:
         code = app(
             args=None if arguments is None else list(arguments), prog_name="omokage", standalone_mode=False
