@@ -1,0 +1,54 @@
+"""Paths between latents: along the sphere, eased, closed."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+# Below this sine of the angle, the ratio of sines of slerp loses its digits.
+SMALL = 1e-6
+
+
+def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
+    """Spherical interpolation of latents (Shoemake 1985; for generative models White 2016, arXiv 1609.04468).
+
+    ``a``, ``b``: (N, ...) float, of the same shape; ``t`` in [0, 1]. Each pair is turned along the great
+    circle between its directions, its length going geometrically from |a| to |b|: latents on a sphere stay
+    on it, and normal ones stay as long as such latents are, where the straight line would go through
+    lengths that the network has never seen. Directions that are equal or opposite fix no circle; these pairs
+    (and a zero latent) go along the straight line.
+
+    >>> slerp(torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 2.0]]), 0.5)
+    tensor([[1.4142, 1.4142]])
+    """
+    start, end = a.flatten(1).double(), b.flatten(1).double()
+    start_length, end_length = start.norm(dim=1, keepdim=True), end.norm(dim=1, keepdim=True)
+    from_, to = start / start_length, end / end_length
+    # 2 atan2(|u - v|, |u + v|) keeps its digits where the arc cosine of u·v loses half of them.
+    angle = 2 * torch.atan2((from_ - to).norm(dim=1, keepdim=True), (from_ + to).norm(dim=1, keepdim=True))
+    direction = (torch.sin((1 - t) * angle) * from_ + torch.sin(t * angle) * to) / torch.sin(angle)
+    curved = direction * start_length ** (1 - t) * end_length**t
+    straight = (1 - t) * start + t * end
+    defined = torch.sin(angle) > SMALL  # False for NaN too
+    return torch.where(defined, curved, straight).to(a.dtype).view_as(a)
+
+
+def eased(t: float) -> float:
+    """Smoothstep: 0 to 1 with no speed at either end, so that a walk rests a moment at each seed.
+
+    >>> eased(0.0), eased(0.5), eased(1.0)
+    (0.0, 0.5, 1.0)
+    """
+    return t * t * (3 - 2 * t)
+
+
+def closed_walk(stops: Tensor, frames_per_leg: int) -> Iterator[Tensor]:
+    """Latents of each frame of walks over their stops and back to the first one.
+
+    ``stops``: (stops, walks, ...) latents; the walks go side by side. Yields stops x ``frames_per_leg``
+    tensors (walks, ...); frame i x ``frames_per_leg`` is stop i itself, and the frame after the last would
+    be the first again.
+    """
+    for start, end in zip(stops, stops.roll(-1, 0), strict=True):
+        for frame in range(frames_per_leg):
+            yield slerp(start, end, eased(frame / frames_per_leg))

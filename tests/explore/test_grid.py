@@ -1,0 +1,83 @@
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from omokage import __version__
+from omokage.errors import UserError
+from omokage.explore.grid import write_each, write_grid
+from omokage.sampling import sample
+
+
+def faces_of(model, seeds, psi=1.0):
+    return np.concatenate(list(sample(model, seeds, psi)))
+
+
+def test_a_grid_shows_the_faces_in_the_order_of_the_seeds(disk_model, tmp_path):
+    seeds = [5, 0, 1, 2, 70, 71, 3]
+    out = write_grid(disk_model, seeds, tmp_path / "grid.png", psi=0.7, columns=4)
+    picture = np.asarray(Image.open(out))
+    assert picture.shape == (2 * 32 + 1, 4 * 32 + 3, 3)
+    for i, face in enumerate(faces_of(disk_model, seeds, 0.7)):
+        y, x = (i // 4) * 33, (i % 4) * 33
+        assert (picture[y : y + 32, x : x + 32] == face).all()
+    assert (picture[33:, 99:] == 255).all()  # the place that no face fills
+
+
+def test_a_grid_says_how_it_was_made(disk_model, tmp_path):
+    text = Image.open(write_grid(disk_model, [0, 1, 2, 9], tmp_path / "grid.png", psi=0.5)).text
+    assert text == {
+        "Software": f"omokage {__version__}",
+        "recipe": "disk",
+        "snapshot": disk_model.snapshot_hash,
+        "images seen": "12345",
+        "seeds": "0-2,9",
+        "psi": "0.5",
+        "columns": "2",
+    }
+
+
+def test_a_file_a_seed(disk_model, tmp_path):
+    seeds = [17, 3, 1_234_567]
+    paths = write_each(disk_model, seeds, tmp_path / "new" / "faces")
+    assert [path.name for path in paths] == ["seed-000017.png", "seed-000003.png", "seed-1234567.png"]
+    for path, seed, face in zip(paths, seeds, faces_of(disk_model, seeds), strict=True):
+        image = Image.open(path)
+        assert (np.asarray(image) == face).all()
+        assert image.text["seeds"] == str(seed)
+    assert len(os.listdir(tmp_path / "new" / "faces")) == 3
+
+
+@pytest.mark.parametrize("name", ["grid.jpg", "grid", "grid.mp4"])
+def test_a_wrong_name_is_refused_before_sampling(disk_model, tmp_path, name):
+    disk_model.decode = None
+    with pytest.raises(UserError, match=r"\.png"):
+        write_grid(disk_model, [0], tmp_path / name)
+
+
+def test_a_picture_too_large_to_open_is_refused_before_sampling(disk_model, tmp_path):
+    disk_model.resolution = (512, 512)
+    disk_model.decode = None
+    with pytest.raises(UserError, match="one file a seed"):
+        write_grid(disk_model, range(1000), tmp_path / "grid.png")
+
+
+def test_progress_counts_the_faces(disk_model, tmp_path):
+    class Counter:
+        def task(self, label, total):
+            self.total, self.done = total, 0
+            return self
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            return None
+
+        def advance(self, n=1, note=""):
+            self.done += n
+
+    counter = Counter()
+    write_grid(disk_model, range(70), tmp_path / "grid.png", progress=counter)
+    assert (counter.total, counter.done) == (70, 70)
