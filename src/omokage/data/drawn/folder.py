@@ -1,0 +1,209 @@
+"""Many drawn pictures into a folder."""
+
+import contextlib
+import csv
+import io
+import json
+import multiprocessing
+import os
+import re
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, PngImagePlugin
+
+from omokage.data.drawn.factors import FACTORS
+from omokage.data.drawn.scene import checked_seed, checked_size, plan_face, plan_illustration
+from omokage.errors import UserError
+from omokage.progress import Progress, opened
+
+_EDITION = 1  # of the drawing: raised whenever the same seed gives another picture
+_OWN = re.compile(r"((face|illustration)-\d{6,}\.png|factors\.csv|boxes\.json|\.[\w.-]+\.part)")
+_BATCH = 16
+FACE_SIZE, ILLUSTRATION_SIZE = 64, (720, 960)
+
+
+def face_seed(seed: int, index: int) -> int:
+    """The seed that :func:`draw` gives its ``index``-th picture, for ``draw_face`` or ``draw_illustration``."""
+    return int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def draw(
+    n: int,
+    out: str | Path,
+    *,
+    size: int | tuple[int, int] | None = None,
+    seed: int = 0,
+    illustrations: bool = False,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Draw ``n`` faces, or illustrations with several faces, into the folder ``out``.
+
+    Writes ``face-000000.png`` ... (or ``illustration-000000.png`` ... and ``boxes.json``, a map of file name to
+    ``[[x, y, w, h], ...]``), and last ``factors.csv``: one line a face with its file, factors, box and the
+    seed of its picture. The bytes depend on ``seed``, ``size`` and the index alone. Pictures that are there
+    already are kept, so the same command goes on where it stopped.
+
+    Args:
+        n: how many pictures, 1 or more.
+        out: a new folder, an empty one, or one that this function made.
+        size: pixels: the side of a face (None: 64), (height, width) of an illustration (None: 720 by 960; a
+            single number: a square).
+        seed: whole number, 0 or more.
+        illustrations: scenes with one to four characters in place of faces.
+        workers: processes (None: as many as there are cores).
+        progress: told of every picture.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: an impossible value, or a folder that holds anything else.
+    """
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise UserError(f"the number of pictures is {n!r}: it must be a whole number, 1 or more")
+    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
+        raise UserError(f"workers is {workers!r}: it must be a whole number, 1 or more")
+    seed = checked_seed(seed)
+    shape = checked_size((ILLUSTRATION_SIZE if illustrations else FACE_SIZE) if size is None else size, illustrations)
+    folder = Path(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _held(folder):
+            _check_folder(folder, n, illustrations)
+            _draw(n, folder, shape, seed, illustrations, workers or _cores(), progress)
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(f"{folder} is not a folder: name one for the pictures, it need not exist") from None
+    except OSError as error:
+        raise UserError(
+            f"cannot write the pictures into {folder}: {error.strerror or error}; once that is mended, "
+            "repeat the command to go on"
+        ) from None
+    return folder
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Keep the folder from being drawn into twice at once."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{folder} is being drawn into by another process: wait for it, or name another") from None
+        yield
+    finally:
+        os.close(handle)
+
+
+def _check_folder(folder: Path, n: int, illustrations: bool) -> None:
+    stem = "illustration" if illustrations else "face"
+    for entry in sorted(os.listdir(folder)):
+        if not _OWN.fullmatch(entry) or not (folder / entry).is_file() or (folder / entry).is_symlink():
+            raise UserError(f"{folder} holds {entry!r}, which is no drawn picture: name a new or empty folder")
+        if entry.endswith(".part"):
+            (folder / entry).unlink()
+        elif entry.endswith(".png"):
+            kind, number = entry[:-4].split("-")
+            if kind != stem:
+                raise UserError(f"{folder} holds drawn {kind}s, not {stem}s: name a new or empty folder")
+            if int(number) >= n:
+                raise UserError(f"{folder} already holds more than {n} {stem}s: ask for more, or name another folder")
+
+
+def _draw(
+    n: int, folder: Path, shape: tuple[int, int], seed: int, illustrations: bool, workers: int, progress: Progress | None
+) -> None:
+    stem = "illustration" if illustrations else "face"
+    batches = [range(start, min(start + _BATCH, n)) for start in range(0, n, _BATCH)]
+    rows: dict[int, list[dict[str, Any]]] = {}
+    with opened(progress, f"drawing {stem}s", n) as task:
+        if workers == 1 or len(batches) == 1:
+            for batch in batches:
+                for index in batch:
+                    rows[index] = _draw_one(folder, index, seed, shape, illustrations)
+                    task.advance(1)
+        else:
+            # Not forked: the calling process may hold threads (torch does) that would not survive it.
+            context = multiprocessing.get_context("spawn")
+            with ProcessPoolExecutor(min(workers, len(batches)), context) as pool:
+                waiting: set[Future] = {
+                    pool.submit(_draw_batch, folder, batch, seed, shape, illustrations) for batch in batches
+                }
+                try:
+                    while waiting:
+                        done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                        for future in done:
+                            rows.update(future.result())
+                            task.advance(len(future.result()))
+                except BaseException:
+                    pool.shutdown(wait=True, cancel_futures=True)
+                    raise
+    ordered = [rows[index] for index in range(n)]
+    if illustrations:
+        boxes = {faces[0]["file"]: [[face[k] for k in "xywh"] for face in faces] for faces in ordered}
+        _write(folder / "boxes.json", (json.dumps(boxes, indent=1) + "\n").encode())
+    table = io.StringIO()
+    writer = csv.DictWriter(table, ["file", *FACTORS, *"xywh", "seed"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(face for faces in ordered for face in faces)
+    _write(folder / "factors.csv", table.getvalue().encode())
+
+
+def _draw_batch(
+    folder: Path, batch: range, seed: int, shape: tuple[int, int], illustrations: bool
+) -> dict[int, list[dict[str, Any]]]:
+    return {index: _draw_one(folder, index, seed, shape, illustrations) for index in batch}
+
+
+def _draw_one(
+    folder: Path, index: int, seed: int, shape: tuple[int, int], illustrations: bool
+) -> list[dict[str, Any]]:
+    """Write one picture unless it is there, and return the lines of its faces."""
+    own = face_seed(seed, index)
+    path = folder / f"{'illustration' if illustrations else 'face'}-{index:06d}.png"
+    plan = plan_illustration(own, shape) if illustrations else plan_face(own, shape[0])
+    label = f"omokage drawing {_EDITION}, seed {own}"
+    if not path.exists():
+        text = PngImagePlugin.PngInfo()
+        text.add_text("Source", label)
+        data = io.BytesIO()
+        Image.fromarray(plan.paint().finished()).save(data, "PNG", pnginfo=text)
+        _write(path, data.getvalue())
+    else:
+        try:
+            with Image.open(path) as there:
+                same = there.info.get("Source") == label and there.size == shape[::-1]
+        except OSError:
+            same = False
+        if not same:
+            raise UserError(
+                f"{path} is not what seed {seed} at {shape[1]}x{shape[0]} pixels draws: name a new or empty folder"
+            )
+    return [
+        {"file": path.name, **factors, "glasses": int(factors["glasses"]), **dict(zip("xywh", box, strict=True)), "seed": own}
+        for factors, box in zip(plan.factors, plan.boxes, strict=True)
+    ]
+
+
+def _write(path: Path, data: bytes) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(data)
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise

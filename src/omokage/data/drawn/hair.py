@@ -1,0 +1,334 @@
+"""Hair: what hangs behind the head, the locks beside the face, the fringe, and what is worn in it."""
+
+import numpy as np
+from PIL import ImageChops
+
+from omokage.data.drawn.canvas import Colour, bezier, ellipse, mix, shade, smooth, taper, tone
+from omokage.data.drawn.figure import Figure
+
+_ACCENT: tuple[Colour, ...] = (
+    (214, 54, 72), (62, 104, 196), (246, 196, 70), (246, 244, 250), (52, 48, 58), (122, 84, 176), (84, 172, 128),
+)  # fmt: skip
+
+
+def _closed(f: Figure, shape: np.ndarray, colour: Colour, line: Colour, weight: float = 1.0) -> None:
+    f.canvas.fill(shape, colour)
+    f.canvas.stroke(np.concatenate([shape, shape[:1]]), f.ink * weight, line)
+
+
+def _curtain(f: Figure, half, tips: int, rng, z: float, depth: float = 0.25) -> np.ndarray:
+    """Hair that hangs: the right edge ``half`` (downwards), mirrored, and ``tips`` pointed ends between."""
+    right = smooth(half, steps=6)
+    left = right[::-1] * [-1, 1]
+    x = np.linspace(right[-1, 0], left[0, 0], tips + 1)
+    y = right[-1, 1]
+    ends = [right]
+    for a, b in zip(x[:-1], x[1:], strict=True):
+        tip = ((a + b) / 2 + rng.uniform(-0.06, 0.06), y + depth * rng.uniform(0.6, 1.1))
+        ends += [bezier((a, y), ((a * 3 + b) / 4, y + depth * 0.7), tip, steps=5)]
+        ends += [bezier(tip, ((a + 3 * b) / 4, y + depth * 0.5), (b, y), steps=5)]
+    return f.at(np.concatenate([*ends, left]), z)
+
+
+def paint_back_hair(f: Figure) -> None:
+    """Everything behind neck and face."""
+    c, kind, rng = f.canvas, f.factors["hair_style"], f.random(8)
+    v = f.volume
+    base, deep, line = f.hair_shadow, f.hair_deep, f.hair_line
+    skull = f.at(ellipse(0, -0.26, 1.13 * v, 1.12 * v, 40), -0.1)
+    if kind == "twin-tails":
+        low = rng.uniform(-0.15, 0.35)
+        for side in (-1, 1):
+            _tail(f, side, [(0.95, -0.98), (1.42, -1.02), (1.92, -0.2), (1.98, 0.9), (1.62, 2.5 + low),
+                            (1.50, 1.5), (1.36, 0.5), (1.02, -0.45)], -0.15, rng)  # fmt: skip
+    elif kind == "ponytail":
+        side = 1 if rng.random() < 0.5 else -1
+        _tail(f, side, [(0.25, -1.28), (0.85, -1.78), (1.55, -1.25), (1.85, 0.1), (1.62, 1.8), (1.42, 0.8),
+                        (1.22, -0.2), (0.75, -0.9)], -0.35, rng)  # fmt: skip
+    elif kind == "bun":
+        places = [(0.0, -1.52, 0.50)] if rng.random() < 0.5 else [(-0.86, -1.20, 0.43), (0.86, -1.20, 0.43)]
+        for x, y, r in places:
+            shape = f.at(ellipse(x, y, r, r * 0.92, 24), -0.2)
+            _closed(f, shape, f.hair, line)
+            inside = c.mask(shape)
+            c.fill(f.at(ellipse(x + 0.10, y + 0.14, r, r * 0.9, 20), -0.2), base, clip=inside)
+            for k in (-0.5, 0.0, 0.5):
+                curl = bezier((x - r * 0.8, y + r * (k - 0.1)), (x, y + r * (k - 0.5)), (x + r * 0.8, y + r * (k + 0.1)), steps=9)
+                c.stroke(f.at(curl, -0.2), f.ink * taper(9), f.hair_deep, clip=inside)
+    if kind == "spiky":
+        for angle in np.linspace(-200, 20, 15) + rng.uniform(-6, 6, 15):
+            a = np.deg2rad(angle)
+            out, along = np.array([np.cos(a), np.sin(a)]), np.array([-np.sin(a), np.cos(a)])
+            r = rng.uniform(1.36, 1.62)
+            root = np.array([0, -0.25])
+            spike = [root + out * 1.0 + along * 0.34, root + out * r + along * rng.uniform(-0.25, 0.25), root + out * 1.0 - along * 0.34]
+            shape = f.at(np.concatenate([bezier(spike[0], spike[0] + out * 0.3, spike[1], steps=6),
+                                         bezier(spike[1], spike[2] + out * 0.2, spike[2], steps=6)]), -0.15)  # fmt: skip
+            _closed(f, shape, f.hair, line)
+    half = {
+        "bob": [(1.05, -0.6), (1.26, 0.0), (1.32, 0.55), (1.16, 1.06), (0.9, 1.20)],
+        "long": [(1.05, -0.7), (1.22, 0.2), (1.36, 1.2), (1.44, 2.2), (1.40, 3.3)],
+        "hime": [(1.05, -0.7), (1.20, 0.2), (1.28, 1.2), (1.32, 2.2), (1.34, 3.5)],
+        "wavy": [(1.05, -0.7), (1.30, 0.0), (1.26, 0.5), (1.52, 1.0), (1.42, 1.5), (1.66, 2.0), (1.50, 2.5), (1.6, 3.0)],
+    }.get(kind)
+    if half:
+        shape = _curtain(f, np.array(half) * (v, 1), {"bob": 5, "hime": 9}.get(kind, 7), rng, -0.2, 0.12 if kind in ("bob", "hime") else 0.4)
+        c.gradient(shape, f.at([(0, 0.2)], -0.2)[0], f.at([(0, 1.4)], -0.2)[0], (base, deep))
+        inside = c.mask(shape)
+        outer = 1 if rng.random() < 0.5 else 0
+        for side in (-1, 1):
+            flank = np.array([(1.06, -0.5), (1.5, 0.3), (1.9, 3.8), (1.12, 3.8), (1.02, 1.2)]) * (side * v, 1)
+            c.fill(smooth(f.at(flank, -0.2), closed=True, steps=5), f.hair if side < 0 or outer else base, clip=inside)
+            for x in (1.06, 1.2):
+                strand = bezier((side * 1.02, 0.2), (side * x * 1.03, 1.2), (side * (x + 0.1), 3.2), steps=9)
+                c.stroke(f.at(strand, -0.2), f.ink * taper(9, 0.3, 0.1), f.hair_deep, 0.8, inside)
+        c.stroke(np.concatenate([shape, shape[:1]]), f.ink, line)
+    _closed(f, skull, deep, line)
+
+
+def _tail(f: Figure, side: int, points, z: float, rng) -> None:
+    c = f.canvas
+    p = np.array(points) * (side, 1)
+    n = len(p) // 2 + 1
+    tip = p[n - 1 : n] if len(p) % 2 else p[len(p) // 2 : len(p) // 2 + 1]
+    i = int(np.argmax(p[:, 1]))
+    tip = p[i]
+    outer, inner = smooth(np.concatenate([p[:i], [tip]]), steps=6), smooth(p[i:], steps=6)
+    shape = f.at(np.concatenate([outer, inner]), z)
+    c.gradient(shape, f.at([(0, -0.8)], z)[0], f.at([(0, 2.0)], z)[0], (f.hair, f.hair_light))
+    inside = c.mask(shape)
+    shadow = np.concatenate([inner, (outer[::-1] * 0.55 + np.resize(inner.mean(0), 2) * 0.45)[:1]])
+    middle = smooth(np.concatenate([p[:1], (p[1:i] * 0.45 + p[: i : -1][: i - 1] * 0.55), [tip]]), steps=6)
+    c.fill(f.at(np.concatenate([middle, inner]), z), f.hair_shadow, clip=inside)
+    for k in (0.25, 0.7):
+        line = smooth(np.concatenate([p[:1], (p[1:i] * k + p[: i : -1][: i - 1] * (1 - k)), [tip]]), steps=6)
+        c.stroke(f.at(line, z), f.ink * taper(len(line), 0.2, 0.1), f.hair_deep, 0.8, inside)
+    del shadow
+    c.stroke(np.concatenate([shape, shape[:1]]), f.ink, f.hair_line)
+    accent = _ACCENT[int(rng.integers(len(_ACCENT)))]
+    root = (p[0] + p[-1]) / 2 + (side * 0.08, 0)
+    band = f.at(ellipse(root[0], root[1] - 0.1, 0.16, 0.22, 14), z)
+    _closed(f, band, accent, shade(accent, 0.25))
+
+
+def _fringe(f: Figure) -> tuple[list[tuple[np.ndarray, np.ndarray, np.ndarray]], float]:
+    """The pointed locks over the forehead, left to right: (notch, tip, notch) each; and the parting's x."""
+    kind, rng = f.factors["bangs"], f.random(9)
+    brow = f.eye_y - f.eye_h  # the top of the eyes
+    part = 0.0
+    if kind == "straight":
+        n = int(rng.integers(6, 9))
+        x = np.linspace(-1.03, 1.03, n + 1)
+        x[1:-1] += rng.uniform(-0.07, 0.07, n - 1)
+        tip_x = (x[:-1] + x[1:]) / 2 + rng.uniform(-0.03, 0.03, n)
+        tip_y = brow + 0.06 + 0.14 * tip_x**2 + rng.uniform(-0.03, 0.03, n)
+        notch_y = brow - 0.10 + 0.14 * x**2 - rng.uniform(0, 0.10, n + 1)
+    elif kind == "choppy":
+        n = int(rng.integers(5, 8))
+        part = rng.uniform(-0.35, 0.35)
+        x = np.linspace(-1.04, 1.04, n + 1)
+        x[1:-1] += rng.uniform(-0.10, 0.10, n - 1)
+        tip_x = (x[:-1] + x[1:]) / 2 * 1.02 + rng.uniform(-0.10, 0.10, n)
+        tip_y = brow + 0.12 + 0.20 * tip_x**2 + rng.uniform(-0.12, 0.10, n)
+        notch_y = brow - 0.30 + 0.25 * x**2 + rng.uniform(-0.12, 0.05, n + 1)
+    elif kind == "swept":
+        side = 1 if rng.random() < 0.5 else -1
+        part = -side * rng.uniform(0.45, 0.65)
+        x = side * np.array([-1.04, part * side, -0.12, 0.30, 0.66, 1.04])
+        tip_x = side * np.array([-1.0, 0.16, 0.52, 0.84, 1.0])
+        tip_y = np.array([brow + 0.34, brow - 0.02, brow + 0.10, brow + 0.24, brow + 0.42]) + rng.uniform(-0.05, 0.05, 5)
+        notch_y = np.array([brow + 0.1, brow - 0.50, brow - 0.26, brow - 0.10, brow + 0.06, brow + 0.2])
+        if side < 0:
+            x, tip_x, tip_y, notch_y = x[::-1], tip_x[::-1], tip_y[::-1], notch_y[::-1]
+    elif kind == "parted":
+        part = rng.uniform(-0.25, 0.25)
+        x = np.array([-1.04, -0.74, -0.42, part, 0.42, 0.74, 1.04])
+        tip_x = np.array([-1.0, -0.88, -0.60, 0.60, 0.88, 1.0])
+        tip_y = brow + np.array([0.52, 0.30, 0.06, 0.06, 0.30, 0.52]) + rng.uniform(-0.06, 0.06, 6)
+        notch_y = brow + np.array([0.1, -0.02, -0.22, -0.50, -0.22, -0.02, 0.1])
+    elif kind == "centre":
+        part = rng.uniform(-0.12, 0.12)
+        x = np.array([-1.04, -0.72, -0.40, -0.15, 0.15, 0.40, 0.72, 1.04]) + part * 0.5
+        tip_x = np.array([-0.98, -0.74, -0.40, part * 0.6, 0.40, 0.74, 0.98])
+        tip_y = brow + np.array([0.44, 0.22, 0.06, 0.62, 0.06, 0.22, 0.44]) + rng.uniform(-0.07, 0.07, 7)
+        notch_y = brow + np.array([0.05, -0.12, -0.26, -0.30, -0.30, -0.26, -0.12, 0.05])
+    else:  # curtain
+        part = rng.uniform(-0.15, 0.15)
+        x = np.array([-1.04, -0.80, part, 0.80, 1.04])
+        tip_x = np.array([-0.99, -0.90, 0.90, 0.99])
+        tip_y = brow + np.array([0.70, 0.46, 0.46, 0.70]) + rng.uniform(-0.08, 0.08, 4)
+        notch_y = brow + np.array([0.2, 0.10, -0.56, 0.10, 0.2])
+    x = np.clip(x, -1.05, 1.05)
+    # The hairline is the highest that a parting can open to.
+    notch_y = np.maximum(notch_y, -0.62 + 0.25 * x**2)
+    notches = np.stack([x, notch_y], 1)
+    tips = np.stack([tip_x, np.maximum(tip_y, -0.45)], 1)
+    return [(notches[i], tips[i], notches[i + 1]) for i in range(len(tips))], part
+
+
+def _lock_edges(lock) -> tuple[np.ndarray, np.ndarray]:
+    a, tip, b = lock
+    left = bezier(a, (a[0] * 0.85 + tip[0] * 0.15, a[1] * 0.35 + tip[1] * 0.65), tip, steps=7)
+    right = bezier(tip, (b[0] * 0.85 + tip[0] * 0.15, b[1] * 0.35 + tip[1] * 0.65), b, steps=7)
+    return left, right
+
+
+def paint_fringe_shadow(f: Figure) -> None:
+    """The shadow that fringe and side locks throw on the face; painted before the eyes."""
+    locks, _ = _fringe(f)
+    edge = np.concatenate([part for lock in locks for part in _lock_edges(lock)])
+    edge = edge + (0.02, 0.11)
+    above = np.array([(1.2, -0.9), (-1.2, -0.9)])
+    f.canvas.fill(f.on_face(np.concatenate([edge, above])), f.skin_shadow, clip=f.masks["face"])
+
+
+_SIDE_LOCKS = {  # tip's y, width, blunt
+    "bob": (1.02, 0.34, False),
+    "long": (1.95, 0.34, False),
+    "hime": (0.84, 0.40, True),
+    "wavy": (1.75, 0.36, False),
+    "twin-tails": (1.05, 0.22, False),
+    "ponytail": (0.86, 0.22, False),
+    "bun": (0.72, 0.19, False),
+    "spiky": (0.52, 0.32, False),
+}
+
+
+def paint_front_hair(f: Figure) -> None:
+    """Side locks, cap and fringe with strands and gloss; all hair in front becomes the mask ``hair``."""
+    c, rng, v = f.canvas, f.random(10), f.volume
+    kind = f.factors["hair_style"]
+    shapes = []
+    length, width, blunt = _SIDE_LOCKS[kind]
+    for side in (-1, 1):
+        low = length * rng.uniform(0.9, 1.12)
+        lean = rng.uniform(-0.06, 0.08)
+        outer = [(1.06, -0.7), (1.17 * v, -0.1), (1.19 * v, low * 0.45), (1.10 + lean, low * 0.85)]
+        inner = [(1.16 - width, low * 0.55), (1.12 - width, 0.0), (0.84, -0.6)]
+        if kind == "wavy":
+            outer[2:2] = [(1.10 * v, low * 0.25)]
+            inner[0:0] = [(1.20 - width, low * 0.75)]
+        if blunt:
+            end = [(1.16, low), (1.14 - width, low + 0.03)]
+            ring = np.concatenate([smooth([*outer, end[0]], steps=5), smooth([end[1], *inner], steps=5)])
+        else:
+            tip = (1.02 + lean, low)
+            ring = np.concatenate([smooth([*outer, tip], steps=5), smooth([tip, *inner], steps=5)])
+        ring = ring * (side, 1)
+        shape = f.at(ring, 0.28)
+        shapes.append(shape)
+        c.gradient(shape, f.at([(0, -0.4)], 0.28)[0], f.at([(0, max(low, 0.8))], 0.28)[0], (f.hair, f.hair_light))
+        inside = c.mask(shape)
+        dark = smooth([(1.25 * side, -0.6), (1.30 * side, low), ((1.02 + lean) * side, low), ((1.19 - width * 0.35) * side, low * 0.5),
+                       ((1.16 - width * 0.3) * side, -0.2)], closed=True, steps=5)  # fmt: skip
+        c.fill(f.at(dark, 0.28), f.hair_shadow, 0.85 if side > 0 else 0.45, inside)
+        for k in (0.35, 0.68):
+            x = 1.16 - width * k
+            strand = bezier((side * (x - 0.06), -0.4), (side * (x + 0.02), low * 0.4), (side * (1.04 + lean), low * 0.95), steps=9)
+            c.stroke(f.at(strand, 0.28), f.ink * taper(9, 0.2, 0.1), f.hair_deep, 0.7, inside)
+        c.stroke(np.concatenate([shape, shape[:1]]), f.ink, f.hair_line)
+
+    locks, part = _fringe(f)
+    side_x, top = 1.10 * v, -1.38 * v
+    arc = smooth([(-side_x + 0.02, 0.16), (-1.17 * v, -0.24), (-1.07 * v, -0.76), (-0.66 * v, -1.22), (0, top),
+                  (0.66 * v, -1.22), (1.07 * v, -0.76), (1.17 * v, -0.24), (side_x - 0.02, 0.16)], steps=6)  # fmt: skip
+    edges = [_lock_edges(lock) for lock in locks]
+    edge = np.concatenate([part for pair in edges for part in pair])
+    cap, fringe = f.at(arc, 0.0), f.on_hair(edge, 0.04)
+    shape = np.concatenate([cap, fringe[::-1]])
+    shapes.append(shape)
+    inside = c.mask(shape)
+    c.gradient(shape, f.at([(-0.1, top)], 0.3)[0], f.on_hair([(0, f.eye_y - 0.1)])[0], (mix(f.hair, f.hair_shadow, 0.35), f.hair_light))
+
+    crown = np.array([part * 0.9, -1.22])
+    # Locks: a shaded side on each, and a line from every gap up to the crown.
+    for (a, tip, b), (_, right) in zip(locks, edges, strict=True):
+        fold = bezier(tip, (tip[0] * 0.55 + (a[0] + b[0]) * 0.225, (tip[1] + b[1]) / 2), (b[0] * 0.8 + a[0] * 0.2, b[1] - 0.22), steps=7)
+        dark = np.concatenate([right, [b - (0, 0.2)], fold[::-1]])
+        c.fill(f.on_hair(dark, 0.04), f.hair_shadow, 0.9, inside)
+    for i, lock in enumerate(locks[1:], 1):
+        x, y = lock[0]
+        reach = rng.uniform(0.45, 0.8)
+        end = (crown - (x, y)) * reach + (x, y)
+        bend = ((x * 1.12 + end[0]) / 2 + (x - crown[0]) * 0.12, (y + end[1]) / 2 - 0.05)
+        strand = f.on_hair(bezier((x, y), bend, end, steps=9), 0.04)
+        c.stroke(strand, f.ink * 1.5 * taper(9, 0.9, 0.05, 0.05), f.hair_line if i % 2 else f.hair_deep, 0.9, inside)
+    for x in rng.uniform(-0.95, 0.95, 5):
+        end = crown + (np.array([x, -0.35]) - crown) * rng.uniform(0.2, 0.4)
+        strand = f.on_hair(bezier((x, -0.3 + 0.2 * x * x), (x * 1.05, -0.75), end, steps=9), 0.04)
+        c.stroke(strand, f.ink * 1.1 * taper(9, 0.05, 0.05), f.hair_deep, 0.55, inside)
+    # The side of the skull away from the light.
+    c.soft(f.at([(0.75, -1.3), (0.98, -0.7), (1.02, 0.3), (1.5, 0.3), (1.5, -1.4)], 0.1), f.hair_deep, 0.55, 0.12 * f.unit, inside)
+    _gloss(f, rng, inside)
+    c.stroke(cap, f.ink * 1.1, f.hair_line)
+    c.stroke(fringe, f.ink * 0.95, f.hair_line)
+    if rng.random() < 0.35:
+        _loose_strand(f, rng, part)
+    f.masks["hair"] = c.mask(*shapes)
+
+
+def _gloss(f: Figure, rng, inside) -> None:
+    """A band of light around the crown with pointed edges, as on a polished bowl."""
+    y, thick = -0.66 + rng.uniform(-0.06, 0.06), rng.uniform(0.09, 0.15)
+    n = int(rng.integers(8, 12))
+    x = np.linspace(-0.86, 0.80, 2 * n + 1)
+    curve = y + 0.30 * x**2
+    fade = np.sqrt(np.maximum(1 - (x / 0.95) ** 2, 0))
+    tooth = np.where(np.arange(2 * n + 1) % 2, 1.0, 0.25) * rng.uniform(0.6, 1.3, 2 * n + 1)
+    upper = np.stack([x, curve - thick * 0.8 * fade * tooth], 1)
+    lower = np.stack([x, curve + thick * fade * tooth[::-1]], 1)
+    band = f.on_hair(np.concatenate([upper, lower[::-1]]), 0.04)
+    f.canvas.fill(band, f.hair_gloss, 0.72, inside)
+
+
+def _loose_strand(f: Figure, rng, part: float) -> None:
+    side = 1 if rng.random() < 0.5 else -1
+    tip = (part + side * rng.uniform(0.3, 0.5), -1.72 - rng.uniform(0, 0.1))
+    out = bezier((part - 0.05, -1.28), (part + side * 0.05, -1.75), tip, steps=9)
+    back = bezier(tip, (part + side * 0.22, -1.62), (part + 0.09, -1.28), steps=9)
+    _closed(f, f.at(np.concatenate([out, back]), 0.1), f.hair, f.hair_line)
+
+
+def paint_accessory(f: Figure) -> None:
+    """The factor ``accessory``."""
+    kind, c, rng = f.factors["accessory"], f.canvas, f.random(11)
+    accent = tone(_ACCENT[int(rng.integers(len(_ACCENT)))], 0, 1, rng.uniform(-10, 10))
+    dark = shade(accent, 0.25)
+    side = 1 if rng.random() < 0.5 else -1
+    if kind == "hairband":
+        t = np.linspace(-1, 1, 19)
+        y = -1.22 + 0.78 * np.abs(t) ** 2.2
+        band = f.on_hair(np.stack([t * 1.17, y], 1), 0.06)
+        c.stroke(band, f.unit * 0.17, dark)
+        c.stroke(band, f.unit * 0.13, accent)
+    elif kind == "hairpin":
+        x, y = side * rng.uniform(0.62, 0.76), rng.uniform(-0.48, -0.36)
+        style = rng.integers(3)
+        if style == 0:  # a flower
+            for a in np.deg2rad(np.arange(0, 360, 72) - 90):
+                petal = f.on_hair(ellipse(x + 0.11 * np.cos(a), y + 0.11 * np.sin(a), 0.095, 0.095, 14), 0.08)
+                _closed(f, petal, accent, dark, 0.7)
+            c.fill(f.on_hair(ellipse(x, y, 0.06, 0.06, 12), 0.08), (255, 226, 110))
+        elif style == 1:  # two clips
+            for k in (0, 0.17):
+                clip = [(x - side * 0.2, y + k + 0.05), (x + side * 0.16, y + k - 0.03)]
+                c.stroke(f.on_hair(clip, 0.08), f.unit * 0.09, dark)
+                c.stroke(f.on_hair(clip, 0.08), f.unit * 0.055, accent)
+        else:  # a star
+            a = np.deg2rad(np.arange(10) * 36 - 90)
+            r = np.where(np.arange(10) % 2, 0.085, 0.19)
+            _closed(f, f.on_hair(np.stack([x + r * np.cos(a), y + r * np.sin(a)], 1), 0.08), accent, dark, 0.8)
+    elif kind == "ribbon":
+        x, y, s = side * 0.72, -1.02, rng.uniform(0.85, 1.15)
+        for wing in (-1, 1):
+            shape = smooth([(x, y), (x + wing * 0.30 * s, y - 0.30 * s), (x + wing * 0.44 * s, y - 0.02 * s),
+                            (x + wing * 0.32 * s, y + 0.22 * s)], closed=True, steps=5)  # fmt: skip
+            _closed(f, f.at(shape, 0.3), accent, dark)
+            crease = bezier((x, y), (x + wing * 0.15, y - 0.03), (x + wing * 0.28 * s, y - 0.02), steps=6)
+            c.stroke(f.at(crease, 0.3), f.ink * taper(6, 1, 0.1, 0.1), dark)
+        _closed(f, f.at(ellipse(x, y, 0.09 * s, 0.11 * s, 12), 0.3), shade(accent, 0.06), dark)
+
+
+def hair_over_face(f: Figure):
+    """The mask where front hair covers the face."""
+    return ImageChops.multiply(f.masks["hair"], f.masks["face"])

@@ -1,0 +1,199 @@
+"""Whole pictures: one face filling a square, or a scene with several characters."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from omokage.data.drawn.backgrounds import paint_background, paint_clutter
+from omokage.data.drawn.body import paint_body
+from omokage.data.drawn.canvas import Canvas
+from omokage.data.drawn.face import paint_brows, paint_ears, paint_eyes, paint_glasses, paint_mouth, paint_skin
+from omokage.data.drawn.factors import draw_factors, stream
+from omokage.data.drawn.figure import Figure
+from omokage.data.drawn.hair import paint_accessory, paint_back_hair, paint_fringe_shadow, paint_front_hair
+from omokage.errors import UserError
+
+SMALLEST, LARGEST, SMALLEST_SCENE = 16, 4096, 96
+Box = list[int]
+
+
+@dataclass(frozen=True)
+class DrawnFace:
+    """A face, and all that is known about it."""
+
+    image: np.ndarray
+    """uint8 (H, W, 3)."""
+    factors: dict[str, Any]
+    box: Box
+    """``[x, y, w, h]`` of the skin of the face: hairline to chin, cheek to cheek (see :func:`draw_face`)."""
+    masks: dict[str, np.ndarray] = field(default_factory=dict)
+    """Where asked for: uint8 (H, W), 255 inside, of ``face`` (skin outline, whatever covers it), ``iris`` (as far
+    as the lids leave it open) and ``hair`` (all that hangs before the face or on the head)."""
+
+
+@dataclass(frozen=True)
+class DrawnIllustration:
+    """A scene, and all that is known about it."""
+
+    image: np.ndarray
+    """uint8 (H, W, 3)."""
+    boxes: list[Box]
+    """One ``[x, y, w, h]`` a face, as for :class:`DrawnFace`, from the left to the right."""
+    factors: list[dict[str, Any]]
+    """One a face, in the order of ``boxes``."""
+    masks: list[np.ndarray] = field(default_factory=list)
+    """Where asked for: the face masks in the same order, uint8 (H, W)."""
+
+
+class Plan:
+    """A picture that is thought out but not yet painted: who stands where."""
+
+    def __init__(self, height: int, width: int, seed: int, figures: list[Figure], background: str, clutter: bool) -> None:
+        self.height, self.width, self.seed = height, width, seed
+        self.figures, self.background, self.clutter = figures, background, clutter
+
+    @property
+    def factors(self) -> list[dict[str, Any]]:
+        return [figure.factors for figure in self.figures]
+
+    @property
+    def boxes(self) -> list[Box]:
+        return [_box(figure, self.height, self.width) for figure in self.figures]
+
+    def paint(self) -> Canvas:
+        canvas = Canvas(self.height, self.width)
+        paint_background(canvas, stream(self.seed, 13), self.background)
+        if self.clutter:
+            paint_clutter(canvas, stream(self.seed, 14))
+        for figure in sorted(self.figures, key=lambda f: float(f.origin[1])):  # the lower, the nearer
+            _paint(figure, canvas)
+        return canvas
+
+
+def _paint(f: Figure, canvas: Canvas) -> None:
+    f.canvas = canvas
+    paint_back_hair(f)
+    paint_body(f)
+    paint_ears(f)
+    paint_skin(f)
+    paint_fringe_shadow(f)
+    paint_mouth(f)
+    paint_eyes(f)
+    paint_brows(f)
+    paint_glasses(f)
+    paint_front_hair(f)
+    paint_brows(f, 0.35)
+    paint_accessory(f)
+
+
+def _box(f: Figure, height: int, width: int) -> Box:
+    outline = f.face_outline()
+    left, top = np.floor(np.maximum(outline.min(0), 0)).astype(int)
+    right, bottom = np.ceil(np.minimum(outline.max(0), (width, height))).astype(int)
+    return [int(left), int(top), int(right - left), int(bottom - top)]
+
+
+def _checked_side(side: Any, smallest: int) -> int:
+    if isinstance(side, bool) or not isinstance(side, int | np.integer) or not smallest <= side <= LARGEST:
+        raise UserError(f"size is {side!r}: it must be a whole number of pixels from {smallest} to {LARGEST}")
+    return int(side)
+
+
+def checked_size(size: Any, illustration: bool) -> tuple[int, int]:
+    """(height, width) of a picture, or a UserError; faces are square."""
+    smallest = SMALLEST_SCENE if illustration else SMALLEST
+    if not isinstance(size, tuple | list):
+        side = _checked_side(size, smallest)
+        return side, side
+    if len(size) != 2 or (not illustration and size[0] != size[1]):
+        raise UserError(f"size is {size!r}: a face is square, an illustration has a height and a width")
+    return _checked_side(size[0], smallest), _checked_side(size[1], smallest)
+
+
+def checked_seed(seed: Any) -> int:
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise UserError(f"the seed is {seed!r}: it must be a whole number, 0 or more")
+    return int(seed)
+
+
+def plan_face(seed: int, size: int, fixed: dict[str, Any] | None = None) -> Plan:
+    factors = draw_factors(seed, fixed)
+    rng = stream(seed, 12)
+    unit = size / rng.uniform(3.0, 3.45)
+    centre = size * (np.array([0.5, 0.515]) + rng.uniform(-0.025, 0.025, 2))
+    return Plan(size, size, seed, [Figure(seed, factors, centre, unit)], factors["background"], False)
+
+
+def plan_illustration(seed: int, size: tuple[int, int]) -> Plan:
+    height, width = size
+    rng = stream(seed, 15)
+    most = int(np.clip(width / height * 3, 1, 4))
+    count = int(rng.integers(1, most + 1))
+    unit = min(width / (3.5 * count), height / 4.4) * rng.uniform(0.6, 1.0)
+    background = draw_factors(seed)["background"]
+    slot = width / count
+    figures = []
+    for i in range(count):
+        own = unit * rng.uniform(0.88, 1.0)
+        play = max(slot / 2 - 1.7 * own, 0)
+        x = slot * (i + 0.5) + rng.uniform(-play, play)
+        y = rng.uniform(max(1.75 * own, height - 5.2 * own), height - 2.3 * own)
+        person = int(rng.integers(2**62))
+        factors = draw_factors(person, {"background": background})
+        figures.append(Figure(person, factors, (x, y), own))
+    return Plan(height, width, seed, figures, background, True)
+
+
+def draw_face(seed: int, size: int = 64, *, masks: bool = False, **fixed: Any) -> DrawnFace:
+    """Draw one anime face.
+
+    The same seed is the same drawing at every size, and the same bytes at the same size.
+
+    Args:
+        seed: whole number, 0 or more.
+        size: side of the square picture in pixels, 16 to 4096.
+        masks: also return the masks of face, iris and hair.
+        fixed: factors to set (names and values: ``NAMED``, ``RANGES`` and ``glasses``); the rest stay as drawn.
+
+    Returns:
+        The picture, its factors and its face box. The box bounds the outline of the face's skin from the chin
+        to the hairline and from cheek to cheek, whatever hair or glasses cover of it; ears are outside. Its
+        edges are rounded outwards to whole pixels.
+
+    Raises:
+        UserError: an impossible seed, size, factor or value.
+
+    >>> face = draw_face(7, 32, hair="pink")
+    >>> face.image.shape, face.factors["hair"]
+    ((32, 32, 3), 'pink')
+    """
+    plan = plan_face(checked_seed(seed), checked_size(size, False)[0], fixed)
+    canvas = plan.paint()
+    kept = {name: canvas.shrink(mask) for name, mask in plan.figures[0].masks.items()} if masks else {}
+    return DrawnFace(canvas.finished(), plan.factors[0], plan.boxes[0], kept)
+
+
+def draw_illustration(seed: int, size: tuple[int, int] = (720, 960), *, masks: bool = False) -> DrawnIllustration:
+    """Draw a scene with one to four characters before a background with distracting shapes.
+
+    Args:
+        seed: whole number, 0 or more.
+        size: (height, width) in pixels, 96 to 4096 each.
+        masks: also return the mask of every face.
+
+    Returns:
+        The picture, and box and factors of every face from the left to the right. Boxes are defined as in
+        :func:`draw_face`, lie inside the picture and do not overlap one another.
+
+    Raises:
+        UserError: an impossible seed or size.
+
+    >>> scene = draw_illustration(3, (120, 160))
+    >>> scene.image.shape, len(scene.boxes) == len(scene.factors)
+    ((120, 160, 3), True)
+    """
+    plan = plan_illustration(checked_seed(seed), checked_size(size, True))
+    canvas = plan.paint()
+    kept = [canvas.shrink(figure.masks["face"]) for figure in plan.figures] if masks else []
+    return DrawnIllustration(canvas.finished(), plan.boxes, plan.factors, kept)
