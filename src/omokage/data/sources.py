@@ -1,0 +1,460 @@
+"""What a user has: folders, tars, zips, lists of files. Read as streams, never unpacked to disk.
+
+A source yields `Found` items in an order that depends only on its content. Whatever is wrong with one item
+becomes the reason why it is left out; archives are hostile.
+"""
+
+import bz2
+import gzip
+import hashlib
+import lzma
+import os
+import re
+import stat
+import tarfile
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from ..errors import UserError
+from .read import MAX_FILE_BYTES, Unreadable, one_line, read_file
+
+MAX_SKIPPED_BYTES = 4 * 2**30
+"""A member of a compressed tar that claims more is not skipped but ends the reading of that archive."""
+
+_MAX_HEADER_BYTES = 2**20
+_IGNORED = {"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir"}
+_COMPRESSED: dict[bytes, Callable[[IO[bytes]], Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ": lzma.open,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One file of a source: its name there and how to get its bytes (`load` raises `Unreadable`)."""
+
+    name: str
+    load: Callable[[], bytes]
+
+
+def natural(name: str) -> str:
+    """A sorting key that puts 2 before 10.
+
+    >>> sorted(["f10", "f2", "f02", "F1"], key=natural)
+    ['F1', 'f02', 'f2', 'f10']
+    """
+
+    # A number sorts by its length without leading zeros, then by its digits: int() refuses very long ones.
+    def number(match: re.Match[str]) -> str:
+        digits = match[0].lstrip("0")
+        return f"0{len(digits):07d}{digits}"
+
+    return re.sub("[0-9]+", number, name.casefold()) + "\0" + name
+
+
+class Source:
+    """One source of pictures. Open with `open_source`, use as a context manager.
+
+    name: last part of its path; stands before the names of its files in reports.
+    kind: "folder", "tar", "zip", "list" or "picture".
+    total: how many files were found, None where only reading tells (a compressed tar).
+    fingerprint: changes if the source changes (names, sizes and times of the files).
+    """
+
+    kind = ""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.name = one_line(path.name or str(path))
+        self.total: int | None = None
+        self.fingerprint = ""
+
+    @property
+    def described(self) -> dict[str, str]:
+        """What a manifest says of it."""
+        return {"name": self.name, "kind": self.kind, "fingerprint": self.fingerprint}
+
+    def __iter__(self) -> Iterator[Found]:
+        raise NotImplementedError
+
+    def __enter__(self) -> "Source":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        pass
+
+
+def open_source(path: str | Path, skip: tuple[Path, ...] = ()) -> Source:
+    """Find out by content what ``path`` is; raises `UserError` if it is nothing to read pictures from.
+
+    skip: folders that are not looked into (where the face set itself is written).
+    """
+    path = Path(path).expanduser()
+    if not path.exists():
+        what = "a folder, a tar, a zip, a list of files or a picture"
+        raise UserError(f"there is no {one_line(path)}: give {what}")
+    path = path.resolve()
+    try:
+        if path.is_dir():
+            return _Folder(path, skip)
+        if not path.is_file():
+            raise UserError(f"{one_line(path)} is neither a file nor a folder")
+        with open(path, "rb") as file:
+            start = file.read(512)
+        compressed = next((opener for magic, opener in _COMPRESSED.items() if start.startswith(magic)), None)
+        if compressed is not None:
+            return _CompressedTar(path, compressed)
+        if zipfile.is_zipfile(path) and not _is_tar_header(start):
+            return _Zip(path)
+    except PermissionError:
+        raise UserError(f"no permission to read {one_line(path)}") from None
+    except OSError as error:
+        raise UserError(f"cannot read {one_line(path)}: {one_line(error.strerror or error)}") from None
+    if _is_tar_header(start):
+        return _Tar(path)
+    if path.suffix.lower() == ".txt":
+        return _List(path)
+    if not start:
+        raise UserError(f"{one_line(path)} is empty (0 bytes)")
+    archives = (".zip", ".tar", ".tgz", ".gz", ".xz", ".bz2", ".zst", ".7z", ".rar")
+    if start.startswith(b"PK") or path.suffix.lower() in archives:
+        raise UserError(f"{one_line(path)} is no readable tar or zip: damaged, or another kind of archive")
+    return _Single(path)
+
+
+def _is_tar_header(block: bytes) -> bool:
+    # Old tars have no magic: the checksum of the header decides.
+    if len(block) < 512 or not any(block):
+        return False
+    try:
+        tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return False
+    return True
+
+
+def _hidden(name: str) -> bool:
+    parts = [part for part in name.split("/") if part not in (".", "..")]
+    return any(part.startswith(".") or part in _IGNORED for part in parts)
+
+
+def _unsafe(name: str) -> str | None:
+    if name.startswith(("/", "\\")) or re.match(r"[A-Za-z]:[\\/]", name):
+        return "absolute name in an archive"
+    if ".." in re.split(r"[\\/]", name):
+        return "name with '..' in an archive"
+    if "\0" in name:
+        return "name with a zero byte in an archive"
+    return None
+
+
+def _refused(name: str, reason: str) -> Found:
+    def load() -> bytes:
+        raise Unreadable(reason)
+
+    return Found(name, load)
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256("\0".join(str(p) for p in parts).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _file_fingerprint(path: Path) -> str:
+    status = path.stat()
+    return _digest(status.st_size, status.st_mtime_ns)
+
+
+class _Folder(Source):
+    kind = "folder"
+
+    def __init__(self, path: Path, skip: tuple[Path, ...]) -> None:
+        super().__init__(path)
+        skipped = {str(p.resolve()) for p in skip}
+        found: list[tuple[str, str | None]] = []
+        marks = 0
+        folders = [(str(path), "")]
+        while folders:
+            folder, prefix = folders.pop()
+            try:
+                entries = list(os.scandir(folder))
+            except OSError as error:
+                if not prefix:
+                    raise
+                reason = f"a folder that cannot be read: {one_line(error.strerror)}"
+                found.append((prefix.rstrip("/"), reason))
+                continue
+            for entry in entries:
+                name = prefix + entry.name
+                if _hidden(entry.name) or entry.path in skipped:
+                    continue
+                try:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append((entry.path, name + "/"))
+                        continue
+                    status = entry.stat()
+                except OSError:
+                    found.append((name, "a link that leads nowhere"))
+                    continue
+                if stat.S_ISDIR(status.st_mode):
+                    found.append((name, "a link to a folder, not followed"))
+                elif not stat.S_ISREG(status.st_mode):
+                    found.append((name, "not a regular file"))
+                else:
+                    # A sum does not depend on the order in which the system lists a folder.
+                    marks += int(_digest(name, status.st_size, status.st_mtime_ns), 16)
+                    found.append((name, None))
+        found.sort(key=lambda item: natural(item[0]))
+        self._found = found
+        self.total = len(found)
+        self.fingerprint = _digest(marks, *(f"{n}:{r}" for n, r in found if r))
+
+    def __iter__(self) -> Iterator[Found]:
+        for name, reason in self._found:
+            if reason is None:
+                full = os.path.join(self.path, name)
+                yield Found(name, lambda full=full: read_file(full))  # type: ignore[misc]
+            else:
+                yield _refused(name, reason)
+
+
+class _Single(Source):
+    kind = "picture"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.total = 1
+        self.fingerprint = _file_fingerprint(path)
+
+    def __iter__(self) -> Iterator[Found]:
+        yield Found(self.path.name, lambda: read_file(self.path))
+
+
+class _List(Source):
+    kind = "list"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        try:
+            text = read_file(path).decode("utf-8-sig")
+        except Unreadable as reason:
+            raise UserError(f"the list {one_line(path)} cannot be read: {reason}") from None
+        except UnicodeDecodeError:
+            raise UserError(f"{one_line(path)} is not a list of files: it is not UTF-8 text") from None
+        lines = [line.strip() for line in text.splitlines()]
+        self._lines = [line for line in lines if line and not line.startswith("#")]
+        self.total = len(self._lines)
+        marks = []
+        for line in self._lines:
+            try:
+                marks.append(_file_fingerprint(path.parent / line))
+            except (OSError, ValueError):
+                marks.append("-")
+        self.fingerprint = _digest(*self._lines, *marks)
+
+    def __iter__(self) -> Iterator[Found]:
+        for line in self._lines:
+            yield Found(line, lambda line=line: read_file(self.path.parent / line))  # type: ignore[misc]
+
+
+class _Guarded:
+    """A file for `tarfile` that refuses the giant reads that a forged header asks for."""
+
+    def __init__(self, file: IO[bytes], skip_limit: int | None) -> None:
+        self._file, self._skip_limit = file, skip_limit
+        self.tell, self.close = file.tell, file.close
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= _MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header that claims {size:,} bytes")
+        return self._file.read(size)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        if self._skip_limit is not None and offset - self._file.tell() > self._skip_limit:
+            raise tarfile.ReadError("a member too large to skip")
+        return self._file.seek(offset, whence)
+
+
+def _members(file: IO[bytes], skip_limit: int | None = None) -> Iterator[tarfile.TarInfo | str]:
+    """The members of a tar; a text instead where it breaks off, as the last one."""
+    try:
+        # fileobj is only ever read, told and sought
+        with tarfile.open(fileobj=_Guarded(file, skip_limit), mode="r:") as archive:  # type: ignore[call-overload]
+            while (member := archive.next()) is not None:
+                archive.members = []  # tarfile remembers every member otherwise
+                yield member
+    except Exception as error:  # tarfile raises a good dozen kinds on forged headers
+        yield f"the archive breaks off: {one_line(error) or type(error).__name__}"
+
+
+def _member_trouble(member: tarfile.TarInfo) -> str | None:
+    if member.issym() or member.islnk():
+        return "a link in an archive"
+    if not member.isreg():
+        return "a device, pipe or other special member of an archive"
+    if member.issparse():
+        return "a sparse member of an archive"
+    if reason := _unsafe(member.name):
+        return reason
+    if member.size > MAX_FILE_BYTES:
+        return f"file too large: {member.size:,} bytes, the limit is {MAX_FILE_BYTES:,}"
+    return None
+
+
+class _Tar(Source):
+    kind = "tar"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._file = open(path, "rb")  # noqa: SIM115 - closed by __exit__
+        end = os.fstat(self._file.fileno()).st_size
+        found: list[tuple[str, int, int, str | None]] = []
+        broken: str | None = None
+        for member in _members(self._file):
+            if isinstance(member, str):
+                broken = member
+                continue
+            if member.isdir() or _hidden(member.name):
+                continue
+            reason = _member_trouble(member)
+            if reason is None and member.offset_data + member.size > end:
+                reason = "cut short: the archive ends in the middle of it"
+            found.append((member.name, member.offset_data, member.size, reason))
+        found.sort(key=lambda item: (natural(item[0]), item[1]))
+        self._found, self._broken = found, broken
+        self.total = len(found) + (broken is not None)
+        self.fingerprint = _file_fingerprint(path)
+
+    def __iter__(self) -> Iterator[Found]:
+        for name, offset, size, reason in self._found:
+            if reason is None:
+                yield Found(name, lambda offset=offset, size=size: self._read(offset, size))  # type: ignore[misc]
+            else:
+                yield _refused(name, reason)
+        if self._broken:
+            yield _refused("", self._broken)
+
+    def _read(self, offset: int, size: int) -> bytes:
+        try:
+            data = os.pread(self._file.fileno(), size, offset)
+        except OSError as error:
+            raise Unreadable(f"cannot be read: {one_line(error.strerror)}") from None
+        if len(data) != size:
+            raise Unreadable("cut short: the archive ends in the middle of it")
+        return data
+
+    def __exit__(self, *exc: object) -> None:
+        self._file.close()
+
+
+class _CompressedTar(Source):
+    """Order is that of the archive: it can only be read from front to back."""
+
+    kind = "tar"
+
+    def __init__(self, path: Path, opener: Callable[[IO[bytes]], Any]) -> None:
+        super().__init__(path)
+        self._opener = opener
+        self.fingerprint = _file_fingerprint(path)
+        with open(path, "rb") as file:
+            try:
+                start = opener(file).read(512)
+            except Exception as error:
+                raise UserError(f"{one_line(path)} cannot be decompressed: {one_line(error)}") from None
+        if not _is_tar_header(start):
+            raise UserError(f"{one_line(path)} is compressed, but not a tar")
+
+    def __iter__(self) -> Iterator[Found]:
+        with open(self.path, "rb") as file:
+            stream = self._opener(file)
+            for member in _members(stream, MAX_SKIPPED_BYTES):
+                if isinstance(member, str):
+                    yield _refused("", member)
+                    return
+                if member.isdir() or _hidden(member.name):
+                    continue
+                if reason := _member_trouble(member):
+                    yield _refused(member.name, reason)
+                    continue
+                try:
+                    data = _read_exactly(stream, member.size)
+                except Exception as error:
+                    yield _refused(member.name, f"cut short: {one_line(error)}")
+                    return
+                yield Found(member.name, lambda data=data: data)  # type: ignore[misc]
+
+
+def _read_exactly(stream: IO[bytes], size: int) -> bytes:
+    data = stream.read(size)
+    if len(data) != size:
+        raise EOFError("the archive ends in the middle of it")
+    return data
+
+
+class _Zip(Source):
+    kind = "zip"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except PermissionError:
+            raise
+        except Exception as error:
+            raise UserError(f"the zip {one_line(path)} cannot be read: {one_line(error)}") from None
+        self._lock = threading.Lock()
+        infos = [i for i in self._zip.infolist() if not i.is_dir() and not _hidden(i.filename)]
+        self._infos = sorted(infos, key=lambda info: (natural(info.filename), info.header_offset))
+        self.total = len(self._infos)
+        self.fingerprint = _file_fingerprint(path)
+
+    def __iter__(self) -> Iterator[Found]:
+        for info in self._infos:
+            kind = stat.S_IFMT(info.external_attr >> 16)
+            if kind == stat.S_IFLNK:
+                reason: str | None = "a link in an archive"
+            elif kind not in (0, stat.S_IFREG):
+                reason = "a device, pipe or other special member of an archive"
+            else:
+                reason = _unsafe(info.filename)
+            if reason:
+                yield _refused(info.filename, reason)
+            else:
+                yield Found(info.filename, lambda info=info: self._read(info))  # type: ignore[misc]
+
+    def _read(self, info: zipfile.ZipInfo) -> bytes:
+        if info.file_size > MAX_FILE_BYTES:
+            raise Unreadable(f"file too large: {info.file_size:,} bytes, the limit is {MAX_FILE_BYTES:,}")
+        try:
+            with self._lock, self._zip.open(info) as member:
+                data = member.read(MAX_FILE_BYTES + 1)  # the header may lie about the size
+        except Exception as error:  # encrypted, unknown method, wrong CRC, forged header
+            raise Unreadable(f"damaged in the zip: {one_line(error) or type(error).__name__}") from None
+        if len(data) > MAX_FILE_BYTES:
+            raise Unreadable(f"file too large: more than {MAX_FILE_BYTES:,} bytes")
+        return data
+
+    def __exit__(self, *exc: object) -> None:
+        self._zip.close()
+
+
+def stem(name: str) -> str:
+    """The part of a file's relative name that makes its key: without the extension, in safe characters.
+
+    >>> stem("a b/日本.v2.JPG"), stem("x" * 200 + ".png")[-20:]
+    ('a b/日本_v2', 'xxxxxxxxx-6c64d543f1')
+    """
+    path = PurePosixPath(name.replace("\\", "/"))
+    parts = [*path.parts[:-1], path.stem]
+    # WebDataset takes everything up to the first dot of the last part as the key, hence no dots.
+    parts = [part for part in parts if part not in ("/", ".")]
+    parts = ["".join(c if c.isalnum() or c in "_- " else "_" for c in part) for part in parts]
+    key = "/".join(part.strip() or "_" for part in parts) or "_"
+    raw = key.encode("utf-8", "replace")
+    if len(raw) > 80:  # fits the name field of a tar header with room for a number and the extension
+        key = raw[:64].decode("utf-8", "ignore") + "-" + _digest(name)[:10]
+    return key
