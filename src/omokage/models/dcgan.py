@@ -1,0 +1,100 @@
+"""DCGAN (Radford, Metz & Chintala 2016, arXiv 1511.06434), fully convolutional, of any depth.
+
+The defaults are the networks of the well-known PyTorch tutorial at 64 px: 3,576,704 parameters in the
+generator and 2,765,568 in the discriminator.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+
+def initialise(module: nn.Module) -> None:
+    """Section 4: weights from N(0, 0.02²); batch-norm scales from N(1, 0.02²), their shifts 0."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)
+        nn.init.zeros_(module.bias)
+
+
+class Generator(nn.Module):
+    """Latents to images, figure 1 of the paper: transposed convolutions, each twice the size of the last.
+
+    >>> import torch
+    >>> Generator(channels=(32, 16)).decode(torch.randn(2, 100)).shape
+    torch.Size([2, 3, 16, 16])
+    """
+
+    def __init__(
+        self,
+        latent: int = 100,  # entries of a latent, each N(0, 1)
+        channels: Sequence[int] = (
+            512,
+            256,
+            128,
+            64,
+        ),  # of the 4x4, 8x8, ... features; n of them give 4·2ⁿ px
+        image_channels: int = 3,
+    ) -> None:
+        super().__init__()
+        self.latent_shape = (latent,)
+        size = 4 * 2 ** len(channels)
+        self.resolution = (size, size)
+        layers: list[nn.Module] = []
+        incoming = latent
+        for i, outgoing in enumerate(channels):
+            # From 1x1 to 4x4 first, then from n to 2n.
+            stride, padding = (1, 0) if i == 0 else (2, 1)
+            layers += [
+                nn.ConvTranspose2d(incoming, outgoing, 4, stride, padding, bias=False),
+                nn.BatchNorm2d(outgoing),
+                nn.ReLU(inplace=True),
+            ]
+            incoming = outgoing
+        # No batch norm at the output: the batch's mean and variance would be forced on the images.
+        layers += [nn.ConvTranspose2d(incoming, image_channels, 4, 2, 1, bias=False), nn.Tanh()]
+        self.layers = nn.Sequential(*layers)
+        self.apply(initialise)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(B, latent) to (B, image_channels, H, W) in [-1, 1]."""
+        return self.layers(z[:, :, None, None])
+
+    decode = forward
+
+
+class Discriminator(nn.Module):
+    """Images to logits: the generator's mirror, strided convolutions and leaky ReLUs.
+
+    The paper's last sigmoid is left to the objective, which takes logits.
+
+    >>> import torch
+    >>> Discriminator(channels=(16, 32))(torch.randn(2, 3, 16, 16)).shape
+    torch.Size([2])
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int] = (64, 128, 256, 512),  # from the image down to 4x4; n of them take 4·2ⁿ px
+        image_channels: int = 3,
+        dropout: float = 0.0,  # share of features dropped after every leaky ReLU; 0: none, as in the paper
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        incoming = image_channels
+        for i, outgoing in enumerate(channels):
+            layers.append(nn.Conv2d(incoming, outgoing, 4, 2, 1, bias=False))
+            if i > 0:  # none at the input, as section 3 says
+                layers.append(nn.BatchNorm2d(outgoing))
+            layers.append(nn.LeakyReLU(0.2, inplace=True))
+            if dropout > 0:
+                layers.append(nn.Dropout(dropout))
+            incoming = outgoing
+        layers.append(nn.Conv2d(incoming, 1, 4, 1, 0, bias=False))
+        self.layers = nn.Sequential(*layers)
+        self.apply(initialise)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, image_channels, H, W) in [-1, 1] to logits (B,): above 0 where an image looks real."""
+        return self.layers(images)[:, 0, 0, 0]

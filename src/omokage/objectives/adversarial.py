@@ -1,0 +1,86 @@
+"""Adversarial losses: what a discriminator and a generator minimise, on logits.
+
+Each loss is a pair of pure functions with the same signatures, so that they can be compared line by line:
+
+    discriminator(real_logits, fake_logits) -> loss
+    generator(fake_logits) -> loss
+
+Logits may have any shape (several patches or scales an image); a loss is their mean, a scalar. The
+logits are those of "real": D = sigmoid(logits) where the paper has a probability.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from torch import Tensor
+from torch.nn.functional import relu, softplus
+
+
+class AdversarialLoss(NamedTuple):
+    """What the two networks minimise."""
+
+    discriminator: Callable[[Tensor, Tensor], Tensor]
+    generator: Callable[[Tensor], Tensor]
+
+
+def cross_entropy(logits: Tensor, label: float) -> Tensor:
+    """Mean binary cross-entropy against one ``label`` in [0, 1]: -y log D - (1 - y) log(1 - D)."""
+    return (softplus(logits) - label * logits).mean()
+
+
+def non_saturating(real_label: float = 1.0, fake_label: float = 0.0) -> AdversarialLoss:
+    """Goodfellow et al. 2014, section 3, last paragraph: the generator maximises log D(fake). DCGAN's loss.
+
+    Labels other than 1 and 0 smooth them (Salimans et al. 2016, section 3.4).
+    """
+    return AdversarialLoss(
+        discriminator=lambda real, fake: cross_entropy(real, real_label) + cross_entropy(fake, fake_label),
+        generator=lambda fake: cross_entropy(fake, real_label),
+    )
+
+
+def minimax(real_label: float = 1.0, fake_label: float = 0.0) -> AdversarialLoss:
+    """Goodfellow et al. 2014, equation 1: the generator minimises what the discriminator maximises."""
+    return AdversarialLoss(
+        discriminator=lambda real, fake: cross_entropy(real, real_label) + cross_entropy(fake, fake_label),
+        generator=lambda fake: -cross_entropy(fake, fake_label),
+    )
+
+
+def least_squares(real_label: float = 1.0, fake_label: float = 0.0) -> AdversarialLoss:
+    """Mao et al. 2017, equation 9, each term with its half: a = ``fake_label``, b = c = ``real_label``."""
+    return AdversarialLoss(
+        discriminator=lambda real, fake: half_square(real - real_label) + half_square(fake - fake_label),
+        generator=lambda fake: half_square(fake - real_label),
+    )
+
+
+def wasserstein() -> AdversarialLoss:
+    """Arjovsky et al. 2017, equation 2; the critic must be kept Lipschitz by clipping or a penalty."""
+    return AdversarialLoss(
+        discriminator=lambda real, fake: fake.mean() - real.mean(),
+        generator=lambda fake: -fake.mean(),
+    )
+
+
+def hinge() -> AdversarialLoss:
+    """Lim & Ye 2017; Miyato et al. 2018, equations 16 and 17."""
+    return AdversarialLoss(
+        discriminator=lambda real, fake: relu(1 - real).mean() + relu(1 + fake).mean(),
+        generator=lambda fake: -fake.mean(),
+    )
+
+
+def half_square(difference: Tensor) -> Tensor:
+    """Mean of half the squares."""
+    return difference.square().mean() / 2
+
+
+# The names that recipes use.
+ADVERSARIAL_LOSSES: dict[str, Callable[..., AdversarialLoss]] = {
+    "non-saturating": non_saturating,
+    "minimax": minimax,
+    "least-squares": least_squares,
+    "wasserstein": wasserstein,
+    "hinge": hinge,
+}
