@@ -106,17 +106,27 @@ def build(
     as_faces: Annotated[bool, typer.Option("--as-faces", help="The images are faces already.")] = False,
     size: Annotated[
         int | None,
-        typer.Option(callback=_within(8, 4096), help="Resize to this many pixels; default: keep the bytes."),
+        typer.Option(callback=_within(1, 4096), help="Resize to this many pixels; default: keep the bytes."),
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="A CSV whose column file names the image: its columns join the index.")
     ] = None,
     workers: Annotated[int | None, _WORKERS] = None,
 ) -> None:
     """Turn pictures into a face set."""
     from .data.build import build as run
 
-    report = run(sources, out, as_faces=as_faces, size=size, workers=workers, progress=_progress())
-    print(f"{report.kept:,} of {report.found:,} images kept in {report.path} ({report.seconds:.1f} s)")
+    report = run(
+        sources, out, as_faces=as_faces, size=size, labels=labels, workers=workers, progress=_progress()
+    )
+    if report.already:
+        print(f"{out} is complete already: {report.kept:,} of {report.found:,} images")
+        return
+    print(f"{report.kept:,} of {report.found:,} images kept in {out} ({report.seconds:.1f} s)")
     if report.rejected:
-        print(f"{report.rejected:,} left out: see {Path(report.path) / 'rejected.csv'}")
+        print(f"{report.rejected:,} left out, listed in {out / 'rejected.csv'}:")
+        for reason, count in sorted(report.reasons.items(), key=lambda item: -item[1]):
+            print(f"{count:>9,}  {reason}")
 
 
 @app.command()
@@ -125,10 +135,10 @@ def draw(
     number: Annotated[
         int, typer.Option("-n", "--number", callback=_within(1, 10**9), help="How many.")
     ] = 2000,
-    size: Annotated[int, typer.Option(callback=_within(16, 2048), help="Height and width in pixels.")] = 64,
-    seed: Annotated[
-        int, typer.Option(callback=_within(0, 2**63 - 1), help="Seed of the first; the next has seed + 1.")
-    ] = 0,
+    size: Annotated[
+        int | None, typer.Option(help="Pixels a side. Default: 64, for illustrations 720 by 960.")
+    ] = None,
+    seed: Annotated[int, typer.Option(callback=_within(0, 2**63 - 1), help="Another seed, other faces.")] = 0,
     illustrations: Annotated[
         bool, typer.Option("--illustrations", help="Whole pictures with face boxes.")
     ] = False,

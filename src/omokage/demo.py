@@ -14,13 +14,11 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from .errors import UserError
 from .progress import Progress
 
 FACES = 2000
 MINUTES = 2.0
 PROTOCOL = "fid2k-full-inception2015"
-MARK = ".omokage-demo"
 
 
 @dataclass(frozen=True)
@@ -59,9 +57,9 @@ def demo(
 ) -> list[Made]:
     """Draw faces, build a face set, train ``fast``, sample, evaluate; then show the shipped model.
 
-    Everything goes into the folder ``out``. Run again it goes on where it stopped: a finished face set and a
-    finished training are kept, pictures and numbers are made anew. ``overrides`` change the recipe.
-    Returns what was made. UserError: ``out`` holds something that no demo made.
+    Everything goes into the folder ``out``. Run again it goes on where it stopped: finished parts are kept,
+    pictures and figures are made anew. ``overrides`` change the recipe. Returns what was made. UserError:
+    ``out`` holds something else under one of the names.
     """
     # Imported here so that the command line starts without PyTorch.
     from .data.build import build
@@ -75,19 +73,16 @@ def demo(
     from .snapshot import load_model
     from .training.loop import train
 
-    out = _claimed(Path(out))
+    out = Path(out)
     console = console or Console(highlight=False)
     steps = _Steps(console)
     started = time.monotonic()
 
     drawn, face_set, run = out / "drawn", out / "faces", out / "run"
-    if not _holds(face_set, faces):
-        for stale in (drawn, face_set):
-            shutil.rmtree(stale, ignore_errors=True)
-        with steps.step(f"Draw {faces:,} faces", f"{faces:,} drawn faces, factors.csv", drawn):
-            draw(faces, drawn, size=64, seed=0, progress=progress)
-        with steps.step("Build a face set", "face set", face_set):
-            build([drawn], face_set, as_faces=True, progress=progress)
+    with steps.step(f"Draw {faces:,} faces", f"{faces:,} drawn faces, factors.csv", drawn):
+        draw(faces, drawn, progress=progress)
+    with steps.step("Build a face set", "face set", face_set):
+        build([drawn], face_set, as_faces=True, labels=drawn / "factors.csv", progress=progress)
     with steps.step(f"Train the recipe fast for {minutes:g} minutes", "run: snapshots, logs", run):
         train(load_recipe("fast", overrides), face_set, run, minutes=minutes, progress=progress)
     with steps.step("Sample what was learned", "64 samples of that run", out / "samples.png"):
@@ -106,28 +101,6 @@ def demo(
 
     _show(console, steps.made, time.monotonic() - started, out)
     return steps.made
-
-
-def _claimed(out: Path) -> Path:
-    """``out``, made and marked as a demo's, since a demo removes what it finds half-made there."""
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file; give the demo a folder, for example -o demo")
-    if out.is_dir() and any(out.iterdir()) and not (out / MARK).exists():
-        raise UserError(
-            f"{out} holds files that no demo made; give a new folder, for example -o {out}-omokage"
-        )
-    out.mkdir(parents=True, exist_ok=True)
-    (out / MARK).touch()
-    return out
-
-
-def _holds(face_set: Path, faces: int) -> bool:
-    from .data.faceset import FaceSet
-
-    try:
-        return len(FaceSet.open(face_set)) == faces
-    except UserError:
-        return False
 
 
 def _show(console: Console, made: list[Made], seconds: float, out: Path) -> None:
