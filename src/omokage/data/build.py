@@ -293,11 +293,15 @@ class _Work:
         for number in itertools.count():
             try:
                 state = json.loads((self.state / f"{number:06d}.json").read_bytes())
-            except FileNotFoundError:
+                shard = state["shard"]
+                if shard and (self.partial / shard["name"]).stat().st_size != shard["bytes"]:
+                    break
+            except (FileNotFoundError, ValueError):
                 break
             self.done.append(state)
         named = {state["shard"]["name"] for state in self.done if state["shard"]}
-        for path in self.partial.glob("faces-*"):
+        named |= {f"{number:06d}{kind}" for number in range(len(self.done)) for kind in (".json", ".parquet")}
+        for path in (*self.partial.glob("faces-*"), *self.state.glob("[0-9]*")):
             if path.name not in named:
                 path.unlink()
 
@@ -518,7 +522,10 @@ def _locked(partial: Path, out: Path) -> Iterator[None]:
     """Hold ``partial`` for this process alone; the system lets go when the process ends, however it ends."""
     while True:
         partial.mkdir(parents=True, exist_ok=True)
-        handle = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            handle = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:  # renamed by the process that finished it
+            continue
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # It may have been finished and renamed between opening and locking.
@@ -551,7 +558,8 @@ def _disk_errors(out: Path) -> Iterator[None]:
             raise UserError(
                 f"the disk of {where} is full: make room and repeat the command, it goes on where it stopped"
             ) from None
-        raise UserError(f"cannot write {where}: {one_line(error.strerror or error)}") from None
+        at = f" at {one_line(error.filename)}" if error.filename else ""
+        raise UserError(f"building {where} failed{at}: {one_line(error.strerror or error)}") from None
 
 
 def _same_plan(state: Path, plan: dict[str, Any]) -> bool:

@@ -10,7 +10,7 @@ import stat
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,6 +85,28 @@ def quiet() -> Iterator[None]:
             if _quiet_depth == 0 and _quiet_before is not None:
                 _quiet_before.__exit__(None, None, None)
                 _quiet_before = None
+
+
+_mute_lock = threading.Lock()
+
+
+@contextmanager
+def _mute() -> Iterator[None]:
+    """Nothing reaches the terminal from C code either: libtiff prints its errors and cannot be told not to."""
+    with _mute_lock:
+        try:
+            before = os.dup(2)
+        except OSError:  # there is no standard error
+            yield
+            return
+        try:
+            nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+            os.dup2(nowhere, 2)
+            os.close(nowhere)
+            yield
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
 
 
 def read_file(path: str | Path, limit: int = MAX_FILE_BYTES) -> bytes:
@@ -167,7 +189,8 @@ def _read(data: bytes, max_pixels: int, background: tuple[int, int, int]) -> Pic
     image: Image.Image = Image.open(io.BytesIO(data), formats=_FORMATS)
     _check_size(image, max_pixels)
     kind = image.format or "?"
-    image.load()
+    with _mute() if kind == "TIFF" else nullcontext():
+        image.load()
     _check_size(image, max_pixels)  # icon formats know their true size only now
     done: list[str] = []
     if kind not in ("JPEG", "MPO") and _animated(image):
@@ -202,11 +225,9 @@ def _animated(image: Image.Image) -> bool:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    try:
+    with suppress(Exception):  # damaged EXIF says nothing about the picture
         if image.getexif().get(0x0112, 1) in (2, 3, 4, 5, 6, 7, 8):
             return ImageOps.exif_transpose(image)
-    except Exception:  # damaged EXIF says nothing about the picture
-        pass
     return image
 
 

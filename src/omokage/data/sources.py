@@ -13,6 +13,7 @@ import re
 import stat
 import tarfile
 import threading
+import unicodedata
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -266,12 +267,14 @@ class _Guarded:
 
     def __init__(self, file: IO[bytes], skip_limit: int | None) -> None:
         self._file, self._skip_limit = file, skip_limit
+        self.last = b""
         self.tell, self.close = file.tell, file.close
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= _MAX_HEADER_BYTES:
             raise tarfile.ReadError(f"a header that claims {size:,} bytes")
-        return self._file.read(size)
+        self.last = self._file.read(size)
+        return self.last
 
     def seek(self, offset: int, whence: int = 0) -> int:
         if self._skip_limit is not None and offset - self._file.tell() > self._skip_limit:
@@ -282,11 +285,13 @@ class _Guarded:
 def _members(file: IO[bytes], skip_limit: int | None = None) -> Iterator[tarfile.TarInfo | str]:
     """The members of a tar; a text instead where it breaks off, as the last one."""
     try:
-        # fileobj is only ever read, told and sought
-        with tarfile.open(fileobj=_Guarded(file, skip_limit), mode="r:") as archive:  # type: ignore[call-overload]
+        guarded = _Guarded(file, skip_limit)
+        with tarfile.open(fileobj=guarded, mode="r:") as archive:  # type: ignore[call-overload]
             while (member := archive.next()) is not None:
                 archive.members = []  # tarfile remembers every member otherwise
                 yield member
+        if any(guarded.last):  # tarfile takes a header that makes no sense for the end
+            yield "the archive breaks off: a damaged header"
     except Exception as error:  # tarfile raises a good dozen kinds on forged headers
         yield f"the archive breaks off: {one_line(error) or type(error).__name__}"
 
@@ -448,7 +453,7 @@ def stem(name: str) -> str:
     >>> stem("a b/日本.v2.JPG"), stem("x" * 200 + ".png")[-20:]
     ('a b/日本_v2', 'xxxxxxxxx-6c64d543f1')
     """
-    path = PurePosixPath(name.replace("\\", "/"))
+    path = PurePosixPath(unicodedata.normalize("NFC", name).replace("\\", "/"))
     parts = [*path.parts[:-1], path.stem]
     # WebDataset takes everything up to the first dot of the last part as the key, hence no dots.
     parts = [part for part in parts if part not in ("/", ".")]

@@ -1,0 +1,325 @@
+import io
+import os
+import random
+import struct
+import tempfile
+import threading
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms, ImageFile
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+from omokage.data.read import MAX_PIXELS, Unreadable, cover, one_line, quiet, read_file, read_picture, to_png
+
+
+def png_header_of(width: int, height: int) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 100)), (b"IEND", b"")]
+    parts = [struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+@pytest.mark.parametrize(("kind", "extension"), [("JPEG", "jpg"), ("PNG", "png"), ("WEBP", "webp")])
+def test_plain_pictures_keep_their_bytes(picture, encode, kind, extension):
+    read = read_picture(encode(picture(1), kind))
+    assert (read.extension, read.done, read.image.mode) == (extension, (), "RGB")
+    grey = read_picture(encode(picture(1).convert("L"), "JPEG"))
+    assert (grey.extension, grey.image.mode) == ("jpg", "RGB")
+
+
+@pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "TGA", "PPM", "JPEG2000", "ICO", "PCX", "AVIF"])
+def test_other_formats_become_new_pictures(picture, encode, kind):
+    image = picture(2, 32, 32)
+    read = read_picture(encode(image, kind))
+    assert read.extension is None
+    assert f"from {kind}" in read.done
+    assert np.abs(np.asarray(read.image).astype(int) - np.asarray(image)).mean() < 8
+
+
+def test_transparency_is_laid_on_white(encode):
+    image = Image.new("RGBA", (4, 4), (200, 0, 0, 0))
+    image.putpixel((1, 1), (0, 0, 255, 255))
+    image.putpixel((2, 2), (0, 0, 0, 128))
+    read = read_picture(encode(image, "PNG"))
+    assert read.done == ("alpha on white",)
+    assert [read.image.getpixel(p) for p in ((0, 0), (1, 1), (2, 2))] == [
+        (255, 255, 255),
+        (0, 0, 255),
+        (127, 127, 127),
+    ]
+    assert read_picture(encode(image, "PNG"), background=(0, 9, 0)).image.getpixel((0, 0)) == (0, 9, 0)
+
+
+def test_palette_with_transparency(encode):
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
+    image.putpixel((0, 0), 0)
+    by_index = read_picture(encode(image, "PNG", transparency=0)).image
+    by_bytes = read_picture(encode(image, "PNG", transparency=bytes([0, 255, 255]))).image
+    for rgb in (by_index, by_bytes):
+        assert (rgb.getpixel((0, 0)), rgb.getpixel((1, 1))) == ((255, 255, 255), (0, 255, 0))
+    assert read_picture(encode(image, "PNG")).image.getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_rgb_with_a_transparent_colour_and_opaque_alpha(encode):
+    image = Image.new("RGB", (2, 2), (1, 2, 3))
+    assert read_picture(encode(image, "PNG", transparency=(1, 2, 3))).image.getpixel((0, 0)) == (
+        255,
+        255,
+        255,
+    )
+    opaque = read_picture(encode(image.convert("RGBA"), "PNG"))
+    assert (opaque.image.getpixel((0, 0)), opaque.extension) == ((1, 2, 3), None)
+
+
+def test_cmyk(encode, picture):
+    image = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
+    read = read_picture(encode(image, "JPEG", quality=95))
+    assert read.extension is None
+    red, green, blue = read.image.getpixel((4, 4))
+    assert red > 230
+    assert green < 40
+    assert blue < 40
+
+
+def test_sixteen_bits_are_scaled_not_clipped(encode):
+    values = np.array([[0, 257, 32768, 65535]], np.uint16)
+    for kind in ("PNG", "TIFF"):
+        read = read_picture(encode(Image.fromarray(values), kind))
+        assert np.asarray(read.image)[0, :, 0].tolist() == [0, 1, 128, 255]
+        assert "16 bits to 8" in read.done
+
+
+def test_sixteen_bit_colour_png_is_not_kept_as_it_came():
+    rows = b"\0" + struct.pack(">6H", 0, 32768, 65535, 65535, 0, 0)
+    header = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    parts = [struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks]
+    read = read_picture(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    assert read.extension is None
+    assert np.asarray(read.image)[0].tolist() == [[0, 128, 255], [255, 0, 0]]
+
+
+def test_floating_point_tiff(encode):
+    unit = Image.fromarray(np.array([[0.0, 0.5, 1.0, np.nan]], np.float32))
+    assert np.asarray(read_picture(encode(unit, "TIFF")).image)[0, :, 0].tolist() == [0, 128, 255, 0]
+
+
+def test_animations_give_the_first_frame(encode, picture):
+    first, second = Image.new("RGB", (8, 8), (250, 0, 0)), Image.new("RGB", (8, 8), (0, 0, 250))
+    for kind in ("GIF", "PNG", "WEBP"):
+        read = read_picture(encode(first, kind, save_all=True, append_images=[second]))
+        assert read.done[0] == "first frame"
+        assert read.extension is None
+        red, _, blue = read.image.getpixel((3, 3))
+        assert red > 200
+        assert blue < 50
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation(encode, orientation):
+    upright = Image.new("RGB", (12, 8), (0, 0, 0))
+    upright.paste((255, 0, 0), (0, 0, 4, 4))  # red in the upper left corner
+    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # the transpositions that store it turned
+    stored = upright.transpose(Image.Transpose(undo[orientation])) if orientation > 1 else upright
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    read = read_picture(encode(stored, "PNG", exif=exif))
+    assert read.image.size == (12, 8)
+    assert np.array_equal(np.asarray(read.image), np.asarray(upright))
+    assert (read.extension, read.done) == (("png", ()) if orientation == 1 else (None, ("turned upright",)))
+
+
+def test_broken_exif_does_not_lose_the_picture(encode, picture):
+    read = read_picture(encode(picture(3), "JPEG", exif=b"Exif\0\0II*\0" + b"\xff" * 40))
+    assert read.image.size == (24, 24)
+
+
+def test_colour_profiles_come_to_srgb(encode):
+    image = Image.new("RGB", (4, 4), (120, 130, 140))
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert read_picture(encode(image, "PNG", icc_profile=srgb)).extension == "png"
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    for useless in (lab, b"\0" * 200, b"no profile"):  # of another colour space, or damaged: taken as sRGB
+        assert read_picture(encode(image, "PNG", icc_profile=useless)).image.getpixel((0, 0)) == (
+            120,
+            130,
+            140,
+        )
+
+
+def test_a_wide_profile_changes_the_numbers(encode):
+    # sRGB with red and green primaries exchanged: a red pixel must come out green.
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    count = struct.unpack(">I", profile[128:132])[0]
+    for i in range(count):
+        at = 132 + 12 * i
+        tag, offset, size = struct.unpack(">4sII", profile[at : at + 12])
+        if tag in (b"rXYZ", b"gXYZ"):
+            profile[at : at + 4] = b"gXYZ" if tag == b"rXYZ" else b"rXYZ"
+        if tag == b"desc":
+            profile[offset : offset + size] = bytes(profile[offset : offset + size]).replace(
+                b"\0s\0R\0G\0B", b"\0o\0t\0h\0r"
+            )
+    read = read_picture(encode(Image.new("RGB", (4, 4), (250, 10, 10)), "PNG", icc_profile=bytes(profile)))
+    assert read.done == ("colour profile to sRGB",)
+    red, green, _ = read.image.getpixel((0, 0))
+    assert green > 200
+    assert red < 60
+
+
+def test_what_cannot_be_read_says_why(encode, picture):
+    jpeg, png = encode(picture(4, 64, 64), "JPEG"), encode(picture(4, 64, 64), "PNG")
+    cases = {
+        b"": "empty file",
+        jpeg[: len(jpeg) // 2]: "cut short",
+        png[: len(png) // 2]: "cut short",
+        encode(picture(4, 64, 64), "GIF")[:900]: "cut short",
+        b"hello, this is no picture\n" * 9: "text, not a picture",
+        "これは絵ではない".encode(): "text, not a picture",
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>": "vectors",
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n": "vectors",
+        b"PK\x03\x04" + b"\0" * 60: "an archive",
+        bytes(range(256)): "not a picture",
+        b"\0" * 5000: "not a picture",
+        png_header_of(30_000, 30_000): "too many pixels",
+        png_header_of(9000, 9000): "too many pixels: 9000×9000",
+        png_header_of(0, 5): "without pixels|not a picture|damaged",
+        png_header_of(200, 200): "cut short",
+    }
+    for data, reason in cases.items():
+        with pytest.raises(Unreadable, match=reason) as caught:
+            read_picture(data)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_bomb_is_refused_before_it_is_decoded(encode, monkeypatch):
+    def decoded(self: ImageFile.ImageFile) -> None:
+        raise AssertionError("decoded")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ImageFile.ImageFile, "load", decoded)
+        for width, height in ((30_000, 30_000), (8193, 8192), (2**31 - 1, 2**31 - 1)):
+            assert width * height > MAX_PIXELS
+            with pytest.raises(Unreadable, match="too many pixels"):
+                read_picture(png_header_of(width, height))
+    assert read_picture(encode(Image.new("L", (100, 100)), "PNG"), max_pixels=10_000).image.size == (100, 100)
+    with pytest.raises(Unreadable, match="too many pixels"):
+        read_picture(encode(Image.new("L", (100, 101)), "PNG"), max_pixels=10_000)
+
+
+def test_hostile_bytes_give_a_picture_or_a_reason_in_silence(encode, picture, capfd):
+    rng = random.Random(7)
+    image = picture(5, 40, 30)
+    kinds: list[tuple[str, dict]] = [(k, {}) for k in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TGA", "ICO")]
+    kinds += [("TIFF", {"compression": c}) for c in ("tiff_lzw", "jpeg", "tiff_adobe_deflate")]
+    outcomes = {True: 0, False: 0}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for kind, options in kinds:
+            good = encode(image, kind, **options)
+            for _ in range(40):
+                bad = bytearray(good)
+                for _ in range(rng.choice((1, 3, 20))):
+                    bad[rng.randrange(min(len(bad), rng.choice((64, 400, 10**6))))] = rng.randrange(256)
+                try:
+                    read = read_picture(bytes(bad), max_pixels=10**6)
+                    assert read.image.mode == "RGB"
+                    outcomes[True] += 1
+                except Unreadable as reason:
+                    assert 0 < len(str(reason)) < 400
+                    outcomes[False] += 1
+    assert min(outcomes.values()) > 40
+    assert not caught
+    assert capfd.readouterr() == ("", "")
+
+
+def test_broken_tiff_does_not_print(encode, picture, capfd):
+    good = encode(picture(1, 64, 64), "TIFF", compression="tiff_adobe_deflate")
+    bad = good[:20] + bytes(b ^ 255 for b in good[20:200]) + good[200:]
+    with pytest.raises(Unreadable):
+        read_picture(bad)
+    os.write(2, b"still there")
+    assert capfd.readouterr() == ("", "still there")
+
+
+def test_tiff_with_absurd_tags(encode):
+    directory = ImageFileDirectory_v2()
+    directory[256], directory[257] = 2**31, 2**31
+    with pytest.raises(Unreadable):
+        read_picture(b"II*\0" + struct.pack("<I", 8) + directory.tobytes(8))
+
+
+def test_files_that_are_none(tmp_path):
+    (tmp_path / "big").write_bytes(b"x" * 101)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    for name, reason in {
+        "big": "too large",
+        "pipe": "regular",
+        "link": "leads nowhere",
+        ".": "cannot|regular",
+    }.items():
+        with pytest.raises(Unreadable, match=reason):
+            read_file(tmp_path / name, limit=100)
+    with pytest.raises(Unreadable):
+        read_file("zero\0byte")
+
+
+def test_no_permission():
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        secret = Path(folder, "secret.png")
+        secret.write_bytes(b"x")
+        secret.chmod(0)
+        root = os.geteuid() == 0
+        try:
+            if root:
+                os.seteuid(65534)
+            with pytest.raises(Unreadable, match="no permission"):
+                read_file(secret)
+        finally:
+            if root:
+                os.seteuid(0)
+
+
+def test_quiet_restores_the_filters_whatever_the_threads():
+    before = list(warnings.filters)
+
+    def work() -> None:
+        for _ in range(300):
+            with quiet():
+                warnings.warn("never seen", stacklevel=1)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    assert warnings.filters == before
+
+
+def test_cover_keeps_the_middle_and_the_proportions():
+    wide = Image.new("RGB", (300, 100), (255, 0, 0))
+    wide.paste((0, 0, 255), (100, 0, 200, 100))
+    small = np.asarray(cover(wide, (50, 50)))
+    assert small.shape == (50, 50, 3)
+    assert small[:, 5:45].reshape(-1, 3).tolist() == [[0, 0, 255]] * (50 * 40)
+    assert cover(wide, (100, 300)) is wide
+    # Antialiased: a fine checkerboard becomes grey instead of one of its colours.
+    board = Image.fromarray(((np.indices((128, 128)).sum(0) % 2) * 255).astype(np.uint8)).convert("RGB")
+    assert np.abs(np.asarray(cover(board, (16, 16))).astype(int) - 127).max() < 8
+
+
+def test_png_is_exact_and_reproducible(picture):
+    image = picture(8)
+    image.info["icc_profile"] = b"leftover"
+    assert to_png(image) == to_png(picture(8))
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(to_png(image)))), np.asarray(image))
+
+
+def test_one_line():
+    assert one_line("x" * 500, 10) == "x" * 9 + "…"
+    assert one_line("bad \udcff name\nnext") == "bad \\udcff name next"
