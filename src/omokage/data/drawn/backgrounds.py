@@ -5,8 +5,8 @@ import numpy as np
 from omokage.data.drawn.canvas import Canvas, Colour, ellipse, mix, shade, smooth, tone
 
 _PASTEL: tuple[Colour, ...] = (
-    (252, 228, 214), (216, 232, 246), (226, 242, 222), (244, 224, 240), (250, 242, 208), (224, 224, 238), (204, 216, 214),
-    (238, 206, 206), (180, 196, 214),
+    (252, 228, 214), (216, 232, 246), (226, 242, 222), (244, 224, 240), (250, 242, 208), (224, 224, 238),
+    (204, 216, 214), (238, 206, 206), (180, 196, 214),
 )  # fmt: skip
 
 
@@ -16,8 +16,11 @@ def _box(x0: float, y0: float, x1: float, y1: float) -> np.ndarray:
 
 def paint_background(c: Canvas, rng: np.random.Generator, kind: str) -> None:
     """Fill the canvas with a background of the factor ``background``."""
-    {"plain": _plain, "gradient": _gradient, "sky": _sky, "bokeh": _bokeh, "stripes": _stripes, "night": _night,
-     "room": _room}[kind](c, rng, tone(_PASTEL[int(rng.integers(len(_PASTEL)))], rng.uniform(-0.05, 0.03)))  # fmt: skip
+    painters = {
+        "plain": _plain, "gradient": _gradient, "sky": _sky, "bokeh": _bokeh, "stripes": _stripes,
+        "night": _night, "room": _room,
+    }  # fmt: skip
+    painters[kind](c, rng, tone(_PASTEL[int(rng.integers(len(_PASTEL)))], rng.uniform(-0.05, 0.03)))
 
 
 def _whole(c: Canvas) -> np.ndarray:
@@ -31,7 +34,10 @@ def _plain(c: Canvas, rng: np.random.Generator, colour: Colour) -> None:
 def _gradient(c: Canvas, rng: np.random.Generator, colour: Colour) -> None:
     other = tone(colour, -0.12, 1.8, float(rng.uniform(-70, 70)))
     angle = rng.uniform(0.2, 0.8) * np.pi
-    middle, reach = np.array([c.width, c.height]) / 2, np.array([np.cos(angle), np.sin(angle)]) * max(c.width, c.height) / 2
+    middle, reach = (
+        np.array([c.width, c.height]) / 2,
+        np.array([np.cos(angle), np.sin(angle)]) * max(c.width, c.height) / 2,
+    )
     c.gradient(_whole(c), middle - reach, middle + reach, (colour, other))
 
 
@@ -41,7 +47,10 @@ def _sky(c: Canvas, rng: np.random.Generator, colour: Colour) -> None:
     side = max(c.width, c.height)
     for _ in range(int(rng.integers(2, 5))):
         x, y, s = rng.uniform(0, c.width), rng.uniform(0.05, 0.8) * c.height, side * rng.uniform(0.06, 0.13)
-        puffs = [(rng.uniform(-1.9, 1.9) * s, rng.uniform(-0.35, 0.1) * s, rng.uniform(0.45, 0.85) * s) for _ in range(6)]
+        puffs = [
+            (rng.uniform(-1.9, 1.9) * s, rng.uniform(-0.35, 0.1) * s, rng.uniform(0.45, 0.85) * s)
+            for _ in range(6)
+        ]
         for shift, paint in ((0.16, tone(blue, 0.20, 0.35)), (0.0, (255, 255, 255))):
             for dx, dy, r in puffs:
                 c.fill(ellipse(x + dx, y + dy + shift * s, r * 1.15, r * 0.8, 24), paint)
@@ -63,7 +72,10 @@ def _stripes(c: Canvas, rng: np.random.Generator, colour: Colour) -> None:
     side = max(c.width, c.height)
     step, lean = side * rng.uniform(0.09, 0.2), rng.uniform(-0.8, 0.8) * c.height
     for x in np.arange(-abs(lean) - step, c.width + abs(lean) + step, step):
-        c.fill(np.array([(x, 0), (x + step / 2, 0), (x + step / 2 + lean, c.height), (x + lean, c.height)]), other)
+        c.fill(
+            np.array([(x, 0), (x + step / 2, 0), (x + step / 2 + lean, c.height), (x + lean, c.height)]),
+            other,
+        )
 
 
 def _night(c: Canvas, rng: np.random.Generator, colour: Colour) -> None:
@@ -77,7 +89,11 @@ def _night(c: Canvas, rng: np.random.Generator, colour: Colour) -> None:
         c.fill(ellipse(x, y, r, r), (255, 248, 222))
     for _ in range(40):
         r = side * rng.uniform(0.002, 0.007)
-        c.fill(ellipse(rng.uniform(0, c.width), rng.uniform(0, c.height), r, r, 8), (255, 252, 232), rng.uniform(0.5, 1))
+        c.fill(
+            ellipse(rng.uniform(0, c.width), rng.uniform(0, c.height), r, r, 8),
+            (255, 252, 232),
+            rng.uniform(0.5, 1),
+        )
 
 
 def _room(c: Canvas, rng: np.random.Generator, colour: Colour) -> None:
@@ -90,15 +106,41 @@ def _room(c: Canvas, rng: np.random.Generator, colour: Colour) -> None:
     c.fill(_box(x - 0.03 * w, y - 0.03 * h, x + ww + 0.03 * w, y + hh + 0.03 * h), shade(wall, 0.08))
     c.fill(_box(x - 0.02 * w, y - 0.02 * h, x + ww + 0.02 * w, y + hh + 0.02 * h), frame)
     c.gradient(_box(x, y, x + ww, y + hh), (0, y), (0, y + hh), ((158, 204, 240), (232, 244, 248)))
-    hill = smooth([(x, y + hh * 0.8), (x + ww * 0.3, y + hh * 0.6), (x + ww * 0.65, y + hh * 0.75), (x + ww, y + hh * 0.62)], steps=6)
-    c.fill(np.concatenate([hill, [(x + ww, y + hh), (x, y + hh)]]), tone((128, 178, 120), rng.uniform(-0.05, 0.05)))
+    hill = smooth(
+        [
+            (x, y + hh * 0.8),
+            (x + ww * 0.3, y + hh * 0.6),
+            (x + ww * 0.65, y + hh * 0.75),
+            (x + ww, y + hh * 0.62),
+        ],
+        steps=6,
+    )
+    c.fill(
+        np.concatenate([hill, [(x + ww, y + hh), (x, y + hh)]]),
+        tone((128, 178, 120), rng.uniform(-0.05, 0.05)),
+    )
     c.fill(_box(x + ww / 2 - 0.012 * w, y, x + ww / 2 + 0.012 * w, y + hh), frame)
     c.fill(_box(x, y + hh * 0.45, x + ww, y + hh * 0.45 + 0.02 * h), frame)
     drape = tone(colour, -0.13, 2.0, rng.uniform(-40, 40))
     for side, edge in ((-1, x), (1, x + ww)):
-        p = smooth([(edge - side * 0.06 * w, y - 0.04 * h), (edge + side * 0.0 * w, y + hh * 0.5), (edge - side * 0.02 * w, y + hh * 1.1)], steps=6)
-        c.fill(np.concatenate([p, [(edge + side * 0.14 * w, y + hh * 1.1), (edge + side * 0.12 * w, y - 0.04 * h)]]), drape)
-        c.fill(_box(edge + side * 0.05 * w, y - 0.04 * h, edge + side * 0.08 * w, y + hh * 1.08), shade(drape, 0.08))
+        p = smooth(
+            [
+                (edge - side * 0.06 * w, y - 0.04 * h),
+                (edge + side * 0.0 * w, y + hh * 0.5),
+                (edge - side * 0.02 * w, y + hh * 1.1),
+            ],
+            steps=6,
+        )
+        c.fill(
+            np.concatenate(
+                [p, [(edge + side * 0.14 * w, y + hh * 1.1), (edge + side * 0.12 * w, y - 0.04 * h)]]
+            ),
+            drape,
+        )
+        c.fill(
+            _box(edge + side * 0.05 * w, y - 0.04 * h, edge + side * 0.08 * w, y + hh * 1.08),
+            shade(drape, 0.08),
+        )
 
 
 def paint_clutter(c: Canvas, rng: np.random.Generator) -> None:
@@ -107,7 +149,9 @@ def paint_clutter(c: Canvas, rng: np.random.Generator) -> None:
     for _ in range(int(rng.integers(3, 9))):
         x, y = rng.uniform(0, c.width), rng.uniform(0, 0.8) * c.height
         s = side * rng.uniform(0.04, 0.11)
-        colour = tone((214, 112, 104), rng.uniform(-0.12, 0.16), rng.uniform(0.4, 1.2), rng.uniform(-180, 180))
+        colour = tone(
+            (214, 112, 104), rng.uniform(-0.12, 0.16), rng.uniform(0.4, 1.2), rng.uniform(-180, 180)
+        )
         line, turn = shade(colour, 0.25), rng.uniform(0, 2 * np.pi)
         things = (_ball, _heart, _frame, _leaf, _star, _lantern)
         things[int(rng.integers(len(things)))](c, np.array([x, y]), s, colour, line, turn)
@@ -119,15 +163,18 @@ def _outlined(c: Canvas, shape: np.ndarray, colour: Colour, line: Colour, s: flo
 
 
 def _ball(c: Canvas, at: np.ndarray, s: float, colour: Colour, line: Colour, turn: float) -> None:
-    shape = ellipse(*at, s, s)
+    shape = ellipse(at[0], at[1], s, s)
     _outlined(c, shape, colour, line, s)
-    c.fill(ellipse(at[0] + 0.2 * s, at[1] + 0.25 * s, s * 0.9, s * 0.85), shade(colour, 0.08), clip=c.mask(shape))
+    c.fill(
+        ellipse(at[0] + 0.2 * s, at[1] + 0.25 * s, s * 0.9, s * 0.85), shade(colour, 0.08), clip=c.mask(shape)
+    )
     c.fill(ellipse(at[0] - 0.35 * s, at[1] - 0.4 * s, s * 0.25, s * 0.18, 14), (255, 255, 255), 0.8)
 
 
 def _heart(c: Canvas, at: np.ndarray, s: float, colour: Colour, line: Colour, turn: float) -> None:
-    half = [(0, -0.4), (0.35, -0.85), (0.9, -0.6), (0.85, 0.0), (0.45, 0.5), (0.05, 0.95)]
-    ring = smooth([*half, *[(-x, y) for x, y in half[:0:-1]]], closed=True, steps=6)
+    t = np.linspace(0, 2 * np.pi, 40, endpoint=False)
+    y = 13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)
+    ring = np.stack([16 * np.sin(t) ** 3, -y], 1) / 17
     _outlined(c, ring * s + at, colour, line, s)
 
 
@@ -141,7 +188,9 @@ def _frame(c: Canvas, at: np.ndarray, s: float, colour: Colour, line: Colour, tu
 
 def _leaf(c: Canvas, at: np.ndarray, s: float, colour: Colour, line: Colour, turn: float) -> None:
     spin = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
-    ring = smooth([(-1, 0), (-0.3, -0.45), (0.5, -0.35), (1.1, 0), (0.5, 0.35), (-0.3, 0.45)], closed=True, steps=5)
+    ring = smooth(
+        [(-1, 0), (-0.3, -0.45), (0.5, -0.35), (1.1, 0), (0.5, 0.35), (-0.3, 0.45)], closed=True, steps=5
+    )
     _outlined(c, ring @ spin * s + at, colour, line, s)
     c.stroke(np.array([(-1.0, 0.0), (1.0, 0.0)]) @ spin * s + at, s * 0.06, line)
 
@@ -153,9 +202,11 @@ def _star(c: Canvas, at: np.ndarray, s: float, colour: Colour, line: Colour, tur
 
 def _lantern(c: Canvas, at: np.ndarray, s: float, colour: Colour, line: Colour, turn: float) -> None:
     c.stroke(np.array([(at[0], at[1] - 3 * s), at]), s * 0.06, line)
-    _outlined(c, ellipse(*at, s * 0.8, s), colour, line, s)
+    _outlined(c, ellipse(at[0], at[1], s * 0.8, s), colour, line, s)
     for k in (-0.5, 0.0, 0.5):
         w = 0.8 * s * np.sqrt(1 - k * k)
-        c.stroke(np.array([(at[0] - w, at[1] + k * s), (at[0] + w, at[1] + k * s)]), s * 0.05, shade(colour, 0.1))
+        c.stroke(
+            np.array([(at[0] - w, at[1] + k * s), (at[0] + w, at[1] + k * s)]), s * 0.05, shade(colour, 0.1)
+        )
     for k in (-1.0, 1.0):
         c.fill(_box(at[0] - 0.4 * s, at[1] + (k - 0.1) * s, at[0] + 0.4 * s, at[1] + (k + 0.1) * s), line)

@@ -5,6 +5,7 @@ so that a picture is the same drawing at any size.
 """
 
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
@@ -22,7 +23,9 @@ def supersampling(height: int, width: int) -> int:
 @lru_cache
 def _catmull_rom_basis(steps: int) -> np.ndarray:
     t = np.arange(steps) / steps
-    return 0.5 * np.stack([-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2], 1)
+    return 0.5 * np.stack(
+        [-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2], 1
+    )
 
 
 @lru_cache
@@ -31,6 +34,12 @@ def _bezier_basis(steps: int, degree: int) -> np.ndarray:
     if degree == 2:
         return np.stack([(1 - t) ** 2, 2 * t * (1 - t), t**2], 1)
     return np.stack([(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3], 1)
+
+
+@lru_cache
+def _circle(steps: int) -> np.ndarray:
+    t = np.linspace(0, 2 * np.pi, steps, endpoint=False)
+    return np.stack([np.cos(t), np.sin(t)], 1)
 
 
 def smooth(points, closed: bool = False, steps: int = 8) -> np.ndarray:
@@ -49,8 +58,7 @@ def bezier(*controls, steps: int = 10) -> np.ndarray:
 
 def ellipse(cx: float, cy: float, rx: float, ry: float, steps: int = 28) -> np.ndarray:
     """A closed ellipse: -> (steps, 2)."""
-    t = np.linspace(0, 2 * np.pi, steps, endpoint=False)
-    return np.stack([cx + rx * np.cos(t), cy + ry * np.sin(t)], 1)
+    return _circle(steps) * (rx, ry) + (cx, cy)
 
 
 def ribbon(points: Points, widths) -> np.ndarray:
@@ -60,13 +68,15 @@ def ribbon(points: Points, widths) -> np.ndarray:
     tangent[1:-1] = p[2:] - p[:-2]
     tangent[0], tangent[-1] = p[1] - p[0], p[-1] - p[-2]
     length = np.hypot(tangent[:, 0], tangent[:, 1])
-    half = np.broadcast_to(np.asarray(widths, float), len(p)) / 2 / np.maximum(length, 1e-9)
-    normal = np.stack([-tangent[:, 1] * half, tangent[:, 0] * half], 1)
+    half = widths / (2 * np.maximum(length, 1e-9))
+    normal = tangent[:, ::-1] * half[:, None]
+    normal[:, 0] *= -1
     return np.concatenate([p + normal, (p - normal)[::-1]])
 
 
+@lru_cache(maxsize=512)
 def taper(count: int, start: float = 0.15, end: float = 0.15, peak: float = 0.5) -> np.ndarray:
-    """Pen pressure along a stroke: ``start`` and ``end`` of full at the tips, full at ``peak``: -> (count,)."""
+    """Pen pressure along a stroke: ``start`` and ``end`` of full at the tips, full at ``peak``: (count,)."""
     t = np.linspace(0, 1, count)
     rise = np.sin(np.clip(t / max(peak, 1e-6), 0, 1) * np.pi / 2)
     fall = np.sin(np.clip((1 - t) / max(1 - peak, 1e-6), 0, 1) * np.pi / 2)
@@ -93,7 +103,7 @@ def shade(colour: Colour, amount: float = 0.12) -> Colour:
     """A painter's shadow of ``colour``: darker, a little more saturated, drawn towards violet."""
     lab = _to_oklab(colour)
     violet = np.array([0.0, 0.055, -0.09])
-    lab = lab * np.array([1, 1.08, 1.08]) + (violet - np.array([0, *lab[1:]])) * amount * 1.1
+    lab = lab * np.array([1, 1.03, 1.03]) + (violet - np.array([0, *lab[1:]])) * amount * 1.1
     lab[0] = max(lab[0] - amount, 0.03)
     return _from_oklab(lab)
 
@@ -142,7 +152,9 @@ class Canvas:
         ImageDraw.Draw(stencil).polygon((points - box[:2]).ravel().tolist(), fill=value)
         return stencil
 
-    def fill(self, points: Points, colour: Colour, alpha: float = 1.0, clip: Image.Image | None = None) -> None:
+    def fill(
+        self, points: Points, colour: Colour, alpha: float = 1.0, clip: Image.Image | None = None
+    ) -> None:
         """Paint a closed shape; ``clip`` is a mask from :meth:`mask` that it must stay inside."""
         p = points * self.factor
         if alpha >= 1 and clip is None:
@@ -189,8 +201,21 @@ class Canvas:
     def stroke(
         self, points: Points, width, colour: Colour, alpha: float = 1.0, clip: Image.Image | None = None
     ) -> None:
-        """Paint a brush stroke; ``width`` is a number or one a point."""
-        self.fill(ribbon(points, width), colour, alpha, clip)
+        """Paint a brush stroke; ``width`` is a number or one a point.
+
+        At sharp corners the brush is lifted and set down anew, so that no stroke folds over itself.
+        """
+        step = np.diff(points, axis=0)
+        step /= np.maximum(np.hypot(step[:, 0], step[:, 1]), 1e-9)[:, None]
+        corners = np.flatnonzero((step[1:] * step[:-1]).sum(1) < 0.5) + 1
+        if not len(corners):
+            self.fill(ribbon(points, width), colour, alpha, clip)
+            return
+        widths = np.broadcast_to(np.asarray(width, float), len(points))
+        stops = [0, *corners.tolist(), len(points) - 1]
+        for a, b in pairwise(stops):
+            if b > a:
+                self.fill(ribbon(points[a : b + 1], widths[a : b + 1]), colour, alpha, clip)
 
     def mask(self, *shapes: Points) -> Image.Image:
         """The union of closed shapes as a mask of the (large) canvas, for ``clip``."""

@@ -1,6 +1,7 @@
 """Skin, eyes, brows, nose, mouth and glasses."""
 
 import numpy as np
+from PIL import ImageChops
 
 from omokage.data.drawn.canvas import bezier, ellipse, mix, ribbon, shade, smooth, taper, tone
 from omokage.data.drawn.figure import Figure
@@ -9,18 +10,18 @@ _BLUSH = (246, 110, 110)
 _MOUTH_INSIDE = (150, 48, 56)
 _TONGUE = (232, 122, 122)
 
-# Upper lid, inner to outer corner; lower lid, outer to inner corner; in half widths and half heights of the eye.
+# Upper lid, inner to outer corner; lower lid, outer to inner; in half widths and half heights of the eye.
 _LIDS = {
-    "round": ([(-0.95, 0.10), (-0.62, -0.62), (0.0, -0.98), (0.62, -0.72), (1.0, 0.02)],
-              [(0.86, 0.62), (0.30, 0.94), (-0.35, 0.92), (-0.80, 0.60)]),
-    "almond": ([(-1.0, 0.26), (-0.60, -0.42), (0.05, -0.80), (0.68, -0.62), (1.1, -0.06)],
-               [(0.82, 0.52), (0.25, 0.80), (-0.35, 0.78), (-0.80, 0.56)]),
-    "droopy": ([(-0.98, -0.08), (-0.60, -0.74), (0.0, -0.88), (0.62, -0.50), (1.05, 0.26)],
-               [(0.84, 0.74), (0.30, 0.92), (-0.35, 0.80), (-0.82, 0.42)]),
-    "sharp": ([(-1.02, 0.40), (-0.62, -0.22), (0.0, -0.66), (0.64, -0.78), (1.14, -0.46)],
-              [(0.90, 0.26), (0.36, 0.68), (-0.30, 0.80), (-0.80, 0.68)]),
-    "sleepy": ([(-0.98, 0.10), (-0.60, -0.26), (0.0, -0.40), (0.62, -0.32), (1.06, 0.10)],
-               [(0.84, 0.62), (0.30, 0.86), (-0.35, 0.84), (-0.80, 0.56)]),
+    "round": ([(-0.93, 0.12), (-0.65, -0.62), (0.0, -1.03), (0.66, -0.74), (0.99, 0.03)],
+              [(0.84, 0.64), (0.30, 0.93), (-0.35, 0.91), (-0.78, 0.62)]),
+    "almond": ([(-1.02, 0.30), (-0.60, -0.34), (0.05, -0.74), (0.68, -0.56), (1.14, -0.02)],
+               [(0.84, 0.48), (0.25, 0.72), (-0.35, 0.70), (-0.82, 0.54)]),
+    "droopy": ([(-0.96, -0.22), (-0.60, -0.82), (0.0, -0.90), (0.62, -0.42), (1.04, 0.44)],
+               [(0.80, 0.84), (0.30, 0.94), (-0.35, 0.76), (-0.80, 0.28)]),
+    "sharp": ([(-1.06, 0.50), (-0.64, -0.08), (0.0, -0.54), (0.64, -0.80), (1.20, -0.62)],
+              [(0.94, 0.12), (0.38, 0.58), (-0.30, 0.76), (-0.84, 0.72)]),
+    "sleepy": ([(-1.00, 0.14), (-0.60, -0.12), (0.0, -0.22), (0.62, -0.16), (1.08, 0.16)],
+               [(0.86, 0.62), (0.30, 0.88), (-0.35, 0.86), (-0.82, 0.56)]),
 }  # fmt: skip
 
 
@@ -30,11 +31,13 @@ def paint_skin(f: Figure) -> None:
     c.fill(outline, f.skin)
     inside = f.masks["face"] = c.mask(outline)
     # The side away from the light, and under the fringe, in one soft shadow.
-    cheek = f.on_face([(1.1, -0.7), (0.86, 0.0), (0.80, 0.5), (0.5, 0.98), (0.05, f.chin), (0.5, 1.5), (1.5, 0.8)])
+    cheek = f.on_face(
+        [(1.1, -0.7), (0.86, 0.0), (0.80, 0.5), (0.5, 0.98), (0.05, f.chin), (0.5, 1.5), (1.5, 0.8)]
+    )
     c.soft(cheek, f.skin_shadow, 0.75, 0.10 * f.unit, inside)
     for side in (-1, 1):
         spot = f.on_face(ellipse(side * 0.62, f.eye_y + f.eye_h + 0.13, 0.26, 0.13, 16))
-        c.soft(spot, mix(_BLUSH, f.skin, 0.25), f.blush, 0.16 * f.unit, inside)
+        c.soft(spot, mix(_BLUSH, f.skin, 0.4), f.blush, 0.16 * f.unit, inside)
     c.stroke(outline, f.ink * 1.1, f.skin_line)
     nose = bezier((0.0, f.nose_y - 0.03), (0.045, f.nose_y + 0.03), (-0.015, f.nose_y + 0.055), steps=7)
     c.stroke(f.on_face(nose, 0.1), f.ink * 1.5 * taper(7, 0.2, 0.6), f.skin_line, 0.75)
@@ -47,7 +50,7 @@ def paint_ears(f: Figure) -> None:
     c = f.canvas
     for side in (-1, 1):
         rim = smooth(
-            [(side * x, y) for x, y in ((0.90, -0.02), (1.12, -0.06), (1.16, 0.18), (1.04, 0.46), (0.90, 0.5))],
+            np.array([(0.90, -0.02), (1.12, -0.06), (1.16, 0.18), (1.04, 0.46), (0.90, 0.5)]) * (side, 1),
             closed=True, steps=5,
         )  # fmt: skip
         shape = f.at(rim, -0.05)
@@ -74,7 +77,9 @@ def paint_mouth(f: Figure) -> None:
         depth = (0.26 if kind == "laugh" else 0.15) * rng.uniform(0.85, 1.15)
         w *= 1.25 if kind == "laugh" else 1.45
         upper = bezier((-w, y - 0.05), (-w * 0.4, y + 0.01), (w * 0.4, y + 0.01), (w, y - 0.05), steps=11)
-        lower = bezier((w, y - 0.05), (w * 0.75, y + depth * 1.2), (-w * 0.75, y + depth * 1.2), (-w, y - 0.05), steps=13)
+        lower = bezier(
+            (w, y - 0.05), (w * 0.75, y + depth * 1.2), (-w * 0.75, y + depth * 1.2), (-w, y - 0.05), steps=13
+        )
         shape = place(np.concatenate([upper, lower]))
         inside = c.mask(shape)
         c.fill(shape, _MOUTH_INSIDE if kind == "laugh" else (255, 253, 250))
@@ -97,8 +102,8 @@ def paint_mouth(f: Figure) -> None:
             "smile": lambda: arc((-w, y - 0.04), (0, y + 0.11), (w, y - 0.04)),
             "line": lambda: arc((-w * 0.7, y), (0, y + 0.015), (w * 0.7, y)),
             "pout": lambda: arc((-w * 0.6, y + 0.05), (0, y - 0.06), (w * 0.6, y + 0.05)),
-            "cat": lambda: smooth([(-w, y - 0.04), (-w * 0.52, y + 0.055), (0, y - 0.03), (w * 0.52, y + 0.055),
-                                   (w, y - 0.04)], steps=6),
+            "cat": lambda: np.concatenate([arc((-w, y - 0.03), (-w * 0.62, y + 0.13), (0, y - 0.01)),
+                                           arc((0, y - 0.01), (w * 0.62, y + 0.13), (w, y - 0.03))[1:]]),
         }[kind]()  # fmt: skip
         c.stroke(place(curve), f.ink * 1.9 * taper(len(curve), 0.4, 0.4), line)
     below = arc((-0.07, y + 0.155), (0, y + 0.175), (0.07, y + 0.155))
@@ -115,8 +120,6 @@ def paint_eyes(f: Figure) -> None:
     irises = [_paint_eye(f, side, gaze, big, style) for side in (-1, 1)]
     f.masks["iris"] = f.canvas.mask(*[shape for shape, _ in irises])
     opening = f.canvas.mask(*[shape for _, shape in irises])
-    from PIL import ImageChops
-
     f.masks["iris"] = ImageChops.multiply(f.masks["iris"], opening)
 
 
@@ -141,7 +144,7 @@ def _paint_eye(f: Figure, side: int, gaze, big: float, style) -> tuple[np.ndarra
     c.fill(opening, mix((255, 255, 255), f.skin, 0.06))
 
     gx, gy = gaze[0] * side, gaze[1] + 0.03
-    rx, ry = 0.60 * big, 0.86 * big
+    rx, ry = 0.68 * big, 0.93 * big
     if kind == "sleepy":
         gy += 0.08
     iris = place(ellipse(gx, gy, rx, ry))
@@ -153,31 +156,34 @@ def _paint_eye(f: Figure, side: int, gaze, big: float, style) -> tuple[np.ndarra
     # The light that fell through the pupil pools at the bottom.
     c.soft(place(ellipse(gx, gy + ry * 0.58, rx * 0.60, ry * 0.30, 18)), tone(f.eye, 0.24, 0.85), 0.85,
            0.05 * f.unit, inside)  # fmt: skip
-    pupil = (shade(f.eye, 0.42))
+    pupil = shade(f.eye, 0.42)
     c.fill(place(ellipse(gx, gy - 0.04, rx * 0.40, ry * 0.44, 20)), pupil, 0.92, inside)
     if style[1] > 0.5:  # a thin ring of reflected light
         ring = ellipse(gx, gy, rx * 0.74, ry * 0.78)[2:13]
         c.stroke(place(ring), f.unit * 0.022 * taper(11), tone(f.eye, 0.22, 0.8), 0.8, inside)
     # The upper lid's shadow on white and iris.
-    cast = np.concatenate([upper - (0, 0.3), (upper + (0, 0.24))[::-1]])
+    cast = np.concatenate([upper - (0, 0.3), (upper - (0, -0.24))[::-1]])
     c.fill(place(cast), shade(mix(f.skin, f.eye, 0.2), 0.30), 0.42, inside)
 
     size = 0.8 + 0.35 * style[0]
-    c.fill(seen(ellipse(gaze[0] - 0.24, gy - 0.36, 0.24 * size, 0.27 * size, 16)), (255, 255, 255), 0.97, inside)
-    c.fill(seen(ellipse(gaze[0] + 0.26, gy + 0.36, 0.12 * size, 0.14 * size, 12)), (255, 255, 255), 0.9, inside)
+    c.fill(
+        seen(ellipse(gaze[0] - 0.24, gy - 0.36, 0.24 * size, 0.27 * size, 16)), (255, 255, 255), 0.97, inside
+    )
+    c.fill(
+        seen(ellipse(gaze[0] + 0.26, gy + 0.36, 0.12 * size, 0.14 * size, 12)), (255, 255, 255), 0.9, inside
+    )
 
     # Lashes: a brush stroke along the upper lid, thick towards the outer corner, with flicks.
     t = np.linspace(0, 1, len(upper))
-    weight = (0.30 + 0.70 * np.sin(np.clip(t * 1.15, 0, 1) * np.pi * 0.72)) * (0.135 - 0.035 * f.grown)
+    weight = (0.20 + 0.80 * np.sin(np.clip(t * 1.15, 0, 1) * np.pi * 0.72)) * (0.135 - 0.035 * f.grown)
     rise = np.stack([np.zeros_like(t), -weight / f.eye_h * 0.80], 1)
     edge = upper + rise
-    tail = np.array([lid[-1]]) + [[0.20, -0.18 if kind != "droopy" else 0.06]]
-    lash = np.concatenate([upper + (0, 0.04), [lid[-1]], tail, edge[::-1]])
+    tail = (lid[-1][0] + 0.20, lid[-1][1] + (0.06 if kind == "droopy" else -0.18))
+    lash = np.concatenate([upper - (0, -0.04), [lid[-1], tail], edge[::-1]])
     c.fill(place(lash), ink)
     for share, reach in ((0.80, 0.30), (0.66, 0.20)):
         i = int(share * (len(upper) - 1))
-        root = edge[i]
-        flick = np.array([root + (-0.12, 0.05), root + (reach * 0.8, -reach * 0.62), root + (0.10, 0.12)])
+        flick = edge[i] + np.array([(-0.12, 0.05), (reach * 0.8, -reach * 0.62), (0.10, 0.12)])
         c.fill(place(flick), ink)
     under = smooth([lid[-1], *low][:3], steps=6)
     c.stroke(place(under), f.ink * 1.5 * taper(len(under), 0.9, 0.1, 0.2), ink, 0.9)
@@ -192,12 +198,17 @@ def _paint_eye(f: Figure, side: int, gaze, big: float, style) -> tuple[np.ndarra
 def paint_brows(f: Figure, alpha: float = 1.0) -> None:
     """Brows in a dark tone of the hair; painted twice, they show faintly through the fringe."""
     rng = f.random(4)
-    mood = rng.uniform(-0.09, 0.09) + {"pout": 0.06, "laugh": -0.04, "small-o": -0.05}.get(f.factors["mouth"], 0)
+    mood = rng.uniform(-0.09, 0.09) + {"pout": 0.06, "laugh": -0.04, "small-o": -0.05}.get(
+        f.factors["mouth"], 0
+    )
     height = f.eye_y - f.eye_h * 1.05 - 0.19 + rng.uniform(-0.03, 0.03)
-    thick = (0.055 + 0.03 * f.grown) * rng.uniform(0.7, 1.3)
+    thick = (0.038 + 0.022 * f.grown) * rng.uniform(0.75, 1.3)
     colour = shade(f.hair, 0.24)
     for side in (-1, 1):
-        inner, outer = (side * (f.eye_x - 0.27), height + mood), (side * (f.eye_x + 0.30), height + 0.05 - mood * 0.6)
+        inner, outer = (
+            (side * (f.eye_x - 0.27), height + mood),
+            (side * (f.eye_x + 0.30), height + 0.05 - mood * 0.6),
+        )
         top = (side * (f.eye_x + 0.08), height - 0.10 - abs(mood) * 0.2)
         curve = bezier(inner, top, outer, steps=11)
         f.canvas.stroke(f.on_face(curve), thick * f.unit * taper(11, 0.55, 0.08, 0.3), colour, alpha)

@@ -56,8 +56,8 @@ class Figure:
         self.skin_shadow = tone(shade(self.skin, 0.085), 0, 1.2, -8)
         self.skin_line = tone(shade(self.skin, 0.36), 0, 1.15, 0)
         self.hair = vary(HAIR_COLOURS[factors["hair"]], jitter[12], jitter[13])
-        self.hair_shadow = shade(self.hair, 0.105)
-        self.hair_deep = shade(self.hair, 0.19)
+        self.hair_shadow = shade(self.hair, 0.10)
+        self.hair_deep = shade(self.hair, 0.17)
         self.hair_line = shade(self.hair, 0.30)
         self.hair_light = tone(self.hair, 0.085, 0.95)
         self.hair_gloss = tone(self.hair, 0.17, 0.62)
@@ -71,7 +71,8 @@ class Figure:
     def at(self, points, z) -> np.ndarray:
         """Head points (N, 2) at depth ``z`` (a number or (N,)) -> pixels (N, 2)."""
         p = np.asarray(points, float)
-        return p @ self._axes[:2] + np.multiply.outer(np.broadcast_to(z, len(p)), self._axes[2]) + self._offset
+        depth = z[:, None] * self._axes[2] if isinstance(z, np.ndarray) else z * self._axes[2]
+        return p @ self._axes[:2] + (depth + self._offset)
 
     def on_face(self, points, lift: float = 0.0) -> np.ndarray:
         """Head points (N, 2) on the surface of the face -> pixels (N, 2)."""
@@ -83,7 +84,7 @@ class Figure:
         """Head points (N, 2) on the surface of the front hair -> pixels (N, 2)."""
         p = np.asarray(points, float)
         reach = np.where(p[:, 1] < -0.2, 1.25, 2.0)
-        inside = 1 - (p[:, 0] / 1.22) ** 2 - ((p[:, 1] + 0.2) / reach) ** 2
+        inside = 1 - (p[:, 0] / 1.11) ** 2 - ((p[:, 1] + 0.2) / reach) ** 2
         return self.at(p, 0.95 * np.sqrt(np.maximum(inside, 0.0)) + lift)
 
     def on_body(self, points) -> np.ndarray:
@@ -99,7 +100,7 @@ class Figure:
             [
                 (0.0, -0.64, 0.72), (0.48, -0.57, 0.62), (0.84, -0.30, 0.30), (0.985, 0.08, 0.12),
                 (0.95, 0.40, 0.12), (self.cheek, 0.76, 0.24), (self.jaw, self.chin - 0.17, 0.38),
-                (0.13, self.chin - 0.015, 0.46),
+                (0.17, self.chin - 0.045, 0.46),
             ]
         )  # fmt: skip
         mirrored = half[:0:-1] * [-1, 1, 1]

@@ -27,7 +27,7 @@ FACE_SIZE, ILLUSTRATION_SIZE = 64, (720, 960)
 
 
 def face_seed(seed: int, index: int) -> int:
-    """The seed that :func:`draw` gives its ``index``-th picture, for ``draw_face`` or ``draw_illustration``."""
+    """The seed of the ``index``-th picture of :func:`draw`, for ``draw_face`` or ``draw_illustration``."""
     return int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
@@ -43,8 +43,8 @@ def draw(
 ) -> Path:
     """Draw ``n`` faces, or illustrations with several faces, into the folder ``out``.
 
-    Writes ``face-000000.png`` ... (or ``illustration-000000.png`` ... and ``boxes.json``, a map of file name to
-    ``[[x, y, w, h], ...]``), and last ``factors.csv``: one line a face with its file, factors, box and the
+    Writes ``face-000000.png`` ... (or ``illustration-000000.png`` ... and ``boxes.json``, a map of file name
+    to ``[[x, y, w, h], ...]``), and last ``factors.csv``: one line a face with its file, factors, box and the
     seed of its picture. The bytes depend on ``seed``, ``size`` and the index alone. Pictures that are there
     already are kept, so the same command goes on where it stopped.
 
@@ -69,7 +69,9 @@ def draw(
     if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
         raise UserError(f"workers is {workers!r}: it must be a whole number, 1 or more")
     seed = checked_seed(seed)
-    shape = checked_size((ILLUSTRATION_SIZE if illustrations else FACE_SIZE) if size is None else size, illustrations)
+    shape = checked_size(
+        (ILLUSTRATION_SIZE if illustrations else FACE_SIZE) if size is None else size, illustrations
+    )
     folder = Path(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -103,7 +105,9 @@ def _held(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"{folder} is being drawn into by another process: wait for it, or name another") from None
+            raise UserError(
+                f"{folder} is being drawn into by another process: wait for it, or name another"
+            ) from None
         yield
     finally:
         os.close(handle)
@@ -113,7 +117,9 @@ def _check_folder(folder: Path, n: int, illustrations: bool) -> None:
     stem = "illustration" if illustrations else "face"
     for entry in sorted(os.listdir(folder)):
         if not _OWN.fullmatch(entry) or not (folder / entry).is_file() or (folder / entry).is_symlink():
-            raise UserError(f"{folder} holds {entry!r}, which is no drawn picture: name a new or empty folder")
+            raise UserError(
+                f"{folder} holds {entry!r}, which is no drawn picture: name a new or empty folder"
+            )
         if entry.endswith(".part"):
             (folder / entry).unlink()
         elif entry.endswith(".png"):
@@ -121,11 +127,19 @@ def _check_folder(folder: Path, n: int, illustrations: bool) -> None:
             if kind != stem:
                 raise UserError(f"{folder} holds drawn {kind}s, not {stem}s: name a new or empty folder")
             if int(number) >= n:
-                raise UserError(f"{folder} already holds more than {n} {stem}s: ask for more, or name another folder")
+                raise UserError(
+                    f"{folder} already holds more than {n} {stem}s: ask for more, or name another folder"
+                )
 
 
 def _draw(
-    n: int, folder: Path, shape: tuple[int, int], seed: int, illustrations: bool, workers: int, progress: Progress | None
+    n: int,
+    folder: Path,
+    shape: tuple[int, int],
+    seed: int,
+    illustrations: bool,
+    workers: int,
+    progress: Progress | None,
 ) -> None:
     stem = "illustration" if illustrations else "face"
     batches = [range(start, min(start + _BATCH, n)) for start in range(0, n, _BATCH)]
@@ -191,10 +205,16 @@ def _draw_one(
             same = False
         if not same:
             raise UserError(
-                f"{path} is not what seed {seed} at {shape[1]}x{shape[0]} pixels draws: name a new or empty folder"
+                f"{path} is not what seed {seed} at {shape[1]}x{shape[0]} pixels draws: name another folder"
             )
     return [
-        {"file": path.name, **factors, "glasses": int(factors["glasses"]), **dict(zip("xywh", box, strict=True)), "seed": own}
+        {
+            "file": path.name,
+            **factors,
+            "glasses": int(factors["glasses"]),
+            **dict(zip("xywh", box, strict=True)),
+            "seed": own,
+        }
         for factors, box in zip(plan.factors, plan.boxes, strict=True)
     ]
 

@@ -1,13 +1,15 @@
 """Hair: what hangs behind the head, the locks beside the face, the fringe, and what is worn in it."""
 
+from itertools import pairwise
+
 import numpy as np
-from PIL import ImageChops
 
 from omokage.data.drawn.canvas import Colour, bezier, ellipse, mix, shade, smooth, taper, tone
 from omokage.data.drawn.figure import Figure
 
 _ACCENT: tuple[Colour, ...] = (
-    (214, 54, 72), (62, 104, 196), (246, 196, 70), (246, 244, 250), (52, 48, 58), (122, 84, 176), (84, 172, 128),
+    (214, 54, 72), (62, 104, 196), (246, 196, 70), (246, 244, 250), (52, 48, 58), (122, 84, 176),
+    (84, 172, 128),
 )  # fmt: skip
 
 
@@ -23,7 +25,7 @@ def _curtain(f: Figure, half, tips: int, rng, z: float, depth: float = 0.25) -> 
     x = np.linspace(right[-1, 0], left[0, 0], tips + 1)
     y = right[-1, 1]
     ends = [right]
-    for a, b in zip(x[:-1], x[1:], strict=True):
+    for a, b in pairwise(x):
         tip = ((a + b) / 2 + rng.uniform(-0.06, 0.06), y + depth * rng.uniform(0.6, 1.1))
         ends += [bezier((a, y), ((a * 3 + b) / 4, y + depth * 0.7), tip, steps=5)]
         ends += [bezier(tip, ((a + 3 * b) / 4, y + depth * 0.5), (b, y), steps=5)]
@@ -53,32 +55,49 @@ def paint_back_hair(f: Figure) -> None:
             inside = c.mask(shape)
             c.fill(f.at(ellipse(x + 0.10, y + 0.14, r, r * 0.9, 20), -0.2), base, clip=inside)
             for k in (-0.5, 0.0, 0.5):
-                curl = bezier((x - r * 0.8, y + r * (k - 0.1)), (x, y + r * (k - 0.5)), (x + r * 0.8, y + r * (k + 0.1)), steps=9)
+                curl = bezier(
+                    (x - r * 0.8, y + r * (k - 0.1)),
+                    (x, y + r * (k - 0.5)),
+                    (x + r * 0.8, y + r * (k + 0.1)),
+                    steps=9,
+                )
                 c.stroke(f.at(curl, -0.2), f.ink * taper(9), f.hair_deep, clip=inside)
     if kind == "spiky":
-        for angle in np.linspace(-200, 20, 15) + rng.uniform(-6, 6, 15):
-            a = np.deg2rad(angle)
-            out, along = np.array([np.cos(a), np.sin(a)]), np.array([-np.sin(a), np.cos(a)])
-            r = rng.uniform(1.36, 1.62)
-            root = np.array([0, -0.25])
-            spike = [root + out * 1.0 + along * 0.34, root + out * r + along * rng.uniform(-0.25, 0.25), root + out * 1.0 - along * 0.34]
-            shape = f.at(np.concatenate([bezier(spike[0], spike[0] + out * 0.3, spike[1], steps=6),
-                                         bezier(spike[1], spike[2] + out * 0.2, spike[2], steps=6)]), -0.15)  # fmt: skip
-            _closed(f, shape, f.hair, line)
+        _spikes(f, np.linspace(-205, 25, 12) + rng.uniform(-6, 6, 12), -0.2, base, rng)
     half = {
         "bob": [(1.05, -0.6), (1.26, 0.0), (1.32, 0.55), (1.16, 1.06), (0.9, 1.20)],
         "long": [(1.05, -0.7), (1.22, 0.2), (1.36, 1.2), (1.44, 2.2), (1.40, 3.3)],
         "hime": [(1.05, -0.7), (1.20, 0.2), (1.28, 1.2), (1.32, 2.2), (1.34, 3.5)],
-        "wavy": [(1.05, -0.7), (1.30, 0.0), (1.26, 0.5), (1.52, 1.0), (1.42, 1.5), (1.66, 2.0), (1.50, 2.5), (1.6, 3.0)],
+        "wavy": [
+            (1.05, -0.7),
+            (1.30, 0.0),
+            (1.26, 0.5),
+            (1.52, 1.0),
+            (1.42, 1.5),
+            (1.66, 2.0),
+            (1.50, 2.5),
+            (1.6, 3.0),
+        ],
     }.get(kind)
     if half:
-        shape = _curtain(f, np.array(half) * (v, 1), {"bob": 5, "hime": 9}.get(kind, 7), rng, -0.2, 0.12 if kind in ("bob", "hime") else 0.4)
+        shape = _curtain(
+            f,
+            np.array(half) * (v, 1),
+            {"bob": 5, "hime": 9}.get(kind, 7),
+            rng,
+            -0.2,
+            0.12 if kind in ("bob", "hime") else 0.4,
+        )
         c.gradient(shape, f.at([(0, 0.2)], -0.2)[0], f.at([(0, 1.4)], -0.2)[0], (base, deep))
         inside = c.mask(shape)
         outer = 1 if rng.random() < 0.5 else 0
         for side in (-1, 1):
             flank = np.array([(1.06, -0.5), (1.5, 0.3), (1.9, 3.8), (1.12, 3.8), (1.02, 1.2)]) * (side * v, 1)
-            c.fill(smooth(f.at(flank, -0.2), closed=True, steps=5), f.hair if side < 0 or outer else base, clip=inside)
+            c.fill(
+                smooth(f.at(flank, -0.2), closed=True, steps=5),
+                f.hair if side < 0 or outer else base,
+                clip=inside,
+            )
             for x in (1.06, 1.2):
                 strand = bezier((side * 1.02, 0.2), (side * x * 1.03, 1.2), (side * (x + 0.1), 3.2), steps=9)
                 c.stroke(f.at(strand, -0.2), f.ink * taper(9, 0.3, 0.1), f.hair_deep, 0.8, inside)
@@ -86,24 +105,38 @@ def paint_back_hair(f: Figure) -> None:
     _closed(f, skull, deep, line)
 
 
+def _spikes(f: Figure, angles, z: float, colour: Colour, rng) -> None:
+    """Pointed tufts that stand off the head and lean to one side."""
+    lean = 0.28 if rng.random() < 0.5 else -0.28
+    for angle in angles:
+        a = np.deg2rad(angle)
+        out, along = np.array([np.cos(a), np.sin(a)]), np.array([-np.sin(a), np.cos(a)])
+        root = np.array([0, -0.26]) + out * 0.98
+        tip = root + out * rng.uniform(0.40, 0.62) + along * (lean + rng.uniform(-0.12, 0.12))
+        left, right = root + along * 0.30, root - along * 0.30
+        edges = [
+            bezier(left, left + out * 0.28, tip, steps=7),
+            bezier(tip, right + out * 0.22, right, steps=7),
+        ]
+        f.canvas.fill(f.at(np.concatenate(edges), z), colour)
+        for edge in edges:
+            f.canvas.stroke(f.at(edge, z), f.ink, f.hair_line)
+
+
 def _tail(f: Figure, side: int, points, z: float, rng) -> None:
     c = f.canvas
     p = np.array(points) * (side, 1)
-    n = len(p) // 2 + 1
-    tip = p[n - 1 : n] if len(p) % 2 else p[len(p) // 2 : len(p) // 2 + 1]
     i = int(np.argmax(p[:, 1]))
     tip = p[i]
     outer, inner = smooth(np.concatenate([p[:i], [tip]]), steps=6), smooth(p[i:], steps=6)
     shape = f.at(np.concatenate([outer, inner]), z)
     c.gradient(shape, f.at([(0, -0.8)], z)[0], f.at([(0, 2.0)], z)[0], (f.hair, f.hair_light))
     inside = c.mask(shape)
-    shadow = np.concatenate([inner, (outer[::-1] * 0.55 + np.resize(inner.mean(0), 2) * 0.45)[:1]])
-    middle = smooth(np.concatenate([p[:1], (p[1:i] * 0.45 + p[: i : -1][: i - 1] * 0.55), [tip]]), steps=6)
+    middle = smooth(np.concatenate([p[:1], (p[1:i] * 0.45 + p[:i:-1][: i - 1] * 0.55), [tip]]), steps=6)
     c.fill(f.at(np.concatenate([middle, inner]), z), f.hair_shadow, clip=inside)
     for k in (0.25, 0.7):
-        line = smooth(np.concatenate([p[:1], (p[1:i] * k + p[: i : -1][: i - 1] * (1 - k)), [tip]]), steps=6)
+        line = smooth(np.concatenate([p[:1], (p[1:i] * k + p[:i:-1][: i - 1] * (1 - k)), [tip]]), steps=6)
         c.stroke(f.at(line, z), f.ink * taper(len(line), 0.2, 0.1), f.hair_deep, 0.8, inside)
-    del shadow
     c.stroke(np.concatenate([shape, shape[:1]]), f.ink, f.hair_line)
     accent = _ACCENT[int(rng.integers(len(_ACCENT)))]
     root = (p[0] + p[-1]) / 2 + (side * 0.08, 0)
@@ -136,7 +169,9 @@ def _fringe(f: Figure) -> tuple[list[tuple[np.ndarray, np.ndarray, np.ndarray]],
         part = -side * rng.uniform(0.45, 0.65)
         x = side * np.array([-1.04, part * side, -0.12, 0.30, 0.66, 1.04])
         tip_x = side * np.array([-1.0, 0.16, 0.52, 0.84, 1.0])
-        tip_y = np.array([brow + 0.34, brow - 0.02, brow + 0.10, brow + 0.24, brow + 0.42]) + rng.uniform(-0.05, 0.05, 5)
+        tip_y = np.array([brow + 0.34, brow - 0.02, brow + 0.10, brow + 0.24, brow + 0.42]) + rng.uniform(
+            -0.05, 0.05, 5
+        )
         notch_y = np.array([brow + 0.1, brow - 0.50, brow - 0.26, brow - 0.10, brow + 0.06, brow + 0.2])
         if side < 0:
             x, tip_x, tip_y, notch_y = x[::-1], tip_x[::-1], tip_y[::-1], notch_y[::-1]
@@ -177,7 +212,7 @@ def paint_fringe_shadow(f: Figure) -> None:
     """The shadow that fringe and side locks throw on the face; painted before the eyes."""
     locks, _ = _fringe(f)
     edge = np.concatenate([part for lock in locks for part in _lock_edges(lock)])
-    edge = edge + (0.02, 0.11)
+    edge -= (-0.02, -0.11)
     above = np.array([(1.2, -0.9), (-1.2, -0.9)])
     f.canvas.fill(f.on_face(np.concatenate([edge, above])), f.skin_shadow, clip=f.masks["face"])
 
@@ -203,7 +238,7 @@ def paint_front_hair(f: Figure) -> None:
     for side in (-1, 1):
         low = length * rng.uniform(0.9, 1.12)
         lean = rng.uniform(-0.06, 0.08)
-        outer = [(1.06, -0.7), (1.17 * v, -0.1), (1.19 * v, low * 0.45), (1.10 + lean, low * 0.85)]
+        outer = [(0.90, -0.75), (1.15 * v, -0.1), (1.19 * v, low * 0.45), (1.10 + lean, low * 0.85)]
         inner = [(1.16 - width, low * 0.55), (1.12 - width, 0.0), (0.84, -0.6)]
         if kind == "wavy":
             outer[2:2] = [(1.10 * v, low * 0.25)]
@@ -212,39 +247,58 @@ def paint_front_hair(f: Figure) -> None:
             end = [(1.16, low), (1.14 - width, low + 0.03)]
             ring = np.concatenate([smooth([*outer, end[0]], steps=5), smooth([end[1], *inner], steps=5)])
         else:
-            tip = (1.02 + lean, low)
-            ring = np.concatenate([smooth([*outer, tip], steps=5), smooth([tip, *inner], steps=5)])
-        ring = ring * (side, 1)
-        shape = f.at(ring, 0.28)
+            point = (1.02 + lean, low)
+            ring = np.concatenate([smooth([*outer, point], steps=5), smooth([point, *inner], steps=5)])
+        # The outer edge lies on the silhouette, the inner edge before the cheek.
+        shape = f.at(ring * (side, 1), np.clip(0.14 + (1.17 - ring[:, 0]) * 0.7, 0.1, 0.45))
         shapes.append(shape)
-        c.gradient(shape, f.at([(0, -0.4)], 0.28)[0], f.at([(0, max(low, 0.8))], 0.28)[0], (f.hair, f.hair_light))
+        c.gradient(
+            shape, f.at([(0, -0.4)], 0.28)[0], f.at([(0, max(low, 0.8))], 0.28)[0], (f.hair, f.hair_light)
+        )
         inside = c.mask(shape)
-        dark = smooth([(1.25 * side, -0.6), (1.30 * side, low), ((1.02 + lean) * side, low), ((1.19 - width * 0.35) * side, low * 0.5),
-                       ((1.16 - width * 0.3) * side, -0.2)], closed=True, steps=5)  # fmt: skip
+        back = [(1.25, -0.6), (1.30, low), (1.02 + lean, low), (1.19 - width * 0.35, low * 0.5)]
+        dark = smooth(np.array([*back, (1.16 - width * 0.3, -0.2)]) * (side, 1), closed=True, steps=5)
         c.fill(f.at(dark, 0.28), f.hair_shadow, 0.85 if side > 0 else 0.45, inside)
         for k in (0.35, 0.68):
             x = 1.16 - width * k
-            strand = bezier((side * (x - 0.06), -0.4), (side * (x + 0.02), low * 0.4), (side * (1.04 + lean), low * 0.95), steps=9)
+            strand = bezier(
+                (side * (x - 0.06), -0.4),
+                (side * (x + 0.02), low * 0.4),
+                (side * (1.04 + lean), low * 0.95),
+                steps=9,
+            )
             c.stroke(f.at(strand, 0.28), f.ink * taper(9, 0.2, 0.1), f.hair_deep, 0.7, inside)
         c.stroke(np.concatenate([shape, shape[:1]]), f.ink, f.hair_line)
 
     locks, part = _fringe(f)
     side_x, top = 1.10 * v, -1.38 * v
-    arc = smooth([(-side_x + 0.02, 0.16), (-1.17 * v, -0.24), (-1.07 * v, -0.76), (-0.66 * v, -1.22), (0, top),
-                  (0.66 * v, -1.22), (1.07 * v, -0.76), (1.17 * v, -0.24), (side_x - 0.02, 0.16)], steps=6)  # fmt: skip
+    low_left, low_right = float(locks[0][0][1]) + 0.02, float(locks[-1][2][1]) + 0.02
+    arc = smooth(
+        [
+            (-side_x, low_left), (-1.165 * v, -0.28), (-1.03 * v, -0.78), (-0.62 * v, -1.21), (0, top),
+            (0.62 * v, -1.21), (1.03 * v, -0.78), (1.165 * v, -0.28), (side_x, low_right),
+        ],
+        steps=6,
+    )  # fmt: skip
     edges = [_lock_edges(lock) for lock in locks]
     edge = np.concatenate([part for pair in edges for part in pair])
     cap, fringe = f.at(arc, 0.0), f.on_hair(edge, 0.04)
     shape = np.concatenate([cap, fringe[::-1]])
     shapes.append(shape)
     inside = c.mask(shape)
-    c.gradient(shape, f.at([(-0.1, top)], 0.3)[0], f.on_hair([(0, f.eye_y - 0.1)])[0], (mix(f.hair, f.hair_shadow, 0.35), f.hair_light))
+    c.gradient(
+        shape,
+        f.at([(-0.1, top)], 0.3)[0],
+        f.on_hair([(0, f.eye_y - 0.1)])[0],
+        (mix(f.hair, f.hair_shadow, 0.35), f.hair_light),
+    )
 
     crown = np.array([part * 0.9, -1.22])
     # Locks: a shaded side on each, and a line from every gap up to the crown.
     for (a, tip, b), (_, right) in zip(locks, edges, strict=True):
-        fold = bezier(tip, (tip[0] * 0.55 + (a[0] + b[0]) * 0.225, (tip[1] + b[1]) / 2), (b[0] * 0.8 + a[0] * 0.2, b[1] - 0.22), steps=7)
-        dark = np.concatenate([right, [b - (0, 0.2)], fold[::-1]])
+        apex = b + (crown - b) * 0.3
+        fold = bezier(apex, (tip[0] * 0.5 + a[0] * 0.2 + b[0] * 0.3, (tip[1] + b[1]) / 2), tip, steps=7)
+        dark = np.concatenate([right, fold])
         c.fill(f.on_hair(dark, 0.04), f.hair_shadow, 0.9, inside)
     for i, lock in enumerate(locks[1:], 1):
         x, y = lock[0]
@@ -252,15 +306,44 @@ def paint_front_hair(f: Figure) -> None:
         end = (crown - (x, y)) * reach + (x, y)
         bend = ((x * 1.12 + end[0]) / 2 + (x - crown[0]) * 0.12, (y + end[1]) / 2 - 0.05)
         strand = f.on_hair(bezier((x, y), bend, end, steps=9), 0.04)
-        c.stroke(strand, f.ink * 1.5 * taper(9, 0.9, 0.05, 0.05), f.hair_line if i % 2 else f.hair_deep, 0.9, inside)
+        c.stroke(
+            strand,
+            f.ink * 1.5 * taper(9, 0.9, 0.05, 0.05),
+            f.hair_line if i % 2 else f.hair_deep,
+            0.9,
+            inside,
+        )
     for x in rng.uniform(-0.95, 0.95, 5):
         end = crown + (np.array([x, -0.35]) - crown) * rng.uniform(0.2, 0.4)
         strand = f.on_hair(bezier((x, -0.3 + 0.2 * x * x), (x * 1.05, -0.75), end, steps=9), 0.04)
         c.stroke(strand, f.ink * 1.1 * taper(9, 0.05, 0.05), f.hair_deep, 0.55, inside)
     # The side of the skull away from the light.
-    c.soft(f.at([(0.75, -1.3), (0.98, -0.7), (1.02, 0.3), (1.5, 0.3), (1.5, -1.4)], 0.1), f.hair_deep, 0.55, 0.12 * f.unit, inside)
+    c.soft(
+        f.at([(0.75, -1.3), (0.98, -0.7), (1.02, 0.3), (1.5, 0.3), (1.5, -1.4)], 0.1),
+        f.hair_deep,
+        0.55,
+        0.12 * f.unit,
+        inside,
+    )
     _gloss(f, rng, inside)
     c.stroke(cap, f.ink * 1.1, f.hair_line)
+    if kind == "spiky":  # tufts that grow out of the cap hide its round outline
+        _spikes(
+            f, np.linspace(-160, -20, 6) + rng.uniform(-8, 8, 6), 0.0, mix(f.hair, f.hair_shadow, 0.35), rng
+        )
+    else:
+        for _ in range(3):
+            i = int(rng.integers(8, len(arc) - 10))
+            a, b = arc[i], arc[i + 4]
+            out = (a + b - (0, -0.5)) * 0.5
+            out /= np.hypot(*out)
+            wisp = bezier(a, (a + b) / 2 + out * 0.05, b + out * rng.uniform(0.05, 0.12), steps=8)
+            wisp = (
+                wisp
+                if rng.random() < 0.5 or b[0] > 0
+                else bezier(b, (a + b) / 2 + out * 0.05, a + out * 0.1, steps=8)
+            )
+            c.stroke(f.at(wisp, 0.0), f.ink * 1.3 * taper(8, 1, 0.1, 0.05), f.hair_line)
     c.stroke(fringe, f.ink * 0.95, f.hair_line)
     if rng.random() < 0.35:
         _loose_strand(f, rng, part)
@@ -270,23 +353,32 @@ def paint_front_hair(f: Figure) -> None:
 def _gloss(f: Figure, rng, inside) -> None:
     """A band of light around the crown with pointed edges, as on a polished bowl."""
     y, thick = -0.66 + rng.uniform(-0.06, 0.06), rng.uniform(0.09, 0.15)
-    n = int(rng.integers(8, 12))
-    x = np.linspace(-0.86, 0.80, 2 * n + 1)
-    curve = y + 0.30 * x**2
-    fade = np.sqrt(np.maximum(1 - (x / 0.95) ** 2, 0))
-    tooth = np.where(np.arange(2 * n + 1) % 2, 1.0, 0.25) * rng.uniform(0.6, 1.3, 2 * n + 1)
-    upper = np.stack([x, curve - thick * 0.8 * fade * tooth], 1)
-    lower = np.stack([x, curve + thick * fade * tooth[::-1]], 1)
-    band = f.on_hair(np.concatenate([upper, lower[::-1]]), 0.04)
-    f.canvas.fill(band, f.hair_gloss, 0.72, inside)
+    # Two or three patches with gaps, each with teeth that follow the strands to the crown.
+    stops = np.sort(rng.uniform(-0.35, 0.45, int(rng.integers(1, 3))))
+    for a, b in zip([-0.84, *(stops + 0.05)], [*(stops - 0.05), 0.74], strict=True):
+        n = max(int((b - a) * rng.uniform(5, 8)), 2)
+        x = np.linspace(a, b, 2 * n + 1)
+        x[1:-1] += rng.uniform(-0.3, 0.3, 2 * n - 1) * (b - a) / (2 * n)
+        curve = y + 0.32 * x**2
+        fade = np.sqrt(np.maximum(np.sin(np.linspace(0.0, np.pi, 2 * n + 1)), 0))
+        peaks = np.arange(2 * n + 1) % 2
+        up = np.where(peaks, 0.35, 0.8) * rng.uniform(0.5, 1.2, 2 * n + 1) * fade
+        down = np.where(peaks, 1.5, 0.45) * rng.uniform(0.6, 1.2, 2 * n + 1) * fade
+        upper = np.stack([x * (1 - 0.05 * up), curve - thick * up], 1)
+        lower = np.stack([x * (1 + 0.03 * down), curve + thick * down], 1)
+        band = f.on_hair(np.concatenate([upper, lower[::-1]]), 0.04)
+        f.canvas.fill(band, f.hair_gloss, 0.72, inside)
 
 
 def _loose_strand(f: Figure, rng, part: float) -> None:
     side = 1 if rng.random() < 0.5 else -1
-    tip = (part + side * rng.uniform(0.3, 0.5), -1.72 - rng.uniform(0, 0.1))
-    out = bezier((part - 0.05, -1.28), (part + side * 0.05, -1.75), tip, steps=9)
-    back = bezier(tip, (part + side * 0.22, -1.62), (part + 0.09, -1.28), steps=9)
-    _closed(f, f.at(np.concatenate([out, back]), 0.1), f.hair, f.hair_line)
+    part = float(np.clip(part, -0.2, 0.2))
+    tip = (part + side * rng.uniform(0.35, 0.55), -1.60 - rng.uniform(0, 0.12))
+    out = bezier((part - side * 0.07, -1.30), (part - side * 0.02, -1.86), tip, steps=9)
+    back = bezier(tip, (part + side * 0.16, -1.68), (part + side * 0.08, -1.30), steps=9)
+    f.canvas.fill(f.at(np.concatenate([out, back]), 0.1), mix(f.hair, f.hair_shadow, 0.35))
+    for edge in (out, back):
+        f.canvas.stroke(f.at(edge, 0.1), f.ink * taper(9, 0.8, 0.8), f.hair_line)
 
 
 def paint_accessory(f: Figure) -> None:
@@ -297,10 +389,12 @@ def paint_accessory(f: Figure) -> None:
     side = 1 if rng.random() < 0.5 else -1
     if kind == "hairband":
         t = np.linspace(-1, 1, 19)
-        y = -1.22 + 0.78 * np.abs(t) ** 2.2
-        band = f.on_hair(np.stack([t * 1.17, y], 1), 0.06)
-        c.stroke(band, f.unit * 0.17, dark)
-        c.stroke(band, f.unit * 0.13, accent)
+        over = np.stack([t * 1.12, -1.20 + 0.86 * np.abs(t) ** 2.4], 1)
+        band = f.on_hair(over, 0.06)
+        c.stroke(band, f.unit * 0.18, dark, clip=f.masks["hair"])
+        c.stroke(band, f.unit * 0.13, accent, clip=f.masks["hair"])
+        shine = f.on_hair(over[5:11] - (0, 0.02), 0.06)
+        c.stroke(shine, f.unit * 0.04 * taper(6), tone(accent, 0.15), 0.8)
     elif kind == "hairpin":
         x, y = side * rng.uniform(0.62, 0.76), rng.uniform(-0.48, -0.36)
         style = rng.integers(3)
@@ -317,7 +411,8 @@ def paint_accessory(f: Figure) -> None:
         else:  # a star
             a = np.deg2rad(np.arange(10) * 36 - 90)
             r = np.where(np.arange(10) % 2, 0.085, 0.19)
-            _closed(f, f.on_hair(np.stack([x + r * np.cos(a), y + r * np.sin(a)], 1), 0.08), accent, dark, 0.8)
+            star = np.stack([x + r * np.cos(a), y + r * np.sin(a)], 1)
+            _closed(f, f.on_hair(star, 0.08), accent, dark, 0.8)
     elif kind == "ribbon":
         x, y, s = side * 0.72, -1.02, rng.uniform(0.85, 1.15)
         for wing in (-1, 1):
@@ -327,8 +422,3 @@ def paint_accessory(f: Figure) -> None:
             crease = bezier((x, y), (x + wing * 0.15, y - 0.03), (x + wing * 0.28 * s, y - 0.02), steps=6)
             c.stroke(f.at(crease, 0.3), f.ink * taper(6, 1, 0.1, 0.1), dark)
         _closed(f, f.at(ellipse(x, y, 0.09 * s, 0.11 * s, 12), 0.3), shade(accent, 0.06), dark)
-
-
-def hair_over_face(f: Figure):
-    """The mask where front hair covers the face."""
-    return ImageChops.multiply(f.masks["hair"], f.masks["face"])

@@ -8,7 +8,14 @@ import numpy as np
 from omokage.data.drawn.backgrounds import paint_background, paint_clutter
 from omokage.data.drawn.body import paint_body
 from omokage.data.drawn.canvas import Canvas
-from omokage.data.drawn.face import paint_brows, paint_ears, paint_eyes, paint_glasses, paint_mouth, paint_skin
+from omokage.data.drawn.face import (
+    paint_brows,
+    paint_ears,
+    paint_eyes,
+    paint_glasses,
+    paint_mouth,
+    paint_skin,
+)
 from omokage.data.drawn.factors import draw_factors, stream
 from omokage.data.drawn.figure import Figure
 from omokage.data.drawn.hair import paint_accessory, paint_back_hair, paint_fringe_shadow, paint_front_hair
@@ -28,8 +35,8 @@ class DrawnFace:
     box: Box
     """``[x, y, w, h]`` of the skin of the face: hairline to chin, cheek to cheek (see :func:`draw_face`)."""
     masks: dict[str, np.ndarray] = field(default_factory=dict)
-    """Where asked for: uint8 (H, W), 255 inside, of ``face`` (skin outline, whatever covers it), ``iris`` (as far
-    as the lids leave it open) and ``hair`` (all that hangs before the face or on the head)."""
+    """Where asked for: uint8 (H, W), 255 inside, of ``face`` (skin outline, whatever covers it), ``iris``
+    (as far as the lids leave it open) and ``hair`` (all that hangs before the face or on the head)."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,9 @@ class DrawnIllustration:
 class Plan:
     """A picture that is thought out but not yet painted: who stands where."""
 
-    def __init__(self, height: int, width: int, seed: int, figures: list[Figure], background: str, clutter: bool) -> None:
+    def __init__(
+        self, height: int, width: int, seed: int, figures: list[Figure], background: str, clutter: bool
+    ) -> None:
         self.height, self.width, self.seed = height, width, seed
         self.figures, self.background, self.clutter = figures, background, clutter
 
@@ -154,7 +163,7 @@ def draw_face(seed: int, size: int = 64, *, masks: bool = False, **fixed: Any) -
         seed: whole number, 0 or more.
         size: side of the square picture in pixels, 16 to 4096.
         masks: also return the masks of face, iris and hair.
-        fixed: factors to set (names and values: ``NAMED``, ``RANGES`` and ``glasses``); the rest stay as drawn.
+        fixed: factors to set (``NAMED``, ``RANGES``, ``glasses``); the rest stay as they were.
 
     Returns:
         The picture, its factors and its face box. The box bounds the outline of the face's skin from the chin
@@ -174,7 +183,9 @@ def draw_face(seed: int, size: int = 64, *, masks: bool = False, **fixed: Any) -
     return DrawnFace(canvas.finished(), plan.factors[0], plan.boxes[0], kept)
 
 
-def draw_illustration(seed: int, size: tuple[int, int] = (720, 960), *, masks: bool = False) -> DrawnIllustration:
+def draw_illustration(
+    seed: int, size: tuple[int, int] = (720, 960), *, masks: bool = False
+) -> DrawnIllustration:
     """Draw a scene with one to four characters before a background with distracting shapes.
 
     Args:
