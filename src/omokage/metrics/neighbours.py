@@ -1,0 +1,284 @@
+"""The training faces nearest to samples: is anything memorised?
+
+A distance says nothing alone, so it is set beside what a real face has to its nearest other face (leave one
+out), as in the data-copying test of Meehan, Chaudhuri & Dasgupta 2020 ("A non-parametric test to detect
+data-copying in generative models").
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch.nn import functional as F
+
+from omokage.errors import UserError
+from omokage.metrics.features import Extractor, features_of, replaced
+from omokage.progress import Progress, opened
+
+PIXEL_SIDE = 32
+BATCH = 128
+
+
+@dataclass(frozen=True)
+class SpaceReport:
+    """Neighbours in one space.
+
+    Attributes:
+        space: its name: that of the extractor, or ``pixels-32``.
+        indices: (N, k), positions in the training faces, nearest first.
+        distances: (N, k), Euclidean; in ``pixels-32`` root mean square over 32x32x3 values in [0, 1].
+        real_distances: (R,), from each reference face to its nearest other face, ascending.
+        ratio: median nearest distance of the samples over that of the real faces; far below 1 is suspicious.
+        nearer: chance that a sample lies nearer to a training face than a real face does: 0.5 if samples are
+            as far as fresh faces, towards 1 if they are copies, towards 0 if they are unlike any face.
+        threshold: the distance under which only ``percentile`` percent of the real faces have a neighbour.
+        copied: share of samples at or under the threshold; near ``percentile`` / 100 if none is copied.
+        percentile: as asked for.
+    """
+
+    space: str
+    indices: np.ndarray
+    distances: np.ndarray
+    real_distances: np.ndarray
+    ratio: float
+    nearer: float
+    threshold: float
+    copied: float
+    percentile: float
+
+    @property
+    def unit(self) -> float:
+        """The median distance from a real face to its nearest other face."""
+        return max(float(np.median(self.real_distances)), 1e-12)
+
+    def as_dict(self) -> dict:
+        """The numbers, for a JSON line."""
+        names = ("space", "ratio", "nearer", "threshold", "copied", "percentile")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
+class NeighbourReport:
+    """One report a space, features first if there are any, and where the picture lies, if there is one."""
+
+    spaces: tuple[SpaceReport, ...]
+    picture: Path | None
+
+    def as_dict(self) -> dict:
+        """The numbers, for a JSON line."""
+        return {"spaces": [space.as_dict() for space in self.spaces]}
+
+
+def pixel_features(images: np.ndarray) -> np.ndarray:
+    """uint8 (N, H, W, 3) to float32 (N, 3072): means over areas of 32x32, scaled so that distances are RMS.
+
+    >>> black, white = pixel_features(np.uint8([0, 255])[:, None, None, None].repeat(3, 3))
+    >>> round(float(np.linalg.norm(black - white)), 4)
+    1.0
+    """
+    parts = []
+    for i in range(0, len(images), BATCH):
+        x = torch.from_numpy(np.ascontiguousarray(images[i : i + BATCH])).permute(0, 3, 1, 2).float() / 255
+        parts.append(F.interpolate(x, size=(PIXEL_SIDE, PIXEL_SIDE), mode="area").flatten(1))
+    return (torch.cat(parts) / (3 * PIXEL_SIDE**2) ** 0.5).numpy()
+
+
+def _mirrored(pixels: np.ndarray) -> np.ndarray:
+    return pixels.reshape(-1, 3, PIXEL_SIDE, PIXEL_SIDE)[..., ::-1].reshape(len(pixels), -1)
+
+
+def nearest(
+    queries: np.ndarray, among: np.ndarray, k: int = 1, *, leave_out: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The ``k`` rows of ``among`` nearest to each row of ``queries``, by Euclidean distance.
+
+    Args:
+        queries: float32 (Q, D).
+        among: float32 (M, D), ``M`` above ``k``.
+        leave_out: (Q,), for each query a row of ``among`` that does not count (the query itself), or None.
+
+    Returns:
+        Indices and distances, both (Q, k), nearest first.
+
+    >>> nearest(np.float32([[0], [7]]), np.float32([[4], [1], [9]]), 2)[0].tolist()
+    [[1, 0], [2, 0]]
+    """
+    points = torch.from_numpy(np.ascontiguousarray(among, np.float32))
+    squares = points.square().sum(1)
+    spare = min(k + 8, len(points) - (leave_out is not None))
+    indices, distances = [], []
+    for i in range(0, len(queries), BATCH):
+        q = torch.from_numpy(np.ascontiguousarray(queries[i : i + BATCH], np.float32))
+        far = squares - 2 * q @ points.T
+        if leave_out is not None:
+            far[torch.arange(len(q)), torch.as_tensor(leave_out[i : i + BATCH])] = torch.inf
+        found = far.topk(spare, largest=False).indices
+        # The expanded square above cancels badly for near copies, which are what is looked for here.
+        exact = (points[found] - q[:, None]).double().square().sum(2).sqrt()
+        exact, order = exact.sort(dim=1, stable=True)
+        indices.append(found.gather(1, order)[:, :k].numpy())
+        distances.append(exact[:, :k].numpy())
+    return np.concatenate(indices), np.concatenate(distances)
+
+
+def _space(
+    name: str,
+    samples: np.ndarray,
+    faces: np.ndarray,
+    reference: np.ndarray,
+    k: int,
+    percentile: float,
+    mirror: bool,
+) -> SpaceReport:
+    queries = faces[reference]
+    indices, distances = nearest(samples, faces, k)
+    _, real = nearest(queries, faces, leave_out=reference)
+    if mirror:
+        # Training may show faces mirrored, and a mirrored copy is a copy.
+        more, further = nearest(_mirrored(samples), faces, k)
+        indices, distances = _merged(indices, distances, more, further)
+        real = np.minimum(real, nearest(_mirrored(queries), faces, leave_out=reference)[1])
+    real = np.sort(real[:, 0])
+    mine = distances[:, 0]
+    threshold = float(np.percentile(real, percentile))
+    below, up_to = np.searchsorted(real, mine, "left"), np.searchsorted(real, mine, "right")
+    return SpaceReport(
+        space=name,
+        indices=indices,
+        distances=distances,
+        real_distances=real,
+        ratio=float(np.median(mine) / max(np.median(real), 1e-12)),
+        nearer=float(1 - (below + up_to).mean() / (2 * len(real))),
+        threshold=threshold,
+        copied=float((mine <= threshold).mean()),
+        percentile=percentile,
+    )
+
+
+def _merged(
+    indices: np.ndarray, distances: np.ndarray, more: np.ndarray, further: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest of two lists, each face once."""
+    k = indices.shape[1]
+    all_indices, all_distances = np.hstack([indices, more]), np.hstack([distances, further])
+    order = np.argsort(all_distances, axis=1, kind="stable")
+    kept = [list(dict.fromkeys(row[o]))[:k] for row, o in zip(all_indices, order, strict=True)]
+    chosen = np.array(kept)
+    least = np.where(all_indices[:, None] == chosen[:, :, None], all_distances[:, None], np.inf).min(axis=2)
+    return chosen, least
+
+
+def neighbours(
+    samples: np.ndarray,
+    faces: np.ndarray,
+    *,
+    extractor: Extractor | None = None,
+    sample_features: np.ndarray | None = None,
+    face_features: np.ndarray | None = None,
+    k: int = 5,
+    reference: int = 2000,
+    percentile: float = 1.0,
+    shown: int = 16,
+    labels: Sequence[str] | None = None,
+    out: str | Path | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> NeighbourReport:
+    """The training faces nearest to each sample, in features (if an extractor is given) and in pixels.
+
+    Args:
+        samples: uint8 (N, H, W, 3).
+        faces: uint8 (M, H, W, 3), what was trained on.
+        extractor: a feature space; without it, pixels alone are searched.
+        sample_features, face_features: what the extractor gives for the two, where that is known already.
+        k: neighbours a sample.
+        reference: how many faces, drawn by ``seed``, say how far real faces lie from each other.
+        percentile: in percent, see ``SpaceReport.threshold``.
+        shown: how many samples, from the first, go into the picture.
+        labels: one short text a sample for the picture, such as its seed; its position if None.
+        out: PNG to write, or None. It shows training faces: keep it in the run folder, do not publish it.
+
+    Raises:
+        UserError: no sample, or fewer faces than ``k`` + 1.
+    """
+    if len(samples) == 0:
+        raise UserError("no samples to find neighbours for; give at least one")
+    if len(faces) < k + 1:
+        raise UserError(f"{len(faces)} training faces are too few for {k} neighbours; give at least {k + 1}")
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(faces))[:reference])
+    spaces = []
+    with opened(progress, "nearest training faces", 1 + (extractor is not None)) as task:
+        if extractor is not None:
+            mine = features_of(extractor, samples) if sample_features is None else sample_features
+            theirs = features_of(extractor, faces) if face_features is None else face_features
+            if len(mine) != len(samples) or len(theirs) != len(faces):
+                raise ValueError(
+                    f"{len(mine)} and {len(theirs)} features, {len(samples)} and {len(faces)} images"
+                )
+            spaces.append(_space(extractor.name, mine, theirs, chosen, k, percentile, mirror=False))
+            task.advance()
+        pixels = pixel_features(samples), pixel_features(faces)
+        spaces.append(_space(f"pixels-{PIXEL_SIDE}", *pixels, chosen, k, percentile, mirror=True))
+        task.advance()
+    picture = None
+    if out is not None:
+        picture = Path(out)
+        sheet = neighbour_sheet(samples[:shown], faces, spaces, labels)
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        with replaced(picture) as part:
+            sheet.save(part, "png")
+    return NeighbourReport(tuple(spaces), picture)
+
+
+def neighbour_sheet(
+    samples: np.ndarray,
+    faces: np.ndarray,
+    spaces: Sequence[SpaceReport],
+    labels: Sequence[str] | None = None,
+    tile: int = 96,
+) -> Image.Image:
+    """A row a sample: itself, then its neighbours in each space with their distances.
+
+    Distances are given as multiples of the median that a real face has to its nearest other face; those at
+    or under the copy threshold are red.
+    """
+    gap, caption, margin, head = 6, 18, 24, 52
+    ink, faint, alarm = (40, 40, 46), (120, 120, 128), (196, 30, 40)
+    font, bold = ImageFont.load_default(12), ImageFont.load_default(15)
+    k = spaces[0].indices.shape[1]
+    group = k * (tile + gap) - gap
+    lefts = [margin + tile + 2 * margin + s * (group + 2 * margin) for s in range(len(spaces))]
+    pitch = tile + caption + gap
+    width, height = lefts[-1] + group + margin, head + len(samples) * pitch + margin
+    sheet = Image.new("RGB", (width, height), (250, 250, 250))
+    draw = ImageDraw.Draw(sheet)
+
+    def put(image: np.ndarray, x: int, y: int, text: str, colour: tuple[int, int, int]) -> None:
+        fitted = Image.fromarray(image)
+        fitted.thumbnail((tile, tile))
+        if max(fitted.size) < tile:
+            scale = tile / max(fitted.size)
+            size = round(fitted.width * scale), round(fitted.height * scale)
+            fitted = fitted.resize(size, Image.Resampling.LANCZOS)
+        sheet.paste(fitted, (x + (tile - fitted.width) // 2, y + (tile - fitted.height) // 2))
+        draw.text((x + tile / 2, y + tile + 2), text, fill=colour, font=font, anchor="ma")
+
+    draw.text((margin, 14), "sample", fill=ink, font=bold)
+    for space, left in zip(spaces, lefts, strict=True):
+        title = f"nearest training faces by {space.space}"
+        limit = f"{space.threshold / space.unit:.2f}, as for {space.percentile:g}% of real faces"
+        note = f"1.00 = a real face to its nearest other; red: at most {limit}"
+        draw.text((left, 8), title, fill=ink, font=bold)
+        draw.text((left, 29), note, fill=faint, font=font)
+    for row, sample in enumerate(samples):
+        y = head + row * pitch
+        put(sample, margin, y, str(row) if labels is None else labels[row], ink)
+        for space, left in zip(spaces, lefts, strict=True):
+            for column, index in enumerate(space.indices[row]):
+                distance = space.distances[row, column]
+                colour = alarm if distance <= space.threshold else faint
+                put(faces[index], left + column * (tile + gap), y, f"{distance / space.unit:.2f}", colour)
+    return sheet
