@@ -260,10 +260,21 @@ def recipes(
     from .recipe import load_recipe, recipe_names
 
     if name is not None:
-        print(load_recipe(name, []).to_toml(), end="")
+        print(load_recipe(name).to_toml(), end="")
         return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in ("recipe", "what it is", "after"):
+        table.add_column(heading, overflow="fold")
     for known in recipe_names():
-        print(known)
+        recipe = load_recipe(known)
+        table.add_row(Text(known, style="bold"), Text(recipe.title), Text(recipe.source, style="dim"))
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(Text("\nomokage recipes NAME prints one with all its settings"))
 
 
 @app.command()

