@@ -102,7 +102,7 @@ class TagExtractor:
     resize_rule = RESIZE_RULE
 
     def __init__(self, encoder: TagEncoder, file_hash: str) -> None:
-        self.encoder = encoder.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        self.encoder = encoder.eval().requires_grad_(False)
         self.file_hash = file_hash
         self.dimensions = encoder.dimensions
 

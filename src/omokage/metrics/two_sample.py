@@ -119,7 +119,7 @@ def _fitted(images: np.ndarray, labels: np.ndarray, seed: int, progress: Progres
     rng = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = Classifier().to(memory_format=torch.channels_last)
+        network = Classifier()
     steps = len(images) // BATCH
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.1, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, EPOCHS * steps, pct_start=0.2)
