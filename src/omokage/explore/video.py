@@ -17,7 +17,7 @@ from omokage.explore.grid import WHITE
 from omokage.explore.interpolate import closed_walk
 from omokage.explore.pictures import checked_file, checked_seeds, enlarged, provenance, replacing, tile
 from omokage.progress import Progress, opened
-from omokage.sampling import latents
+from omokage.sampling import BATCH, decoded, latents, to_pixels
 
 # A face is enlarged by a whole number until its shorter side has at least this many pixels.
 SHOWN_SIZE = 256
@@ -25,7 +25,6 @@ SHOWN_SIZE = 256
 LONGEST_SIDE = 4096
 # x264's constant rate factor: 18 cannot be told from the original by eye, at about 1 Mbit/s a walk.
 CRF = 18
-STEPS_AT_ONCE = 15
 
 
 def write_walk(
@@ -141,8 +140,6 @@ def _counted(frames: Iterator[np.ndarray], task: Any) -> Iterator[np.ndarray]:
 
 def _decoded(model: Any, steps: Iterator[Tensor], psi: float) -> Iterator[np.ndarray]:
     """The faces of each step, uint8 (walks, H, W, 3), decoded several steps at a time."""
-    while group := list(islice(steps, STEPS_AT_ONCE)):
-        with torch.inference_mode():
-            images = model.decode(torch.cat(group), psi)
-        faces = images.float().add(1).mul(127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
+    while group := list(islice(steps, BATCH)):
+        faces = np.concatenate([to_pixels(images) for images in decoded(model, torch.cat(group), psi)])
         yield from np.split(faces, len(group))
