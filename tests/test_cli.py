@@ -1,11 +1,15 @@
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import av
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from omokage.__main__ import main, parse_seeds
 from omokage.errors import UserError
@@ -127,6 +131,11 @@ class TestEnds:
         assert main(["recipes"]) == 130
         assert capsys.readouterr().err == "interrupted\n"
 
+    def test_interrupt_with_what_was_saved(self, recipes_raises, capsys):
+        recipes_raises(KeyboardInterrupt("saved at 64 images; the same command goes on"))
+        assert main(["recipes"]) == 130
+        assert capsys.readouterr().err == "interrupted: saved at 64 images; the same command goes on\n"
+
     def test_full_disk(self, recipes_raises, capsys):
         recipes_raises(OSError(28, "No space left on device", "runs/x/log.jsonl"))
         assert main(["recipes"]) == 2
@@ -178,3 +187,98 @@ def test_a_terminal_without_the_letters_is_no_failure():
     ended = run("doctor", PYTHONIOENCODING="ascii")
     assert ended.returncode == 0, ended.stderr
     assert "Fr?chet" in ended.stdout
+
+
+class TestMainJob:
+    """From drawn faces to new ones, by the commands that a user types, with networks of a few thousand weights."""
+
+    SMALL = ("batch=16", "model.channels=[16,8,8,8]", "discriminator.channels=[8,8,8,8]", "log_kimg=0.016")
+
+    @pytest.fixture(scope="class")
+    def folder(self, tmp_path_factory) -> Path:
+        folder = tmp_path_factory.mktemp("main-job")
+        assert main(["draw", "-n", "24", "-o", f"{folder / 'drawn'}", "--workers", "1"]) == 0
+        assert main(["build", f"{folder / 'drawn'}", "-o", f"{folder / 'faces'}", "--as-faces"]) == 0
+        assert main([*self.train(folder), "--images", "64"]) == 0
+        return folder
+
+    def train(self, folder: Path, run: str = "run") -> list[str]:
+        return ["train", "dcgan", "--data", f"{folder / 'faces'}", "--out", f"{folder / run}", *self.SMALL]
+
+    def test_build_counts_what_it_kept_and_left_out(self, folder, capsys):
+        assert main(["build", f"{folder / 'drawn'}", "-o", f"{folder / 'again'}", "--as-faces"]) == 0
+        told = capsys.readouterr().out
+        assert "24 of 25 images kept" in told
+        assert "1 left out" in told
+        assert "factors.csv" in (folder / "again" / "rejected.csv").read_text()
+        assert main(["build", f"{folder / 'drawn'}", "-o", f"{folder / 'again'}", "--as-faces"]) == 0
+        assert "complete already" in capsys.readouterr().out
+
+    def test_train_shows_the_recipe_and_what_to_do_next(self, folder, capsys):
+        assert main([*self.train(folder), "--images", "64"]) == 0
+        told = capsys.readouterr().out
+        assert "batch = 16" in told
+        assert "snapshot-000000000064.safetensors" in told
+        assert f"omokage sample {folder / 'run'}" in told
+
+    def test_dry_run_prints_a_recipe_that_can_be_trained(self, folder, capsys):
+        assert main(["train", "dcgan", "--dry-run", *self.SMALL]) == 0
+        recipe = folder / "small.toml"
+        recipe.write_text(capsys.readouterr().out)
+        assert main(["train", f"{recipe}", "--dry-run"]) == 0
+        assert capsys.readouterr().out == recipe.read_text()
+
+    def test_a_grid_and_single_files_show_the_same_faces(self, folder, capsys):
+        run = f"{folder / 'run'}"
+        assert main(["sample", run, "--seeds", "3,17", "-o", f"{folder / 'grid.png'}", "--columns", "2"]) == 0
+        assert main(["sample", run, "--seeds", "17", "-o", f"{folder / 'each'}", "--each"]) == 0
+        with Image.open(folder / "grid.png") as grid, Image.open(folder / "each" / "seed-000017.png") as face:
+            right = grid.crop((grid.width - 64, 0, grid.width, 64))
+            assert face.size == (64, 64)
+            assert right.tobytes() == face.convert("RGB").tobytes()
+
+    def test_a_video_of_two_seeds(self, folder, monkeypatch):
+        monkeypatch.chdir(folder)
+        assert main(["sample", "run", "--seeds", "0-1", "--video", "walk.mp4"]) == 0
+        with av.open("walk.mp4") as film:
+            assert film.streams.video[0].codec_context.name == "h264"
+        assert not Path("faces.png").exists()
+
+    def test_ctrl_c_saves_and_says_how_to_go_on(self, folder):
+        command = [sys.executable, "-m", "omokage", *self.train(folder, "stopped")]
+        training = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        log = folder / "stopped" / "log.jsonl"
+        end = time.monotonic() + 240
+        while (
+            not (log.exists() and log.stat().st_size) and training.poll() is None and time.monotonic() < end
+        ):
+            time.sleep(0.05)
+        training.send_signal(signal.SIGINT)
+        _, told = training.communicate(timeout=240)
+        assert training.returncode == 130, told
+        assert "the same command goes on" in told
+        assert list((folder / "stopped").glob("snapshot-*.safetensors"))
+        assert main(["sample", f"{folder / 'stopped'}", "--seeds", "0", "-o", f"{folder / 'one.png'}"]) == 0
+
+    @pytest.mark.parametrize(
+        ("arguments", "told"),
+        [
+            (["sample", "RUN", "--each"], "--each needs a folder"),
+            (["sample", "RUN", "--each", "--sheet", "-o", "x"], "exclude each other"),
+            (["sample", "RUN", "--seeds", "3-1"], "write 1-3"),
+            (["sample", "RUN/none"], "no such run"),
+            (["train", "dcgan", "--data", "RUN", "--out", "RUN/x"], "RUN"),
+            (["train", "dcgan", "--out", "RUN/x"], "--data is missing"),
+            (["train", "dcgan", "--data", "FACES"], "--out is missing, for example --out runs/dcgan"),
+            (["train", "dcgna", "--dry-run"], "did you mean dcgan?"),
+            (["train", "dcgan", "--dry-run", "batsh=3"], "did you mean batch?"),
+            (["build", "RUN/none", "-o", "RUN/new", "--as-faces"], "none"),
+        ],
+    )
+    def test_what_cannot_be_done_is_said_in_one_line(self, folder, arguments, told, capsys):
+        run = f"{folder / 'run'}"
+        arguments = [word.replace("RUN", run).replace("FACES", f"{folder / 'faces'}") for word in arguments]
+        assert main(arguments) == 2
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert last.startswith("error: ")
+        assert told.replace("RUN", run) in last

@@ -7,13 +7,15 @@ on standard error), 130 interrupted. A traceback is a bug.
 import errno
 import io
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from . import __version__
 from .errors import UserError
@@ -21,8 +23,22 @@ from .errors import UserError
 # Click's common ancestor of usage errors, reached through typer because newer versions of it vendor click.
 _Complaint: type[Exception] = typer.BadParameter.__mro__[2]
 
+
+class _Interrupted(Exception):
+    """Ctrl-C with what was said about it, which typer would lose."""
+
+
+class _Verbs(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise _Interrupted(*error.args) from error
+
+
 app = typer.Typer(
     name="omokage",
+    cls=_Verbs,
     help="Anime faces: build the data set, train generative models, measure, explore.",
     add_completion=False,
     rich_markup_mode="rich",
@@ -179,12 +195,15 @@ def train(
     if dry_run:
         print(resolved.to_toml(), end="")
         return
-    for value, flag, like in ((data, "--data", "faces/"), (out, "--out", f"runs/{Path(recipe).stem}")):
-        if value is None:
-            raise UserError(f"train: {flag} is missing, for example {flag} {like}")
+    if data is None:
+        raise UserError("train: --data is missing, for example --data faces/")
+    if out is None:
+        raise UserError(f"train: --out is missing, for example --out runs/{resolved.name}")
     from .training.loop import train as run
 
-    run(resolved, data, out, minutes=minutes, images=images, progress=_progress())
+    print(resolved.to_toml(), flush=True)
+    print(run(resolved, data, out, minutes=minutes, images=images, progress=_progress()))
+    print(f"next: omokage sample {shlex.quote(str(out))} --seeds 0-63 -o faces.png")
 
 
 @app.command()
@@ -342,8 +361,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except _Complaint as error:
         _complain(_usage(error))
         return 2
-    except (KeyboardInterrupt, typer.Abort):
-        code = 130
+    except (_Interrupted, KeyboardInterrupt, typer.Abort) as error:
+        print(f"interrupted: {error}" if str(error) else "interrupted", file=sys.stderr)
+        return 130
     except BrokenPipeError:
         # The reader has gone; without this Python would complain again while it closes the stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -353,8 +373,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         _complain(_REFUSALS[error.errno] + (f": {error.filename}" if error.filename else ""))
         return 2
-    if code == 130:
-        print("interrupted", file=sys.stderr)
     return code if isinstance(code, int) else 0
 
 

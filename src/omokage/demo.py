@@ -84,7 +84,10 @@ def demo(
     with steps.step("Build a face set", "face set", face_set):
         build([drawn], face_set, as_faces=True, labels=drawn / "factors.csv", progress=progress)
     with steps.step(f"Train the recipe fast for {minutes:g} minutes", "run: snapshots, logs", run):
-        train(load_recipe("fast", overrides), face_set, run, minutes=minutes, progress=progress)
+        recipe = load_recipe(
+            "fast", ("log_kimg=0.5", "grid_kimg=2", *overrides)
+        )  # more to see than by default
+        train(recipe, face_set, run, minutes=minutes, progress=progress)
     with steps.step("Sample what was learned", "64 samples of that run", out / "samples.png"):
         write_grid(load_model(run), range(64), out / "samples.png", progress=progress)
     with steps.step(f"Evaluate by {protocol}", "figures, as a JSON line", run / "evaluations.jsonl"):

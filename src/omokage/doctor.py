@@ -159,6 +159,8 @@ def _arithmetic() -> Iterator[Finding]:
         reason = "not installed" if _version("torch") is None else f"does not load: {error}"
         yield Finding(group, "PyTorch", "missing", reason, "pip install torch", essential=True)
         return
+    from .hardware import best_device, best_precision
+
     yield Finding(group, "PyTorch", "ok", f"{torch.__version__}, {torch.get_num_threads()} threads")
     hardware = [name for name, has in bf16_instructions().items() if has]
     level = torch.backends.cpu.get_cpu_capability()
@@ -168,6 +170,9 @@ def _arithmetic() -> Iterator[Finding]:
     text = f"a convolution in bf16 is {ratio:.1f} times as fast as in fp32 (measured)"
     yield Finding(group, "bf16", "ok" if ratio > 1.2 else "note", text)
     yield _gpu(torch)
+    device = best_device()
+    chosen = f"{best_precision(device)} on {device.type}, unless a recipe says otherwise"
+    yield Finding(group, "training uses", "ok", chosen)
 
 
 def bf16_instructions() -> dict[str, bool]:
