@@ -92,7 +92,7 @@ _mute_lock = threading.Lock()
 
 @contextmanager
 def _mute() -> Iterator[None]:
-    """Nothing reaches the terminal from C code either: libtiff prints its errors and cannot be told not to."""
+    """Nothing reaches the terminal from C code either: libtiff prints its errors, and Pillow lets it."""
     with _mute_lock:
         try:
             before = os.dup(2)
