@@ -1,0 +1,49 @@
+"""THE table: what a recipe may name, where it is, and what it can do.
+
+To add a model: one file in ``models/``, one row here, one recipe.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Row:
+    """A callable by its place, imported when needed.
+
+    Attributes:
+        place: ``module:name`` below this package.
+        can: what a model can do beyond ``latent_shape`` and ``decode(z)``; ``psi``: ``decode(z, psi)``.
+    """
+
+    place: str
+    can: frozenset[str] = frozenset()
+
+    def load(self) -> Callable[..., Any]:
+        """The class or function itself."""
+        module, name = self.place.split(":")
+        return getattr(import_module(f".{module}", __package__), name)
+
+    def build(self, settings: dict[str, Any]) -> Any:
+        """Call it with a recipe's table."""
+        return self.load()(**{key: value for key, value in settings.items() if key != "name"})
+
+
+# Latents to images: `latent_shape`, `resolution`, `decode(z) -> (B, C, H, W) in [-1, 1]`.
+MODELS = {
+    "dcgan": Row("models.dcgan:Generator"),
+    "skipgan": Row("models.skipgan:Generator", frozenset({"psi"})),
+}
+
+# Images, or what their frozen method `features` makes of images, to logits.
+DISCRIMINATORS = {
+    "dcgan": Row("models.dcgan:Discriminator"),
+    "projected": Row("models.projected:ProjectedDiscriminator"),
+}
+
+# Networks to phases.
+OBJECTIVES = {
+    "gan": Row("objectives.gan:gan"),
+}

@@ -1,0 +1,115 @@
+"""Projected discriminator (Sauer et al. 2021, "Projected GANs Converge Faster", arXiv 2111.01007)."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from .efficientnet_lite import EfficientNetLite0
+
+
+class _Projection(nn.Module):
+    """Section 3.2: fixed random mixing of feature maps across channels (1x1) and scales (3x3)."""
+
+    def __init__(self, channels: Sequence[int], width: int) -> None:
+        super().__init__()
+        widths = [width * 2**i for i in range(len(channels))]
+        self.channels = [widths[max(i - 1, 0)] for i in range(len(channels))]
+        self.across_channels = nn.ModuleList(
+            nn.Conv2d(a, b, 1, bias=False) for a, b in zip(channels, widths, strict=True)
+        )
+        self.across_scales = nn.ModuleList(
+            nn.Conv2d(a, b, 3, 1, 1, bias=False) for a, b in zip(widths, self.channels, strict=True)
+        )
+        for convolution in (*self.across_channels, *self.across_scales):
+            nn.init.kaiming_normal_(convolution.weight)
+        self.requires_grad_(False)
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        """Maps from fine to coarse, each half the size of the last, to as many of the same sizes."""
+        mixed: list[Tensor] = []
+        for i in reversed(range(len(features))):
+            x = self.across_channels[i](features[i])
+            if mixed:
+                x = x + F.interpolate(mixed[0], scale_factor=2.0, mode="bilinear", align_corners=False)
+            mixed.insert(0, self.across_scales[i](x))
+        return mixed
+
+
+def _layer(channels_in: int, channels_out: int, kernel: int, stride: int) -> list[nn.Module]:
+    # Batch norm sees real and generated images apart; without it every latent gives the same face.
+    return [
+        spectral_norm(nn.Conv2d(channels_in, channels_out, kernel, stride, 1, bias=False)),
+        nn.BatchNorm2d(channels_out),
+        nn.LeakyReLU(0.2),
+    ]
+
+
+class _Head(nn.Sequential):
+    """One scale: strided convolutions down to at most ``smallest`` px, then patch logits (B, patches)."""
+
+    def __init__(self, channels: int, size: int, most: int = 256, smallest: int = 6) -> None:
+        layers: list[nn.Module] = []
+        while size > smallest:
+            wider = min(most, 2 * channels)
+            layers += _layer(channels, wider, 4, 2)
+            channels, size = wider, size // 2
+        layers += _layer(channels, channels, 3, 1)
+        super().__init__(*layers, spectral_norm(nn.Conv2d(channels, 1, 1)), nn.Flatten())
+
+
+class ProjectedDiscriminator(nn.Module):
+    """Heads on projections of ImageNet features, and one that sees the pixels at half size.
+
+    ``features`` is frozen and differentiable for its input; calling the discriminator on what it gives
+    returns patch logits, one tensor (B, patches) a scale.
+
+    ImageNet features see colour badly: without ``pixels`` faces come out washed-out.
+    """
+
+    def __init__(
+        self,
+        resolution: int = 64,  # of the images; a multiple of 32
+        seen_at: int = 96,  # images are scaled to this before the feature network; a multiple of 32
+        width: int = 64,  # channels of the finest projection; each coarser one has twice as many
+        pixels: bool = True,  # whether a head sees the image itself
+    ) -> None:
+        super().__init__()
+        self.seen_at = seen_at
+        self.network = EfficientNetLite0.pretrained()
+        self.projection = _Projection(self.network.channels, width)
+        self.heads = nn.ModuleList(
+            _Head(channels, seen_at // stride)
+            for channels, stride in zip(self.projection.channels, self.network.strides, strict=True)
+        )
+        self.pixels = (
+            nn.Sequential(
+                spectral_norm(nn.Conv2d(3, 32, 3, 1, 1)), nn.LeakyReLU(0.2), _Head(32, resolution // 2)
+            )
+            if pixels
+            else None
+        )
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) in [-1, 1] to the projections, fine to coarse, and the image at half its size."""
+        size = (self.seen_at, self.seen_at)
+        scaled = images if images.shape[2:] == size else F.interpolate(images, size=size, mode="bilinear")
+        scaled = scaled.to(self._frozen_precision(images)).contiguous(memory_format=torch.channels_last)
+        seen = self.projection(self.network(scaled))
+        return seen if self.pixels is None else [*seen, F.avg_pool2d(images, 2)]
+
+    def _frozen_precision(self, images: Tensor) -> torch.dtype:
+        """Autocast's. The frozen part is kept in it, or autocast would convert its weights at every call."""
+        kind = images.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
+        if self.network.stem.weight.dtype != dtype:
+            self.network.to(dtype)
+            self.projection.to(dtype)
+        return dtype
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        """What ``features`` gives, to logits."""
+        heads = [*self.heads] if self.pixels is None else [*self.heads, self.pixels]
+        return [head(x) for head, x in zip(heads, features, strict=True)]

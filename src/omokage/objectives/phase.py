@@ -1,0 +1,50 @@
+"""Training as a list of phases."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Loss = tuple[Tensor, dict[str, Tensor]]
+
+
+class Step:
+    """What one training step gives to its phases.
+
+    Attributes:
+        real: images of the batch, (B, C, H, W) in [-1, 1].
+        latents: (B, *latent_shape), fresh for this step.
+        augment: what images go through before a discriminator sees them; differentiable.
+    """
+
+    def __init__(self, real: Tensor, latents: Tensor, augment: Callable[[Tensor], Tensor]) -> None:
+        self.real, self.latents, self.augment = real, latents, augment
+        self._shared: dict[str, Any] = {}
+
+    def once(self, name: str, compute: Callable[[], Any]) -> Any:
+        """The result of ``compute``, which runs only for the first phase of the step that asks."""
+        if name not in self._shared:
+            self._shared[name] = compute()
+        return self._shared[name]
+
+
+class Phase:
+    """One thing to minimise.
+
+    Attributes:
+        name: as in the log and in the recipe's table of learning rates.
+        parameters: what it trains; gradients land nowhere else.
+        loss: from the step to a scalar and to numbers for the log.
+        every: it runs at every so many steps (lazy regularisation: Karras et al. 2020, section 3.1).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        parameters: Iterable[torch.nn.Parameter],
+        loss: Callable[[Step], Loss],
+        every: int = 1,
+    ) -> None:
+        self.name, self.loss, self.every = name, loss, every
+        self.parameters = [parameter for parameter in parameters if parameter.requires_grad]

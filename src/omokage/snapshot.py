@@ -1,0 +1,166 @@
+"""One file that rebuilds its model by itself: weights, averages, optimiser states, progress, recipe."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from . import __version__
+from .errors import UserError
+from .families import MODELS
+from .hardware import best_device
+from .recipe import Recipe, read_recipe
+
+FORMAT = "omokage-snapshot-1"
+SHIPPED = Path(__file__).parent / "assets" / "fast-getchu-64.safetensors"
+
+
+def write_snapshot(
+    path: Path, tensors: Mapping[str, Tensor], recipe: Recipe, progress: Mapping[str, Any]
+) -> None:
+    """Write a snapshot under its final name only when it is whole and on the disk."""
+    metadata = {
+        "format": FORMAT,
+        "omokage": __version__,
+        "recipe": recipe.to_toml(),
+        "progress": json.dumps(progress, sort_keys=True),
+    }
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata)
+        with open(partial, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_snapshot(path: Path, prefix: str = "") -> tuple[dict[str, Tensor], Recipe, dict[str, Any]]:
+    """Tensors whose names start with ``prefix`` (taken off), the recipe and the progress.
+
+    Raises:
+        UserError: not a snapshot, cut off, or of a format that this version does not know.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise UserError(f"{path} is no snapshot of Omokage (format {metadata.get('format')!r})")
+            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
+            tensors = {name.removeprefix(prefix): file.get_tensor(name) for name in names}
+            progress = json.loads(metadata["progress"])
+            return tensors, read_recipe(metadata["recipe"], str(path)), progress
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise UserError(f"{path} is damaged or cut off ({error}); use another snapshot of the run") from None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def snapshots(run: str | Path) -> list[Path]:
+    """The snapshots of a run, oldest first."""
+    return sorted(Path(run).glob("snapshot-*.safetensors"))
+
+
+def newest_snapshot(run: str | Path) -> Path:
+    """The newest snapshot of a run folder.
+
+    Raises:
+        UserError: no such folder, or no snapshot in it.
+    """
+    if not Path(run).is_dir():
+        raise UserError(f"{run}: no such run; omokage train RECIPE --data faces/ --out {run} makes one")
+    found = snapshots(run)
+    if not found:
+        raise UserError(f"{run} has no snapshot yet; let omokage train run longer")
+    return found[-1]
+
+
+@dataclass
+class Model:
+    """A trained model, ready to draw.
+
+    Attributes:
+        network: answers ``latent_shape`` and ``decode``; in evaluation mode.
+        snapshot_hash: SHA-256 of the file it came from.
+    """
+
+    network: nn.Module
+    recipe: Recipe
+    progress: dict[str, Any]
+    path: Path
+    snapshot_hash: str
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Shape of one latent."""
+        return self.network.latent_shape  # type: ignore[return-value]
+
+    @property
+    def resolution(self) -> tuple[int, int]:
+        """Height and width of the images."""
+        return self.network.resolution  # type: ignore[return-value]
+
+    @property
+    def images_seen(self) -> int:
+        """How many images it was trained on, repetitions counted."""
+        return int(self.progress["images"])
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.network.parameters()).device
+
+    @torch.no_grad()
+    def decode(self, z: Tensor, psi: float = 1.0) -> Tensor:
+        """Latents (B, *latent_shape) to images (B, 3, H, W) in [-1, 1], float32.
+
+        ``psi`` below 1 trades variety for typical faces: a model's own truncation, else latents times psi
+        (Brock et al. 2018, section 3.1, shrink the latents' range likewise).
+        """
+        z = z.to(self.device)
+        if "psi" in MODELS[self.recipe.model["name"]].can:
+            return self.network.decode(z, psi).float()  # type: ignore[operator]
+        return self.network.decode(z * psi).float()  # type: ignore[operator]
+
+
+def load_model(source: str | Path | None = None, device: str | torch.device | None = None) -> Model:
+    """The averaged weights of a run's newest snapshot, of a snapshot file, or (None) of the model that ships.
+
+    ``device`` None: the fastest there is.
+
+    Raises:
+        UserError: nothing there, a damaged file, or weights that do not fit their recipe.
+    """
+    path = SHIPPED if source is None else Path(source)
+    if path.is_dir() or not path.suffix:
+        path = newest_snapshot(path)
+    if not path.is_file():
+        hint = "the installation is incomplete" if source is None else "give a run folder or a snapshot file"
+        raise UserError(f"{path}: no such file; {hint}")
+    tensors, recipe, progress = read_snapshot(path, "average.")
+    network = MODELS[recipe.model["name"]].build(recipe.model)
+    load_weights(
+        network,
+        {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()},
+        path,
+    )
+    network = network.eval().requires_grad_(False).to(device or best_device())
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Model(network, recipe, progress, path, digest)
+
+
+def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Fill ``network`` with weights read from ``path``; UserError where they do not fit."""
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise UserError(f"{path}: its weights do not fit its recipe ({reason})") from None

@@ -1,0 +1,68 @@
+"""Real images by position in training: the same batch whatever happened before."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data.faceset import FaceSet
+from ..progress import Progress
+
+# Decoded faces up to this many bytes are kept in memory; larger sets are decoded while the network works.
+MEMORY = 4 * 2**30
+
+
+class Batches:
+    """Batches of a face set, each epoch in an order of its own.
+
+    ``at(images)`` gives what follows after ``images`` images: this process's part of the batch, a uint8
+    tensor (batch / processes, 3, H, W).
+    """
+
+    def __init__(
+        self,
+        faces: FaceSet,
+        size: tuple[int, int],
+        batch: int,
+        seed: int,
+        rank: int = 0,
+        processes: int = 1,
+        progress: Progress | None = None,
+        memory: int = MEMORY,
+    ) -> None:
+        self.faces, self.size, self.batch, self.seed = faces, size, batch, seed
+        self.rank, self.processes = rank, processes
+        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
+        self._decoded: Tensor | None = None
+        if len(faces) * size[0] * size[1] * 3 <= memory:
+            pixels = torch.from_numpy(faces.everything(size, progress=progress))
+            self._decoded = pixels.permute(0, 3, 1, 2)  # channels last, as the networks want them
+        else:
+            self._pool = ThreadPoolExecutor(1, thread_name_prefix="faces")
+            self._ahead: tuple[int, Future[Tensor]] | None = None
+
+    def indices(self, images: int) -> np.ndarray:
+        """Which faces this process sees after ``images`` images."""
+        share = self.batch // self.processes
+        first = images + self.rank * share
+        return np.array([self._face(position) for position in range(first, first + share)])
+
+    def at(self, images: int) -> Tensor:
+        """The batch after ``images`` images; where the set is not in memory, the next one is begun."""
+        if self._decoded is not None:
+            return self._decoded[torch.from_numpy(self.indices(images))]
+        ahead, self._ahead = self._ahead, None
+        found = ahead[1].result() if ahead and ahead[0] == images else self._decode(self.indices(images))
+        after = images + self.batch
+        self._ahead = (after, self._pool.submit(self._decode, self.indices(after)))
+        return found
+
+    def _decode(self, indices: np.ndarray) -> Tensor:
+        return torch.from_numpy(self.faces.pixels(indices, self.size)).permute(0, 3, 1, 2)
+
+    def _face(self, position: int) -> int:
+        epoch, place = divmod(position, len(self.faces))
+        if self._order[0] != epoch:
+            self._order = (epoch, np.random.default_rng((self.seed, epoch)).permutation(len(self.faces)))
+        return int(self._order[1][place])

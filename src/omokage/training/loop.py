@@ -1,0 +1,324 @@
+"""THE training loop: the same for every family."""
+
+import copy
+import fcntl
+import logging
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from PIL import Image
+from torch import Tensor, nn
+
+from ..data.faceset import FaceSet
+from ..errors import UserError
+from ..families import DISCRIMINATORS, MODELS, OBJECTIVES
+from ..hardware import best_device, best_precision, keep_freed_memory
+from ..objectives.phase import Phase, Step
+from ..progress import Progress
+from ..recipe import Recipe
+from ..sampling import decoded, latents, to_pixels
+from ..schedule import value_at
+from ..snapshot import snapshots
+from .augment import augmenter
+from .batches import Batches
+from .display import training_display
+from .ema import decay_for, update_average
+from .logs import Logs
+from .state import TrainingState, resume, save
+
+GRID_SEEDS = range(64)
+
+
+def train(
+    recipe: Recipe,
+    data: str | Path,
+    out: str | Path,
+    *,
+    minutes: float | None = None,
+    images: int | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Train ``recipe`` on the face set ``data`` in the run folder ``out``; called again, go on.
+
+    ``minutes`` (of training, all pieces of the run together) and ``images`` (seen) say when to stop; the
+    recipe's own number of images does so too. Ctrl-C saves first. Returns the newest snapshot.
+
+    Raises:
+        UserError: no face set, a run of another recipe or face set in ``out``, or a run in use.
+        KeyboardInterrupt: after Ctrl-C, when everything is saved.
+    """
+    fabric = _fabric(recipe)
+    faces, run = FaceSet.open(data), Path(out)
+    if recipe.training.batch % fabric.world_size:
+        raise UserError(
+            f"training.batch: {recipe.training.batch} is no multiple of {fabric.world_size} processes"
+        )
+    with _claimed(run, fabric.is_global_zero), _stop_requests() as stop:
+        # Set up: everything follows from the recipe, the seed and the face set.
+        keep_freed_memory()
+        torch.manual_seed(recipe.training.seed)
+        networks = _networks(recipe).to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        average = copy.deepcopy(networks["generator"]).eval().requires_grad_(False)
+        phases: list[Phase] = OBJECTIVES[recipe.objective["name"]].load()(
+            networks, **{key: value for key, value in recipe.objective.items() if key != "name"}
+        )
+        optimisers = {
+            phase.name: torch.optim.Adam(phase.parameters, betas=tuple(recipe.training.betas), fused=True)  # type: ignore[arg-type]
+            for phase in phases
+        }
+        state = TrainingState(networks, average, optimisers, faces.content_hash)
+
+        # Resume where the newest whole snapshot stands.
+        resume(state, recipe, run)
+        batches = Batches(
+            faces,
+            average.resolution,
+            recipe.training.batch,
+            recipe.training.seed,  # type: ignore[arg-type]
+            fabric.global_rank,
+            fabric.world_size,
+            progress,
+        )
+        augment = augmenter(recipe.training.augment)
+        last = min(recipe.training.images, images or recipe.training.images)
+        seconds = float("inf") if minutes is None else minutes * 60
+        logs = Logs(run, state.images) if fabric.is_global_zero else None
+        numbers = _Averages()
+        begun, saved = time.monotonic() - state.seconds, time.monotonic()
+
+        with training_display(progress, recipe.name, state, last, seconds) as show:
+            while state.images < last and state.seconds < seconds and not stop:
+                started, before = time.monotonic(), state.images
+
+                # Draw a batch. All randomness follows from the position.
+                torch.manual_seed(_position_seed(recipe.training.seed, fabric.global_rank, before))
+                pixels = batches.at(before)
+                waited = time.monotonic() - started
+                real = _normalised(pixels, recipe.training.mirror, fabric.device)
+                step = Step(real, torch.randn(len(real), *average.latent_shape).to(fabric.device), augment)  # type: ignore[misc]
+
+                # Run the phases that are due.
+                for phase in phases:
+                    if state.steps % phase.every == 0:
+                        with fabric.autocast():
+                            loss, told = phase.loss(step)
+                        loss.backward(inputs=phase.parameters)
+                        _average_gradients(fabric, phase)
+                        _descend(optimisers[phase.name], _rate(recipe, phase, before))
+                        numbers.add({name: value.detach() for name, value in told.items()})
+
+                # Average weights, count images.
+                state.images = before + recipe.training.batch
+                state.steps += 1
+                decay = decay_for(
+                    recipe.training.batch,
+                    recipe.training.average_kimg * 1000,
+                    state.images,
+                    recipe.training.average_ramp,
+                )
+                update_average(average, networks["generator"], decay)
+                state.seconds = time.monotonic() - begun
+                numbers.time(time.monotonic() - started, waited, recipe.training.batch)
+
+                # Log, draw the grid, snapshot.
+                if _passed(before, state.images, recipe.training.log_kimg):
+                    line = numbers.taken()
+                    show(line)
+                    if logs:
+                        rates = {
+                            f"learning rate/{phase.name}": _rate(recipe, phase, before) for phase in phases
+                        }
+                        logs.write(state.images, {"minutes": state.seconds / 60, **line, **rates})
+                if logs and _passed(before, state.images, recipe.training.grid_kimg):
+                    _write_grid(average, run, state.images, logs)
+                if time.monotonic() - saved > recipe.training.snapshot_minutes * 60:
+                    saved = time.monotonic()
+                    if fabric.is_global_zero:
+                        save(state, recipe, run)
+
+        # Leave nothing undone.
+        if logs:
+            logs.close()
+            save(state, recipe, run)
+        if stop:
+            raise KeyboardInterrupt(f"saved at {state.images:,} images; the same command goes on")
+    return snapshots(run)[-1]
+
+
+def _fabric(recipe: Recipe) -> Fabric:
+    """The engine: one process, or those that torchrun started; on the fastest device there is."""
+    precision = recipe.training.precision
+    if precision == "auto":
+        precision = best_precision(best_device())
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    fabric = Fabric(
+        accelerator="auto",
+        devices=local,
+        num_nodes=int(os.environ.get("WORLD_SIZE", local)) // local,
+        precision="bf16-mixed" if precision == "bf16" else "32-true",
+    )
+    fabric.launch()
+    return fabric
+
+
+@contextmanager
+def _claimed(run: Path, first: bool) -> Iterator[None]:
+    """The run folder, made and kept from a second training until this one ends, however it ends."""
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        lock = open(run / ".lock", "w")  # noqa: SIM115 - held until the end
+    except OSError as error:
+        raise UserError(f"--out {run}: {error.strerror}; give a folder that can be written") from None
+    with lock:
+        try:
+            if first:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{run} is being trained by another process; wait for it or give another --out"
+            ) from None
+        yield
+
+
+class _Stop:
+    """Becomes true at Ctrl-C or a termination signal."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __bool__(self) -> bool:
+        return self.asked
+
+
+@contextmanager
+def _stop_requests() -> Iterator[_Stop]:
+    """Turn the first Ctrl-C or SIGTERM into a request: no step is cut in half. A second one cuts."""
+    stop = _Stop()
+
+    def ask(number: int, frame: object) -> None:
+        stop.asked = True
+        signal.signal(number, before[signal.Signals(number)])
+
+    if threading.current_thread() is not threading.main_thread():  # a notebook's worker: no signals there
+        yield stop
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, ask)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _networks(recipe: Recipe) -> nn.ModuleDict:
+    networks = {"generator": MODELS[recipe.model["name"]].build(recipe.model)}
+    if recipe.discriminator:
+        networks["discriminator"] = DISCRIMINATORS[recipe.discriminator["name"]].build(recipe.discriminator)
+    return nn.ModuleDict(networks)
+
+
+def _position_seed(seed: int, rank: int, images: int) -> int:
+    """A seed of its own for each step of each process."""
+    return int(np.random.SeedSequence((seed, rank, images)).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _normalised(pixels: Tensor, mirror: bool, device: torch.device) -> Tensor:
+    """uint8 (B, 3, H, W) to float in [-1, 1], half of them mirrored."""
+    real = pixels.to(device).float() / 127.5 - 1
+    if mirror:
+        flipped = torch.rand(len(real), 1, 1, 1) < 0.5
+        real = torch.where(flipped.to(device), real.flip(3), real)
+    return real.contiguous(memory_format=torch.channels_last)
+
+
+def _average_gradients(fabric: Fabric, phase: Phase) -> None:
+    if fabric.world_size > 1:
+        gradients = [parameter.grad for parameter in phase.parameters if parameter.grad is not None]
+        flat = fabric.all_reduce(torch.cat([gradient.flatten() for gradient in gradients]), reduce_op="mean")
+        for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):  # type: ignore[union-attr]
+            gradient.copy_(mean.view_as(gradient))
+
+
+def _descend(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+
+
+def _rate(recipe: Recipe, phase: Phase, images: int) -> float:
+    rates = recipe.training.learning_rate
+    return value_at(rates.get(phase.name, rates["default"]), images)
+
+
+def _passed(before: int, after: int, kimg: float) -> bool:
+    """Whether a multiple of ``kimg`` thousand images lies behind ``before`` and not behind ``after``."""
+    return after // (kimg * 1000) > before // (kimg * 1000)
+
+
+def _write_grid(average: nn.Module, run: Path, images: int, logs: Logs) -> None:
+    z = latents(GRID_SEEDS, average.latent_shape).to(next(average.parameters()).device)  # type: ignore[arg-type]
+    with torch.no_grad():
+        faces = np.concatenate([to_pixels(part) for part in decoded(_Plain(average), z)])
+    side = math.isqrt(len(faces))
+    _, height, width, _ = faces.shape
+    grid = faces.reshape(side, side, height, width, 3).swapaxes(1, 2).reshape(side * height, side * width, 3)
+    folder = run / "grids"
+    folder.mkdir(exist_ok=True)
+    partial = folder / ".partial.png"
+    Image.fromarray(grid).save(partial)
+    os.replace(partial, folder / f"kimg-{images / 1000:09.1f}.png")
+    logs.picture(images, "samples", grid)
+
+
+class _Plain:
+    """A network in training as something to sample from."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+        self.latent_shape: tuple[int, ...] = network.latent_shape  # type: ignore[assignment]
+
+    def decode(self, z: Tensor, psi: float = 1.0) -> Tensor:
+        return self.network.decode(z)  # type: ignore[operator]
+
+
+class _Averages:
+    """Numbers since the last line of the log."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Any] = {}
+        self._counts: dict[str, int] = {}
+        self._seconds = self._waited = self._images = 0.0
+
+    def add(self, numbers: dict[str, Tensor]) -> None:
+        for name, value in numbers.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def time(self, seconds: float, waited: float, images: int) -> None:
+        self._seconds += seconds
+        self._waited += waited
+        self._images += images
+
+    def taken(self) -> dict[str, float]:
+        """The means, which begin anew: images/s of whole steps and the share of time that waited for data."""
+        means = {name: float(value) / self._counts[name] for name, value in self._sums.items()}
+        speed = {
+            "speed/images per second": self._images / self._seconds,
+            "speed/waiting for data": self._waited / self._seconds,
+        }
+        self.__init__()  # type: ignore[misc]
+        return means | speed

@@ -1,0 +1,105 @@
+"""All that a training is at one moment, to and from a snapshot."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UserError
+from ..recipe import Recipe
+from ..snapshot import load_weights, read_snapshot, snapshots, write_snapshot
+
+
+@dataclass
+class TrainingState:
+    """Networks, averages, optimisers and how far they are.
+
+    Attributes:
+        images: seen by all processes together; ``steps``: of the loop; ``seconds``: of training.
+    """
+
+    networks: nn.ModuleDict
+    average: nn.Module
+    optimisers: Mapping[str, torch.optim.Optimizer]
+    face_set: str
+    images: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that is a tensor, by name."""
+        found = {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
+        found |= {f"networks.{name}": tensor for name, tensor in self.networks.state_dict().items()}
+        for phase, optimiser in self.optimisers.items():
+            for index, entries in optimiser.state_dict()["state"].items():
+                found |= {f"optimisers.{phase}.{index}.{name}": value for name, value in entries.items()}
+        return found
+
+    def restore(self, tensors: Mapping[str, Tensor], path: Path) -> None:
+        """Take over what ``tensors`` returned once; UserError where it does not fit."""
+        load_weights(self.average, _below(tensors, "average."), path)
+        load_weights(self.networks, _below(tensors, "networks."), path)
+        for phase, optimiser in self.optimisers.items():
+            known = _below(tensors, f"optimisers.{phase}.")
+            for index, parameter in enumerate(optimiser.param_groups[0]["params"]):
+                entries = _below(known, f"{index}.")
+                # As the optimiser makes them: in the parameter's memory format, counters as they are.
+                optimiser.state[parameter] = {
+                    name: torch.empty_like(parameter).copy_(value)
+                    if value.shape == parameter.shape
+                    else value
+                    for name, value in entries.items()
+                }
+
+
+def save(state: TrainingState, recipe: Recipe, run: Path) -> Path:
+    """Write a snapshot and remove those that are too old."""
+    path = run / f"snapshot-{state.images:012d}.safetensors"
+    progress = {
+        "images": state.images,
+        "steps": state.steps,
+        "seconds": state.seconds,
+        "face_set": state.face_set,
+    }
+    write_snapshot(path, state.tensors(), recipe, progress)
+    if recipe.training.keep:
+        for old in snapshots(run)[: -recipe.training.keep]:
+            old.unlink(missing_ok=True)
+    return path
+
+
+def resume(state: TrainingState, recipe: Recipe, run: Path) -> None:
+    """Go to where the newest snapshot of the run stands; at the start, write the resolved recipe.
+
+    A snapshot that cannot be read is passed over for the one before it: a disk may have failed.
+
+    Raises:
+        UserError: the run is of another recipe or face set, or none of its snapshots can be read.
+    """
+    problem = None
+    for path in reversed(snapshots(run)):
+        try:
+            tensors, written, progress = read_snapshot(path)
+        except UserError as error:
+            problem = problem or error
+            continue
+        if not recipe.trained_alike(written):
+            raise UserError(
+                f"{run} was trained with other settings; give another --out, or see {run / 'recipe.toml'}"
+            )
+        if progress["face_set"] != state.face_set:
+            raise UserError(
+                f"{run} was trained on another face set; give that one by --data, or another --out"
+            )
+        state.restore(tensors, path)
+        state.images, state.steps, state.seconds = progress["images"], progress["steps"], progress["seconds"]
+        return
+    if problem is not None:
+        raise problem
+    (run / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
+
+
+def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
