@@ -190,7 +190,7 @@ def test_a_terminal_without_the_letters_is_no_failure():
 
 
 class TestMainJob:
-    """From drawn faces to new ones, by the commands that a user types, with networks of a few thousand weights."""
+    """From drawn faces to new ones, by the commands that a user types, with tiny networks."""
 
     SMALL = ("batch=16", "model.channels=[16,8,8,8]", "discriminator.channels=[8,8,8,8]", "log_kimg=0.016")
 
