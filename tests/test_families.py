@@ -1,0 +1,152 @@
+"""What every family must hold, asked of every row of the table."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from omokage.families import DISCRIMINATORS, MODELS
+from omokage.objectives.phase import Step
+from omokage.recipe import load_recipe, read_recipe, recipe_names
+from omokage.sampling import BATCH, latents, sample
+from omokage.snapshot import Model, load_model, write_snapshot
+
+
+def small_recipe(name):
+    """A recipe of the model ``name`` with an eighth of its default channels."""
+    text = f'title = "t"\nsource = "s"\n[model]\nname = "{name}"\n[objective]\nname = "gan"\n'
+    channels = read_recipe(text, "test").model.get("channels")
+    narrow = "" if channels is None else f"channels = {[max(4, width // 8) for width in channels]}\n"
+    return read_recipe(text.replace("[objective]", f"{narrow}[objective]"), "test")
+
+
+@pytest.fixture(params=sorted(MODELS))
+def recipe(request):
+    return small_recipe(request.param)
+
+
+@pytest.fixture
+def network(recipe):
+    torch.manual_seed(0)
+    return MODELS[recipe.model["name"]].build(recipe.model)
+
+
+@pytest.fixture
+def model(recipe, network):
+    """The network as sampling sees it, with batch-norm statistics of real batches."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None  # the plain mean over all batches
+    with torch.no_grad():
+        for batch in latents(range(96), network.latent_shape).split(32):
+            network(batch)
+    return Model(network.eval(), recipe, {"images": 96}, path=None, snapshot_hash="0" * 64)
+
+
+def reached(parameters):
+    """Whether a gradient other than zero reached every one of them."""
+    return all(p.grad is not None and bool((p.grad != 0).any()) for p in parameters)
+
+
+def test_latents_become_images_in_range(network):
+    images = network.decode(latents(range(3), network.latent_shape))
+    assert images.shape[0] == 3
+    assert images.shape[1] in (1, 3)
+    assert images.shape[2:] == network.resolution
+    assert images.dtype == torch.float32
+    assert images.abs().max() <= 1
+    assert images.flatten(1).std(0).mean() > 0  # different latents, different images
+
+
+def test_a_gradient_reaches_every_parameter_and_the_latents(network):
+    z = latents(range(4), network.latent_shape).requires_grad_()
+    images = network.decode(z)
+    (images * torch.randn_like(images)).sum().backward()
+    missed = [name for name, p in network.named_parameters() if p.requires_grad and not reached([p])]
+    assert missed == []
+    assert reached([z])
+
+
+def test_a_seed_is_the_same_face_alone_and_among_others(model):
+    seeds = [*range(BATCH + 3), 17]
+    together = np.concatenate(list(sample(model, seeds)))
+    assert (together[-1] == together[17]).all()
+    for seed in (0, 3, 17):
+        assert (next(iter(sample(model, [seed])))[0] == together[seed]).all()
+    assert not (together[0] == together[1]).all()
+
+
+def test_images_do_not_depend_on_the_rest_of_the_batch(model):
+    z = latents(range(5), model.latent_shape)
+    together = model.decode(z)
+    for i in range(5):
+        torch.testing.assert_close(model.decode(z[i : i + 1])[0], together[i], atol=1e-5, rtol=1e-4)
+
+
+def test_a_saved_model_draws_the_same_pixels(model, tmp_path):
+    path = tmp_path / "snapshot-000000096.safetensors"
+    tensors = {f"average.{name}": tensor for name, tensor in model.network.state_dict().items()}
+    write_snapshot(path, tensors, model.recipe, model.progress)
+    loaded = load_model(path, device="cpu")
+    z = latents(range(4), model.latent_shape)
+    assert torch.equal(loaded.decode(z), model.decode(z))
+    assert loaded.recipe.model == model.recipe.model
+    assert (loaded.images_seen, loaded.resolution) == (96, model.resolution)
+
+
+def test_truncation_goes_from_the_face_to_one_common_face(model):
+    z = latents(range(6), model.latent_shape)
+    spreads = [model.decode(z, psi).std(0).mean().item() for psi in (1.0, 0.7, 0.3, 0.0)]
+    assert all(narrow < 0.98 * wide for wide, narrow in pairwise(spreads))
+    assert spreads[-1] < 1e-5
+
+
+@pytest.mark.parametrize("name", sorted(DISCRIMINATORS))
+def test_a_gradient_reaches_every_parameter_of_a_discriminator_and_the_images(name):
+    torch.manual_seed(0)
+    discriminator = DISCRIMINATORS[name].load()()
+    look = getattr(discriminator, "features", lambda images: images)
+    images = (torch.randn(8, 3, 64, 64) / 2).clamp(-1, 1).requires_grad_()
+    logits = discriminator(look(images))
+    scales = logits if isinstance(logits, list) else [logits]
+    assert all(scale.shape[0] == 8 for scale in scales)
+    sum((scale * torch.randn_like(scale)).sum() for scale in scales).backward()
+    missed = [name for name, p in discriminator.named_parameters() if p.requires_grad and not reached([p])]
+    assert missed == []
+    assert reached([images])
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_phase_of_every_recipe_reaches_what_it_trains(name):
+    from omokage.families import OBJECTIVES
+
+    recipe = load_recipe(name)
+    torch.manual_seed(0)
+    networks = nn.ModuleDict({"generator": MODELS[recipe.model["name"]].build(recipe.model)})
+    if recipe.discriminator:
+        networks["discriminator"] = DISCRIMINATORS[recipe.discriminator["name"]].build(recipe.discriminator)
+    settings = {key: value for key, value in recipe.objective.items() if key != "name"}
+    phases = OBJECTIVES[recipe.objective["name"]].load()(networks, **settings)
+    trained = [parameter for phase in phases for parameter in phase.parameters]
+    assert len(trained) == len(set(map(id, trained)))
+    assert {id(p) for p in networks.parameters() if p.requires_grad} == set(map(id, trained))
+    real = (torch.randn(8, 3, *networks["generator"].resolution) / 2).clamp(-1, 1)
+    step = Step(real, latents(range(8), networks["generator"].latent_shape), lambda images: images)
+    for phase in phases:
+        networks.zero_grad(set_to_none=True)
+        loss, numbers = phase.loss(step)
+        assert loss.shape == ()
+        assert all(torch.isfinite(number) for number in (loss, *numbers.values()))
+        loss.backward()
+        assert reached(phase.parameters), phase.name
+
+
+def test_the_dcgan_recipe_is_the_tutorials():
+    recipe = load_recipe("dcgan")
+    assert (recipe.training.batch, recipe.training.betas) == (128, [0.5, 0.999])
+    generator = MODELS["dcgan"].build(recipe.model)
+    discriminator = DISCRIMINATORS["dcgan"].build(recipe.discriminator)
+    assert sum(p.numel() for p in generator.parameters()) == 3_576_704
+    assert sum(p.numel() for p in discriminator.parameters()) == 2_765_568
