@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -195,15 +196,17 @@ class TestMainJob:
     SMALL = ("batch=16", "model.channels=[16,8,8,8]", "discriminator.channels=[8,8,8,8]", "log_kimg=0.016")
 
     @pytest.fixture(scope="class")
-    def folder(self, tmp_path_factory) -> Path:
+    @classmethod
+    def folder(cls, tmp_path_factory) -> Path:
         folder = tmp_path_factory.mktemp("main-job")
         assert main(["draw", "-n", "24", "-o", f"{folder / 'drawn'}", "--workers", "1"]) == 0
         assert main(["build", f"{folder / 'drawn'}", "-o", f"{folder / 'faces'}", "--as-faces"]) == 0
-        assert main([*self.train(folder), "--images", "64"]) == 0
+        assert main([*cls.train(folder), "--images", "64"]) == 0
         return folder
 
-    def train(self, folder: Path, run: str = "run") -> list[str]:
-        return ["train", "dcgan", "--data", f"{folder / 'faces'}", "--out", f"{folder / run}", *self.SMALL]
+    @classmethod
+    def train(cls, folder: Path, run: str = "run") -> list[str]:
+        return ["train", "dcgan", "--data", f"{folder / 'faces'}", "--out", f"{folder / run}", *cls.SMALL]
 
     def test_build_counts_what_it_kept_and_left_out(self, folder, capsys):
         assert main(["build", f"{folder / 'drawn'}", "-o", f"{folder / 'again'}", "--as-faces"]) == 0
@@ -282,3 +285,25 @@ class TestMainJob:
         last = capsys.readouterr().err.splitlines()[-1]
         assert last.startswith("error: ")
         assert told.replace("RUN", run) in last
+
+    def test_evaluate_prints_a_table_and_appends_what_made_the_numbers(self, folder, capsys, monkeypatch):
+        monkeypatch.setenv("OMOKAGE_CACHE", f"{folder / 'cache'}")
+        run = folder / "run"
+        arguments = ["evaluate", f"{run}", "--data", f"{folder / 'faces'}", "--protocol", "fid24-full-tags"]
+        assert main([*arguments, "--neighbours"]) == 0
+        told = capsys.readouterr().out
+        assert "fid24-full-tags" in told
+        assert "FID" in told
+        assert "recall" in told
+        (line,) = (run / "evaluations.jsonl").read_text().splitlines()
+        record = json.loads(line)
+        assert record["samples"] == 24
+        assert record["faces"] == 24
+        assert record["fid"] > 0
+        with Image.open(run / "neighbours.png") as picture:
+            assert picture.height > 16 * 64
+
+    def test_an_unknown_protocol_is_refused_with_the_nearest(self, folder, capsys):
+        command = ["evaluate", f"{folder / 'run'}", "--data", f"{folder / 'faces'}"]
+        assert main([*command, "--protocol", "fid10k-full-inception2014"]) == 2
+        assert "did you mean 'fid10k-full-inception2015'" in capsys.readouterr().err

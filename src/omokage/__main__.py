@@ -12,13 +12,17 @@ import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from . import __version__
 from .errors import UserError
+
+if TYPE_CHECKING:
+    from .data.faceset import FaceSet
+    from .snapshot import Model
 
 # Click's common ancestor of usage errors, reached through typer because newer versions of it vendor click.
 _Complaint: type[Exception] = typer.BadParameter.__mro__[2]
@@ -261,14 +265,75 @@ def sample(
 
 @app.command()
 def evaluate(
-    source: Annotated[Path | None, typer.Argument(metavar="RUN|SNAPSHOT")] = None,
+    source: Annotated[
+        Path | None,
+        typer.Argument(metavar="RUN|SNAPSHOT", help="Default: the model that ships with the package."),
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="The face set to compare with.")] = None,
     protocol: Annotated[
-        str, typer.Option(help="How to measure; the name says it all.")
+        str, typer.Option(help="How to measure: samples, faces, feature network. Or fid2k-full-tags, ...")
     ] = "fid10k-full-inception2015",
+    psi: Annotated[float, typer.Option(callback=_within(0, 2), help="Truncation; 1 is the usual.")] = 1.0,
+    seed: Annotated[int, typer.Option(callback=_within(0, 2**62), help="The first seed.")] = 0,
+    also: Annotated[
+        list[str] | None, typer.Option(help="A further feature network for the same samples: tags.")
+    ] = None,
+    two_sample: Annotated[
+        bool, typer.Option("--two-sample", help="Also train a network to tell real from generated.")
+    ] = False,
+    neighbours: Annotated[
+        bool, typer.Option("--neighbours", help="Also show the nearest training faces of 16 samples.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="JSON lines to append to. Default: evaluations.jsonl in the run."),
+    ] = None,
 ) -> None:
     """Measure samples against a face set: FID, KID, precision, recall, density, coverage."""
-    raise UserError("evaluate is not there yet")
+    if data is None:
+        raise UserError("evaluate: --data is missing, for example --data faces/")
+    if neighbours and source is None:
+        raise UserError("evaluate: --neighbours writes into the run folder; name a run")
+    from .data.faceset import FaceSet
+    from .metrics.report import evaluate as run
+    from .metrics.report import parse_protocol, print_results
+    from .snapshot import load_model
+
+    parse_protocol(protocol)
+    model, faces = load_model(source), FaceSet.open(data)
+    folder = Path() if source is None else model.path.parent
+    lines = folder / "evaluations.jsonl" if out is None else out
+    record = run(
+        model,
+        faces,
+        protocol,
+        lines,
+        _progress(),
+        psi=psi,
+        seed=seed,
+        also=also or (),
+        two_sample=two_sample,
+    )
+    print_results([record])
+    print(f"appended to {lines}")
+    if neighbours:
+        print(_show_neighbours(model, faces, seed, folder / "neighbours.png"))
+
+
+def _show_neighbours(model: "Model", faces: "FaceSet", seed: int, out: Path) -> Path:
+    import numpy as np
+
+    from .metrics.features import load_extractor
+    from .metrics.neighbours import neighbours
+    from .sampling import sample as sampled
+
+    seeds = range(seed, seed + 16)
+    samples = np.concatenate(list(sampled(model, seeds)))
+    trained_on = faces.everything(model.resolution, _progress())
+    names = [str(number) for number in seeds]
+    extractor = load_extractor("tags", device=model.device)
+    neighbours(samples, trained_on, extractor=extractor, labels=names, out=out, progress=_progress())
+    return out
 
 
 @app.command()

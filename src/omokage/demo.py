@@ -68,7 +68,7 @@ def demo(
     from .explore.contact_sheet import write_contact_sheet
     from .explore.grid import write_grid
     from .explore.video import write_walk
-    from .metrics.report import evaluate
+    from .metrics.report import evaluate, print_results
     from .recipe import load_recipe
     from .snapshot import load_model
     from .training.loop import train
@@ -91,7 +91,9 @@ def demo(
     with steps.step("Sample what was learned", "64 samples of that run", out / "samples.png"):
         write_grid(load_model(run), range(64), out / "samples.png", progress=progress)
     with steps.step(f"Evaluate by {protocol}", "figures, as a JSON line", run / "evaluations.jsonl"):
-        evaluate(load_model(run), FaceSet.open(face_set), protocol, run / "evaluations.jsonl", progress)
+        lines = run / "evaluations.jsonl"
+        record = evaluate(load_model(run), FaceSet.open(face_set), protocol, lines, progress)
+    print_results([record], console)
 
     model = load_model(None)
     grid, sheet, walk = out / "shipped-grid.png", out / "shipped-sheet.png", out / "shipped-walk.mp4"
