@@ -1,0 +1,175 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from omokage.data.build import build
+from omokage.errors import UserError
+from omokage.recipe import load_recipe
+from omokage.sampling import sample
+from omokage.snapshot import load_model, newest_snapshot, read_snapshot, snapshots
+from omokage.training.loop import train
+
+SMALL = [
+    "model.channels=[16, 8]",
+    "model.latent=8",
+    "discriminator.channels=[8, 16]",
+    "discriminator.dropout=0.25",
+    "training.batch=4",
+    'training.augment=["translation", "cutout"]',
+    "training.mirror=true",
+    "training.log_kimg=0.008",
+    "training.grid_kimg=0.02",
+    "training.keep=0",
+]
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for i in range(10):
+        Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)).save(folder / f"{i}.png")
+    out = folder.parent / "faces"
+    build([folder], out, as_faces=True, workers=1)
+    return out
+
+
+def small(*overrides: str):
+    return load_recipe("dcgan", [*SMALL, *overrides])
+
+
+def everything(run: Path):
+    tensors, _, progress = read_snapshot(newest_snapshot(run))
+    return tensors, {key: progress[key] for key in ("images", "steps")}
+
+
+def assert_same_state(one: Path, other: Path) -> None:
+    (a, progress_a), (b, progress_b) = everything(one), everything(other)
+    assert progress_a == progress_b
+    assert a.keys() == b.keys()
+    different = [name for name in a if not torch.equal(a[name], b[name])]
+    assert not different
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_resumed_run_equals_an_unbroken_one(faces, tmp_path, precision):
+    recipe = small(f"training.precision={precision}")
+    train(recipe, faces, tmp_path / "unbroken", images=48)
+    for images in (12, 28, 48):
+        train(recipe, faces, tmp_path / "broken", images=images)
+    assert_same_state(tmp_path / "unbroken", tmp_path / "broken")
+    assert [path.name for path in snapshots(tmp_path / "broken")] == [
+        f"snapshot-{images:012d}.safetensors" for images in (12, 28, 48)
+    ]
+
+
+def test_the_seed_decides(faces, tmp_path):
+    for seed in (0, 1):
+        train(small(f"seed={seed}"), faces, tmp_path / str(seed), images=8)
+    a, b = (everything(tmp_path / str(seed))[0] for seed in (0, 1))
+    assert not torch.equal(a["average.layers.0.weight"], b["average.layers.0.weight"])
+
+
+def test_log_and_grids(faces, tmp_path):
+    train(small(), faces, tmp_path / "run", images=40)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [line["images"] for line in lines] == [8, 16, 24, 32, 40]
+    assert {"loss/discriminator", "loss/generator", "speed/images per second", "speed/waiting for data"} <= lines[0].keys()
+    assert all(np.isfinite(value) for line in lines for value in line.values())
+    assert [Image.open(path).size for path in sorted((tmp_path / "run" / "grids").glob("*.png"))] == [(128, 128)] * 2
+    assert list((tmp_path / "run" / "tensorboard").iterdir())
+
+
+def test_a_log_written_past_the_snapshot_is_said_again(faces, tmp_path):
+    run = tmp_path / "run"
+    train(small(), faces, run, images=16)
+    with open(run / "log.jsonl", "a") as log:
+        log.write('{"images": 24, "stale": 1}\n{"images": 32, "cut')
+    train(small(), faces, run, images=32)
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert [line["images"] for line in lines] == [8, 16, 24, 32]
+    assert "stale" not in lines[2]
+
+
+def test_killed_at_any_moment_it_goes_on(faces, tmp_path):
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "omokage", "train", "dcgan", "--data", str(faces), "--out", str(run)]
+    command += ["--images", "100000", "training.snapshot_minutes=1e-6", *SMALL]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while len(snapshots(run)) < 3 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    assert len(snapshots(run)) >= 3
+    for path in snapshots(run):
+        read_snapshot(path)
+    reached = everything(run)[1]["images"]
+    train(small(), faces, run, images=reached + 8)
+    train(small(), faces, tmp_path / "unbroken", images=reached + 8)
+    assert_same_state(run, tmp_path / "unbroken")
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(faces, tmp_path):
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "omokage", "train", "dcgan", "--data", str(faces), "--out", str(run)]
+    process = subprocess.Popen([*command, *SMALL], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (run / "log.jsonl").exists() or not (run / "log.jsonl").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on" in told
+    assert "Traceback" not in told
+    assert everything(run)[1]["images"] > 0
+
+
+def test_a_snapshot_cut_in_half_is_passed_over(faces, tmp_path):
+    run = tmp_path / "run"
+    for images in (8, 16):
+        train(small(), faces, run, images=images)
+    newest = newest_snapshot(run)
+    os.truncate(newest, newest.stat().st_size // 2)
+    with pytest.raises(UserError, match="damaged or cut off"):
+        load_model(newest)
+    train(small(), faces, run, images=24)
+    train(small(), faces, tmp_path / "unbroken", images=24)
+    assert_same_state(run, tmp_path / "unbroken")
+
+
+def test_refusals(faces, tmp_path):
+    run = tmp_path / "run"
+    train(small(), faces, run, images=8)
+    with pytest.raises(UserError, match="other settings"):
+        train(small("model.latent=9"), faces, run, images=16)
+    with pytest.raises(UserError, match="batch"):
+        load_recipe("dcgan", ["training.batch=0"])
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="--out"):
+        train(small(), faces, tmp_path / "file", images=8)
+    import fcntl
+
+    with open(run / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match="another process"):
+            train(small(), faces, run, images=16)
+
+
+def test_a_snapshot_rebuilds_its_model_by_itself(faces, tmp_path):
+    path = train(small(), faces, tmp_path / "run", images=8)
+    lonely = tmp_path / "lonely.safetensors"
+    os.rename(path, lonely)
+    model = load_model(lonely, device="cpu")
+    assert (model.latent_shape, model.resolution, model.images_seen) == ((8,), (16, 16), 8)
+    assert np.concatenate(list(sample(model, range(3)))).shape == (3, 16, 16, 3)
