@@ -10,5 +10,5 @@ def real_data() -> Path:
     beside = Path(__file__).resolve().parents[2] / "shared" / "data"
     folder = Path(os.environ.get("OMOKAGE_DATA", beside))
     if not (folder / "getchu-faces-64.tar").is_file():
-        pytest.skip(f"no real faces at {folder} (set OMOKAGE_DATA to the folder that has getchu-faces-64.tar)")
+        pytest.skip(f"no real faces at {folder} (set OMOKAGE_DATA to the folder of getchu-faces-64.tar)")
     return folder

@@ -1,14 +1,20 @@
 """Progress of long work, told to whoever listens; silent by default."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from typing import ContextManager, Protocol
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TaskProgressColumn, TextColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as RichProgress
 from rich.progress import Task as RichTask
-from rich.progress import TimeRemainingColumn
 from rich.text import Text
 
 
@@ -22,7 +28,7 @@ class Task(Protocol):
 class Progress(Protocol):
     """Whoever wants to know how far the work is."""
 
-    def task(self, label: str, total: float | None) -> ContextManager[Task]:
+    def task(self, label: str, total: float | None) -> AbstractContextManager[Task]:
         """Open a piece of work of ``total`` units (None: unknown)."""
 
 
@@ -64,7 +70,7 @@ class _Silent:
         pass
 
 
-def opened(progress: Progress | None, label: str, total: float | None) -> ContextManager[Task]:
+def opened(progress: Progress | None, label: str, total: float | None) -> AbstractContextManager[Task]:
     """The task of ``progress``, or a silent one where ``progress`` is None.
 
     >>> with opened(None, "counting", 3) as task:

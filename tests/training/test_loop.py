@@ -83,9 +83,16 @@ def test_log_and_grids(faces, tmp_path):
     train(small(), faces, tmp_path / "run", images=40)
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert [line["images"] for line in lines] == [8, 16, 24, 32, 40]
-    assert {"loss/discriminator", "loss/generator", "speed/images per second", "speed/waiting for data"} <= lines[0].keys()
+    assert {
+        "loss/discriminator",
+        "loss/generator",
+        "speed/images per second",
+        "speed/waiting for data",
+    } <= lines[0].keys()
     assert all(np.isfinite(value) for line in lines for value in line.values())
-    assert [Image.open(path).size for path in sorted((tmp_path / "run" / "grids").glob("*.png"))] == [(128, 128)] * 2
+    assert [Image.open(path).size for path in sorted((tmp_path / "run" / "grids").glob("*.png"))] == [
+        (128, 128)
+    ] * 2
     assert list((tmp_path / "run" / "tensorboard").iterdir())
 
 
