@@ -14,6 +14,7 @@ measured on fixed noise with the spectrum of photographs.
 """
 
 import hashlib
+import warnings
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -126,7 +127,9 @@ def folded_weights(torchscript: Path) -> Fold:
             f"{torchscript} is not the 2015 Inception (SHA-256 {found[:12]}…, expected "
             f"{TORCHSCRIPT_SHA256[:12]}…): remove it or give another file"
         )
-    state = torch.jit.load(str(torchscript), map_location="cpu").state_dict()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the file exists in this format alone
+        state = torch.jit.load(str(torchscript), map_location="cpu").state_dict()
     prefix, suffix = "net.layers.", ".weight"
     fold: Fold = {}
     for key in state:

@@ -241,7 +241,7 @@ def _about(extractor: Extractor) -> dict[str, str]:
         "extractor": extractor.name,
         "extractor_file_hash": extractor.file_hash,
         "resize_rule": extractor.resize_rule,
-        "precision": getattr(extractor, "precision", "fp32"),
+        "extractor_precision": getattr(extractor, "precision", "fp32"),
     }
 
 
@@ -319,7 +319,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-_WAY = ("protocol", "face_set_hash", "resolution", "precision")
+_WAY = ("protocol", "face_set_hash", "resolution", "extractor_precision")
 COLUMNS = (
     ("FID", "fid", "{:.2f}"),
     ("KID × 10³", "kid", "{:.2f}"),
