@@ -39,6 +39,9 @@ def write_snapshot(
         with open(partial, "rb") as file:
             os.fsync(file.fileno())
         os.replace(partial, path)
+    except (SafetensorError, OSError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot write {path}: {reason}; make room, then the same command goes on") from None
     finally:
         partial.unlink(missing_ok=True)
 
@@ -155,6 +158,18 @@ def load_model(source: str | Path | None = None, device: str | torch.device | No
     network = network.eval().requires_grad_(False).to(device or best_device())
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return Model(network, recipe, progress, path, digest)
+
+
+def write_small(model: Model, path: Path) -> None:
+    """Write only what sampling needs, weights in half precision: a tenth of a snapshot of a training.
+
+    One-dimensional tensors (batch-norm statistics, biases) stay as they are; they weigh nothing.
+    """
+    tensors = {
+        f"average.{name}": tensor.half() if tensor.is_floating_point() and tensor.dim() > 1 else tensor
+        for name, tensor in model.network.state_dict().items()
+    }
+    write_snapshot(path, tensors, model.recipe, model.progress)
 
 
 def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -58,6 +58,7 @@ def train(
         KeyboardInterrupt: after Ctrl-C, when everything is saved.
     """
     fabric = _fabric(recipe)
+    progress = progress if fabric.is_global_zero else None
     faces, run = FaceSet.open(data), Path(out)
     if recipe.training.batch % fabric.world_size:
         raise UserError(
@@ -97,7 +98,7 @@ def train(
         begun, saved = time.monotonic() - state.seconds, time.monotonic()
 
         with training_display(progress, recipe.name, state, last, seconds) as show:
-            while state.images < last and state.seconds < seconds and not stop:
+            while not _agreed(fabric, state.images >= last or state.seconds >= seconds or bool(stop)):
                 started, before = time.monotonic(), state.images
 
                 # Draw a batch. All randomness follows from the position.
@@ -223,6 +224,13 @@ def _stop_requests() -> Iterator[_Stop]:
             signal.signal(number, handler)
 
 
+def _agreed(fabric: Fabric, wanted: bool) -> bool:
+    """Whether any process wants it: clocks and signals differ, and who stops alone leaves others waiting."""
+    if fabric.world_size == 1:
+        return wanted
+    return bool(fabric.all_reduce(torch.tensor(float(wanted), device=fabric.device), reduce_op="sum"))
+
+
 def _networks(recipe: Recipe) -> nn.ModuleDict:
     networks = {"generator": MODELS[recipe.model["name"]].build(recipe.model)}
     if recipe.discriminator:
@@ -280,7 +288,7 @@ def _write_grid(average: nn.Module, run: Path, images: int, logs: Logs) -> None:
     folder.mkdir(exist_ok=True)
     partial = folder / ".partial.png"
     Image.fromarray(grid).save(partial)
-    os.replace(partial, folder / f"kimg-{images / 1000:09.1f}.png")
+    os.replace(partial, folder / f"images-{images:012d}.png")
     logs.picture(images, "samples", grid)
 
 

@@ -55,7 +55,17 @@ class TrainingState:
 
 
 def save(state: TrainingState, recipe: Recipe, run: Path) -> Path:
-    """Write a snapshot and remove those that are too old."""
+    """Write a snapshot and remove those that are too old.
+
+    Raises:
+        UserError: the weights are not finite (a good snapshot is never replaced by a broken one), or the
+            disk refuses.
+    """
+    if not all(tensor.isfinite().all() for tensor in state.average.parameters()):
+        raise UserError(
+            f"{run}: the weights are no longer finite at {state.images:,} images; sample the last snapshot, "
+            "or lower training.learning_rate and train into another folder"
+        )
     path = run / f"snapshot-{state.images:012d}.safetensors"
     progress = {
         "images": state.images,

@@ -1,0 +1,25 @@
+"""Make the model that ships out of a trained run: averaged weights in half precision.
+
+python bench/ship_model.py runs/fast/snapshot-000000327680.safetensors
+"""
+
+import sys
+from pathlib import Path
+
+from omokage.snapshot import SHIPPED, load_model, write_small
+
+MOST_BYTES = 8_000_000
+
+
+def main() -> None:
+    """Write it, and look whether it is small enough and loads."""
+    write_small(load_model(Path(sys.argv[1]), device="cpu"), SHIPPED)
+    model = load_model(None, device="cpu")
+    size = SHIPPED.stat().st_size
+    print(f"{SHIPPED}: {size:,} bytes, {model.images_seen:,} images seen, SHA-256 {model.snapshot_hash}")
+    if size > MOST_BYTES:
+        sys.exit(f"error: more than {MOST_BYTES:,} bytes")
+
+
+if __name__ == "__main__":
+    main()
