@@ -107,8 +107,8 @@ def precision_recall(
                 inside += int(within.sum())
                 task.advance(found.numel())
     return Manifold(
-        precision=float(precise.float().mean()),
-        recall=float(recalled.float().mean()),
+        precision=float(precise.double().mean()),
+        recall=float(recalled.double().mean()),
         density=inside / (k_density * len(y)),
-        coverage=float(covered.float().mean()),
+        coverage=float(covered.double().mean()),
     )

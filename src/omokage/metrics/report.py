@@ -357,7 +357,7 @@ def tables(records: Iterable[dict[str, Any]], labels: Sequence[str] | None = Non
         )
         table.add_column("model")
         for title, _, _ in COLUMNS:
-            table.add_column(title, justify="right")
+            table.add_column(title, justify="right", no_wrap=True)
         for label, row in rows:
             table.add_row(Text(label), *(Text(_cell(row, key, form)) for _, key, form in COLUMNS))
         made.append(table)
