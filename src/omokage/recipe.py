@@ -7,7 +7,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_origin, get_type_hints
 
 from .errors import UserError
 from .schedule import check_schedule
@@ -26,7 +26,8 @@ class Training:
     learning_rate: dict[str, Any] = field(
         default_factory=lambda: {"default": 2e-4}
     )  # by phase; number or points
-    betas: list[float] = field(default_factory=lambda: [0.5, 0.999])  # of Adam
+    optimiser: str = "adam"  # a name of training/optimisers.py
+    betas: list[float] = field(default_factory=lambda: [0.5, 0.999])  # of the optimiser: momentum, squares
     average_kimg: float = 10.0  # half-life of the averaged weights; 0: the last weights
     average_ramp: float = 0.05  # ... which is at most this share of the images seen
     log_kimg: float = 2.0  # a line in the log
@@ -213,7 +214,11 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
     """``value`` if it fits the annotation, whole numbers made floats where floats are wanted."""
     if isinstance(value, tuple):
         value = list(value)
-    if hint in (int, float, str, bool):
+    if get_origin(hint) is Literal:
+        if value not in hint.__args__:
+            near, allowed = _nearest(str(value), hint.__args__), ", ".join(hint.__args__)
+            raise UserError(f"{where}: got {value!r}{near}; there are {allowed}")
+    elif hint in (int, float, str, bool):
         if hint is float and type(value) is int:
             value = float(value)
         if type(value) is not hint:
@@ -243,6 +248,10 @@ def _check_training(training: Training, where: str) -> None:
         raise UserError(f'{where}.precision: got {training.precision!r}, must be "auto", "fp32" or "bf16"')
     if len(training.betas) != 2 or not all(0 <= beta < 1 for beta in training.betas):
         raise UserError(f"{where}.betas: got {training.betas}, must be two numbers from 0 up to below 1")
+    from .training.optimisers import OPTIMISERS
+
+    if training.optimiser not in OPTIMISERS:
+        raise UserError(f"{where}.optimiser: got {training.optimiser!r}, must be {' or '.join(OPTIMISERS)}")
     if "default" not in training.learning_rate:
         raise UserError(f"{where}.learning_rate: needs an entry default, like {{default = 2e-4}}")
     for phase, schedule in training.learning_rate.items():

@@ -34,6 +34,7 @@ from .batches import Batches
 from .display import training_display
 from .ema import decay_for, update_average
 from .logs import Logs
+from .optimisers import OPTIMISERS
 from .state import TrainingState, resume, save
 
 GRID_SEEDS = range(64)
@@ -74,7 +75,7 @@ def train(
             networks, **{key: value for key, value in recipe.objective.items() if key != "name"}
         )
         optimisers = {
-            phase.name: torch.optim.Adam(phase.parameters, betas=tuple(recipe.training.betas), fused=True)  # type: ignore[arg-type]
+            phase.name: OPTIMISERS[recipe.training.optimiser](phase.parameters, recipe.training.betas)
             for phase in phases
         }
         state = TrainingState(networks, average, optimisers, faces.content_hash)
@@ -106,16 +107,19 @@ def train(
                 pixels = batches.at(before)
                 waited = time.monotonic() - started
                 real = _normalised(pixels, recipe.training.mirror, fabric.device)
+                if getattr(average, "image_channels", 3) == 1:
+                    real = _grey(real)
                 step = Step(real, torch.randn(len(real), *average.latent_shape).to(fabric.device), augment)  # type: ignore[misc]
 
                 # Run the phases that are due.
                 for phase in phases:
-                    if state.steps % phase.every == 0:
+                    if (state.steps + 1) % phase.every == 0:
                         with fabric.autocast():
                             loss, told = phase.loss(step)
                         loss.backward(inputs=phase.parameters)
                         _average_gradients(fabric, phase)
-                        _descend(optimisers[phase.name], _rate(recipe, phase, before))
+                        told[f"gradient norm/{phase.name}"] = _gradient_norm(phase)
+                        _descend(phase, optimisers[phase.name], _rate(recipe, phase, before))
                         numbers.add({name: value.detach() for name, value in told.items()})
 
                 # Average weights, count images.
@@ -252,6 +256,12 @@ def _normalised(pixels: Tensor, mirror: bool, device: torch.device) -> Tensor:
     return real.contiguous(memory_format=torch.channels_last)
 
 
+def _grey(real: Tensor) -> Tensor:
+    """(B, 3, H, W) to (B, 1, H, W): luma as in ITU-R BT.601, like Pillow's "L"."""
+    weights = torch.tensor([0.299, 0.587, 0.114], device=real.device)[:, None, None]
+    return (real * weights).sum(1, keepdim=True)
+
+
 def _average_gradients(fabric: Fabric, phase: Phase) -> None:
     if fabric.world_size > 1:
         gradients = [parameter.grad for parameter in phase.parameters if parameter.grad is not None]
@@ -260,11 +270,22 @@ def _average_gradients(fabric: Fabric, phase: Phase) -> None:
             gradient.copy_(mean.view_as(gradient))
 
 
-def _descend(optimiser: torch.optim.Optimizer, rate: float) -> None:
+def _gradient_norm(phase: Phase) -> Tensor:
+    gradients = [parameter.grad for parameter in phase.parameters if parameter.grad is not None]
+    return torch.nn.utils.get_total_norm(gradients)
+
+
+def _descend(phase: Phase, optimiser: torch.optim.Optimizer, rate: float) -> None:
     for group in optimiser.param_groups:
         group["lr"] = rate
+    if phase.clip_gradients:
+        torch.nn.utils.clip_grad_value_(phase.parameters, phase.clip_gradients)
     optimiser.step()
     optimiser.zero_grad(set_to_none=True)
+    if phase.clip_weights:
+        with torch.no_grad():
+            for parameter in phase.parameters:
+                parameter.clamp_(-phase.clip_weights, phase.clip_weights)
 
 
 def _rate(recipe: Recipe, phase: Phase, images: int) -> float:
