@@ -34,6 +34,8 @@ class Training:
     grid_kimg: float = 20.0  # a grid of samples of fixed seeds
     snapshot_minutes: float = 3.0  # at most so much is lost when the power goes
     keep: int = 2  # snapshots kept, the newest; 0: all
+    patience_kimg: float = 50.0  # so long signs of trouble may last before the watchdog speaks
+    rollbacks: int = 3  # at most so many times it goes back to the last good snapshot; 0: never
 
 
 @dataclass
@@ -61,7 +63,7 @@ class Recipe:
         """Whether this one may continue a run of ``other``: only when to stop and what to keep differ."""
         mine, theirs = asdict(self), asdict(other)
         for plain in (mine, theirs):
-            for free in ("images", "log_kimg", "grid_kimg", "snapshot_minutes", "keep"):
+            for free in ("images", "log_kimg", "grid_kimg", "snapshot_minutes", "keep", *WATCHDOG):
                 del plain["training"][free]
             del plain["title"], plain["source"], plain["name"]
         return mine == theirs
@@ -186,6 +188,7 @@ def _checked(plain: Mapping[str, Any], origin: str) -> Recipe:
     return Recipe(name, title, source, **tables, training=training)
 
 
+WATCHDOG = ("patience_kimg", "rollbacks")
 TABLES = ("model", "objective", "discriminator", "training")
 
 
@@ -237,11 +240,19 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
 
 
 def _check_training(training: Training, where: str) -> None:
-    least = {"images": 1, "batch": 1, "seed": 0, "average_kimg": 0, "average_ramp": 0, "keep": 0}
+    least = {
+        "images": 1,
+        "batch": 1,
+        "seed": 0,
+        "average_kimg": 0,
+        "average_ramp": 0,
+        "keep": 0,
+        "rollbacks": 0,
+    }
     for key, low in least.items():
         if getattr(training, key) < low:
             raise UserError(f"{where}.{key}: got {getattr(training, key)}, must be at least {low}")
-    for key in ("log_kimg", "grid_kimg", "snapshot_minutes"):
+    for key in ("log_kimg", "grid_kimg", "snapshot_minutes", "patience_kimg"):
         if getattr(training, key) <= 0:
             raise UserError(f"{where}.{key}: got {getattr(training, key)}, must be above 0")
     if training.precision not in ("auto", "fp32", "bf16"):

@@ -28,8 +28,8 @@ def check_schedule(schedule: Schedule, where: str) -> None:
         kimgs, values = zip(*((float(kimg), float(value)) for kimg, value in points), strict=True)
     except (TypeError, ValueError):
         raise UserError(
-            f"{where}: got {schedule!r}; write a number, points like [[0, 2e-4], [500, 1e-4]] or a curve like "
-            "{ peak = 2e-4, warm_up = 10, cosine = 500 }"
+            f"{where}: got {schedule!r}; write a number, points like [[0, 2e-4], [500, 1e-4]] or a curve "
+            "like { peak = 2e-4, warm_up = 10, cosine = 500 }"
         ) from None
     if not all(0 <= value < float("inf") for value in (*kimgs, *values)) or list(kimgs) != sorted(set(kimgs)):
         raise UserError(f"{where}: got {schedule!r}; values must be 0 or more and kimg must rise")

@@ -86,6 +86,16 @@ def test_phases_say_when_they_run_and_what_is_cut():
     assert (generator.every, generator.clip_weights, generator.clip_gradients) == (5, 0, 0)
 
 
+def test_variety_is_that_of_generated_images_as_a_share_of_that_of_real_ones():
+    both, here = networks(), step()
+    images = both["generator"](here.latents).detach()
+    told = gan(both)[1].loss(here)[1]
+    expected = images.std(0, correction=0).mean() / here.real.std(0, correction=0).mean()
+    torch.testing.assert_close(told["variety"], expected)
+    same = Step(here.real, here.latents[:1].expand(6, -1), lambda images: images + torch.randn(6, 1, 1, 1))
+    assert gan(both)[1].loss(same)[1]["variety"] < 1e-6  # whatever an augmentation adds
+
+
 def test_the_predictor_is_trained_with_the_generator():
     both = networks()
     both["generator"] = Predicting(latent=4, channels=(8, 8), dense=(8,))

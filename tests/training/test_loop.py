@@ -11,7 +11,6 @@ import pytest
 import torch
 from PIL import Image
 
-from omokage.data.build import build
 from omokage.errors import UserError
 from omokage.recipe import load_recipe
 from omokage.sampling import sample
@@ -30,17 +29,6 @@ SMALL = [
     "training.grid_kimg=0.02",
     "training.keep=0",
 ]
-
-
-@pytest.fixture(scope="module")
-def faces(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("pictures")
-    rng = np.random.default_rng(0)
-    for i in range(10):
-        Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)).save(folder / f"{i}.png")
-    out = folder.parent / "faces"
-    build([folder], out, as_faces=True, workers=1)
-    return out
 
 
 def small(*overrides: str):
@@ -242,6 +230,8 @@ def test_a_snapshot_cut_in_half_is_passed_over(faces, tmp_path):
 
 def test_refusals(faces, tmp_path):
     run = tmp_path / "run"
+    with pytest.raises(UserError, match="no phase 'generater'; there are default, discriminator, generator"):
+        train(small("learning_rate={ default = 1e-3, generater = 1 }"), faces, run, images=8)
     train(small(), faces, run, images=8)
     with pytest.raises(UserError, match="other settings"):
         train(small("model.latent=9"), faces, run, images=16)

@@ -62,8 +62,11 @@ def gan(
         """One number an image, as the losses weigh patches and scales."""
         return torch.stack([scale.reshape(len(scale), -1).mean(1) for scale in judged(look(images))]).sum(0)
 
+    def drawn(step: Step) -> Tensor:
+        return step.once("drawn", lambda: generator(step.latents))
+
     def generated(step: Step) -> Tensor:
-        return step.once("generated", lambda: step.augment(generator(step.latents)))
+        return step.once("generated", lambda: step.augment(drawn(step)))
 
     def looked(step: Step) -> Any:
         return step.once("looked", lambda: look(generated(step)))
@@ -88,6 +91,8 @@ def gan(
     def generator_loss(step: Step) -> Loss:
         total = torch.stack([losses.generator(scale) for scale in judged(looked(step))]).sum()
         told = {"loss/generator": total}
+        if len(step.real) > 1:
+            told["variety"] = spread(drawn(step)) / spread(step.real).clamp_min(1e-6)
         if prediction_weight:
             recovered = generator.recovered(step.latents).float()  # type: ignore[operator]
             told["prediction error"] = (recovered - step.latents).square().mean()
@@ -101,9 +106,15 @@ def gan(
             discriminator_loss,
             clip_gradients=clip_gradients,
             clip_weights=clip_weights,
+            floor=losses.floor,
         ),
         Phase("generator", generator.parameters(), generator_loss, every=critic_steps),
     ]
+
+
+def spread(images: Tensor) -> Tensor:
+    """How far the first 16 images of a batch differ: the mean over pixels of their standard deviation."""
+    return images[:16].detach().float().std(0, correction=0).mean()
 
 
 def _detached(seen: Any) -> Any:

@@ -36,6 +36,7 @@ from .ema import decay_for, update_average
 from .logs import Logs
 from .optimisers import OPTIMISERS
 from .state import TrainingState, resume, save
+from .watchdog import look, recover
 
 GRID_SEEDS = range(64)
 
@@ -74,6 +75,7 @@ def train(
         phases: list[Phase] = OBJECTIVES[recipe.objective["name"]].load()(
             networks, **{key: value for key, value in recipe.objective.items() if key != "name"}
         )
+        _check_names(recipe, phases)
         optimisers = {
             phase.name: OPTIMISERS[recipe.training.optimiser](phase.parameters, recipe.training.betas)
             for phase in phases
@@ -103,7 +105,7 @@ def train(
                 started, before = time.monotonic(), state.images
 
                 # Draw a batch. All randomness follows from the position.
-                torch.manual_seed(_position_seed(recipe.training.seed, fabric.global_rank, before))
+                torch.manual_seed(_position_seed(recipe.training.seed, fabric.global_rank, state))
                 pixels = batches.at(before)
                 waited = time.monotonic() - started
                 real = _normalised(pixels, recipe.training.mirror, fabric.device)
@@ -144,11 +146,16 @@ def train(
                             f"learning rate/{phase.name}": _rate(recipe, phase, before) for phase in phases
                         }
                         logs.write(state.images, {"minutes": state.seconds / 60, **line, **rates})
+                    # Where it goes badly, say so and go back.
+                    trouble = look(line, phases, state.images, state.signs, recipe.training.patience_kimg)
+                    if trouble := fabric.broadcast(trouble):
+                        recover(trouble, fabric, state, recipe, run, logs, progress)
+                        continue
                 if logs and _passed(before, state.images, recipe.training.grid_kimg):
                     _write_grid(average, run, state.images, logs)
                 if time.monotonic() - saved > recipe.training.snapshot_minutes * 60:
                     saved = time.monotonic()
-                    if fabric.is_global_zero:
+                    if fabric.is_global_zero and state.sound():
                         save(state, recipe, run)
 
         # Leave nothing undone.
@@ -242,9 +249,10 @@ def _networks(recipe: Recipe) -> nn.ModuleDict:
     return nn.ModuleDict(networks)
 
 
-def _position_seed(seed: int, rank: int, images: int) -> int:
-    """A seed of its own for each step of each process."""
-    return int(np.random.SeedSequence((seed, rank, images)).generate_state(1, np.uint64)[0] >> 1)
+def _position_seed(seed: int, rank: int, state: TrainingState) -> int:
+    """A seed of its own for each step of each process; another one after going back, or it happens again."""
+    position = (seed, rank, state.images, *([state.rollbacks] if state.rollbacks else []))
+    return int(np.random.SeedSequence(position).generate_state(1, np.uint64)[0] >> 1)
 
 
 def _normalised(pixels: Tensor, mirror: bool, device: torch.device) -> Tensor:
@@ -286,6 +294,13 @@ def _descend(phase: Phase, optimiser: torch.optim.Optimizer, rate: float) -> Non
         with torch.no_grad():
             for parameter in phase.parameters:
                 parameter.clamp_(-phase.clip_weights, phase.clip_weights)
+
+
+def _check_names(recipe: Recipe, phases: list[Phase]) -> None:
+    known = ["default", *(phase.name for phase in phases)]
+    for name in recipe.training.learning_rate:
+        if name not in known:
+            raise UserError(f"training.learning_rate: no phase {name!r}; there are {', '.join(known)}")
 
 
 def _rate(recipe: Recipe, phase: Phase, images: int) -> float:
