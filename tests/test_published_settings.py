@@ -56,14 +56,14 @@ def test_epochs_become_images(name, epochs, faces):
 
 
 def test_both_kinds_of_clipping_are_one_override_away():
-    recipe = load_recipe("yao2021-wgan", ["clip_weights=0", "clip_gradients=0.01"])
+    recipe = load_recipe("yao2021-wgan", ["objective.clip_weights=0", "objective.clip_gradients=0.01"])
     assert (recipe.objective["clip_weights"], recipe.objective["clip_gradients"]) == (0.0, 0.01)
 
 
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("loss=hing", "did you mean hinge"),
+        ("loss=hing", "or 'hinge'"),
         ("penalty=r1", "gulrajani"),
         ("discriminator.norm=group", "layer"),
         ("optimiser=sgd", "adam or rmsprop"),

@@ -7,7 +7,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from .errors import UserError
 from .schedule import check_schedule
@@ -217,11 +217,7 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
     """``value`` if it fits the annotation, whole numbers made floats where floats are wanted."""
     if isinstance(value, tuple):
         value = list(value)
-    if get_origin(hint) is Literal:
-        if value not in hint.__args__:
-            near, allowed = _nearest(str(value), hint.__args__), ", ".join(hint.__args__)
-            raise UserError(f"{where}: got {value!r}{near}; there are {allowed}")
-    elif hint in (int, float, str, bool):
+    if hint in (int, float, str, bool):
         if hint is float and type(value) is int:
             value = float(value)
         if type(value) is not hint:
@@ -229,6 +225,10 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
             raise UserError(f"{where}: got {value!r}, must be {words[hint]}")
         if hint is float and not float("-inf") < value < float("inf"):
             raise UserError(f"{where}: got {value!r}, must be a finite number")
+    elif get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            choice = " or ".join(map(repr, get_args(hint)))
+            raise UserError(f"{where}: got {value!r}, must be {choice}")
     elif "Sequence" in str(hint) or "list" in str(hint):
         if not isinstance(value, list):
             raise UserError(f"{where}: got {value!r}, must be a list like [1, 2]")

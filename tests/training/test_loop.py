@@ -112,7 +112,7 @@ def test_a_phase_moves_its_own_network_only(faces, tmp_path, still):
 
 
 def test_the_generators_turn_comes_after_the_critics_steps(faces, tmp_path):
-    recipe = load_recipe("wgan", [*NARROW["wgan"], "log_kimg=0.004", "clip_weights=0.005"])
+    recipe = load_recipe("wgan", [*NARROW["wgan"], "log_kimg=0.004", "objective.clip_weights=0.005"])
     first = train(recipe, faces, tmp_path / "run", images=28)
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert ["loss/generator" in line for line in lines] == [False, False, True, False, False, True, False]
@@ -130,8 +130,8 @@ def test_the_generators_turn_comes_after_the_critics_steps(faces, tmp_path):
 def test_gradients_cut_to_nothing_move_nothing(faces, tmp_path):
     overrides = [
         *NARROW["wgan"],
-        "clip_weights=0",
-        "clip_gradients=1e-30",
+        "objective.clip_weights=0",
+        "objective.clip_gradients=1e-30",
         "log_kimg=0.004",
         "betas=[0, 0.9]",
     ]
