@@ -36,10 +36,10 @@ class Row:
 MODELS = {
     "dcgan": Row("models.dcgan:Generator"),
     "dense-dcgan": Row("models.dense_dcgan:Generator"),
+    "vae": Row("models.vae:VariationalAutoencoder", frozenset({"encode"})),
     "illustration": Row("models.illustration:Generator"),
     "sagan": Row("models.sagan:Generator"),
     "skipgan": Row("models.skipgan:Generator", frozenset({"psi"})),
-    "vae": Row("models.vae:VariationalAutoencoder", frozenset({"encode"})),
 }
 
 # Images, or what their frozen method `features` makes of images, to logits.

@@ -23,11 +23,11 @@ class Training:
     precision: str = "auto"  # "auto": bf16 where the hardware has it, else fp32; or either by name
     mirror: bool = True  # half of the real images are mirrored
     augment: list[str] = field(default_factory=list)  # names of training/augment.py; empty: none
+    optimiser: str = "adam"  # or "rmsprop", whose momentum and memory of the squares are the betas
     learning_rate: dict[str, Any] = field(
         default_factory=lambda: {"default": 2e-4}
     )  # by phase; number or points
-    optimiser: str = "adam"  # a name of training/optimisers.py
-    betas: list[float] = field(default_factory=lambda: [0.5, 0.999])  # of the optimiser: momentum, squares
+    betas: list[float] = field(default_factory=lambda: [0.5, 0.999])  # of Adam
     average_kimg: float = 10.0  # half-life of the averaged weights; 0: the last weights
     average_ramp: float = 0.05  # ... which is at most this share of the images seen
     log_kimg: float = 2.0  # a line in the log
@@ -240,21 +240,15 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
 
 
 def _check_training(training: Training, where: str) -> None:
-    least = {
-        "images": 1,
-        "batch": 1,
-        "seed": 0,
-        "average_kimg": 0,
-        "average_ramp": 0,
-        "keep": 0,
-        "rollbacks": 0,
-    }
+    least = {"images": 1, "batch": 1, "seed": 0, "average_kimg": 0, "average_ramp": 0, "keep": 0}
     for key, low in least.items():
         if getattr(training, key) < low:
             raise UserError(f"{where}.{key}: got {getattr(training, key)}, must be at least {low}")
     for key in ("log_kimg", "grid_kimg", "snapshot_minutes", "patience_kimg"):
         if getattr(training, key) <= 0:
             raise UserError(f"{where}.{key}: got {getattr(training, key)}, must be above 0")
+    if training.rollbacks < 0:
+        raise UserError(f"{where}.rollbacks: got {training.rollbacks}, must be at least 0")
     if training.precision not in ("auto", "fp32", "bf16"):
         raise UserError(f'{where}.precision: got {training.precision!r}, must be "auto", "fp32" or "bf16"')
     if len(training.betas) != 2 or not all(0 <= beta < 1 for beta in training.betas):
