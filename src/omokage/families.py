@@ -15,7 +15,8 @@ class Row:
 
     Attributes:
         place: ``module:name`` below this package.
-        can: what a model can do beyond ``latent_shape`` and ``decode(z)``; ``psi``: ``decode(z, psi)``.
+        can: what a model can do beyond ``latent_shape`` and ``decode(z)``. ``psi``: ``decode(z, psi)``;
+            ``encode``: ``encode(images)`` to latents whose ``decode`` is near the images.
     """
 
     place: str
@@ -34,16 +35,24 @@ class Row:
 # Latents to images: `latent_shape`, `resolution`, `decode(z) -> (B, C, H, W) in [-1, 1]`.
 MODELS = {
     "dcgan": Row("models.dcgan:Generator"),
+    "dense-dcgan": Row("models.dense_dcgan:Generator"),
+    "vae": Row("models.vae:VariationalAutoencoder", frozenset({"encode"})),
+    "illustration": Row("models.illustration:Generator"),
+    "sagan": Row("models.sagan:Generator"),
     "skipgan": Row("models.skipgan:Generator", frozenset({"psi"})),
 }
 
 # Images, or what their frozen method `features` makes of images, to logits.
 DISCRIMINATORS = {
     "dcgan": Row("models.dcgan:Discriminator"),
+    "dense-dcgan": Row("models.dense_dcgan:Discriminator"),
+    "illustration": Row("models.illustration:Discriminator"),
+    "sagan": Row("models.sagan:Discriminator"),
     "projected": Row("models.projected:ProjectedDiscriminator"),
 }
 
 # Networks to phases.
 OBJECTIVES = {
+    "elbo": Row("objectives.elbo:elbo"),
     "gan": Row("objectives.gan:gan"),
 }

@@ -7,7 +7,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from .errors import UserError
 from .schedule import check_schedule
@@ -23,6 +23,7 @@ class Training:
     precision: str = "auto"  # "auto": bf16 where the hardware has it, else fp32; or either by name
     mirror: bool = True  # half of the real images are mirrored
     augment: list[str] = field(default_factory=list)  # names of training/augment.py; empty: none
+    optimiser: str = "adam"  # or "rmsprop", whose momentum and memory of the squares are the betas
     learning_rate: dict[str, Any] = field(
         default_factory=lambda: {"default": 2e-4}
     )  # by phase; number or points
@@ -33,6 +34,8 @@ class Training:
     grid_kimg: float = 20.0  # a grid of samples of fixed seeds
     snapshot_minutes: float = 3.0  # at most so much is lost when the power goes
     keep: int = 2  # snapshots kept, the newest; 0: all
+    patience_kimg: float = 50.0  # so long signs of trouble may last before the watchdog speaks
+    rollbacks: int = 3  # at most so many times it goes back to the last good snapshot; 0: never
 
 
 @dataclass
@@ -60,7 +63,7 @@ class Recipe:
         """Whether this one may continue a run of ``other``: only when to stop and what to keep differ."""
         mine, theirs = asdict(self), asdict(other)
         for plain in (mine, theirs):
-            for free in ("images", "log_kimg", "grid_kimg", "snapshot_minutes", "keep"):
+            for free in ("images", "log_kimg", "grid_kimg", "snapshot_minutes", "keep", *WATCHDOG):
                 del plain["training"][free]
             del plain["title"], plain["source"], plain["name"]
         return mine == theirs
@@ -185,6 +188,7 @@ def _checked(plain: Mapping[str, Any], origin: str) -> Recipe:
     return Recipe(name, title, source, **tables, training=training)
 
 
+WATCHDOG = ("patience_kimg", "rollbacks")
 TABLES = ("model", "objective", "discriminator", "training")
 
 
@@ -221,6 +225,10 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
             raise UserError(f"{where}: got {value!r}, must be {words[hint]}")
         if hint is float and not float("-inf") < value < float("inf"):
             raise UserError(f"{where}: got {value!r}, must be a finite number")
+    elif get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            choice = " or ".join(map(repr, get_args(hint)))
+            raise UserError(f"{where}: got {value!r}, must be {choice}")
     elif "Sequence" in str(hint) or "list" in str(hint):
         if not isinstance(value, list):
             raise UserError(f"{where}: got {value!r}, must be a list like [1, 2]")
@@ -236,13 +244,19 @@ def _check_training(training: Training, where: str) -> None:
     for key, low in least.items():
         if getattr(training, key) < low:
             raise UserError(f"{where}.{key}: got {getattr(training, key)}, must be at least {low}")
-    for key in ("log_kimg", "grid_kimg", "snapshot_minutes"):
+    for key in ("log_kimg", "grid_kimg", "snapshot_minutes", "patience_kimg"):
         if getattr(training, key) <= 0:
             raise UserError(f"{where}.{key}: got {getattr(training, key)}, must be above 0")
+    if training.rollbacks < 0:
+        raise UserError(f"{where}.rollbacks: got {training.rollbacks}, must be at least 0")
     if training.precision not in ("auto", "fp32", "bf16"):
         raise UserError(f'{where}.precision: got {training.precision!r}, must be "auto", "fp32" or "bf16"')
     if len(training.betas) != 2 or not all(0 <= beta < 1 for beta in training.betas):
         raise UserError(f"{where}.betas: got {training.betas}, must be two numbers from 0 up to below 1")
+    from .training.optimisers import OPTIMISERS
+
+    if training.optimiser not in OPTIMISERS:
+        raise UserError(f"{where}.optimiser: got {training.optimiser!r}, must be {' or '.join(OPTIMISERS)}")
     if "default" not in training.learning_rate:
         raise UserError(f"{where}.learning_rate: needs an entry default, like {{default = 2e-4}}")
     for phase, schedule in training.learning_rate.items():

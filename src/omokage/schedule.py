@@ -1,25 +1,50 @@
 """Values that change with the images seen."""
 
+import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from .errors import UserError
 
-# A constant, or points [kimg, value] with straight lines between them.
-Schedule = float | Sequence[Sequence[float]]
+# A constant; points [kimg, value] with straight lines between them; or a table of CURVE's settings.
+Schedule = float | Sequence[Sequence[float]] | Mapping[str, float]
+
+# A straight rise from 0, then half a cosine down. What is left out has this value.
+CURVE = {
+    "peak": 0.0,  # the largest value; must be given
+    "warm_up": 0.0,  # kimg until the peak
+    "cosine": 0.0,  # kimg, counted from the start, at which the last value is reached; 0: stay at the peak
+    "last": 0.0,  # the last value
+}
 
 
 def check_schedule(schedule: Schedule, where: str) -> None:
-    """UserError unless it is a finite number of 0 or more, or points with rising kimg."""
+    """UserError unless it is a finite number of 0 or more, points with rising kimg, or a curve."""
+    if isinstance(schedule, Mapping):
+        _check_curve(schedule, where)
+        return
     points = [(0.0, schedule)] if isinstance(schedule, int | float) else schedule
     try:
         kimgs, values = zip(*((float(kimg), float(value)) for kimg, value in points), strict=True)
     except (TypeError, ValueError):
         raise UserError(
-            f"{where}: got {schedule!r}; write a number or points like [[0, 2e-4], [500, 1e-4]]"
+            f"{where}: got {schedule!r}; write a number, points like [[0, 2e-4], [500, 1e-4]] or a curve "
+            "like { peak = 2e-4, warm_up = 10, cosine = 500 }"
         ) from None
     if not all(0 <= value < float("inf") for value in (*kimgs, *values)) or list(kimgs) != sorted(set(kimgs)):
         raise UserError(f"{where}: got {schedule!r}; values must be 0 or more and kimg must rise")
+
+
+def _check_curve(curve: Mapping[str, float], where: str) -> None:
+    unknown = [key for key in curve if key not in CURVE]
+    if unknown or "peak" not in curve:
+        wrong = f"no setting {unknown[0]!r} in a curve" if unknown else "a curve needs its peak"
+        raise UserError(f"{where}: {wrong}; there are {', '.join(CURVE)}")
+    for key, value in curve.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+            raise UserError(f"{where}.{key}: got {value!r}, must be a number of 0 or more")
+    if curve.get("cosine") and curve["cosine"] <= curve.get("warm_up", 0):
+        raise UserError(f"{where}.cosine: got {curve['cosine']}, must lie behind warm_up")
 
 
 def value_at(schedule: Schedule, images: int) -> float:
@@ -29,10 +54,21 @@ def value_at(schedule: Schedule, images: int) -> float:
     0.0002
     >>> value_at([[0, 1.0], [10, 0.0]], 5_000)
     0.5
+    >>> curve = {"peak": 2.0, "warm_up": 10, "cosine": 110, "last": 1.0}
+    >>> [round(value_at(curve, 1000 * kimg), 3) for kimg in (0, 5, 10, 35, 60, 110, 500)]
+    [0.0, 1.0, 2.0, 1.854, 1.5, 1.0, 1.0]
     """
+    kimg = images / 1000
     if isinstance(schedule, int | float):
         return float(schedule)
-    kimg = images / 1000
+    if isinstance(schedule, Mapping):
+        peak, warm_up, cosine, last = (float(schedule.get(key, default)) for key, default in CURVE.items())
+        if kimg < warm_up:
+            return peak * kimg / warm_up
+        if not cosine:
+            return peak
+        share = min(1.0, (kimg - warm_up) / (cosine - warm_up))
+        return last + (peak - last) * (1 + math.cos(math.pi * share)) / 2
     after = bisect_right([point[0] for point in schedule], kimg)
     if after == 0 or after == len(schedule):
         return float(schedule[min(after, len(schedule) - 1)][1])

@@ -133,6 +133,19 @@ class Model:
             return self.network.decode(z, psi).float()  # type: ignore[operator]
         return self.network.decode(z * psi).float()  # type: ignore[operator]
 
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) in [-1, 1] to latents (B, *latent_shape), float32.
+
+        Raises:
+            UserError: a family without an encoder.
+        """
+        name = self.recipe.model["name"]
+        if "encode" not in MODELS[name].can:
+            able = ", ".join(known for known, row in MODELS.items() if "encode" in row.can)
+            raise UserError(f"{name} cannot encode images; these families can: {able}")
+        return self.network.encode(images.to(self.device)).float()  # type: ignore[operator]
+
 
 def load_model(source: str | Path | None = None, device: str | torch.device | None = None) -> Model:
     """The averaged weights of a run's newest snapshot, of a snapshot file, or (None) of the model that ships.

@@ -11,7 +11,6 @@ import pytest
 import torch
 from PIL import Image
 
-from omokage.data.build import build
 from omokage.errors import UserError
 from omokage.recipe import load_recipe
 from omokage.sampling import sample
@@ -32,19 +31,33 @@ SMALL = [
 ]
 
 
-@pytest.fixture(scope="module")
-def faces(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("pictures")
-    rng = np.random.default_rng(0)
-    for i in range(10):
-        Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)).save(folder / f"{i}.png")
-    out = folder.parent / "faces"
-    build([folder], out, as_faces=True, workers=1)
-    return out
-
-
 def small(*overrides: str):
     return load_recipe("dcgan", [*SMALL, *overrides])
+
+
+# One recipe for each way in which a training may differ from the DCGAN's: optimiser, phases, networks.
+NARROW = {
+    "wgan": [*SMALL, "objective.critic_steps=3", "betas=[0.5, 0.9]"],
+    "wgan-gp": [*SMALL, "objective.critic_steps=2"],
+    "dragan": SMALL,
+    "yao2021-dcgan-mnist": SMALL,
+    "yao2021-vae": ["model.channels=[4, 4, 4, 4]", "model.latent=8", *SMALL[4:]],
+    "sagan": [
+        "model.channels=[8, 8, 8]",
+        "discriminator.channels=[8, 8]",
+        "model.attention_at=8",
+        "discriminator.attention_at=8",
+        "discriminator.resolution=16",
+        *SMALL[4:],
+    ],
+    "illustration-gan": [
+        *SMALL[:3],
+        "model.dense=[16]",
+        "discriminator.resolution=16",
+        "discriminator.dense=8",
+        *SMALL[4:],
+    ],
+}
 
 
 def everything(run: Path):
@@ -70,6 +83,66 @@ def test_a_resumed_run_equals_an_unbroken_one(faces, tmp_path, precision):
     assert [path.name for path in snapshots(tmp_path / "broken")] == [
         f"snapshot-{images:012d}.safetensors" for images in (12, 28, 48)
     ]
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_so_it_does_with_every_kind_of_optimiser_phase_and_network(faces, tmp_path, name):
+    recipe = load_recipe(name, NARROW[name])
+    train(recipe, faces, tmp_path / "unbroken", images=28)
+    for images in (4, 16, 28):  # 4: before a generator with a patient critic has had its first turn
+        train(recipe, faces, tmp_path / "broken", images=images)
+    assert_same_state(tmp_path / "unbroken", tmp_path / "broken")
+
+
+@pytest.mark.parametrize("still", ["generator", "discriminator"])
+def test_a_phase_moves_its_own_network_only(faces, tmp_path, still):
+    overrides = [*NARROW["wgan-gp"], f"learning_rate={{ default = 1e-3, {still} = 0.0 }}"]
+    weights = []
+    for images in (4, 16):
+        train(load_recipe("wgan-gp", overrides), faces, tmp_path / "run", images=images)
+        weights.append(everything(tmp_path / "run")[0])
+    moved = {
+        name.split(".")[1]
+        for name, tensor in weights[0].items()
+        if name.startswith("networks.")
+        and name.endswith("weight")
+        and not torch.equal(tensor, weights[1][name])
+    }
+    assert moved == {"generator", "discriminator"} - {still}
+
+
+def test_the_generators_turn_comes_after_the_critics_steps(faces, tmp_path):
+    recipe = load_recipe("wgan", [*NARROW["wgan"], "log_kimg=0.004", "objective.clip_weights=0.005"])
+    first = train(recipe, faces, tmp_path / "run", images=28)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert ["loss/generator" in line for line in lines] == [False, False, True, False, False, True, False]
+    assert all("loss/discriminator" in line for line in lines)
+    tensors, _, progress = read_snapshot(first)
+    assert (progress["images"], progress["steps"]) == (28, 7)  # images that the critic saw
+    critic = [
+        t for name, t in tensors.items() if name.startswith("networks.discriminator") and "weight" in name
+    ]
+    assert critic
+    assert max(tensor.abs().max().item() for tensor in critic) <= 0.005
+    assert max(t.abs().max().item() for n, t in tensors.items() if n.startswith("networks.generator")) > 0.01
+
+
+def test_gradients_cut_to_nothing_move_nothing(faces, tmp_path):
+    overrides = [
+        *NARROW["wgan"],
+        "objective.clip_weights=0",
+        "objective.clip_gradients=1e-30",
+        "log_kimg=0.004",
+        "betas=[0, 0.9]",
+    ]
+    overrides.append("learning_rate={ default = 1e-3 }")
+    weights = []
+    for images in (4, 16):
+        train(load_recipe("wgan", overrides), faces, tmp_path / "run", images=images)
+        weights.append(everything(tmp_path / "run")[0]["networks.discriminator.layers.0.weight"])
+    torch.testing.assert_close(*weights, rtol=0, atol=1e-20)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert all(line["gradient norm/discriminator"] > 1e-6 for line in lines)  # as it was before the cut
 
 
 def test_the_seed_decides(faces, tmp_path):
@@ -157,6 +230,8 @@ def test_a_snapshot_cut_in_half_is_passed_over(faces, tmp_path):
 
 def test_refusals(faces, tmp_path):
     run = tmp_path / "run"
+    with pytest.raises(UserError, match="no phase 'generater'; there are default, discriminator, generator"):
+        train(small("learning_rate={ default = 1e-3, generater = 1 }"), faces, run, images=8)
     train(small(), faces, run, images=8)
     with pytest.raises(UserError, match="other settings"):
         train(small("model.latent=9"), faces, run, images=16)

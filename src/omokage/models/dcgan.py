@@ -2,9 +2,12 @@
 
 The defaults are the networks of the well-known PyTorch tutorial at 64 px: 3,576,704 parameters in the
 generator and 2,765,568 in the discriminator.
+
+Versions with dense layers at both ends are in ``dense_dcgan``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -16,6 +19,14 @@ def initialise(module: nn.Module) -> None:
     elif isinstance(module, nn.BatchNorm2d):
         nn.init.normal_(module.weight, 1.0, 0.02)
         nn.init.zeros_(module.bias)
+
+
+# Layer norm (Ba et al. 2016) over channels and places, with a scale and a shift a channel.
+NORMS: dict[str, Callable[[int], list[nn.Module]]] = {
+    "batch": lambda channels: [nn.BatchNorm2d(channels)],
+    "layer": lambda channels: [nn.GroupNorm(1, channels)],
+    "none": lambda channels: [],
+}
 
 
 class Generator(nn.Module):
@@ -39,6 +50,7 @@ class Generator(nn.Module):
     ) -> None:
         super().__init__()
         self.latent_shape = (latent,)
+        self.image_channels = image_channels
         size = 4 * 2 ** len(channels)
         self.resolution = (size, size)
         layers: list[nn.Module] = []
@@ -79,6 +91,7 @@ class Discriminator(nn.Module):
         channels: Sequence[int] = (64, 128, 256, 512),  # from the image down to 4x4; n of them take 4·2ⁿ px
         image_channels: int = 3,
         dropout: float = 0.0,  # share of features dropped after every leaky ReLU; 0: none, as in the paper
+        norm: Literal["batch", "layer", "none"] = "batch",  # a gradient penalty wants no "batch"
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
@@ -86,7 +99,7 @@ class Discriminator(nn.Module):
         for i, outgoing in enumerate(channels):
             layers.append(nn.Conv2d(incoming, outgoing, 4, 2, 1, bias=False))
             if i > 0:  # none at the input, as section 3 says
-                layers.append(nn.BatchNorm2d(outgoing))
+                layers += NORMS[norm](outgoing)
             layers.append(nn.LeakyReLU(0.2, inplace=True))
             if dropout > 0:
                 layers.append(nn.Dropout(dropout))

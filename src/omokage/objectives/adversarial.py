@@ -10,6 +10,7 @@ logits are those of "real": D = sigmoid(logits) where the paper has a probabilit
 """
 
 from collections.abc import Callable
+from math import log
 from typing import NamedTuple
 
 from torch import Tensor
@@ -17,10 +18,15 @@ from torch.nn.functional import relu, softplus
 
 
 class AdversarialLoss(NamedTuple):
-    """What the two networks minimise."""
+    """What the two networks minimise.
+
+    Attributes:
+        floor: the discriminator's loss where it tells all images apart; None: it falls without end.
+    """
 
     discriminator: Callable[[Tensor, Tensor], Tensor]
     generator: Callable[[Tensor], Tensor]
+    floor: float | None = 0.0
 
 
 def cross_entropy(logits: Tensor, label: float) -> Tensor:
@@ -36,6 +42,7 @@ def non_saturating(real_label: float = 1.0, fake_label: float = 0.0) -> Adversar
     return AdversarialLoss(
         discriminator=lambda real, fake: cross_entropy(real, real_label) + cross_entropy(fake, fake_label),
         generator=lambda fake: cross_entropy(fake, real_label),
+        floor=entropy(real_label) + entropy(fake_label),
     )
 
 
@@ -44,6 +51,7 @@ def minimax(real_label: float = 1.0, fake_label: float = 0.0) -> AdversarialLoss
     return AdversarialLoss(
         discriminator=lambda real, fake: cross_entropy(real, real_label) + cross_entropy(fake, fake_label),
         generator=lambda fake: -cross_entropy(fake, fake_label),
+        floor=entropy(real_label) + entropy(fake_label),
     )
 
 
@@ -60,6 +68,7 @@ def wasserstein() -> AdversarialLoss:
     return AdversarialLoss(
         discriminator=lambda real, fake: fake.mean() - real.mean(),
         generator=lambda fake: -fake.mean(),
+        floor=None,
     )
 
 
@@ -69,6 +78,15 @@ def hinge() -> AdversarialLoss:
         discriminator=lambda real, fake: relu(1 - real).mean() + relu(1 + fake).mean(),
         generator=lambda fake: -fake.mean(),
     )
+
+
+def entropy(label: float) -> float:
+    """The least cross-entropy against ``label`` in [0, 1].
+
+    >>> entropy(1.0), round(entropy(0.9), 4)
+    (0.0, 0.3251)
+    """
+    return sum(-share * log(share) for share in (label, 1 - label) if share > 0)
 
 
 def half_square(difference: Tensor) -> Tensor:

@@ -1,58 +1,120 @@
 """A generator against a discriminator (Goodfellow et al. 2014), with any of the adversarial losses."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from ..errors import UserError
 from .adversarial import ADVERSARIAL_LOSSES
+from .penalties import PENALTIES
 from .phase import Loss, Phase, Step
 
 
 def gan(
     networks: nn.ModuleDict,
     *,
-    loss: str = "non-saturating",  # a name of ADVERSARIAL_LOSSES
+    loss: Literal["non-saturating", "minimax", "least-squares", "wasserstein", "hinge"] = "non-saturating",
+    real_label: float = 1.0,  # what the discriminator is to say of real images; 0.9 smooths
+    fake_label: float = 0.0,  # ... of generated ones; wasserstein and hinge have no labels
+    critic_steps: int = 1,  # steps of the discriminator for one of the generator
+    clip_weights: float = 0.0,  # the discriminator's weights stay within ± this after each step; 0: free
+    clip_gradients: float = 0.0,  # its gradients are cut to ± this before each step; 0: as they are
+    penalty: Literal["none", "gulrajani", "dragan"] = "none",  # on its gradient for the image
+    penalty_weight: float = 10.0,  # lambda of both papers
+    prediction_weight: float = 0.0,  # of the error of a generator's predictor of latents; 0: not used
 ) -> list[Phase]:
     """The phases ``discriminator`` and ``generator``.
 
     Both see the same generated images in a step, so that the generator runs once. A discriminator with a
     method ``features`` (a frozen network, differentiable for its input) judges those in place of images, and
     that method, too, runs once. Logits are one tensor, or a list of them whose losses are added.
+
+    Every step draws a batch and trains the discriminator; the generator's turn comes at the last of every
+    ``critic_steps`` steps. Images seen are thus those that the discriminator saw.
+
+    Raises:
+        UserError: settings that contradict each other.
     """
+    if "discriminator" not in networks:
+        raise UserError('objective.name: gan needs a table [discriminator], for example with name = "dcgan"')
     generator, discriminator = networks["generator"], networks["discriminator"]
-    losses = ADVERSARIAL_LOSSES[loss]()
+    labels = {"real_label": real_label, "fake_label": fake_label}
+    if loss in ("wasserstein", "hinge"):
+        if labels != {"real_label": 1.0, "fake_label": 0.0}:
+            raise UserError(f"objective: the loss {loss} has no labels; leave real_label and fake_label out")
+        labels = {}
+    if critic_steps < 1:
+        raise UserError(f"objective.critic_steps: got {critic_steps}, must be at least 1")
+    if prediction_weight and not hasattr(generator, "recovered"):
+        raise UserError(
+            "objective.prediction_weight: this model predicts no latents; illustration does, or set it to 0"
+        )
+    losses = ADVERSARIAL_LOSSES[loss](**labels)
     look = getattr(discriminator, "features", lambda images: images)
 
     def judged(seen: Any) -> list[Tensor]:
         logits = discriminator(seen)
         return [scale.float() for scale in (logits if isinstance(logits, list) else [logits])]
 
-    def generated(step: Step) -> Any:
-        return step.once("generated", lambda: look(step.augment(generator(step.latents))))
+    def value(images: Tensor) -> Tensor:
+        """One number an image, as the losses weigh patches and scales."""
+        return torch.stack([scale.reshape(len(scale), -1).mean(1) for scale in judged(look(images))]).sum(0)
+
+    def drawn(step: Step) -> Tensor:
+        return step.once("drawn", lambda: generator(step.latents))
+
+    def generated(step: Step) -> Tensor:
+        return step.once("generated", lambda: step.augment(drawn(step)))
+
+    def looked(step: Step) -> Any:
+        return step.once("looked", lambda: look(generated(step)))
 
     def discriminator_loss(step: Step) -> Loss:
+        images = step.augment(step.real)
         with torch.no_grad():
-            seen = look(step.augment(step.real))
-        images = _detached(generated(step))
+            seen = look(images)
         with parametrize.cached():  # spectral norms once for both
-            real, fake = judged(seen), judged(images)
-        total = torch.stack([losses.discriminator(r, f) for r, f in zip(real, fake, strict=True)]).sum()
-        return total, {
-            "loss/discriminator": total,
-            "logits/real": torch.stack([scale.mean() for scale in real]).mean(),
-            "logits/generated": torch.stack([scale.mean() for scale in fake]).mean(),
-        }
+            real, fake = judged(seen), judged(_detached(looked(step)))
+            total = torch.stack([losses.discriminator(r, f) for r, f in zip(real, fake, strict=True)]).sum()
+            told = {
+                "loss/discriminator": total,
+                "logits/real": torch.stack([scale.mean() for scale in real]).mean(),
+                "logits/generated": torch.stack([scale.mean() for scale in fake]).mean(),
+            }
+            if penalty != "none":
+                told["penalty"] = PENALTIES[penalty](value, images, generated(step).detach())
+                total = total + penalty_weight * told["penalty"]
+        return total, told
 
     def generator_loss(step: Step) -> Loss:
-        total = torch.stack([losses.generator(scale) for scale in judged(generated(step))]).sum()
-        return total, {"loss/generator": total}
+        total = torch.stack([losses.generator(scale) for scale in judged(looked(step))]).sum()
+        told = {"loss/generator": total}
+        if len(step.real) > 1:
+            told["variety"] = spread(drawn(step)) / spread(step.real).clamp_min(1e-6)
+        if prediction_weight:
+            recovered = generator.recovered(step.latents).float()  # type: ignore[operator]
+            told["prediction error"] = (recovered - step.latents).square().mean()
+            total = total + prediction_weight * told["prediction error"]
+        return total, told
 
     return [
-        Phase("discriminator", discriminator.parameters(), discriminator_loss),
-        Phase("generator", generator.parameters(), generator_loss),
+        Phase(
+            "discriminator",
+            discriminator.parameters(),
+            discriminator_loss,
+            clip_gradients=clip_gradients,
+            clip_weights=clip_weights,
+            floor=losses.floor,
+        ),
+        Phase("generator", generator.parameters(), generator_loss, every=critic_steps),
     ]
+
+
+def spread(images: Tensor) -> Tensor:
+    """How far the first 16 images of a batch differ: the mean over pixels of their standard deviation."""
+    return images[:16].detach().float().std(0, correction=0).mean()
 
 
 def _detached(seen: Any) -> Any:

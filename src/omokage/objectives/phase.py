@@ -36,7 +36,12 @@ class Phase:
         name: as in the log and in the recipe's table of learning rates.
         parameters: what it trains; gradients land nowhere else.
         loss: from the step to a scalar and to numbers for the log.
-        every: it runs at every so many steps (lazy regularisation: Karras et al. 2020, section 3.1).
+        every: it runs at the last of every so many steps: lazy regularisation (Karras et al. 2020, section
+            3.1), or a generator whose critic takes several steps for one of its own.
+        clip_gradients: entries of gradients are cut to ± this before a step; 0: left as they are.
+        clip_weights: entries of what it trains are cut to ± this after a step; 0: left as they are.
+        floor: what its loss (``loss/`` and its name in the log) cannot fall below, if to reach it means that
+            there is nothing left to learn; None: no such value.
     """
 
     def __init__(
@@ -45,6 +50,10 @@ class Phase:
         parameters: Iterable[torch.nn.Parameter],
         loss: Callable[[Step], Loss],
         every: int = 1,
+        clip_gradients: float = 0.0,
+        clip_weights: float = 0.0,
+        floor: float | None = None,
     ) -> None:
         self.name, self.loss, self.every = name, loss, every
+        self.clip_gradients, self.clip_weights, self.floor = clip_gradients, clip_weights, floor
         self.parameters = [parameter for parameter in parameters if parameter.requires_grad]

@@ -53,6 +53,12 @@ def training_display(
         yield show
 
 
+def announce(progress: Progress | None, sentence: str) -> None:
+    """Show a sentence above the live line of a terminal; others find it in the log."""
+    if isinstance(progress, TerminalProgress):
+        progress.console.print(f"[bold yellow]watchdog:[/] {sentence}", highlight=False)
+
+
 def _share(state: TrainingState, last: int, seconds: float) -> float:
     return min(1.0, max(state.images / last, state.seconds / seconds if seconds > 0 else 1.0))
 

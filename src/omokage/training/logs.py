@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Logs:
-    """``log.jsonl`` and TensorBoard's files of a run; what lies after the point of resuming goes."""
+    """``log.jsonl`` and TensorBoard's files of a run; numbers after the point of resuming go."""
 
     def __init__(self, run: Path, images: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -23,6 +23,12 @@ class Logs:
         self._file.flush()
         for name, value in numbers.items():
             self._board.add_scalar(name, value, images)
+
+    def trouble(self, images: int, sentence: str, back_to: int | None) -> None:
+        """What is wrong at ``images`` images seen, and where training goes back to. It stays in the log."""
+        self._file.write(json.dumps({"images": images, "watchdog": sentence, "back to": back_to}) + "\n")
+        self._file.flush()
+        self._board.add_text("watchdog", sentence, images)
 
     def picture(self, images: int, name: str, pixels: Any) -> None:
         """A picture uint8 (H, W, 3)."""
@@ -41,7 +47,8 @@ def _forget_after(path: Path, images: int) -> None:
     kept = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            if json.loads(line)["images"] <= images:
+            said = json.loads(line)
+            if said["images"] <= images or "watchdog" in said:
                 kept.append(line + "\n")
         except (ValueError, KeyError, TypeError):
             continue  # the last line of a killed run

@@ -34,7 +34,9 @@ from .batches import Batches
 from .display import training_display
 from .ema import decay_for, update_average
 from .logs import Logs
+from .optimisers import OPTIMISERS
 from .state import TrainingState, resume, save
+from .watchdog import look, recover
 
 GRID_SEEDS = range(64)
 
@@ -73,8 +75,9 @@ def train(
         phases: list[Phase] = OBJECTIVES[recipe.objective["name"]].load()(
             networks, **{key: value for key, value in recipe.objective.items() if key != "name"}
         )
+        _check_names(recipe, phases)
         optimisers = {
-            phase.name: torch.optim.Adam(phase.parameters, betas=tuple(recipe.training.betas), fused=True)  # type: ignore[arg-type]
+            phase.name: OPTIMISERS[recipe.training.optimiser](phase.parameters, recipe.training.betas)
             for phase in phases
         }
         state = TrainingState(networks, average, optimisers, faces.content_hash)
@@ -102,20 +105,23 @@ def train(
                 started, before = time.monotonic(), state.images
 
                 # Draw a batch. All randomness follows from the position.
-                torch.manual_seed(_position_seed(recipe.training.seed, fabric.global_rank, before))
+                torch.manual_seed(_position_seed(recipe.training.seed, fabric.global_rank, state))
                 pixels = batches.at(before)
                 waited = time.monotonic() - started
                 real = _normalised(pixels, recipe.training.mirror, fabric.device)
+                if getattr(average, "image_channels", 3) == 1:
+                    real = _grey(real)
                 step = Step(real, torch.randn(len(real), *average.latent_shape).to(fabric.device), augment)  # type: ignore[misc]
 
                 # Run the phases that are due.
                 for phase in phases:
-                    if state.steps % phase.every == 0:
+                    if (state.steps + 1) % phase.every == 0:
                         with fabric.autocast():
                             loss, told = phase.loss(step)
                         loss.backward(inputs=phase.parameters)
                         _average_gradients(fabric, phase)
-                        _descend(optimisers[phase.name], _rate(recipe, phase, before))
+                        told[f"gradient norm/{phase.name}"] = _gradient_norm(phase)
+                        _descend(phase, optimisers[phase.name], _rate(recipe, phase, before))
                         numbers.add({name: value.detach() for name, value in told.items()})
 
                 # Average weights, count images.
@@ -140,11 +146,16 @@ def train(
                             f"learning rate/{phase.name}": _rate(recipe, phase, before) for phase in phases
                         }
                         logs.write(state.images, {"minutes": state.seconds / 60, **line, **rates})
+                    # Where it goes badly, say so and go back.
+                    trouble = look(line, phases, state.images, state.signs, recipe.training.patience_kimg)
+                    if trouble := fabric.broadcast(trouble):
+                        recover(trouble, fabric, state, recipe, run, logs, progress)
+                        continue
                 if logs and _passed(before, state.images, recipe.training.grid_kimg):
                     _write_grid(average, run, state.images, logs)
                 if time.monotonic() - saved > recipe.training.snapshot_minutes * 60:
                     saved = time.monotonic()
-                    if fabric.is_global_zero:
+                    if fabric.is_global_zero and state.sound():
                         save(state, recipe, run)
 
         # Leave nothing undone.
@@ -238,9 +249,10 @@ def _networks(recipe: Recipe) -> nn.ModuleDict:
     return nn.ModuleDict(networks)
 
 
-def _position_seed(seed: int, rank: int, images: int) -> int:
-    """A seed of its own for each step of each process."""
-    return int(np.random.SeedSequence((seed, rank, images)).generate_state(1, np.uint64)[0] >> 1)
+def _position_seed(seed: int, rank: int, state: TrainingState) -> int:
+    """A seed of its own for each step of each process; another one after going back, or it happens again."""
+    position = (seed, rank, state.images, *([state.rollbacks] if state.rollbacks else []))
+    return int(np.random.SeedSequence(position).generate_state(1, np.uint64)[0] >> 1)
 
 
 def _normalised(pixels: Tensor, mirror: bool, device: torch.device) -> Tensor:
@@ -252,6 +264,12 @@ def _normalised(pixels: Tensor, mirror: bool, device: torch.device) -> Tensor:
     return real.contiguous(memory_format=torch.channels_last)
 
 
+def _grey(real: Tensor) -> Tensor:
+    """(B, 3, H, W) to (B, 1, H, W): luma as in ITU-R BT.601, like Pillow's "L"."""
+    weights = torch.tensor([0.299, 0.587, 0.114], device=real.device)[:, None, None]
+    return (real * weights).sum(1, keepdim=True)
+
+
 def _average_gradients(fabric: Fabric, phase: Phase) -> None:
     if fabric.world_size > 1:
         gradients = [parameter.grad for parameter in phase.parameters if parameter.grad is not None]
@@ -260,11 +278,29 @@ def _average_gradients(fabric: Fabric, phase: Phase) -> None:
             gradient.copy_(mean.view_as(gradient))
 
 
-def _descend(optimiser: torch.optim.Optimizer, rate: float) -> None:
+def _gradient_norm(phase: Phase) -> Tensor:
+    gradients = [parameter.grad for parameter in phase.parameters if parameter.grad is not None]
+    return torch.nn.utils.get_total_norm(gradients)
+
+
+def _descend(phase: Phase, optimiser: torch.optim.Optimizer, rate: float) -> None:
     for group in optimiser.param_groups:
         group["lr"] = rate
+    if phase.clip_gradients:
+        torch.nn.utils.clip_grad_value_(phase.parameters, phase.clip_gradients)
     optimiser.step()
     optimiser.zero_grad(set_to_none=True)
+    if phase.clip_weights:
+        with torch.no_grad():
+            for parameter in phase.parameters:
+                parameter.clamp_(-phase.clip_weights, phase.clip_weights)
+
+
+def _check_names(recipe: Recipe, phases: list[Phase]) -> None:
+    known = ["default", *(phase.name for phase in phases)]
+    for name in recipe.training.learning_rate:
+        if name not in known:
+            raise UserError(f"training.learning_rate: no phase {name!r}; there are {', '.join(known)}")
 
 
 def _rate(recipe: Recipe, phase: Phase, images: int) -> float:

@@ -1,8 +1,9 @@
 """All that a training is at one moment, to and from a snapshot."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,8 @@ class TrainingState:
 
     Attributes:
         images: seen by all processes together; ``steps``: of the loop; ``seconds``: of training.
+        rollbacks: how many times it went back to a snapshot because something was wrong.
+        signs: of trouble, and how many images were seen when each began.
     """
 
     networks: nn.ModuleDict
@@ -27,6 +30,17 @@ class TrainingState:
     images: int = 0
     steps: int = 0
     seconds: float = 0.0
+    rollbacks: int = 0
+    signs: dict[str, int] = field(default_factory=dict)
+
+    def sound(self) -> bool:
+        """Whether the averaged weights are finite."""
+        return all(bool(tensor.isfinite().all()) for tensor in self.average.parameters())
+
+    def progress(self) -> dict[str, Any]:
+        """Everything that is not a tensor."""
+        names = ("images", "steps", "seconds", "face_set", "rollbacks", "signs")
+        return {name: getattr(self, name) for name in names}
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that is a tensor, by name."""
@@ -61,23 +75,42 @@ def save(state: TrainingState, recipe: Recipe, run: Path) -> Path:
         UserError: the weights are not finite (a good snapshot is never replaced by a broken one), or the
             disk refuses.
     """
-    if not all(tensor.isfinite().all() for tensor in state.average.parameters()):
+    if not state.sound():
         raise UserError(
             f"{run}: the weights are no longer finite at {state.images:,} images; sample the last snapshot, "
             "or lower training.learning_rate and train into another folder"
         )
     path = run / f"snapshot-{state.images:012d}.safetensors"
-    progress = {
-        "images": state.images,
-        "steps": state.steps,
-        "seconds": state.seconds,
-        "face_set": state.face_set,
-    }
-    write_snapshot(path, state.tensors(), recipe, progress)
+    write_snapshot(path, state.tensors(), recipe, state.progress())
     if recipe.training.keep:
+        # One from before the first sign of trouble stays, to go back to.
+        good = _until(snapshots(run), min(state.signs.values(), default=state.images))[-1:]
         for old in snapshots(run)[: -recipe.training.keep]:
-            old.unlink(missing_ok=True)
+            if old not in good:
+                old.unlink(missing_ok=True)
     return path
+
+
+def _until(paths: list[Path], images: int) -> list[Path]:
+    return [path for path in paths if int(path.stem.removeprefix("snapshot-")) <= images]
+
+
+def go_back(state: TrainingState, run: Path, images: int) -> bool:
+    """To the newest whole snapshot of at most ``images`` images; False, and nothing changes, without one.
+
+    The time that has passed stays, and so does the count of going back, which becomes one more.
+    """
+    for path in reversed(_until(snapshots(run), images)):
+        try:
+            tensors, _, progress = read_snapshot(path)
+        except UserError:
+            continue
+        state.restore(tensors, path)
+        state.images, state.steps = progress["images"], progress["steps"]
+        state.rollbacks += 1
+        state.signs.clear()
+        return True
+    return False
 
 
 def resume(state: TrainingState, recipe: Recipe, run: Path) -> None:
@@ -105,6 +138,7 @@ def resume(state: TrainingState, recipe: Recipe, run: Path) -> None:
             )
         state.restore(tensors, path)
         state.images, state.steps, state.seconds = progress["images"], progress["steps"], progress["seconds"]
+        state.rollbacks, state.signs = progress.get("rollbacks", 0), progress.get("signs", {})
         return
     if problem is not None:
         raise problem

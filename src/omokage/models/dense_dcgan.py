@@ -1,0 +1,106 @@
+"""DCGANs with dense layers at the latent and at the logit, as the tutorials in Keras have them.
+
+Two systems of the literature are settings of these networks: with kernels of 4 px and biases (recipe
+``yao2021-dcgan-dropout``) and with kernels of 5 px and without (recipe ``yao2021-wgan``).
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+
+def initialise(module: nn.Module) -> None:
+    """Keras's defaults: weights by Glorot & Bengio 2010, equation 16, biases 0."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+class Generator(nn.Module):
+    """A dense layer to the first features, then transposed convolutions with batch norm and leaky ReLU.
+
+    >>> import torch
+    >>> Generator(channels=(8, 8), strides=(1, 2), first_size=16, kernel=5).decode(torch.randn(2, 100)).shape
+    torch.Size([2, 3, 32, 32])
+    """
+
+    def __init__(
+        self,
+        latent: int = 100,  # entries of a latent, each N(0, 1)
+        channels: Sequence[int] = (256, 128, 64, 32),  # of the first features and of each layer but the last
+        strides: Sequence[int] = (2, 2, 2, 2),  # how many times larger each transposed convolution makes them
+        first_size: int = 4,  # side of the first features, in px
+        kernel: int = 4,  # side of the kernels: at least the largest stride, odd with a stride of 1
+        bias: bool = True,  # whether dense and convolution layers have biases
+        slope: float = 0.2,  # of the leaky ReLUs where they are negative
+    ) -> None:
+        super().__init__()
+        self.latent_shape = (latent,)
+        size = first_size
+        features = channels[0] * first_size**2
+        self.dense = nn.Sequential(
+            nn.Linear(latent, features, bias=bias), nn.BatchNorm1d(features), nn.LeakyReLU(slope)
+        )
+        self.first_shape = (channels[0], first_size, first_size)
+        layers: list[nn.Module] = []
+        for incoming, outgoing, stride in zip(channels, (*channels[1:], 3), strides, strict=True):
+            # Keras's "same": the output is exactly ``stride`` times the input.
+            padding = (kernel - stride + 1) // 2
+            extra = stride + 2 * padding - kernel
+            layers += [
+                nn.ConvTranspose2d(incoming, outgoing, kernel, stride, padding, extra, bias=bias),
+                nn.BatchNorm2d(outgoing),
+                nn.LeakyReLU(slope),
+            ]
+            size *= stride
+        self.resolution = (size, size)
+        self.layers = nn.Sequential(*layers[:-2], nn.Tanh())
+        self.apply(initialise)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(B, latent) to (B, 3, H, W) in [-1, 1]."""
+        return self.layers(self.dense(z).view(-1, *self.first_shape))
+
+    decode = forward
+
+
+class Discriminator(nn.Module):
+    """Strided convolutions, then one dense layer to the logit.
+
+    >>> import torch
+    >>> Discriminator(resolution=16, channels=(8, 8), strides=(2, 2))(torch.randn(2, 3, 16, 16)).shape
+    torch.Size([2])
+    """
+
+    def __init__(
+        self,
+        resolution: int = 64,  # side of the images in px
+        channels: Sequence[int] = (32, 64, 128, 256),
+        strides: Sequence[int] = (2, 2, 2, 1),  # of each convolution
+        kernel: int = 3,  # side of the kernels, odd
+        batch_norm: bool = True,  # after every convolution but the first
+        dropout: float = 0.25,  # share of features dropped after every leaky ReLU; 0: none
+        padded: Sequence[int] = (2,),  # layers, from 0, before which a row and a column of 0 are added
+        slope: float = 0.2,  # of the leaky ReLUs where they are negative
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        incoming, size = 3, resolution
+        for i, (outgoing, stride) in enumerate(zip(channels, strides, strict=True)):
+            if i in padded:
+                layers.append(nn.ZeroPad2d((0, 1, 0, 1)))
+                size += 1
+            layers.append(nn.Conv2d(incoming, outgoing, kernel, stride, kernel // 2))
+            if batch_norm and i > 0:
+                layers.append(nn.BatchNorm2d(outgoing))
+            layers.append(nn.LeakyReLU(slope))
+            if dropout > 0:
+                layers.append(nn.Dropout(dropout))
+            incoming, size = outgoing, (size - 1) // stride + 1
+        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(incoming * size**2, 1))
+        self.apply(initialise)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) in [-1, 1] to logits (B,): above 0 where an image looks real."""
+        return self.layers(images)[:, 0]

@@ -1,0 +1,149 @@
+"""SAGAN (Zhang et al. 2019, arXiv 1805.08318): self-attention, and spectral norm in both networks.
+
+The paper's networks are for 128 px and for classes; these are for faces without classes: one block less, half
+the widths, plain batch norm in the generator and no projection in the discriminator.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+
+def _convolution(channels_in: int, channels_out: int, kernel: int) -> nn.Module:
+    convolution = nn.Conv2d(channels_in, channels_out, kernel, 1, kernel // 2)
+    nn.init.xavier_uniform_(convolution.weight)
+    nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
+    return spectral_norm(convolution)
+
+
+def _dense(features_in: int, features_out: int) -> nn.Module:
+    dense = nn.Linear(features_in, features_out)
+    nn.init.xavier_uniform_(dense.weight)
+    nn.init.zeros_(dense.bias)
+    return spectral_norm(dense)
+
+
+class SelfAttention(nn.Module):
+    """Section 3: every place attends to every place; ``gate`` (the paper's gamma) starts at 0."""
+
+    def __init__(self, channels: int, share: int = 8) -> None:
+        super().__init__()
+        inner = max(1, channels // share)
+        self.query = _convolution(channels, inner, 1)  # f
+        self.key = _convolution(channels, inner, 1)  # g
+        self.value = _convolution(channels, inner, 1)  # h
+        self.out = _convolution(inner, channels, 1)  # v
+        self.gate = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        query, key, value = (
+            part(x).flatten(2).transpose(1, 2).contiguous() for part in (self.query, self.key, self.value)
+        )
+        # Equations 1 and 2; the paper does not divide by the root of the width.
+        attended = F.scaled_dot_product_attention(query, key, value, scale=1.0)
+        return x + self.gate * self.out(attended.transpose(1, 2).reshape(len(x), -1, *x.shape[2:]))
+
+
+class _Up(nn.Module):
+    """Residual block to twice the size (Miyato et al. 2018, figure 8b)."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__()
+        self.before, self.between = nn.BatchNorm2d(channels_in), nn.BatchNorm2d(channels_out)
+        self.first = _convolution(channels_in, channels_out, 3)
+        self.second = _convolution(channels_out, channels_out, 3)
+        self.skip = _convolution(channels_in, channels_out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(F.interpolate(F.relu(self.before(x)), scale_factor=2.0))
+        y = self.second(F.relu(self.between(y)))
+        # A 1x1 convolution before or after the upsampling is the same, and before it costs a quarter.
+        return y + F.interpolate(self.skip(x), scale_factor=2.0)
+
+
+class _Down(nn.Module):
+    """Residual block, to half the size if ``halve`` (Miyato et al. 2018, figure 8a)."""
+
+    def __init__(self, channels_in: int, channels_out: int, halve: bool, first: bool) -> None:
+        super().__init__()
+        self.halve, self.starts = halve, first  # the first block sees an image: no ReLU in front
+        self.first = _convolution(channels_in, channels_out, 3)
+        self.second = _convolution(channels_out, channels_out, 3)
+        self.skip = _convolution(channels_in, channels_out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.second(F.relu(self.first(x if self.starts else F.relu(x))))
+        if self.halve:
+            x, y = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2)
+        return y + self.skip(x)
+
+
+class Generator(nn.Module):
+    """Latents to images: residual blocks, with self-attention at one size.
+
+    >>> Generator(latent=8, channels=(8, 8, 8), attention_at=8).decode(torch.randn(2, 8)).shape
+    torch.Size([2, 3, 16, 16])
+    """
+
+    def __init__(
+        self,
+        latent: int = 128,  # entries of a latent, each N(0, 1)
+        channels: Sequence[int] = (512, 512, 256, 128, 64),  # at 4x4, 8x8, ...; n of them give 4·2ⁿ⁻¹ px
+        attention_at: int = 32,  # side in px of the features with self-attention; 0: none
+    ) -> None:
+        super().__init__()
+        self.latent_shape = (latent,)
+        self.first_shape = (channels[0], 4, 4)
+        self.dense = _dense(latent, 16 * channels[0])
+        blocks: list[nn.Module] = []
+        size = 4
+        for incoming, outgoing in pairwise(channels):
+            blocks.append(_Up(incoming, outgoing))
+            size *= 2
+            if size == attention_at:
+                blocks.append(SelfAttention(outgoing))
+        self.resolution = (size, size)
+        self.blocks = nn.Sequential(*blocks)
+        self.to_image = nn.Sequential(
+            nn.BatchNorm2d(channels[-1]), nn.ReLU(), _convolution(channels[-1], 3, 3), nn.Tanh()
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(B, latent) to (B, 3, H, W) in [-1, 1]."""
+        return self.to_image(self.blocks(self.dense(z).view(-1, *self.first_shape)))
+
+    decode = forward
+
+
+class Discriminator(nn.Module):
+    """Images to logits: residual blocks, with self-attention at one size, then a sum over places.
+
+    >>> Discriminator(resolution=16, channels=(8, 8), attention_at=8)(torch.randn(2, 3, 16, 16)).shape
+    torch.Size([2])
+    """
+
+    def __init__(
+        self,
+        resolution: int = 64,  # side of the images in px
+        channels: Sequence[int] = (64, 128, 256, 512, 512),  # of the blocks; all but the last halve the size
+        attention_at: int = 32,  # side in px of the features with self-attention; 0: none
+    ) -> None:
+        super().__init__()
+        blocks: list[nn.Module] = []
+        incoming, size = 3, resolution
+        for i, outgoing in enumerate(channels):
+            halve = i < len(channels) - 1
+            blocks.append(_Down(incoming, outgoing, halve, first=i == 0))
+            incoming, size = outgoing, size // 2 if halve else size
+            if halve and size == attention_at:
+                blocks.append(SelfAttention(outgoing))
+        self.blocks = nn.Sequential(*blocks)
+        self.to_logit = _dense(incoming, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) in [-1, 1] to logits (B,): above 0 where an image looks real."""
+        return self.to_logit(F.relu(self.blocks(images)).sum((2, 3)))[:, 0]

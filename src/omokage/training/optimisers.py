@@ -1,0 +1,25 @@
+"""The optimisers that a recipe may name; the learning rate is set at every step."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+Parameters = Sequence[nn.Parameter]
+
+
+def adam(parameters: Parameters, betas: Sequence[float]) -> Optimizer:
+    """Kingma & Ba 2015, algorithm 1."""
+    return torch.optim.Adam(parameters, betas=(betas[0], betas[1]), fused=True)
+
+
+def rmsprop(parameters: Parameters, betas: Sequence[float]) -> Optimizer:
+    """Tieleman & Hinton 2012, lecture 6.5: what Adam is without its corrections of the first steps.
+
+    As there, the first beta is the momentum and the second the memory of the squares.
+    """
+    return torch.optim.RMSprop(parameters, momentum=betas[0], alpha=betas[1])
+
+
+OPTIMISERS: dict[str, Callable[[Parameters, Sequence[float]], Optimizer]] = {"adam": adam, "rmsprop": rmsprop}
