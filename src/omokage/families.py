@@ -32,9 +32,12 @@ class Row:
 
 
 # Latents to images: `latent_shape`, `resolution`, `decode(z) -> (B, C, H, W) in [-1, 1]`.
+# Some also `encode(images) -> z`, `log_prob(images) -> (B,)`: nats, density of values in [-1, 1].
 MODELS = {
     "dcgan": Row("models.dcgan:Generator"),
     "skipgan": Row("models.skipgan:Generator", frozenset({"psi"})),
+    "realnvp": Row("models.realnvp:RealNVP", frozenset({"encode", "log_prob"})),
+    "glow": Row("models.glow:Glow", frozenset({"encode", "log_prob"})),
 }
 
 # Images, or what their frozen method `features` makes of images, to logits.
@@ -46,4 +49,5 @@ DISCRIMINATORS = {
 # Networks to phases.
 OBJECTIVES = {
     "gan": Row("objectives.gan:gan"),
+    "likelihood": Row("objectives.likelihood:likelihood"),
 }

@@ -7,7 +7,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from .errors import UserError
 from .schedule import check_schedule
@@ -27,6 +27,7 @@ class Training:
         default_factory=lambda: {"default": 2e-4}
     )  # by phase; number or points
     betas: list[float] = field(default_factory=lambda: [0.5, 0.999])  # of Adam
+    clip_gradients: float = 0.0  # largest norm of a phase's gradient; longer ones are shortened; 0: any
     average_kimg: float = 10.0  # half-life of the averaged weights; 0: the last weights
     average_ramp: float = 0.05  # ... which is at most this share of the images seen
     log_kimg: float = 2.0  # a line in the log
@@ -221,6 +222,10 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
             raise UserError(f"{where}: got {value!r}, must be {words[hint]}")
         if hint is float and not float("-inf") < value < float("inf"):
             raise UserError(f"{where}: got {value!r}, must be a finite number")
+    elif get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            choice = " or ".join(map(repr, get_args(hint)))
+            raise UserError(f"{where}: got {value!r}, must be {choice}")
     elif "Sequence" in str(hint) or "list" in str(hint):
         if not isinstance(value, list):
             raise UserError(f"{where}: got {value!r}, must be a list like [1, 2]")
@@ -233,6 +238,7 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
 
 def _check_training(training: Training, where: str) -> None:
     least = {"images": 1, "batch": 1, "seed": 0, "average_kimg": 0, "average_ramp": 0, "keep": 0}
+    least["clip_gradients"] = 0
     for key, low in least.items():
         if getattr(training, key) < low:
             raise UserError(f"{where}.{key}: got {getattr(training, key)}, must be at least {low}")

@@ -115,6 +115,8 @@ def train(
                             loss, told = phase.loss(step)
                         loss.backward(inputs=phase.parameters)
                         _average_gradients(fabric, phase)
+                        if recipe.training.clip_gradients > 0:
+                            nn.utils.clip_grad_norm_(phase.parameters, recipe.training.clip_gradients)
                         _descend(optimisers[phase.name], _rate(recipe, phase, before))
                         numbers.add({name: value.detach() for name, value in told.items()})
 
