@@ -38,6 +38,7 @@ MODELS = {
     "skipgan": Row("models.skipgan:Generator", frozenset({"psi"})),
     "realnvp": Row("models.realnvp:RealNVP", frozenset({"encode", "log_prob"})),
     "glow": Row("models.glow:Glow", frozenset({"encode", "log_prob"})),
+    "tarflow": Row("models.tarflow:TarFlow", frozenset({"encode", "log_prob"})),
 }
 
 # Images, or what their frozen method `features` makes of images, to logits.

@@ -6,7 +6,8 @@ has ``inverse(y) -> x``. Layers that `reversible` may run also have ``recall``, 
 All flows have the same face: ``transform(images) -> (z, log_det)``, ``encode``, ``log_prob``, ``decode`` and
 a flat ``latent_shape`` (channels·height·width,), coarsest level first. z is what remains when every learned
 prior is taken off, so it is standard normal, and z times a temperature is sampling at that temperature
-(Kingma & Dhariwal 2018, section 5). ``log_prob`` is the density of images as they are, values in [-1, 1].
+(as Kingma & Dhariwal 2018 draw their faces). ``log_prob`` is the density of images as they are, values in
+[-1, 1].
 """
 
 import math
@@ -152,7 +153,7 @@ def reversible(layers: Iterable[Reversible], x: Tensor) -> tuple[Tensor, Tensor]
     """Like `plain`, but keeping only the last output for the backward pass, whatever the number of layers.
 
     The backward pass finds each layer's input from its output (Gomez et al. 2017, "The Reversible Residual
-    Network", section 3.2). Can be differentiated once. Layers must give the same output when run again: no
+    Network"). Can be differentiated once. Layers must give the same output when run again: no
     dropout, no batch statistics.
     """
     layers = list(layers)

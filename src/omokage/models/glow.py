@@ -93,6 +93,9 @@ class Convolution(Reversible):
 class ConvolutionLU(Convolution):
     """Equation 10: W = P L (U + diag s), P fixed, whose log-determinant is a sum."""
 
+    sign: Tensor
+    order: Tensor
+
     def __init__(self, channels: int) -> None:
         super().__init__(channels)
         permutation, lower, upper = torch.linalg.lu(self.weight.detach().double())
@@ -198,6 +201,8 @@ class Glow(nn.Module):
     True
     """
 
+    started: Tensor
+
     def __init__(
         self,
         size: int = 64,  # of the images, a multiple of 2 to the power of levels
@@ -212,9 +217,7 @@ class Glow(nn.Module):
     ) -> None:
         super().__init__()
         if size % 2**levels:
-            raise UserError(
-                f"model.size: got {size} with {levels} levels, must be a multiple of {2**levels}"
-            )
+            raise UserError(f"model.size: got {size} with {levels} levels, must be a multiple of {2**levels}")
         self.resolution = (size, size)
         self.latent_shape = (image_channels * size * size,)
         self.reversible = reversible
@@ -281,7 +284,7 @@ class Glow(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """Latents (B, C·H·W) to images (B, C, H, W), clamped to [-1, 1]."""
         latents = separated(z, self.shapes)
-        x = None
+        x: Tensor | None = None
         for layers, prior, rest in zip(
             reversed(self.levels), [None, *reversed(self.priors)], reversed(latents), strict=True
         ):
@@ -291,7 +294,8 @@ class Glow(nn.Module):
             for layer in reversed(layers):  # type: ignore[call-overload]
                 x = layer.inverse(x)
             x = unsqueeze(x)  # type: ignore[arg-type]
-        return from_unit_cube(x + 0.5).clamp(-1, 1)  # type: ignore[operator]
+        assert x is not None
+        return from_unit_cube(x + 0.5).clamp(-1, 1)
 
     decode = forward
 

@@ -1,12 +1,16 @@
 """RealNVP (Dinh, Sohl-Dickstein & Bengio 2017, arXiv 1605.08803): couplings under masks, on many scales.
 
 Chosen here: the couplings' last convolutions start at zero, so that the flow starts as its batch norms
-alone. There is no memory-saving backward: batch statistics would be counted twice.
+alone. Batch statistics forbid finding activations through the inverse; with ``recompute``, those within the
+couplings' networks are computed a second time in place of being kept.
 """
+
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
+from torch.utils.checkpoint import checkpoint
 
 from ..errors import UserError
 from .flow import (
@@ -26,8 +30,12 @@ class BatchNorm(nn.Module):
     """Section 3.7: batch norm as a layer of a flow, with the moving average already in the training step.
 
     Statistics are the moving average over recent batches, this one included, and only this one has
-    gradients (equations 22 to 24 of appendix E). The inverse uses those of the last training step.
+    gradients. The inverse uses those of the last training step.
     """
+
+    mean: Tensor
+    variance: Tensor
+    batches: Tensor
 
     def __init__(self, channels: int, momentum: float = 0.1) -> None:
         super().__init__()
@@ -51,7 +59,7 @@ class BatchNorm(nn.Module):
         return mean, variance
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Equation 21, and the log-determinant (B,)."""
+        """(x - mean) / deviation, and the log-determinant (B,)."""
         mean, variance = self.statistics(x)
         log_scale = -0.5 * (variance + 1e-5).log()
         log_det = log_scale.sum() * (x.shape[2] * x.shape[3])
@@ -97,20 +105,32 @@ class Network(nn.Sequential):
 class Coupling(nn.Module):
     """Equations 7 to 9: what the mask keeps sets scale and shift of the rest.
 
-    The scale's logarithm is a learned multiple of a hyperbolic tangent (section 4.1), so it cannot run away
-    within a step. ``odd`` swaps what is kept and what is changed.
+    The scale's logarithm is a learned multiple of a hyperbolic tangent, so it cannot run away within a step.
+    ``odd`` swaps what is kept and what is changed.
     """
 
-    def __init__(self, channels: int, hidden: int, blocks: int, odd: bool, checkerboard: bool) -> None:
+    def __init__(
+        self, channels: int, hidden: int, blocks: int, odd: bool, checkerboard: bool, recompute: bool
+    ) -> None:
         super().__init__()
-        self.odd, self.checkerboard = odd, checkerboard
+        self.odd, self.checkerboard, self.recompute = odd, checkerboard, recompute
         seen = channels if checkerboard else channels // 2
         self.network = Network(seen, hidden, blocks, 2 * seen)
         self.limit = nn.Parameter(torch.ones(1, seen, 1, 1))
 
     def _scale_and_shift(self, kept: Tensor) -> tuple[Tensor, Tensor]:
-        raw, shift = self.network(kept).to(kept.dtype).chunk(2, 1)
+        if self.recompute and torch.is_grad_enabled():
+            raw = checkpoint(
+                self.network, kept, use_reentrant=False, preserve_rng_state=False, context_fn=self._contexts
+            )
+        else:
+            raw = self.network(kept)
+        raw, shift = raw.to(kept.dtype).chunk(2, 1)
         return self.limit * raw.tanh(), shift
+
+    def _contexts(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        """For the first and the second time that the network runs."""
+        return nullcontext(), _StatisticsUntouched(self.network)
 
     def _run(self, x: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
         if self.checkerboard:
@@ -150,7 +170,7 @@ class Squeeze(nn.Module):
 
 
 class RealNVP(nn.Module):
-    """Images to standard normal latents and back, figure 4.
+    """Images to standard normal latents and back.
 
     A scale is three couplings under checkerboards, a squeeze, three couplings on channels, and factors out
     half of what it has; the last scale is four couplings under checkerboards. Hidden channels double with
@@ -171,6 +191,7 @@ class RealNVP(nn.Module):
         hidden: int = 32,  # channels within the coupling networks of the first scale
         blocks: int = 2,  # residual blocks a coupling network
         alpha: float = 0.05,  # pixels are brought to [alpha, 1 - alpha] before the logit; above 0
+        recompute: bool = False,  # save memory: couplings' networks run a second time in the backward pass
         image_channels: int = 3,
     ) -> None:
         super().__init__()
@@ -190,12 +211,14 @@ class RealNVP(nn.Module):
             layers: list[nn.Module] = []
             last = scale == scales - 1
             for i in range(4 if last else 3):
-                layers += [Coupling(channels, hidden, blocks, bool(i % 2), True), BatchNorm(channels)]
+                layers.append(Coupling(channels, hidden, blocks, bool(i % 2), True, recompute))
+                layers.append(BatchNorm(channels))
             if not last:
                 channels, size, hidden = 4 * channels, size // 2, 2 * hidden
                 layers.append(Squeeze())
                 for i in range(3):
-                    layers += [Coupling(channels, hidden, blocks, bool(i % 2), False), BatchNorm(channels)]
+                    layers.append(Coupling(channels, hidden, blocks, bool(i % 2), False, recompute))
+                    layers.append(BatchNorm(channels))
                 channels //= 2
             self.scales.append(nn.ModuleList(layers))
             self.shapes.append((channels, size, size))
@@ -230,12 +253,13 @@ class RealNVP(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Latents (B, C·H·W) to images (B, C, H, W), clamped to [-1, 1]."""
-        x = None
+        x: Tensor | None = None
         for layers, rest in zip(reversed(self.scales), reversed(separated(z, self.shapes)), strict=True):
             x = rest if x is None else torch.cat([x, rest], 1)
             for layer in reversed(layers):  # type: ignore[call-overload]
                 x = layer.inverse(x)
-        cube = (x.sigmoid() - self.alpha) / (1 - 2 * self.alpha)  # type: ignore[union-attr]
+        assert x is not None
+        cube = (x.sigmoid() - self.alpha) / (1 - 2 * self.alpha)
         return from_unit_cube(cube).clamp(-1, 1)
 
     decode = forward
@@ -243,3 +267,22 @@ class RealNVP(nn.Module):
     def weight_scales(self) -> list[Tensor]:
         """The scales of the weight norms, which the paper keeps small (section 4.1)."""
         return [value for name, value in self.named_parameters() if name.endswith("weight.original0")]
+
+
+class _StatisticsUntouched(AbstractContextManager[None]):
+    """Batch norms go by their batch, as in training, but do not count it a second time.
+
+    May be entered several times, for a graph may be gone through several times.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self.norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+
+    def __enter__(self) -> None:
+        self.before = [(norm.momentum, norm.num_batches_tracked) for norm in self.norms]
+        for norm in self.norms:
+            norm.momentum, norm.num_batches_tracked = 0.0, None
+
+    def __exit__(self, *error: object) -> None:
+        for norm, (momentum, batches) in zip(self.norms, self.before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, batches

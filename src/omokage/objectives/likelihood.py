@@ -6,6 +6,7 @@ the mean log-density is a lower bound of the log-probability of the pixels thems
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +55,7 @@ def likelihood(
     Noise is uniform over bins, unless the flow has a ``noise`` above 0: then it is normal, with that
     standard deviation, the density is that of noisy images and the number is no bound of the pixels' bits.
     """
-    flow = networks["generator"]
+    flow: Any = networks["generator"]
     deviation = getattr(flow, "noise", 0.0)
 
     def loss(step: Step) -> Loss:
