@@ -80,14 +80,25 @@ class Convolution(Reversible):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """W times the channels of every pixel; equation 9."""
         with full_precision(x):
-            matrix, log_det = self.matrix()
-            return F.conv2d(x, matrix[:, :, None, None]), (log_det * (x.shape[2] * x.shape[3])).expand(len(x))
+            return self._times(x, *self.matrix())
 
     def inverse(self, y: Tensor) -> Tensor:
         """x from y; the matrix is inverted in float64."""
         with full_precision(y):
-            back = torch.linalg.inv(self.matrix()[0].double()).to(y.dtype)
-            return F.conv2d(y, back[:, :, None, None])
+            return self._solved(y, self.matrix()[0])
+
+    def recall(self, y: Tensor) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
+        """See `Reversible.recall`: the matrix is put together once."""
+        with full_precision(y):
+            matrix, log_det = self.matrix()
+            x = self._solved(y, matrix.detach()).requires_grad_()
+            return ((x,), *self._times(x, matrix, log_det))
+
+    def _times(self, x: Tensor, matrix: Tensor, log_det: Tensor) -> tuple[Tensor, Tensor]:
+        return F.conv2d(x, matrix[:, :, None, None]), (log_det * (x.shape[2] * x.shape[3])).expand(len(x))
+
+    def _solved(self, y: Tensor, matrix: Tensor) -> Tensor:
+        return F.conv2d(y, torch.linalg.inv(matrix.double()).to(y.dtype)[:, :, None, None])
 
 
 class ConvolutionLU(Convolution):
