@@ -1,4 +1,4 @@
-"""Memory and time of a backward pass of Glow, through the inverse or with kept activations, at 8 and 32 steps.
+"""Memory and time of backward passes of Glow, through the inverse and with activations kept.
 
     python bench/flow_memory.py [--size 64 --levels 3 --hidden 64 --batch 16] [--repeats 5] [--published]
 
