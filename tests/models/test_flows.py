@@ -88,21 +88,22 @@ def test_log_prob_is_the_change_of_variables(trained):
 
 
 @pytest.mark.parametrize(
-    "flow",
+    ("build", "amount", "tolerance"),
     [
-        RealNVP(size=1, scales=1, hidden=6, blocks=1, image_channels=2),
-        RealNVP(size=2, scales=2, hidden=3, blocks=1, image_channels=1),
-        TarFlow(size=1, patch=1, width=8, heads=1, blocks=2, layers=1, image_channels=2),
+        (lambda: RealNVP(size=1, scales=1, hidden=6, blocks=1, image_channels=2), 0.3, 1e-3),
+        # Four dimensions allow only a coarse grid, so the density must be smoother.
+        (lambda: RealNVP(size=2, scales=2, hidden=3, blocks=1, image_channels=1), 0.1, 2e-3),
+        (lambda: TarFlow(size=1, patch=1, width=8, heads=1, blocks=2, layers=1, image_channels=2), 0.3, 1e-3),
     ],
     ids=["realnvp-2d", "realnvp-4d", "tarflow-2d"],
 )
-def test_the_density_integrates_to_one(flow):
+def test_the_density_integrates_to_one(build, amount, tolerance):
     torch.manual_seed(0)
-    flow = disturbed(flow.double(), 0.3).eval()
+    flow = disturbed(build().double(), amount).eval()
     dimensions = flow.latent_shape[0]
     if isinstance(flow, RealNVP):
         # All mass is on the unit cube widened by alpha; logit space has no edges.
-        steps, reach = (300, 14.0) if dimensions == 2 else (17, 9.0)
+        steps, reach = (300, 14.0) if dimensions == 2 else (17, 7.5)
         line = (torch.arange(steps, dtype=torch.float64) + 0.5) / steps * 2 * reach - reach
         grid = torch.cartesian_prod(*[line] * dimensions)
         share = grid.sigmoid()
@@ -120,7 +121,7 @@ def test_the_density_integrates_to_one(flow):
         for part, share in zip(points.split(50_000), weight.split(50_000), strict=True):
             density = flow.log_prob(part.view(len(part), -1, side, side)).exp()
             total += float((density * share).sum())
-    assert abs(total - 1) < 1e-3
+    assert abs(total - 1) < tolerance
 
 
 def test_the_density_of_two_channels_under_glow_steps_integrates_to_one():
