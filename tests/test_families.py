@@ -14,13 +14,38 @@ from omokage.recipe import load_recipe, read_recipe, recipe_names
 from omokage.sampling import BATCH, latents, sample
 from omokage.snapshot import Model, load_model, write_snapshot
 
+# Small enough to be built and run in a moment, where channels alone do not do it.
+SMALL = {
+    "realnvp": "size = 16\nscales = 3\nhidden = 8\nblocks = 1\n",
+    "glow": "size = 16\nlevels = 2\nsteps = 2\nhidden = 8\n",
+    "tarflow": "size = 16\nwidth = 16\nheads = 2\nblocks = 2\nlayers = 1\n",
+}
+
+
+# Recipes of a published size are run with less of everything.
+LESS = {
+    "glow-64-large": ["model.steps=4", "model.hidden=64"],
+    "tarflow-64-large": ["model.width=96", "model.heads=2", "model.blocks=2", "model.layers=2"],
+    "turubayev2022-realnvp-small": ["model.hidden=16", "model.blocks=2"],
+    "turubayev2022-realnvp-deep": ["model.hidden=8"],
+}
+
 
 def small_recipe(name):
-    """A recipe of the model ``name`` with an eighth of its default channels."""
+    """A recipe of the model ``name``, as in `SMALL` or with an eighth of its default channels."""
     text = f'title = "t"\nsource = "s"\n[model]\nname = "{name}"\n[objective]\nname = "gan"\n'
     channels = read_recipe(text, "test").model.get("channels")
     narrow = "" if channels is None else f"channels = {[max(4, width // 8) for width in channels]}\n"
-    return read_recipe(text.replace("[objective]", f"{narrow}[objective]"), "test")
+    return read_recipe(text.replace("[objective]", f"{SMALL.get(name, narrow)}[objective]"), "test")
+
+
+def off_start(network):
+    """Move parameters a little: what starts at zero lets no gradient through to what stands before it."""
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.01 * torch.randn_like(parameter))
+    return network
 
 
 @pytest.fixture(params=sorted(MODELS))
@@ -31,7 +56,7 @@ def recipe(request):
 @pytest.fixture
 def network(recipe):
     torch.manual_seed(0)
-    return MODELS[recipe.model["name"]].build(recipe.model)
+    return off_start(MODELS[recipe.model["name"]].build(recipe.model))
 
 
 @pytest.fixture
@@ -43,7 +68,8 @@ def model(recipe, network):
     with torch.no_grad():
         for batch in latents(range(96), network.latent_shape).split(32):
             network(batch)
-    return Model(network.eval(), recipe, {"images": 96}, path=None, snapshot_hash="0" * 64)
+    network = network.eval().requires_grad_(False)  # which kernels run depends on the latter
+    return Model(network, recipe, {"images": 96}, path=None, snapshot_hash="0" * 64)
 
 
 def reached(parameters):
@@ -131,6 +157,32 @@ def test_truncation_goes_from_the_face_to_one_common_face(model):
     assert spreads[-1] < 1e-5
 
 
+def images_for(model):
+    """Continuous images that no clamp touches."""
+    return torch.rand(3, 3, *model.resolution, generator=torch.Generator().manual_seed(0)) * 1.98 - 0.99
+
+
+def test_what_can_encode_comes_back(model):
+    if "encode" not in MODELS[model.recipe.model["name"]].can:
+        pytest.skip("cannot encode")
+    images = images_for(model)
+    z = model.network.encode(images)
+    assert z.shape == (3, *model.latent_shape)
+    if "log_prob" in MODELS[model.recipe.model["name"]].can:
+        torch.testing.assert_close(model.decode(z), images, atol=1e-4, rtol=0)
+
+
+def test_a_likelihood_does_not_depend_on_the_rest_of_the_batch(model):
+    if "log_prob" not in MODELS[model.recipe.model["name"]].can:
+        pytest.skip("has no likelihood")
+    images = images_for(model)
+    together = model.network.log_prob(images)
+    assert together.shape == (3,)
+    for i in range(3):
+        alone = model.network.log_prob(images[i : i + 1])[0]
+        torch.testing.assert_close(alone, together[i], atol=1e-2, rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", sorted(DISCRIMINATORS))
 def test_a_gradient_reaches_every_parameter_of_a_discriminator_and_the_images(name):
     torch.manual_seed(0)
@@ -150,21 +202,22 @@ def test_a_gradient_reaches_every_parameter_of_a_discriminator_and_the_images(na
 def test_every_phase_of_every_recipe_reaches_what_it_trains(name):
     from omokage.families import OBJECTIVES
 
-    recipe = load_recipe(name)
+    recipe = load_recipe(name, LESS.get(name, []))
     torch.manual_seed(0)
     networks = nn.ModuleDict({"generator": MODELS[recipe.model["name"]].build(recipe.model)})
     if recipe.discriminator:
         networks["discriminator"] = DISCRIMINATORS[recipe.discriminator["name"]].build(recipe.discriminator)
     settings = {key: value for key, value in recipe.objective.items() if key != "name"}
-    phases = OBJECTIVES[recipe.objective["name"]].load()(networks, **settings)
+    phases = OBJECTIVES[recipe.objective["name"]].load()(off_start(networks), **settings)
     trained = [parameter for phase in phases for parameter in phase.parameters]
     assert len(trained) == len(set(map(id, trained)))
     assert {id(p) for p in networks.parameters() if p.requires_grad} == set(map(id, trained))
     size = channels(networks["generator"]), *networks["generator"].resolution
-    real = (torch.randn(8, *size) / 2).clamp(-1, 1)
-    step = Step(real, latents(range(8), networks["generator"].latent_shape), lambda images: images)
+    batch = 8 if recipe.discriminator else 2
+    real = (torch.randn(batch, *size) / 2).clamp(-1, 1)
+    step = Step(real, latents(range(batch), networks["generator"].latent_shape), lambda images: images)
     # A bias of the logit cancels between real and generated images where the loss is linear.
-    free = {id(p) for name, p in networks.named_parameters() if p.numel() == 1 and name.endswith("bias")}
+    free = {id(p) for p_name, p in networks.named_parameters() if p.numel() == 1 and p_name.endswith("bias")}
     opened(networks)
     for phase in phases:
         networks.zero_grad(set_to_none=True)

@@ -33,6 +33,7 @@ class Row:
 
 
 # Latents to images: `latent_shape`, `resolution`, `decode(z) -> (B, C, H, W) in [-1, 1]`.
+# Some also `encode(images) -> z`, `log_prob(images) -> (B,)`: nats, density of values in [-1, 1].
 MODELS = {
     "dcgan": Row("models.dcgan:Generator"),
     "dense-dcgan": Row("models.dense_dcgan:Generator"),
@@ -40,6 +41,9 @@ MODELS = {
     "illustration": Row("models.illustration:Generator"),
     "sagan": Row("models.sagan:Generator"),
     "skipgan": Row("models.skipgan:Generator", frozenset({"psi"})),
+    "realnvp": Row("models.realnvp:RealNVP", frozenset({"encode", "log_prob"})),
+    "glow": Row("models.glow:Glow", frozenset({"encode", "log_prob"})),
+    "tarflow": Row("models.tarflow:TarFlow", frozenset({"encode", "log_prob"})),
 }
 
 # Images, or what their frozen method `features` makes of images, to logits.
@@ -55,4 +59,5 @@ DISCRIMINATORS = {
 OBJECTIVES = {
     "elbo": Row("objectives.elbo:elbo"),
     "gan": Row("objectives.gan:gan"),
+    "likelihood": Row("objectives.likelihood:likelihood"),
 }

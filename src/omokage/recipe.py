@@ -28,6 +28,7 @@ class Training:
         default_factory=lambda: {"default": 2e-4}
     )  # by phase; number or points
     betas: list[float] = field(default_factory=lambda: [0.5, 0.999])  # of Adam
+    clip_gradients: float = 0.0  # largest norm of a phase's gradient; longer ones are shortened; 0: any
     average_kimg: float = 10.0  # half-life of the averaged weights; 0: the last weights
     average_ramp: float = 0.05  # ... which is at most this share of the images seen
     log_kimg: float = 2.0  # a line in the log
@@ -241,6 +242,7 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
 
 def _check_training(training: Training, where: str) -> None:
     least = {"images": 1, "batch": 1, "seed": 0, "average_kimg": 0, "average_ramp": 0, "keep": 0}
+    least["clip_gradients"] = 0
     for key, low in least.items():
         if getattr(training, key) < low:
             raise UserError(f"{where}.{key}: got {getattr(training, key)}, must be at least {low}")

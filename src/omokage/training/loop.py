@@ -120,7 +120,12 @@ def train(
                             loss, told = phase.loss(step)
                         loss.backward(inputs=phase.parameters)
                         _average_gradients(fabric, phase)
-                        told[f"gradient norm/{phase.name}"] = _gradient_norm(phase)
+                        norm = _gradient_norm(phase)
+                        if recipe.training.clip_gradients > 0:
+                            nn.utils.clip_grads_with_norm_(
+                                phase.parameters, recipe.training.clip_gradients, norm
+                            )
+                        told[f"gradient norm/{phase.name}"] = norm
                         _descend(phase, optimisers[phase.name], _rate(recipe, phase, before))
                         numbers.add({name: value.detach() for name, value in told.items()})
 

@@ -1,0 +1,196 @@
+"""Memory and time of backward passes of Glow, through the inverse and with activations kept.
+
+    python bench/flow_memory.py [--size 64 --levels 3 --hidden 64 --batch 16] [--repeats 5] [--published]
+
+Every case is a process of its own. Its peak is how far resident memory (on a GPU: allocated memory) rises in
+one forward and backward pass above what it was before, less the gradients' own bytes: activations, in short.
+Weights, gradients and optimiser states do grow with the steps, and are given beside it. Times are medians of
+passes of the two ways in turns, in one process; gradients of the two ways are compared there too.
+
+``--published`` adds one whole training step, with Adam, of a Glow of the published size (32 steps a level,
+512 hidden channels, 64 px) and its peak of everything. ``--write`` writes the table to bench/results.
+"""
+
+import argparse
+import gc
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from datetime import date
+from pathlib import Path
+
+import torch
+
+from omokage.hardware import best_device
+from omokage.models.glow import Glow
+
+RESULTS = Path(__file__).parent / "results" / "flow_memory.md"
+MIB = 2**20
+
+
+class Peak:
+    """How high memory was in a block, and what it was before, in bytes."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def __enter__(self) -> "Peak":
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+            torch.cuda.reset_peak_memory_stats()
+            self.before = torch.cuda.memory_allocated()
+        else:
+            Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew
+            self.before = resident("VmRSS")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.device.type == "cuda":
+            self.highest = torch.cuda.max_memory_allocated()
+        else:
+            self.highest = resident("VmHWM")
+
+
+def resident(entry: str) -> int:
+    """An entry of /proc/self/status in bytes."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(entry + ":"):
+            return int(line.split()[1]) * 1024
+    raise LookupError(entry)
+
+
+def build(settings: dict, saving: bool) -> tuple[Glow, torch.Tensor]:
+    """A flow off its start, and images."""
+    torch.manual_seed(0)
+    names = ("size", "levels", "steps", "hidden")
+    flow = Glow(**{name: settings[name] for name in names}, reversible=saving).to(best_device())
+    size = settings["size"]
+    images = (torch.rand(settings["batch"], 3, size, size) * 2 - 1).to(best_device())
+    with torch.no_grad():
+        flow.log_prob(images[:2])
+        for parameter in flow.parameters():
+            parameter.add_(0.01 * torch.randn_like(parameter))
+        flow.log_prob(images[:2])
+    return flow, images
+
+
+def one_pass(flow: Glow, images: torch.Tensor) -> None:
+    """Forward and backward."""
+    (-flow.log_prob(images).mean() / images[0].numel()).backward()
+    if images.device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def memory(settings: dict) -> dict:
+    flow, images = build(settings, settings["saving"])
+    one_pass(flow, images[:2])  # what libraries set up once is not counted
+    flow.zero_grad()
+    with Peak(best_device()) as peak:
+        one_pass(flow, images)
+    weights = sum(p.numel() * p.element_size() for p in flow.parameters())
+    return {"activations": peak.highest - peak.before - weights, "weights": weights}
+
+
+def speed(settings: dict) -> dict:
+    flow, images = build(settings, True)
+    seconds: dict[bool, list[float]] = {True: [], False: []}
+    gradients = {}
+    for repeat in range(settings["repeats"] + 1):
+        for flow.reversible in (True, False):
+            flow.zero_grad()
+            began = time.perf_counter()
+            one_pass(flow, images)
+            if repeat:  # the first warms up
+                seconds[flow.reversible].append(time.perf_counter() - began)
+            gradients[flow.reversible] = torch.cat([p.grad.flatten() for p in flow.parameters()])
+    # Of the whole gradient: a rectifier that rounding turns over moves the gradient of a single small layer
+    # by a thousandth, in either way of working.
+    difference = float((gradients[True] - gradients[False]).norm() / gradients[False].norm())
+    saving, plain = (statistics.median(seconds[way]) for way in (True, False))
+    return {"saving": saving, "plain": plain, "difference": difference}
+
+
+def published(settings: dict) -> dict:
+    flow, images = build(settings, True)
+    optimiser = torch.optim.Adam(flow.parameters(), lr=1e-4)
+    with Peak(best_device()) as peak:
+        began = time.perf_counter()
+        one_pass(flow, images)
+        optimiser.step()
+        took = time.perf_counter() - began
+    return {"peak": peak.highest, "seconds": took, "parameters": sum(p.numel() for p in flow.parameters())}
+
+
+def apart(work: str, **settings: object) -> dict:
+    """The result of ``work`` in a process of its own."""
+    command = [sys.executable, __file__, "--case", json.dumps({"work": work, **settings})]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return json.loads(told.splitlines()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--levels", type=int, default=3)
+    parser.add_argument("--hidden", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--steps", type=int, nargs=2, default=[8, 32])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--published", action="store_true")
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--case", type=json.loads, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.case:
+        work = {"memory": memory, "speed": speed, "published": published}[options.case.pop("work")]
+        print(json.dumps(work(options.case)))
+        return
+
+    shape = {name: getattr(options, name) for name in ("size", "levels", "hidden", "batch")}
+    few, many = options.steps
+    lines = [
+        "| backward pass | " + " | ".join(f"{steps} steps, MiB" for steps in (few, many)) + " | rise |",
+        "|---|---|---|---|",
+    ]
+    weights = {}
+    for saving, title in ((True, "through the inverse"), (False, "kept activations")):
+        found = {steps: apart("memory", **shape, steps=steps, saving=saving) for steps in (few, many)}
+        weights = {steps: found[steps]["weights"] / MIB for steps in found}
+        low, high = (found[steps]["activations"] / MIB for steps in (few, many))
+        lines.append(f"| {title} | {low:,.0f} | {high:,.0f} | {high / low - 1:+.0%} |")
+        print(lines[-1], flush=True)
+    lines.append(f"| (weights alone) | {weights[few]:,.1f} | {weights[many]:,.1f} | |")
+    timed = apart("speed", **shape, steps=few, repeats=options.repeats)
+    lines += [
+        "",
+        f"Time of a pass at {few} steps: {timed['saving']:.3f} s through the inverse, {timed['plain']:.3f} s"
+        f" with kept activations, {timed['saving'] / timed['plain']:.2f} times. Relative difference of the"
+        f" gradients, float32: {timed['difference']:.1e}.",
+    ]
+    if options.published:
+        size = {"size": 64, "levels": 4, "steps": 32, "hidden": 512, "batch": 16}
+        step = apart("published", **size)
+        lines += [
+            "",
+            f"One training step of the published size (64 px, 4 levels of 32 steps, 512 hidden channels,"
+            f" {step['parameters'] / 1e6:.1f} million parameters) at batch 16, with Adam, in float32: peak of"
+            f" the process {step['peak'] / 2**30:.2f} GiB, {step['seconds']:.0f} s.",
+        ]
+    table = "\n".join(lines)
+    print(table)
+    if options.write:
+        about = ", ".join(f"{name} {value}" for name, value in shape.items())
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text(
+            f"# Memory of a Glow's backward pass\n\n`python {' '.join(sys.argv)}`, {date.today()},"
+            f" {platform.machine()} {best_device()}, {torch.get_num_threads()} threads, PyTorch"
+            f" {torch.__version__}; {about}.\n\n{table}\n",
+            encoding="utf-8",
+        )
+
+
+if __name__ == "__main__":
+    main()

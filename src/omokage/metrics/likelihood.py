@@ -1,0 +1,96 @@
+"""Bits per dimension of images under a model that has a likelihood."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..errors import UserError
+from ..families import MODELS
+from ..objectives import likelihood
+from ..progress import Progress, opened
+from ..snapshot import Model
+
+BATCH = 16  # images at once; the last ones repeated where fewer are left, as in sampling
+
+
+@dataclass(frozen=True)
+class BitsPerDimension:
+    """An upper bound of the bits a colour value that a lossless code by the model would need.
+
+    Attributes:
+        value: mean over images whose likelihood is finite, and over the draws of noise.
+        standard_error: of the mean, from the spread over images; nan with one image.
+        interval: 95% confidence interval, ``value`` ± 1.96 standard errors.
+        images, not_finite: how many images there were, and how many of them are left out of the mean.
+        bits: of the pixels.
+        each: (images,) bits per dimension of every image.
+    """
+
+    value: float
+    standard_error: float
+    images: int
+    not_finite: int
+    bits: int
+    each: np.ndarray
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """See above."""
+        return self.value - 1.96 * self.standard_error, self.value + 1.96 * self.standard_error
+
+
+def bits_per_dimension(
+    model: Model,
+    images: np.ndarray,
+    *,
+    bits: int = 8,
+    draws: int = 1,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> BitsPerDimension:
+    """Bits per dimension of uint8 ``images`` (N, H, W, 3) with uniform dequantisation.
+
+    Every image has noise of its own, from ``seed`` and its place, and is never mirrored. The number is an
+    upper bound (see `objectives.likelihood`), on average over the noise. Only numbers of the same images,
+    resolution and ``bits`` can be compared.
+
+    Args:
+        bits: 8, or fewer: pixels are then reduced to so many bits first.
+        draws: of noise for each image; more make each image's number steadier.
+
+    Raises:
+        UserError: the model has no likelihood, or there are no images of its resolution, or of all of them
+            the likelihood is not finite.
+    """
+    name = model.recipe.model["name"]
+    if "log_prob" not in MODELS[name].can:
+        able = ", ".join(sorted(family for family, row in MODELS.items() if "log_prob" in row.can))
+        raise UserError(
+            f"{name} has no likelihood; these have: {able}; for others, omokage evaluate measures samples"
+        )
+    if images.ndim != 4 or len(images) == 0 or images.shape[1:] != (*model.resolution, 3):
+        raise UserError(f"got images of shape {images.shape}, must be (N, {model.resolution}, 3), N above 0")
+    if not 1 <= bits <= 8:
+        raise UserError(f"bits: got {bits}, must be from 1 to 8")
+    dimensions = math.prod(images.shape[1:])
+    each = np.zeros(len(images))
+    with opened(progress, "bits per dimension", len(images)) as task, torch.no_grad():
+        for start in range(0, len(images), BATCH):
+            places = [min(start + i, len(images) - 1) for i in range(BATCH)]
+            real = torch.from_numpy(images[places]).permute(0, 3, 1, 2).float() / 127.5 - 1
+            generators = [np.random.default_rng((seed, place)) for place in places]
+            kept = min(BATCH, len(images) - start)
+            for _ in range(draws):
+                noise = np.stack([g.random(real.shape[1:], np.float32) for g in generators])
+                noisy = likelihood.dequantise(real, torch.from_numpy(noise), bits).to(model.device)
+                log_prob = model.network.log_prob(noisy).double().cpu()  # type: ignore[operator]
+                found = likelihood.bits_per_dimension(log_prob, dimensions, bits).numpy()
+                each[start : start + kept] += found[:kept] / draws
+            task.advance(kept)
+    finite = each[np.isfinite(each)]
+    if len(finite) == 0:
+        raise UserError(f"of all {len(images):,} images the likelihood is not finite: this model is broken")
+    error = float(finite.std(ddof=1) / math.sqrt(len(finite))) if len(finite) > 1 else math.nan
+    return BitsPerDimension(float(finite.mean()), error, len(images), len(images) - len(finite), bits, each)

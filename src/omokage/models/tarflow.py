@@ -1,0 +1,266 @@
+"""TarFlow (Zhai et al. 2024, "Normalizing Flows are Capable Generative Models", arXiv 2412.06329).
+
+A stack of autoregressive flows over image patches, each a causal transformer, in alternating directions.
+Chosen here: the logarithm of a scale is softly bounded (`flow.bounded`). Labels and guidance are left out.
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import UserError
+from .flow import (
+    CUBE_SCALE,
+    bounded,
+    constant_log_det,
+    from_unit_cube,
+    full_precision,
+    normal_log_density,
+    to_unit_cube,
+)
+
+Sampler = Literal["cached", "plain", "jacobi"]
+Seen = tuple[Tensor, Tensor]  # keys and values (B, heads, T, width / heads)
+
+
+class Attention(nn.Module):
+    """Multi-head attention of every token to itself and to those before it."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(width)
+        self.to_heads = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def _heads(self, x: Tensor) -> list[Tensor]:
+        """Queries, keys and values, each (B, heads, T, width / heads)."""
+        parts = self.to_heads(self.norm(x)).unflatten(2, (3, self.heads, -1))
+        return list(parts.permute(2, 0, 3, 1, 4).unbind(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """All tokens (B, N, width) at once."""
+        query, key, value = self._heads(x)
+        seen = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        return self.out(seen.transpose(1, 2).flatten(2))
+
+    def step(self, x: Tensor, before: Seen | None) -> tuple[Tensor, Seen]:
+        """The next token (B, 1, width), given the keys and values of those ``before``; and all of them."""
+        query, key, value = self._heads(x)
+        if before is not None:
+            key, value = torch.cat([before[0], key], 2), torch.cat([before[1], value], 2)
+        seen = F.scaled_dot_product_attention(query, key, value)
+        return self.out(seen.transpose(1, 2).flatten(2)), (key, value)
+
+
+class Layer(nn.Module):
+    """Attention and two fully connected layers, each normalised before and added to what came in."""
+
+    def __init__(self, width: int, heads: int, expansion: int) -> None:
+        super().__init__()
+        self.attention = Attention(width, heads)
+        self.connected = nn.Sequential(
+            nn.LayerNorm(width),
+            nn.Linear(width, expansion * width),
+            nn.GELU(),
+            nn.Linear(expansion * width, width),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """All tokens (B, N, width) at once."""
+        x = x + self.attention(x)
+        return x + self.connected(x)
+
+    def step(self, x: Tensor, before: Seen | None) -> tuple[Tensor, Seen]:
+        """See `Attention.step`."""
+        seen, now = self.attention.step(x, before)
+        x = x + seen
+        return x + self.connected(x), now
+
+
+class Block(nn.Module):
+    """An autoregressive flow: each token is shifted and scaled by what a transformer makes of those before.
+
+    Tokens are (B, N, channels). The first token is left as it is. ``backwards`` turns the order round.
+    """
+
+    def __init__(
+        self,
+        tokens: int,
+        channels: int,
+        width: int,
+        heads: int,
+        layers: int,
+        expansion: int,
+        limit: float,
+        backwards: bool,
+    ) -> None:
+        super().__init__()
+        self.backwards, self.limit = backwards, limit
+        self.into = nn.Linear(channels, width)
+        self.position = nn.Parameter(0.02 * torch.randn(tokens, width))
+        self.layers = nn.ModuleList(Layer(width, heads, expansion) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.out = nn.Linear(width, 2 * channels)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def _ordered(self, x: Tensor) -> Tensor:
+        return x.flip(1) if self.backwards else x
+
+    def _scale_and_shift(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """For the tokens that follow those of ``hidden``: the scale's logarithm and the shift."""
+        with full_precision(hidden):
+            hidden = hidden.to(self.out.weight.dtype)
+            log_scale, shift = self.out(self.norm(hidden)).chunk(2, 2)
+            return bounded(log_scale, self.limit), shift
+
+    def _parameters_of(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Scale's logarithm and shift (B, N, channels) of every token from those before it, in one pass."""
+        hidden = self.into(x[:, :-1]) + self.position[:-1]
+        for layer in self.layers:
+            hidden = layer(hidden)
+        log_scale, shift = self._scale_and_shift(hidden)
+        nothing = torch.zeros_like(x[:, :1])
+        return torch.cat([nothing, log_scale], 1), torch.cat([nothing, shift], 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(x - shift) / scale, and the log-determinant (B,)."""
+        x = self._ordered(x)
+        log_scale, shift = self._parameters_of(x)
+        return self._ordered((x - shift) * (-log_scale).exp()), -log_scale.flatten(1).sum(1)
+
+    def inverse(self, z: Tensor, sampler: Sampler = "cached", iterations: int = 0) -> Tensor:
+        """x from z.
+
+        Args:
+            sampler: "cached": token after token, keys and values of those before kept; "plain": the same,
+                all computed again for each token; "jacobi": all tokens at once, again and again, each time
+                from the last result (Song et al. 2021, "Accelerating Feedforward Computation via Parallel
+                Nonlinear Equation Solving", algorithm 1). After as many iterations as tokens it is exact.
+            iterations: of "jacobi"; 0: as many as there are tokens.
+        """
+        z = self._ordered(z)
+        if sampler == "cached":
+            x = self._token_by_token(z)
+        elif sampler == "plain":
+            x = z
+            for i in range(1, z.shape[1]):
+                log_scale, shift = self._parameters_of(x)
+                now = z[:, i] * log_scale[:, i].exp() + shift[:, i]
+                x = torch.cat([x[:, :i], now[:, None], x[:, i + 1 :]], 1)
+        else:
+            x = z
+            for _ in range(iterations or z.shape[1]):
+                log_scale, shift = self._parameters_of(x)
+                x = z * log_scale.exp() + shift
+        return self._ordered(x)
+
+    def _token_by_token(self, z: Tensor) -> Tensor:
+        found = [z[:, :1]]
+        before: list[Seen | None] = [None] * len(self.layers)
+        for i in range(1, z.shape[1]):
+            hidden = self.into(found[-1]) + self.position[i - 1]
+            for k, layer in enumerate(self.layers):
+                hidden, before[k] = layer.step(hidden, before[k])  # type: ignore[operator]
+            log_scale, shift = self._scale_and_shift(hidden)
+            found.append(z[:, i : i + 1] * log_scale.exp() + shift)
+        return torch.cat(found, 1)
+
+
+class TarFlow(nn.Module):
+    """Images to standard normal latents and back.
+
+    >>> flow = TarFlow(size=8, patch=4, width=8, heads=2, blocks=2, layers=1).eval()
+    >>> images = torch.rand(2, 3, 8, 8) * 2 - 1
+    >>> flow.encode(images).shape, flow.log_prob(images).shape
+    (torch.Size([2, 192]), torch.Size([2]))
+    >>> torch.allclose(flow.decode(flow.encode(images)), images, atol=1e-4)
+    True
+    """
+
+    def __init__(
+        self,
+        size: int = 64,  # of the images, a multiple of patch
+        patch: int = 4,  # side of the squares that are tokens
+        width: int = 128,  # of the transformers
+        heads: int = 4,  # of the attention; width is a multiple of it
+        blocks: int = 4,  # T: autoregressive flows, every second one from the last token to the first
+        layers: int = 4,  # K: attention layers a block
+        expansion: int = 4,  # of the fully connected layers
+        # Standard deviation of normal noise added in training and taken off samples by a step along the score
+        # ("score based denoising"); images are in [-1, 1], the paper has 0.05 at 64 px. 0: no such noise, but
+        # uniform dequantisation, whose likelihood counts.
+        noise: float = 0.0,
+        limit: float = 3.0,  # bound of the logarithm of a scale
+        image_channels: int = 3,
+    ) -> None:
+        super().__init__()
+        if size % patch:
+            raise UserError(f"model.size: got {size}, must be a multiple of model.patch, {patch}")
+        if width % heads:
+            raise UserError(f"model.width: got {width}, must be a multiple of model.heads, {heads}")
+        if noise < 0:
+            raise UserError(f"model.noise: got {noise}, must be 0 or more")
+        self.resolution = (size, size)
+        self.latent_shape = (image_channels * size * size,)
+        self.patch, self.noise, self.image_channels = patch, noise, image_channels
+        tokens, channels = (size // patch) ** 2, image_channels * patch**2
+        self.blocks = nn.ModuleList(
+            Block(tokens, channels, width, heads, layers, expansion, limit, bool(i % 2))
+            for i in range(blocks)
+        )
+
+    def _patches(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) to tokens (B, N, C·patch²), row by row."""
+        return F.pixel_unshuffle(images, self.patch).flatten(2).transpose(1, 2)
+
+    def _from_patches(self, tokens: Tensor) -> Tensor:
+        """The inverse of `_patches`."""
+        side = self.resolution[0] // self.patch
+        return F.pixel_shuffle(tokens.transpose(1, 2).unflatten(2, (side, side)), self.patch)
+
+    def transform(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Images (B, C, H, W) in [-1, 1] to latents (B, C·H·W) and the log-determinants (B,) in nats."""
+        total = constant_log_det(images, 2 * CUBE_SCALE)
+        tokens = self._patches(2 * to_unit_cube(images) - 1)
+        for block in self.blocks:
+            tokens, log_det = block(tokens)
+            total = total + log_det
+        return tokens.flatten(1), total
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W) in [-1, 1] to latents (B, C·H·W); `inverse` leads back."""
+        return self.transform(images)[0]
+
+    def log_prob(self, images: Tensor) -> Tensor:
+        """(B,) log-density in nats of images (B, C, H, W), values in [-1, 1]; noisy ones with ``noise``."""
+        z, log_det = self.transform(images)
+        return normal_log_density(z) + log_det
+
+    def inverse(self, z: Tensor, sampler: Sampler = "cached", iterations: int = 0) -> Tensor:
+        """Latents (B, C·H·W) to the images (B, C, H, W) that `encode` leads back from; not clamped.
+
+        ``sampler`` and ``iterations`` (a block) are those of `Block.inverse`.
+        """
+        tokens = z.view(len(z), -1, self.image_channels * self.patch**2)
+        for block in reversed(self.blocks):
+            tokens = block.inverse(tokens, sampler, iterations)  # type: ignore[operator]
+        return from_unit_cube((self._from_patches(tokens) + 1) / 2)
+
+    def forward(self, z: Tensor, sampler: Sampler = "cached", iterations: int = 0) -> Tensor:
+        """Latents (B, C·H·W) to images (B, C, H, W), noise taken off, clamped to [-1, 1]."""
+        images = self.inverse(z, sampler, iterations)
+        if self.noise > 0:
+            images = images + self.noise**2 * self.score(images)
+        return images.clamp(-1, 1)
+
+    decode = forward
+
+    def score(self, images: Tensor) -> Tensor:
+        """The gradient of the log-density for the images; no gradient goes through it."""
+        with torch.enable_grad():
+            images = images.detach().requires_grad_()
+            return torch.autograd.grad(self.log_prob(images).sum(), images)[0]
