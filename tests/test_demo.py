@@ -24,10 +24,11 @@ def needs():
 
 def test_demo_makes_what_it_says_and_can_be_repeated(needs, tmp_path, monkeypatch):
     monkeypatch.setenv("OMOKAGE_CACHE", f"{tmp_path / 'cache'}")
+    monkeypatch.chdir(tmp_path)  # paths as short as a user's
     for _ in range(2):
         told = Console(file=io.StringIO(), width=80, highlight=False)
         made = demo(
-            tmp_path / "demo",
+            "demo",
             faces=24,
             minutes=0.01,
             protocol="fid24-full-inception2015",
