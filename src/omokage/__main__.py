@@ -377,7 +377,7 @@ def demo(
     """The whole job on drawn faces in minutes, and pictures from the model that ships."""
     from .demo import demo as run
 
-    run(out)
+    run(out, progress=_progress())
 
 
 def _complain(message: str) -> None:

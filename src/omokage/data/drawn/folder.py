@@ -220,6 +220,8 @@ def _draw_one(
 
 
 def _write(path: Path, data: bytes) -> None:
+    if path.is_file() and path.read_bytes() == data:
+        return  # untouched, so that a face set built from the folder stays that of the folder
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         part.write_bytes(data)
