@@ -66,7 +66,7 @@ class ProjectedDiscriminator(nn.Module):
     ``features`` is frozen and differentiable for its input; calling the discriminator on what it gives
     returns patch logits, one tensor (B, patches) a scale.
 
-    ImageNet features see colour badly: without ``pixels`` faces come out washed-out.
+    ImageNet networks learn to overlook colour; ``pixels`` gives it back to the discriminator.
     """
 
     def __init__(
