@@ -352,7 +352,7 @@ def recipes(
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for heading in ("recipe", "what it is", "after"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=heading == "recipe")
     for known in recipe_names():
         recipe = load_recipe(known)
         table.add_row(Text(known, style="bold"), Text(recipe.title), Text(recipe.source, style="dim"))
