@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from rich.console import Console
@@ -20,6 +21,7 @@ from omokage.metrics.report import (
     print_results,
     read_lines,
 )
+from omokage.metrics.two_sample import TwoSampleResult
 from omokage.sampling import latents, to_pixels
 
 
@@ -50,6 +52,7 @@ class Faces:
 
     def __init__(self, count: int = 200) -> None:
         self.images = to_pixels(Noise().decode(latents(range(10_000, 10_000 + count), (3, 8, 8))))
+        self.index = pa.table({"sha256": [image.tobytes() for image in self.images]})
 
     def __len__(self) -> int:
         return len(self.images)
@@ -213,3 +216,18 @@ def test_protocols_are_kept_apart_in_print() -> None:
     console = Console(width=200, record=True, file=io.StringIO())
     print_results(rows[:1], console)
     assert "cannot be compared" not in console.export_text()
+
+
+def test_the_two_sample_test_sees_each_face_once(monkeypatch):
+    seen = []
+
+    def two_sample(real, fake, **_):
+        seen.append(real)
+        return TwoSampleResult(0.5, (0.4, 0.6), 1.0, 2, 2, "none", 0, "fp32")
+
+    monkeypatch.setattr("omokage.metrics.two_sample.two_sample_accuracy", two_sample)
+    faces = Faces(100)
+    faces.images[50:] = faces.images[:50]
+    faces.index = pa.table({"sha256": [image.tobytes() for image in faces.images]})
+    report._two_sample(faces, (8, 8), faces.images, 0, None)
+    assert len(seen[0]) == len(np.unique(seen[0], axis=0)) == 50
