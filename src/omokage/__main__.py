@@ -9,7 +9,7 @@ import io
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 
 from . import __version__
 from .errors import UserError
+from .verbs.options import WORKERS, parse_seeds, progress, within
 
 if TYPE_CHECKING:
     from .data.faceset import FaceSet
@@ -50,8 +51,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-MAX_SEEDS = 1_000_000
-
 
 def _version(wanted: bool) -> None:
     if wanted:
@@ -71,52 +70,6 @@ def start(
         print(context.get_help())
 
 
-def _within(low: float, high: float) -> Callable[[float | None], float | None]:
-    """A check that names the value got and what is allowed; NaN is outside of every range."""
-
-    def check(value: float | None) -> float | None:
-        if value is not None and not low <= value <= high:
-            raise typer.BadParameter(f"got {value:g}, allowed is {low:,} to {high:,}")
-        return value
-
-    return check
-
-
-_WORKERS = typer.Option(callback=_within(1, 1024), help="Processes; default: one a core.")
-
-
-def parse_seeds(text: str) -> list[int]:
-    """Seeds from ``0-63,100,200-210``: single numbers and inclusive ranges, in the order given.
-
-    Raises UserError for anything else, for a range that runs backwards and for more than a million seeds.
-
-    >>> parse_seeds("0-3,17,8-9")
-    [0, 1, 2, 3, 17, 8, 9]
-    """
-    seeds: list[int] = []
-    for part in text.split(","):
-        first, dash, last = (piece.strip() for piece in part.partition("-"))
-        if not (first.isascii() and first.isdigit() and (not dash or (last.isascii() and last.isdigit()))):
-            raise UserError(
-                f"--seeds: {part.strip()!r} is neither a number nor a range; write it like 0-63,100,200-210"
-            )
-        low, high = int(first), int(last or first)
-        if high >= 2**63:
-            raise UserError(f"--seeds: {high} is too large; seeds are below 2**63")
-        if high < low:
-            raise UserError(f"--seeds: {part.strip()!r} runs backwards; write {high}-{low}")
-        if len(seeds) + high - low + 1 > MAX_SEEDS:
-            raise UserError(f"--seeds: more than {MAX_SEEDS:,} seeds; ask for them in several calls")
-        seeds.extend(range(low, high + 1))
-    return seeds
-
-
-def _progress():
-    from .progress import TerminalProgress
-
-    return TerminalProgress()
-
-
 @app.command()
 def build(
     sources: Annotated[
@@ -126,18 +79,18 @@ def build(
     as_faces: Annotated[bool, typer.Option("--as-faces", help="The images are faces already.")] = False,
     size: Annotated[
         int | None,
-        typer.Option(callback=_within(1, 4096), help="Resize to this many pixels; default: keep the bytes."),
+        typer.Option(callback=within(1, 4096), help="Resize to this many pixels; default: keep the bytes."),
     ] = None,
     labels: Annotated[
         Path | None, typer.Option(help="A CSV whose column file names the image: its columns join the index.")
     ] = None,
-    workers: Annotated[int | None, _WORKERS] = None,
+    workers: Annotated[int | None, WORKERS] = None,
 ) -> None:
     """Turn pictures into a face set."""
     from .data.build import build as run
 
     report = run(
-        sources, out, as_faces=as_faces, size=size, labels=labels, workers=workers, progress=_progress()
+        sources, out, as_faces=as_faces, size=size, labels=labels, workers=workers, progress=progress()
     )
     if report.already:
         print(f"{out} is complete already: {report.kept:,} of {report.found:,} images")
@@ -153,21 +106,21 @@ def build(
 def draw(
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write.")],
     number: Annotated[
-        int, typer.Option("-n", "--number", callback=_within(1, 10**9), help="How many.")
+        int, typer.Option("-n", "--number", callback=within(1, 10**9), help="How many.")
     ] = 2000,
     size: Annotated[
         int | None, typer.Option(help="Pixels a side. Default: 64, for illustrations 720 by 960.")
     ] = None,
-    seed: Annotated[int, typer.Option(callback=_within(0, 2**63 - 1), help="Another seed, other faces.")] = 0,
+    seed: Annotated[int, typer.Option(callback=within(0, 2**63 - 1), help="Another seed, other faces.")] = 0,
     illustrations: Annotated[
         bool, typer.Option("--illustrations", help="Whole pictures with face boxes.")
     ] = False,
-    workers: Annotated[int | None, _WORKERS] = None,
+    workers: Annotated[int | None, WORKERS] = None,
 ) -> None:
     """Draw parametric anime faces, with their factors in factors.csv."""
     from .data.drawn import draw as run
 
-    run(number, out, size=size, seed=seed, illustrations=illustrations, workers=workers, progress=_progress())
+    run(number, out, size=size, seed=seed, illustrations=illustrations, workers=workers, progress=progress())
     print(f"{number:,} {'illustrations' if illustrations else 'faces'} in {out}")
 
 
@@ -184,11 +137,11 @@ def train(
     minutes: Annotated[
         float | None,
         typer.Option(
-            callback=_within(0, 10_000_000), help="Stop after this much training, all pieces together."
+            callback=within(0, 10_000_000), help="Stop after this much training, all pieces together."
         ),
     ] = None,
     images: Annotated[
-        int | None, typer.Option(callback=_within(1, 10**12), help="Stop after this many images seen.")
+        int | None, typer.Option(callback=within(1, 10**12), help="Stop after this many images seen.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")] = False,
 ) -> None:
@@ -206,7 +159,7 @@ def train(
     from .training.loop import train as run
 
     print(resolved.to_toml(), flush=True)
-    print(run(resolved, data, out, minutes=minutes, images=images, progress=_progress()))
+    print(run(resolved, data, out, minutes=minutes, images=images, progress=progress()))
     print(f"next: omokage sample {shlex.quote(str(out))} --seeds 0-63 -o faces.png")
 
 
@@ -224,12 +177,12 @@ def sample(
         typer.Option("--out", "-o", help="A PNG, or with --each a folder. Default: faces.png."),
     ] = None,
     psi: Annotated[
-        float, typer.Option(callback=_within(0, 2), help="Truncation: 1 all variety, 0 the average face.")
+        float, typer.Option(callback=within(0, 2), help="Truncation: 1 all variety, 0 the average face.")
     ] = 1.0,
     each: Annotated[bool, typer.Option("--each", help="One file a seed.")] = False,
     sheet: Annotated[bool, typer.Option("--sheet", help="A contact sheet: larger, with seeds.")] = False,
     columns: Annotated[
-        int | None, typer.Option(callback=_within(1, 1000), help="Faces a row. Default: near a square.")
+        int | None, typer.Option(callback=within(1, 1000), help="Faces a row. Default: near a square.")
     ] = None,
     video: Annotated[
         Path | None, typer.Option(help="A walk from seed to seed as MP4; also -o if both are given.")
@@ -248,7 +201,7 @@ def sample(
         from .explore.video import write_walk
 
         stops = list(range(8)) if chosen is None else chosen
-        print(write_walk(model, stops, video, psi=psi, progress=_progress()))
+        print(write_walk(model, stops, video, psi=psi, progress=progress()))
         if out is None:
             return
     from .explore.contact_sheet import write_contact_sheet
@@ -257,10 +210,10 @@ def sample(
     faces = list(range(64)) if chosen is None else chosen
     target = Path("faces.png") if out is None else out
     if each:
-        print(f"{len(write_each(model, faces, target, psi=psi, progress=_progress())):,} files in {target}")
+        print(f"{len(write_each(model, faces, target, psi=psi, progress=progress())):,} files in {target}")
     else:
         write = write_contact_sheet if sheet else write_grid
-        print(write(model, faces, target, psi=psi, columns=columns, progress=_progress()))
+        print(write(model, faces, target, psi=psi, columns=columns, progress=progress()))
 
 
 @app.command()
@@ -273,8 +226,8 @@ def evaluate(
     protocol: Annotated[
         str, typer.Option(help="How to measure: samples, faces, feature network. Or fid2k-full-tags, ...")
     ] = "fid10k-full-inception2015",
-    psi: Annotated[float, typer.Option(callback=_within(0, 2), help="Truncation; 1 is the usual.")] = 1.0,
-    seed: Annotated[int, typer.Option(callback=_within(0, 2**62), help="The first seed.")] = 0,
+    psi: Annotated[float, typer.Option(callback=within(0, 2), help="Truncation; 1 is the usual.")] = 1.0,
+    seed: Annotated[int, typer.Option(callback=within(0, 2**62), help="The first seed.")] = 0,
     also: Annotated[
         list[str] | None, typer.Option(help="A further feature network for the same samples: tags.")
     ] = None,
@@ -308,7 +261,7 @@ def evaluate(
         faces,
         protocol,
         lines,
-        _progress(),
+        progress(),
         psi=psi,
         seed=seed,
         also=also or (),
@@ -329,10 +282,10 @@ def _show_neighbours(model: "Model", faces: "FaceSet", seed: int, out: Path) -> 
 
     seeds = range(seed, seed + 16)
     samples = np.concatenate(list(sampled(model, seeds)))
-    trained_on = faces.everything(model.resolution, _progress())
+    trained_on = faces.everything(model.resolution, progress())
     names = [str(number) for number in seeds]
     extractor = load_extractor("tags", device=model.device)
-    neighbours(samples, trained_on, extractor=extractor, labels=names, out=out, progress=_progress())
+    neighbours(samples, trained_on, extractor=extractor, labels=names, out=out, progress=progress())
     return out
 
 
@@ -377,7 +330,7 @@ def demo(
     """The whole job on drawn faces in minutes, and pictures from the model that ships."""
     from .demo import demo as run
 
-    run(out, progress=_progress())
+    run(out, progress=progress())
 
 
 def _complain(message: str) -> None:

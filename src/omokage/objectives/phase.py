@@ -16,10 +16,13 @@ class Step:
         real: images of the batch, (B, C, H, W) in [-1, 1].
         latents: (B, *latent_shape), fresh for this step.
         augment: what images go through before a discriminator sees them; differentiable.
+        images: seen in training before this step.
     """
 
-    def __init__(self, real: Tensor, latents: Tensor, augment: Callable[[Tensor], Tensor]) -> None:
-        self.real, self.latents, self.augment = real, latents, augment
+    def __init__(
+        self, real: Tensor, latents: Tensor, augment: Callable[[Tensor], Tensor], images: int = 0
+    ) -> None:
+        self.real, self.latents, self.augment, self.images = real, latents, augment, images
         self._shared: dict[str, Any] = {}
 
     def once(self, name: str, compute: Callable[[], Any]) -> Any:

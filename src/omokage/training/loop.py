@@ -111,7 +111,8 @@ def train(
                 real = _normalised(pixels, recipe.training.mirror, fabric.device)
                 if getattr(average, "image_channels", 3) == 1:
                     real = _grey(real)
-                step = Step(real, torch.randn(len(real), *average.latent_shape).to(fabric.device), augment)  # type: ignore[misc]
+                z = torch.randn(len(real), *average.latent_shape).to(fabric.device)  # type: ignore[misc]
+                step = Step(real, z, augment, before)
 
                 # Run the phases that are due.
                 for phase in phases:
