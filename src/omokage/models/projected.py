@@ -61,7 +61,7 @@ class _Head(nn.Sequential):
 
 
 class ProjectedDiscriminator(nn.Module):
-    """Heads on projections of ImageNet features, and one that sees the pixels at half size.
+    """Heads on projections of ImageNet features, and one that sees the pixels.
 
     ``features`` is frozen and differentiable for its input; calling the discriminator on what it gives
     returns patch logits, one tensor (B, patches) a scale.
@@ -84,21 +84,22 @@ class ProjectedDiscriminator(nn.Module):
             _Head(channels, seen_at // stride)
             for channels, stride in zip(self.projection.channels, self.network.strides, strict=True)
         )
+        self.summary_width = sum(self.projection.channels)
         self.pixels = (
             nn.Sequential(
-                spectral_norm(nn.Conv2d(3, 32, 3, 1, 1)), nn.LeakyReLU(0.2), _Head(32, resolution // 2)
+                spectral_norm(nn.Conv2d(3, 32, 4, 2, 1)), nn.LeakyReLU(0.2), _Head(32, resolution // 2)
             )
             if pixels
             else None
         )
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) in [-1, 1] to the projections, fine to coarse, and the image at half its size."""
+        """(B, 3, H, W) in [-1, 1] to the projections, fine to coarse, and the images."""
         size = (self.seen_at, self.seen_at)
         scaled = images if images.shape[2:] == size else F.interpolate(images, size=size, mode="bilinear")
         scaled = scaled.to(self._frozen_precision(images)).contiguous(memory_format=torch.channels_last)
         seen = self.projection(self.network(scaled))
-        return seen if self.pixels is None else [*seen, F.avg_pool2d(images, 2)]
+        return seen if self.pixels is None else [*seen, images]
 
     def _frozen_precision(self, images: Tensor) -> torch.dtype:
         """Autocast's. The frozen part is kept in it, or autocast would convert its weights at every call."""
@@ -108,6 +109,11 @@ class ProjectedDiscriminator(nn.Module):
             self.network.to(dtype)
             self.projection.to(dtype)
         return dtype
+
+    def summary(self, features: list[Tensor]) -> Tensor:
+        """What ``features`` gives, to one vector an image, (B, summary_width): the projections' means."""
+        seen = features[: len(self.heads)]
+        return torch.cat([x.mean((2, 3), dtype=torch.float32) for x in seen], 1)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         """What ``features`` gives, to logits."""

@@ -1,5 +1,6 @@
 """A generator against a discriminator (Goodfellow et al. 2014), with any of the adversarial losses."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -7,7 +8,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ..errors import UserError
+from ..schedule import value_at
 from .adversarial import ADVERSARIAL_LOSSES
+from .frechet import FrechetMatching
 from .penalties import PENALTIES
 from .phase import Loss, Phase, Step
 
@@ -23,6 +26,8 @@ def gan(
     clip_gradients: float = 0.0,  # its gradients are cut to ± this before each step; 0: as they are
     penalty: Literal["none", "gulrajani", "dragan"] = "none",  # on its gradient for the image
     penalty_weight: float = 10.0,  # lambda of both papers
+    moments_weight: float = 0.0,  # of the Fréchet distance in the discriminator's features; 0: not used
+    moments_kimg: Sequence[float] = (20.0, 50.0),  # thousands of images over which that weight rises from 0
     prediction_weight: float = 0.0,  # of the error of a generator's predictor of latents; 0: not used
 ) -> list[Phase]:
     """The phases ``discriminator`` and ``generator``.
@@ -51,8 +56,22 @@ def gan(
         raise UserError(
             "objective.prediction_weight: this model predicts no latents; illustration does, or set it to 0"
         )
+    moments = None
+    if moments_weight:
+        if not hasattr(discriminator, "summary"):
+            raise UserError(
+                "objective.moments_weight: this discriminator has no features of its own; projected has, or set it to 0"
+            )
+        if len(moments_kimg) != 2 or not 0 <= moments_kimg[0] < moments_kimg[1]:
+            raise UserError(
+                f"objective.moments_kimg: got {list(moments_kimg)}, must be two numbers that rise"
+            )
+        moments = networks["moments"] = FrechetMatching(discriminator.summary_width)  # type: ignore[arg-type]
     losses = ADVERSARIAL_LOSSES[loss](**labels)
     look = getattr(discriminator, "features", lambda images: images)
+
+    def risen(images: int) -> float:
+        return value_at([(moments_kimg[0], 0.0), (moments_kimg[1], moments_weight)], images)
 
     def judged(seen: Any) -> list[Tensor]:
         logits = discriminator(seen)
@@ -75,6 +94,8 @@ def gan(
         images = step.augment(step.real)
         with torch.no_grad():
             seen = look(images)
+        if moments is not None:
+            moments.observe(discriminator.summary(seen), discriminator.summary(looked(step)))  # type: ignore[operator]
         with parametrize.cached():  # spectral norms once for both
             real, fake = judged(seen), judged(_detached(looked(step)))
             total = torch.stack([losses.discriminator(r, f) for r, f in zip(real, fake, strict=True)]).sum()
@@ -93,6 +114,10 @@ def gan(
         told = {"loss/generator": total}
         if len(step.real) > 1:
             told["variety"] = spread(drawn(step)) / spread(step.real).clamp_min(1e-6)
+        if moments is not None:
+            told["moments/loss"] = moments.loss(discriminator.summary(looked(step)))  # type: ignore[operator]
+            told["moments/distance"] = moments.distance
+            total = total + risen(step.images) * told["moments/loss"]
         if prediction_weight:
             recovered = generator.recovered(step.latents).float()  # type: ignore[operator]
             told["prediction error"] = (recovered - step.latents).square().mean()
