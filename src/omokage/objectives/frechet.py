@@ -30,8 +30,8 @@ class FrechetMatching(nn.Module):
     A batch is far too small for a covariance: both are running averages, as the moments of dos Santos et al.
     2019 (arXiv 1904.02762, section 3.2).
 
-    Each feature is divided by the standard deviation that it has over real images, and the loss is a mean over
-    features: 1 is as far as real images differ.
+    Each feature is divided by the standard deviation that it has over real images, and the loss is a mean
+    over features: 1 is as far as real images differ.
     """
 
     real_mean: Tensor

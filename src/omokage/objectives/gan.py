@@ -60,7 +60,8 @@ def gan(
     if moments_weight:
         if not hasattr(discriminator, "summary"):
             raise UserError(
-                "objective.moments_weight: this discriminator has no features of its own; projected has, or set it to 0"
+                "objective.moments_weight: this discriminator has no frozen features; projected has, "
+                "or set it to 0"
             )
         if len(moments_kimg) != 2 or not 0 <= moments_kimg[0] < moments_kimg[1]:
             raise UserError(
