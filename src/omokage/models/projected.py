@@ -61,7 +61,7 @@ class _Head(nn.Sequential):
 
 
 class ProjectedDiscriminator(nn.Module):
-    """Heads on projections of ImageNet features, and one that sees the pixels.
+    """Heads on projections of ImageNet features, and one that sees the pixels at half size.
 
     ``features`` is frozen and differentiable for its input; calling the discriminator on what it gives
     returns patch logits, one tensor (B, patches) a scale.
@@ -72,34 +72,41 @@ class ProjectedDiscriminator(nn.Module):
     def __init__(
         self,
         resolution: int = 64,  # of the images; a multiple of 32
-        seen_at: int = 96,  # images are scaled to this before the feature network; a multiple of 32
+        # Images are scaled to this before the feature network, multiples of 32; points [kimg, size] hold from
+        # there on: small is fast and enough until faces are there, large sees their fine dots and strokes.
+        seen_at: Sequence[Sequence[float]] = ((0, 96),),
         width: int = 64,  # channels of the finest projection; each coarser one has twice as many
         pixels: bool = True,  # whether a head sees the image itself
     ) -> None:
         super().__init__()
-        self.seen_at = seen_at
+        self.sizes = [(float(kimg), int(size)) for kimg, size in seen_at]
+        self.seen_at = self.sizes[0][1]
         self.network = EfficientNetLite0.pretrained()
         self.projection = _Projection(self.network.channels, width)
         self.heads = nn.ModuleList(
-            _Head(channels, seen_at // stride)
+            _Head(channels, self.seen_at // stride)
             for channels, stride in zip(self.projection.channels, self.network.strides, strict=True)
         )
         self.summary_width = sum(self.projection.channels)
         self.pixels = (
             nn.Sequential(
-                spectral_norm(nn.Conv2d(3, 32, 4, 2, 1)), nn.LeakyReLU(0.2), _Head(32, resolution // 2)
+                spectral_norm(nn.Conv2d(3, 32, 3, 1, 1)), nn.LeakyReLU(0.2), _Head(32, resolution // 2)
             )
             if pixels
             else None
         )
 
+    def at_images(self, images: int) -> None:
+        """Take the settings that hold after ``images`` images of training."""
+        self.seen_at = [size for kimg, size in self.sizes if kimg * 1000 <= images][-1]
+
     def features(self, images: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) in [-1, 1] to the projections, fine to coarse, and the images."""
+        """(B, 3, H, W) in [-1, 1] to the projections, fine to coarse, and the image at half its size."""
         size = (self.seen_at, self.seen_at)
         scaled = images if images.shape[2:] == size else F.interpolate(images, size=size, mode="bilinear")
         scaled = scaled.to(self._frozen_precision(images)).contiguous(memory_format=torch.channels_last)
         seen = self.projection(self.network(scaled))
-        return seen if self.pixels is None else [*seen, images]
+        return seen if self.pixels is None else [*seen, F.avg_pool2d(images, 2)]
 
     def _frozen_precision(self, images: Tensor) -> torch.dtype:
         """Autocast's. The frozen part is kept in it, or autocast would convert its weights at every call."""

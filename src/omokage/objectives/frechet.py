@@ -45,6 +45,8 @@ class FrechetMatching(nn.Module):
     source: Tensor
     distance: Tensor
     steps: Tensor
+    images: Tensor
+    kind: Tensor
     target: Tensor
 
     def __init__(
@@ -53,10 +55,12 @@ class FrechetMatching(nn.Module):
         half_life: float = 4.0,  # of the averages over generated images, in thousands of images
         half_life_real: float = 50.0,  # ... over real ones
         every: int = 16,  # steps from one map to the next
+        first: float = 4.0,  # thousands of images before the first map
         ridge: float = 1e-2,  # added to variances: where features hardly vary the map would stretch endlessly
     ) -> None:
         super().__init__()
-        self.half_lives, self.every, self.ridge = (half_life_real, half_life), every, ridge
+        self.half_lives, self.every = (half_life_real, half_life), every
+        self.first, self.ridge = first, ridge
         for prefix in ("real_", ""):
             self.register_buffer(f"{prefix}mean", torch.zeros(dimensions))
             self.register_buffer(f"{prefix}square", torch.zeros(dimensions, dimensions))
@@ -66,12 +70,17 @@ class FrechetMatching(nn.Module):
         self.register_buffer("carry", torch.zeros(dimensions, dimensions))
         self.register_buffer("source", torch.zeros(dimensions))
         self.register_buffer("target", torch.zeros(dimensions))
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        for name in ("steps", "images", "kind"):
+            self.register_buffer(name, torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
     @_in_full_precision
-    def observe(self, real: Tensor, generated: Tensor) -> None:
-        """Take a batch of both, each (B, dimensions), into the averages."""
+    def observe(self, real: Tensor, generated: Tensor, kind: int = 0) -> None:
+        """Take a batch of both, each (B, dimensions), into the averages; another ``kind`` begins anew."""
+        if int(self.kind) != kind:
+            for buffer in self.buffers():
+                buffer.zero_()
+            self.kind.fill_(kind)
         for prefix, x, half_life in zip(("real_", ""), (real, generated), self.half_lives, strict=True):
             keep = 0.5 ** (len(x) / (1000 * half_life))
             x = x.float()
@@ -79,7 +88,8 @@ class FrechetMatching(nn.Module):
             getattr(self, f"{prefix}square").lerp_(x.T @ x / len(x), 1 - keep)
             getattr(self, f"{prefix}weight").lerp_(torch.ones_like(self.weight), 1 - keep)
         self.steps += 1
-        if int(self.steps) % self.every == 0:
+        self.images += len(generated)
+        if int(self.steps) % self.every == 0 and int(self.images) >= 1000 * self.first:
             self._map()
 
     def _map(self) -> None:

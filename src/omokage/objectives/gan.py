@@ -92,11 +92,17 @@ def gan(
         return step.once("looked", lambda: look(generated(step)))
 
     def discriminator_loss(step: Step) -> Loss:
+        if hasattr(discriminator, "at_images"):
+            discriminator.at_images(step.images)  # type: ignore[operator]
         images = step.augment(step.real)
         with torch.no_grad():
             seen = look(images)
         if moments is not None:
-            moments.observe(discriminator.summary(seen), discriminator.summary(looked(step)))  # type: ignore[operator]
+            moments.observe(
+                discriminator.summary(seen),  # type: ignore[operator]
+                discriminator.summary(looked(step)),  # type: ignore[operator]
+                kind=discriminator.seen_at,  # type: ignore[arg-type]
+            )
         with parametrize.cached():  # spectral norms once for both
             real, fake = judged(seen), judged(_detached(looked(step)))
             total = torch.stack([losses.discriminator(r, f) for r, f in zip(real, fake, strict=True)]).sum()
@@ -111,6 +117,8 @@ def gan(
         return total, told
 
     def generator_loss(step: Step) -> Loss:
+        if hasattr(discriminator, "at_images"):
+            discriminator.at_images(step.images)  # type: ignore[operator]
         total = torch.stack([losses.generator(scale) for scale in judged(looked(step))]).sum()
         told = {"loss/generator": total}
         if len(step.real) > 1:
