@@ -12,9 +12,9 @@ def _in_full_precision(method: Callable[..., Any]) -> Callable[..., Any]:
     """Differences of moments drown in the rounding of autocast's products."""
 
     @wraps(method)
-    def plain(self: nn.Module, *features: Tensor) -> Any:
+    def plain(self: nn.Module, *features: Tensor, **settings: Any) -> Any:
         with torch.autocast(features[0].device.type, enabled=False):
-            return method(self, *features)
+            return method(self, *features, **settings)
 
     return plain
 
