@@ -78,3 +78,11 @@ def test_autocast_does_not_round_the_moments():
         cast = observed(real, generated)
         assert cast.loss(generated).item() == plain.loss(generated).item()
     np.testing.assert_array_equal(plain.carry.numpy(), cast.carry.numpy())
+
+
+def test_features_of_another_kind_begin_anew():
+    real, generated = streams(100)
+    moments = observed(real, generated)
+    moments.observe(real + 1, generated, kind=1)
+    torch.testing.assert_close(moments.real_mean / moments.real_weight, real.mean(0) + 1)
+    assert int(moments.images) == 100
