@@ -143,6 +143,7 @@ def test_the_weight_of_moments_rises_with_the_images_seen():
     generator = gan(both, moments_weight=2.0, moments_kimg=(1.0, 3.0))[1]
     moments = both["moments"]
     images = torch.rand(8, 3, 32, 32) * 2 - 1
+    moments.first = 0
     for _ in range(moments.every):
         moments.observe(
             *(both["discriminator"].summary(both["discriminator"].features(x)) for x in (images, -images))
