@@ -168,18 +168,18 @@ def test_fid_changes_nothing_and_is_that_of_evaluate(faces, tmp_path, name):
         train(piece, faces, tmp_path / "broken", images=images)
     assert_same(tmp_path / "without", tmp_path / "broken")
     lines = {
-        run: [line for line in log(tmp_path / run) if "fid20-full-tags" in line] for run in ("with", "broken")
+        run: [line for line in log(tmp_path / run) if "fid/fid20-full-tags" in line] for run in ("with", "broken")
     }
     assert [line["images"] for line in lines["with"]] == [12, 24]
     for one, other in zip(lines["with"], lines["broken"], strict=True):
-        assert one["fid20-full-tags"] == pytest.approx(other["fid20-full-tags"], rel=1e-6)
+        assert one["fid/fid20-full-tags"] == pytest.approx(other["fid/fid20-full-tags"], rel=1e-6)
     record = evaluate(load_model(tmp_path / "with", device="cpu"), FaceSet.open(faces), "fid20-full-tags")
-    assert record["fid"] == pytest.approx(lines["with"][-1]["fid20-full-tags"], rel=1e-6)
+    assert record["fid"] == pytest.approx(lines["with"][-1]["fid/fid20-full-tags"], rel=1e-6)
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     board = EventAccumulator(str(tmp_path / "with" / "tensorboard"))
     board.Reload()
-    assert [event.step for event in board.Scalars("fid20-full-tags")] == [12, 24]
+    assert [event.step for event in board.Scalars("fid/fid20-full-tags")] == [12, 24]
 
 
 def test_the_time_of_measuring_is_no_training(faces, tmp_path, monkeypatch):

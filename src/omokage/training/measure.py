@@ -14,7 +14,7 @@ Measure = Callable[[], dict[str, float]]
 
 
 def fid_measure(protocol: str, faces: FaceSet, model: Model, progress: Progress | None) -> Measure:
-    """A function that measures ``model`` by ``protocol`` and gives the number under the protocol's name.
+    """A function that measures ``model`` by ``protocol`` and gives the number under ``fid/`` and the protocol.
 
     The features of the faces are made here, before training begins, or come from the cache.
 
@@ -41,9 +41,9 @@ def fid_measure(protocol: str, faces: FaceSet, model: Model, progress: Progress 
         numbers: dict[str, float] = {}
         if moments.count > 1:
             mean, covariance = moments.result()
-            numbers[asked.name] = fid(mean, covariance, reference.mean, reference.covariance)
+            numbers[f"fid/{asked.name}"] = fid(mean, covariance, reference.mean, reference.covariance)
         if moments.count < asked.samples:
             numbers["samples not finite"] = float(asked.samples - moments.count)
-        return numbers | {"seconds of measuring": time.monotonic() - started}
+        return numbers | {"speed/seconds of measuring": time.monotonic() - started}
 
     return measure
