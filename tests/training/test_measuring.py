@@ -104,13 +104,9 @@ def test_held_out_logits_are_the_discriminators(faces, others, tmp_path):
 
     discriminator = build_discriminator(recipe.discriminator)
     tensors = state(tmp_path / "run")[0]
-    discriminator.load_state_dict(
-        {
-            name.removeprefix("networks.discriminator."): t
-            for name, t in tensors.items()
-            if "s.discriminator" in name
-        }
-    )
+    prefix = "networks.discriminator."
+    weights = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+    discriminator.load_state_dict(weights)
     pixels = Batches(FaceSet.open(others), (16, 16), 4, 0).at(0)
     expected = discriminator(pixels.float() / 127.5 - 1).mean().item()
     assert log(tmp_path / "run")[0]["logits/held-out"] == pytest.approx(expected, abs=1e-5)
@@ -168,7 +164,8 @@ def test_fid_changes_nothing_and_is_that_of_evaluate(faces, tmp_path, name):
         train(piece, faces, tmp_path / "broken", images=images)
     assert_same(tmp_path / "without", tmp_path / "broken")
     lines = {
-        run: [line for line in log(tmp_path / run) if "fid/fid20-full-tags" in line] for run in ("with", "broken")
+        run: [line for line in log(tmp_path / run) if "fid/fid20-full-tags" in line]
+        for run in ("with", "broken")
     }
     assert [line["images"] for line in lines["with"]] == [12, 24]
     for one, other in zip(lines["with"], lines["broken"], strict=True):

@@ -14,7 +14,7 @@ Measure = Callable[[], dict[str, float]]
 
 
 def fid_measure(protocol: str, faces: FaceSet, model: Model, progress: Progress | None) -> Measure:
-    """A function that measures ``model`` by ``protocol`` and gives the number under ``fid/`` and the protocol.
+    """A function that measures ``model`` by ``protocol``; the number comes under ``fid/`` and its name.
 
     The features of the faces are made here, before training begins, or come from the cache.
 
