@@ -17,12 +17,20 @@ class Step:
         latents: (B, *latent_shape), fresh for this step.
         augment: what images go through before a discriminator sees them; differentiable.
         images: seen in training before this step.
+        given: the conditions of the batch (B, labels), numbers of values, alone in a tuple; empty where
+            nothing is conditional. Networks take it behind their other arguments.
     """
 
     def __init__(
-        self, real: Tensor, latents: Tensor, augment: Callable[[Tensor], Tensor], images: int = 0
+        self,
+        real: Tensor,
+        latents: Tensor,
+        augment: Callable[[Tensor], Tensor],
+        images: int = 0,
+        given: tuple[Tensor, ...] = (),
     ) -> None:
         self.real, self.latents, self.augment, self.images = real, latents, augment, images
+        self.given = given
         self._shared: dict[str, Any] = {}
 
     def once(self, name: str, compute: Callable[[], Any]) -> Any:
@@ -45,6 +53,7 @@ class Phase:
         clip_weights: entries of what it trains are cut to ± this after a step; 0: left as they are.
         floor: what its loss (``loss/`` and its name in the log) cannot fall below, if to reach it means that
             there is nothing left to learn; None: no such value.
+        judge: from a step of held-out faces to numbers for the log that tell how they fare; None: none.
     """
 
     def __init__(
@@ -56,7 +65,8 @@ class Phase:
         clip_gradients: float = 0.0,
         clip_weights: float = 0.0,
         floor: float | None = None,
+        judge: Callable[[Step], dict[str, Tensor]] | None = None,
     ) -> None:
-        self.name, self.loss, self.every = name, loss, every
+        self.name, self.loss, self.every, self.judge = name, loss, every, judge
         self.clip_gradients, self.clip_weights, self.floor = clip_gradients, clip_weights, floor
         self.parameters = [parameter for parameter in parameters if parameter.requires_grad]
