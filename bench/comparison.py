@@ -262,7 +262,7 @@ def about(plan: Plan, entry: Entry) -> dict[str, Any]:
     run = read_run(plan.run(entry))
     counts = speed = memory = minutes = seed = None
     if not isinstance(run, str):
-        counts, speed, memory, minutes = run.parameters(), run.speed, run.memory, run.minutes
+        counts, speed, memory, minutes = run.parameters, run.speed, run.memory, run.minutes
         seed = run.recipe.training.seed if run.recipe else None
     return {
         "name": entry.name,

@@ -124,7 +124,7 @@ def chart(
     drawn = [(one, points) for one, points in drawn if points]
     if not drawn:
         return Markup()
-    left, right, top, bottom = 48, (118 if labels else 14), 16, 34
+    left, right, top, bottom = 48, (118 if labels else 14), 18, 34
     xs = [x for _, points in drawn for x, _ in points]
     x_low, x_high = (0.0 if min(xs) <= 0.2 * max(xs) else min(xs)), max(xs)
     if x_high <= x_low:
@@ -183,7 +183,7 @@ def chart(
     parts.append(f'<line class="axis" x1="{left}" x2="{width - right}" y1="{axis}" y2="{axis}"/>')
     write(width - right, height - 3, x_label, "end")
     if log:
-        write(left - 7, 9, "log", "end")
+        write(left, 9, "logarithmic", "start")
     parts.append(f'<g clip-path="url(#{clip})">')
     ends = []
     for one, points in drawn:

@@ -114,10 +114,15 @@ def measurements(run: Run) -> list[Measured]:
     return list(found.values())
 
 
+# What a record says in the features of its own protocol; of other features it says nothing.
+_NUMBERS = {key for _, key, _, _ in PRIMARY} | {"kid_standard_error", "two_sample", "sharpness", "also"}
+
+
 def _seconds(record: dict[str, Any]) -> dict[str, dict[str, Any]]:
     also = record.get("also")
+    about = {key: value for key, value in record.items() if key not in _NUMBERS}
     return {
-        other["protocol"]: {**record, **other}
+        other["protocol"]: {**about, **other}
         for other in (also if isinstance(also, list) else ())
         if isinstance(other, dict) and isinstance(other.get("protocol"), str)
     }
@@ -134,7 +139,7 @@ class Group:
 
 
 def groups(runs: Sequence[Run]) -> list[Group]:
-    """The tables, the one with most runs first; runs that nothing was measured of stand in the first."""
+    """The tables, the default protocol's first; runs that nothing was measured of stand in the first."""
     by_way: dict[Way, list[Measured]] = {}
     for run in runs:
         for measured in measurements(run):
@@ -176,7 +181,7 @@ def _group(way: Way, rows: list[Measured], unmeasured: Sequence[Run]) -> Group:
         known = [value for value in values if value is not None]
         better = next((line[column][3] for line in wanted), 0)
         best = None
-        if len(known) > 1 and better:
+        if len(set(known)) > 1 and better:
             best = min(known) if better < 0 else max(known)
         for row, line in zip(cells, wanted, strict=True):
             value, text, note, _ = line[column]
@@ -285,7 +290,7 @@ CSV_COLUMNS = (
 def csv_rows(runs: Sequence[Run]) -> Iterable[dict[str, Any]]:
     """One row for each run and protocol by which it was ever measured; a run without any has one, too."""
     for run in runs:
-        counts, recipe = run.parameters(), run.recipe
+        counts, recipe = run.parameters, run.recipe
         machine = run.progress.get("machine")
         about: dict[str, Any] = {
             "run": run.name,

@@ -27,6 +27,7 @@ from .curves import Series, chart
 from .figures import MISSING, Group, groups, measurements, to_csv, wanting
 from .read import MINUTES, Run, number, read_runs
 
+RATE = "learning rate"
 STRIP = 8  # faces beside the numbers
 _FID = re.compile(r"fid[/ ](?P<protocol>.+)", re.IGNORECASE)
 # Groups of log keys that are shown elsewhere.
@@ -112,7 +113,7 @@ def render(
     )
     environment.globals.update(
         seed_ranges=seed_ranges,
-        objective_of=lambda run: objective(run.recipe.objective) if run.recipe else "",
+        about=_about,
     )
     tables = groups(runs)
     colours = {run.name: i for i, run in enumerate(runs)}
@@ -245,7 +246,7 @@ def _cost(run: Run) -> Cost:
         recipe.name if recipe else MISSING,
         recipe.model["name"] if recipe else MISSING,
         objective(recipe.objective) if recipe else MISSING,
-        [(role, short(count)) for role, count in run.parameters().items()],
+        [(role, short(count)) for role, count in run.parameters.items()],
         MISSING if run.minutes is None else f"{run.minutes:,.1f}",
         MISSING if run.images is None else f"{run.images / 1000:,.1f}",
         MISSING if run.speed is None else f"{run.speed:,.1f}",
@@ -273,7 +274,7 @@ def _fid_panels(runs: Sequence[Run], colours: dict[str, int]) -> list[tuple[str,
     by_name = {run.name: run for run in runs}
     found = []
     for name, points in curves.items():
-        if all(len(pairs) < 2 for pairs in points.values()):
+        if all(len(dict(pairs)) < 2 for pairs in points.values()):
             continue  # the table says it all
         over_images, over_minutes = [], []
         for run_name, pairs in points.items():
@@ -313,7 +314,7 @@ def _panels(run: Run) -> list[Panel]:
                 continue
             if isinstance(value, int | float) and key not in names.setdefault(head, []):
                 names[head].append(key)
-    order = ("loss", "logits", "gradient norm", "learning rate")
+    order = ("loss", "logits", "gradient norm", RATE)
     heads = sorted((head for head in names if names[head]), key=lambda h: order.index(h) if h in order else 9)
     found = []
     for head in heads:
@@ -321,6 +322,8 @@ def _panels(run: Run) -> list[Panel]:
         for i, key in enumerate(names[head]):
             points = [(line["images"] / 1000, number(line.get(key))) for line in run.lines]
             label = key.partition("/")[2] or key
+            if head == RATE and len({y for _, y in points if y is not None}) <= 1:
+                continue  # said in words
             series.append(Series(label, [x for x, _ in points], [y for _, y in points], _role(label, i)))
         svg = chart(
             series, title=f"{head} of {run.name}", x_label="thousand images seen", width=330, height=190
@@ -328,6 +331,20 @@ def _panels(run: Run) -> list[Panel]:
         if svg:
             found.append(Panel(head, svg, [(one.colour, one.name) for one in series]))
     return found
+
+
+def _about(run: Run) -> str:
+    """Objective and constant learning rates, in words."""
+    words = [objective(run.recipe.objective)] if run.recipe else []
+    rates = []
+    for key in run.lines[-1] if run.lines else ():
+        head, _, phase = key.partition("/")
+        told = {number(line.get(key)) for line in run.lines} - {None}
+        if head == RATE and len(told) == 1:
+            rates.append(f"{told.pop():g} ({phase})")
+    if rates:
+        words.append(f"learning rate {', '.join(rates)}")
+    return " · ".join(words)
 
 
 def _role(label: str, place: int) -> int:

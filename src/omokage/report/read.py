@@ -5,6 +5,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -26,7 +27,7 @@ class Run:
         recipe: None where it cannot be read.
         snapshot: the newest one that is whole, or None.
         progress: its metadata.
-        lines: of the log, each with ``images``; images rise.
+        lines: of the log, each with ``images``, which never fall.
         troubles: images seen, and what the watchdog said there.
         evaluations: as `omokage evaluate` wrote them, oldest first.
         problems: one line each.
@@ -71,6 +72,7 @@ class Run:
         told = [value for line in self.lines if (value := number(line.get(MEMORY))) is not None]
         return max(told) if told else None
 
+    @cached_property
     def parameters(self) -> dict[str, int]:
         """Trained parameters of each network, as the snapshot says, else counted from the recipe."""
         told = self.progress.get("parameters")
@@ -78,7 +80,8 @@ class Run:
             found = {
                 role: number(count.get("trained")) for role, count in told.items() if isinstance(count, dict)
             }
-            return {role: int(value) for role, value in found.items() if value is not None}
+            known = {role: int(value) for role, value in found.items() if value is not None}
+            return dict(sorted(known.items(), key=lambda pair: pair[0] != "generator"))
         if self.recipe is None:
             return {}
         return {role: count.trained for role, count in counted(self.recipe).items()}
@@ -223,14 +226,9 @@ def _read_log(run: Run) -> None:
             if back is not None:  # what came after is trained anew
                 run.lines = [line for line in run.lines if line["images"] <= back]
         else:
-            run.lines = (
-                [line for line in run.lines if line["images"] < images] if _behind(run, images) else run.lines
-            )
+            if run.lines and run.lines[-1]["images"] > images:  # a killed run, resumed further back
+                run.lines = [line for line in run.lines if line["images"] < images]
             run.lines.append(record)
-
-
-def _behind(run: Run, images: float) -> bool:
-    return bool(run.lines) and run.lines[-1]["images"] >= images
 
 
 def _read_evaluations(run: Run) -> None:
