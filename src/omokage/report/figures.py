@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -146,7 +147,7 @@ def groups(runs: Sequence[Run]) -> list[Group]:
             by_way.setdefault(measured.way, []).append(measured)
     unmeasured = [run for run in runs if not any(m.run is run for rows in by_way.values() for m in rows)]
     order = sorted(
-        by_way, key=lambda way: (-len(by_way[way]), way.protocol != DEFAULT_PROTOCOL, way.protocol)
+        by_way, key=lambda way: (way.protocol != DEFAULT_PROTOCOL, -len(by_way[way]), way.protocol)
     )
     found = [_group(way, by_way[way], unmeasured if i == 0 else []) for i, way in enumerate(order)]
     if not found and runs:
@@ -158,7 +159,9 @@ def _group(way: Way, rows: list[Measured], unmeasured: Sequence[Run]) -> Group:
     rows = sorted(
         rows, key=lambda m: fid if (fid := number(m.record.get("fid"))) is not None else float("inf")
     )
-    further = list(dict.fromkeys(name for m in rows for name in m.seconds)) or ["fid10k-full-tags"]
+    further = list(dict.fromkeys(name for m in rows for name in m.seconds))
+    if not further and "-tags" not in way.protocol:
+        further = [re.sub(r"-full-[a-z0-9]+", "-full-tags", way.protocol)]
     tests = list(dict.fromkeys(name for m in rows if (name := _protocol(m, "two_sample"))))
     sharps = list(dict.fromkeys(name for m in rows if (name := _protocol(m, "sharpness"))))
     columns: list[tuple[str, str]] = [(title, "") for title, *_ in PRIMARY]
