@@ -20,6 +20,8 @@ from typer.core import TyperGroup
 from . import __version__
 from .errors import UserError
 from .verbs.options import WORKERS, parse_conditions, parse_seeds, progress, within
+from .verbs.recipes import recipes
+from .verbs.report import report
 
 if TYPE_CHECKING:
     from .data.faceset import FaceSet
@@ -299,29 +301,9 @@ def _show_neighbours(model: "Model", faces: "FaceSet", seed: int, out: Path) -> 
     return out
 
 
-@app.command()
-def recipes(
-    name: Annotated[str | None, typer.Argument(help="Print this one, resolved.")] = None,
-) -> None:
-    """List the recipes, or print one."""
-    from .recipe import load_recipe, recipe_names
+app.command()(report)
 
-    if name is not None:
-        print(load_recipe(name).to_toml(), end="")
-        return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for heading in ("recipe", "what it is", "after"):
-        table.add_column(heading, overflow="fold", no_wrap=heading == "recipe")
-    for known in recipe_names():
-        recipe = load_recipe(known)
-        table.add_row(Text(known, style="bold"), Text(recipe.title), Text(recipe.source, style="dim"))
-    console = Console(highlight=False)
-    console.print(table)
-    console.print(Text("\nomokage recipes NAME prints one with all its settings"))
+app.command()(recipes)
 
 
 @app.command()

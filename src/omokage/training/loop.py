@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ..data.faceset import FaceSet
 from ..errors import UserError
 from ..families import OBJECTIVES, build_discriminator, build_model
-from ..hardware import best_device, best_precision, keep_freed_memory
+from ..hardware import best_device, best_precision, device_name, keep_freed_memory, peak_memory_mb
 from ..objectives.phase import Phase
 from ..progress import Progress
 from ..recipe import Recipe
@@ -97,6 +97,7 @@ def train(
         state = TrainingState(
             networks, average, optimisers, faces.content_hash + (f"+{labels.digest()}" if labels else "")
         )
+        state.machine = _machine(fabric)
 
         # Resume where the newest whole snapshot stands.
         resume(state, recipe, run)
@@ -176,7 +177,9 @@ def train(
                         rates = {
                             f"learning rate/{phase.name}": _rate(recipe, phase, before) for phase in phases
                         }
-                        logs.write(state.images, {"minutes": state.seconds / 60, **line, **others, **rates})
+                        minutes, peak = state.seconds / 60, peak_memory_mb(fabric.device)
+                        memory = {} if peak is None else {"memory/peak MB": peak}
+                        logs.write(state.images, {"minutes": minutes, **line, **others, **rates, **memory})
                     # Where it goes badly, say so and go back.
                     trouble = look(line, phases, state.images, state.signs, recipe.training.patience_kimg)
                     if trouble := fabric.broadcast(trouble):
@@ -219,6 +222,16 @@ def _fabric(recipe: Recipe) -> Fabric:
     )
     fabric.launch()
     return fabric
+
+
+def _machine(fabric: Fabric) -> dict[str, Any]:
+    return {
+        "device": device_name(fabric.device),
+        "processes": fabric.world_size,
+        "threads": torch.get_num_threads(),
+        "precision": str(fabric.strategy.precision.precision),
+        "torch": torch.__version__,
+    }
 
 
 @contextmanager
