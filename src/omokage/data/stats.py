@@ -56,7 +56,7 @@ def index_statistics(index: pa.Table) -> dict[str, Any]:
         "faces": len(index),
         "bytes": int(pc.sum(index["bytes"]).as_py() or 0),
         "bytes_on_disk": int(pc.sum(index["length"]).as_py() or 0),
-        "shorter_side": dict(zip(("lowest", "median", "highest"), spread, strict=True)),
+        "shorter_side": {"lowest": spread[0], "median": spread[1], "highest": spread[2]},
         "sizes": {f"{shapes[0, i]}x{shapes[1, i]}": int(numbers[i]) for i in order},
         "formats": described_column(index, "format")["values"],
         "untouched": int(pc.sum(pc.equal(index["done"], "")).as_py() or 0),

@@ -108,7 +108,7 @@ def split(
         list[str] | None,
         typer.Option(
             metavar="COLUMN",
-            help="Equal values stay on one side; may be repeated. Default: artist; source where there are many.",
+            help="Equal values stay on one side; may be repeated. Default: artist, source if many.",
         ),
     ] = None,
     workers: Annotated[int | None, WORKERS] = None,
