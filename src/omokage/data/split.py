@@ -111,7 +111,7 @@ def split_groups(
     ``together``; in the column `artist` several names are joined by a vertical bar, and one is enough.
     """
     n = len(signatures)
-    tables = 3 * TABLES if n <= _THOROUGH else TABLES
+    tables = 2 * TABLES if n <= _THOROUGH else TABLES
     alike = duplicate_groups(signatures, likeness=ALIKE, chaining=True, tables=tables, progress=progress)
     rows, nodes, total = [np.arange(n)], [alike], n
     of_one_file = pc.binary_join_element_wise(index["source"], index["file"], "\0")

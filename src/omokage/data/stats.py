@@ -33,7 +33,7 @@ def statistics(
     """
     faces = faces if isinstance(faces, FaceSet) else FaceSet.open(faces)
     signatures = face_set_signatures(faces, workers=workers, progress=progress) if near else None
-    figures = {
+    figures: dict[str, Any] = {
         "path": str(faces.path),
         "content_hash": faces.content_hash,
         **{key: faces.manifest[key] for key in ("split", "derived") if key in faces.manifest},
