@@ -67,9 +67,11 @@ ALIKE = Likeness(bits=60, luma=96, chroma=4, recoloured=48)
 _SIDE = 64
 _WINDOW = 56
 _STARTS = (3, 4, 6)
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 TABLES = 16
 _BUCKET = 256
-_CANDIDATES = 24
+_FEW, _MANY = 6, 24
+_ALL_CANDIDATES = 2_400_000
 _AT_ONCE = 2**21
 
 
@@ -152,16 +154,28 @@ def _signatures(images: list[np.ndarray | Image.Image]) -> np.ndarray:
             picture = image if isinstance(image, Image.Image) else Image.fromarray(pixels)
             pixels = np.asarray(picture.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR))
         small[i] = pixels
-    red, luma, blue = small[..., 0], small @ np.array([0.299, 0.587, 0.114], np.float32), small[..., 2]
+    red, luma, blue = small[..., 0], small @ _LUMA, small[..., 2]
     planes = np.stack([luma - 128, (blue - luma) * 0.564, (red - luma) * 0.713], 1)
     fields = planes.reshape(len(out), 3, 4, 16, 4, 16).mean((3, 5))
     out["colour"] = np.clip(np.rint(fields), -128, 127)
-    waves = _TRANSFORM @ luma @ _TRANSFORM.T
-    waves = waves.reshape(-1, 3, _ORDERS, 3, _ORDERS).transpose(0, 1, 3, 2, 4)
-    # Where a picture is flat, rounding must not throw the dice.
-    signs = waves[..., _VERTICAL, _HORIZONTAL] > 0.01
-    out["hashes"] = (signs.reshape(-1, WINDOWS, WORDS, 64) * _BIT).sum(-1, dtype=np.uint64)
+    out["hashes"] = packed(_waves(luma))
     return out
+
+
+def waves(images: np.ndarray) -> np.ndarray:
+    """The cosine transforms of pictures, uint8 (N, 64, 64, 3), in nine windows: float32 (N, 9, 256)."""
+    return _waves(images.astype(np.float32) @ _LUMA)
+
+
+def _waves(luma: np.ndarray) -> np.ndarray:
+    transformed = (_TRANSFORM @ luma @ _TRANSFORM.T).reshape(-1, 3, _ORDERS, 3, _ORDERS)
+    return transformed.transpose(0, 1, 3, 2, 4)[..., _VERTICAL, _HORIZONTAL].reshape(-1, WINDOWS, 64 * WORDS)
+
+
+def packed(waves: np.ndarray) -> np.ndarray:
+    """The signs of (N, 9, 256) as bits: uint64 (N, 9, 4)."""
+    # Where a picture is flat, rounding must not throw the dice.
+    return ((waves > 0.01).reshape(-1, WINDOWS, WORDS, 64) * _BIT).sum(-1, dtype=np.uint64)
 
 
 def near_pairs(
@@ -210,6 +224,7 @@ def _selective(centre: np.ndarray, order: np.ndarray, bits: int) -> tuple[np.nda
     bits: how many there were in the table before.
     """
     bits = max(bits - 6, 1)
+    most = np.clip(_ALL_CANDIDATES / len(centre), _FEW, _MANY)
     while True:
         mask = np.zeros(128, np.uint64)
         mask[order[:bits]] = 1
@@ -217,7 +232,7 @@ def _selective(centre: np.ndarray, order: np.ndarray, bits: int) -> tuple[np.nda
         keys = np.sort(_keys(centre, words))
         ends = np.nonzero(np.concatenate([keys[1:] != keys[:-1], [True]]))[0]
         sizes = np.minimum(np.diff(ends, prepend=-1), _BUCKET)
-        if (sizes * sizes).sum() <= _CANDIDATES * len(keys) or bits >= len(order):
+        if (sizes * sizes).sum() <= most * len(keys) or bits >= len(order):
             return words, bits
         bits += 2
 
@@ -229,27 +244,28 @@ def _pairs_of_a_table(
     n = len(rows)
     for flip in (False, True) if mirrored else (False,):
         for window, others in _meetings(flip).items():
-            theirs = np.ascontiguousarray(rows["hashes"][:, window])
+            theirs = rows["hashes"][:, window]
             keys = _keys(theirs, words)
             order = np.argsort(keys, kind="stable")
-            keys = keys[order]
+            keys, theirs = keys[order], theirs[order]
             for other in others:
                 hashes = rows["hashes"][:, other]
                 hashes = hashes ^ _MIRROR if flip else hashes
                 asked = _keys(hashes, words)
                 by_key = np.argsort(asked, kind="stable")
-                asked = asked[by_key]
+                asked, hashes = asked[by_key], hashes[by_key]
                 start = np.searchsorted(keys, asked, "left")
                 count = np.minimum(np.searchsorted(keys, asked, "right") - start, _BUCKET)
                 some = count > (window == other and not flip)
-                by_key, start, count = by_key[some], start[some], count[some]
+                hashes, by_key, start, count = hashes[some], by_key[some], start[some], count[some]
                 for first, last in _chunks(np.cumsum(count)):
                     counts = count[first:last]
-                    a = np.repeat(by_key[first:last], counts)
-                    within = np.arange(len(a)) - np.repeat(np.cumsum(counts) - counts, counts)
-                    b = order[np.repeat(start[first:last], counts) + within]
+                    a = np.repeat(np.arange(first, last), counts)
+                    b = np.repeat(start[first:last] - np.cumsum(counts) + counts, counts) + np.arange(len(a))
                     differing = _bit_count(hashes[a] ^ theirs[b])
-                    good = (differing <= likeness.bits) & (a != b)
+                    good = differing <= likeness.bits
+                    a, b, differing = by_key[a[good]], order[b[good]], differing[good]
+                    good = a != b
                     a, b, differing = a[good], b[good], differing[good]
                     good = _similar_colours(rows, a, b, differing, likeness, flip)
                     a, b, differing = a[good], b[good], differing[good]
