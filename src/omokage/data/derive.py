@@ -115,6 +115,7 @@ def working_folder(
     partial = partial_folder(out)
     with _disk_errors(out):
         if complete(out):
+            shutil.rmtree(out / STATE, ignore_errors=True)  # left if a process was killed at its very end
             yield None
             return
         _refuse_foreign(out)
