@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 
 from . import __version__
 from .errors import UserError
+from .verbs.faces import app as faces
 from .verbs.options import WORKERS, parse_conditions, parse_seeds, progress, within
 from .verbs.recipes import recipes
 from .verbs.report import report
@@ -52,6 +53,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+app.add_typer(faces, name="faces")
 
 
 def _version(wanted: bool) -> None:
