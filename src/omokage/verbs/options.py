@@ -1,5 +1,6 @@
 """Options and checks that several verbs of the command line share."""
 
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,15 @@ def parse_seeds(text: str) -> list[int]:
             raise UserError(f"--seeds: more than {MAX_SEEDS:,} seeds; ask for them in several calls")
         seeds.extend(range(low, high + 1))
     return seeds
+
+
+def tell_broken(of_what: str, named: str, broken: list[int]) -> None:
+    """Say which images are not finite, if any; their pixels are shown black."""
+    if broken:
+        from ..explore.pictures import seed_ranges
+
+        told = f"{len(broken):,} {of_what} not finite and shown black: {named} {seed_ranges(broken)}"
+        print(told if len(told) < 300 else told[:299] + "…", file=sys.stderr)
 
 
 def progress() -> "TerminalProgress":
