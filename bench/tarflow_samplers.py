@@ -72,8 +72,8 @@ def main() -> None:
             "# TarFlow's samplers\n\n"
             f"`python bench/tarflow_samplers.py RUN --count {options.count} --temperature"
             f" {options.temperature:g}`, {date.today()}, {platform.machine()}, {torch.get_num_threads()}"
-            f" threads, PyTorch {torch.__version__}. {model.recipe.name}, {model.images_seen:,} images seen, snapshot"
-            f" {model.snapshot_hash[:12]}. Differences are in levels of 256.\n\n{table}\n",
+            f" threads, PyTorch {torch.__version__}. {model.recipe.name}, {model.images_seen:,} images seen,"
+            f" snapshot {model.snapshot_hash[:12]}. Differences are in levels of 256.\n\n{table}\n",
             encoding="utf-8",
         )
 
