@@ -200,10 +200,11 @@ def sample(
     chosen = parse_seeds(seeds) if seeds is not None else None
     from .snapshot import load_model
 
-    model, broken = load_model(source), list[int]()
+    model = load_model(source)
     if video is not None:
         from .explore.video import write_walk
 
+        broken: list[int] = []
         stops = list(range(8)) if chosen is None else chosen
         print(write_walk(model, stops, video, psi=psi, progress=progress(), broken=broken))
         tell_broken("frames of the video are", "frames", broken)
@@ -212,7 +213,8 @@ def sample(
     from .explore.contact_sheet import write_contact_sheet
     from .explore.grid import write_each, write_grid
 
-    faces, broken = list(range(64)) if chosen is None else chosen, []
+    faces = list(range(64)) if chosen is None else chosen
+    broken = []
     target = Path("faces.png") if out is None else out
     if each:
         written = write_each(model, faces, target, psi=psi, progress=progress(), broken=broken)

@@ -14,8 +14,9 @@ import omokage
 from omokage.data.faceset import MANIFEST, FaceSet
 from omokage.data.read import RESIZE_RULE, one_line
 from omokage.errors import UserError
+from omokage.hardware import device_name, peak_memory_mb
 from omokage.metrics.likelihood import bits_per_dimension
-from omokage.metrics.report import append_line, device_name, peak_memory_mb
+from omokage.metrics.report import append_line
 from omokage.progress import Progress
 from omokage.snapshot import Model
 
@@ -137,7 +138,7 @@ def evaluate_heldout(
         "device": device_name(model.device),
         "threads": torch.get_num_threads(),
         "minutes": round((time.monotonic() - started) / 60, 2),
-        "peak_memory_mb": peak_memory_mb(),
+        "peak_memory_mb": peak_memory_mb(model.device),
     }
     if out is not None:
         append_line(Path(out), record)

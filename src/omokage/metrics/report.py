@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -22,6 +21,7 @@ from rich.text import Text
 import omokage
 from omokage.data.faceset import FaceSet
 from omokage.errors import UserError
+from omokage.hardware import device_name, peak_memory_mb
 from omokage.metrics.features import EXTRACTORS, Extractor, face_features, load_extractor
 from omokage.metrics.fid import Moments, fid
 from omokage.metrics.kid import kid
@@ -221,7 +221,7 @@ def evaluate(
         "device": device_name(where),
         "threads": torch.get_num_threads(),
         "minutes": round((time.monotonic() - started) / 60, 2),
-        "peak_memory_mb": peak_memory_mb(),
+        "peak_memory_mb": peak_memory_mb(where),
     }
     if out is not None:
         append_line(Path(out), record)
@@ -255,25 +255,6 @@ def _two_sample(
     return two_sample_accuracy(
         faces.pixels(chosen, size), fake[:count], seed=seed, progress=progress
     ).as_dict()
-
-
-def device_name(device: torch.device) -> str:
-    """What ``device`` is, for a record."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    if device.type == "cpu":
-        return f"cpu ({torch.backends.cpu.get_cpu_capability()})"
-    return str(device)
-
-
-def peak_memory_mb() -> int | None:
-    """The most memory that this process ever held, in megabytes; None where the system does not tell."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1e6 if sys.platform == "darwin" else 1e3))
 
 
 def append_line(path: Path, record: dict[str, Any]) -> None:

@@ -1,6 +1,5 @@
 """Options and checks that several verbs of the command line share."""
 
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -54,17 +53,17 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
+def progress() -> "TerminalProgress":
+    """Bars on the terminal."""
+    from ..progress import TerminalProgress
+
+    return TerminalProgress()
+
+
 def tell_broken(of_what: str, named: str, broken: list[int]) -> None:
     """Say which images are not finite, if any; their pixels are shown black."""
     if broken:
         from ..explore.pictures import seed_ranges
 
         told = f"{len(broken):,} {of_what} not finite and shown black: {named} {seed_ranges(broken)}"
-        print(told if len(told) < 300 else told[:299] + "…", file=sys.stderr)
-
-
-def progress() -> "TerminalProgress":
-    """Bars on the terminal."""
-    from ..progress import TerminalProgress
-
-    return TerminalProgress()
+        typer.echo(told if len(told) < 300 else told[:299] + "…", err=True)
