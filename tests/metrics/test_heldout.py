@@ -61,7 +61,8 @@ def test_the_record_says_what_made_the_number(parts, bits, tmp_path):
     )
     expected = bits_per_dimension(trained, parts["heldout"].everything(8), bits=bits, seed=3)
     assert record["bits_per_dimension"] == expected.value
-    assert record["interval"] == list(expected.interval)
+    assert record["interval"] == pytest.approx(expected.interval)  # no face is there twice
+    assert record["different_faces"] == 20
     assert record["interval"][0] < record["bits_per_dimension"] < record["interval"][1]
     said = {
         "protocol": f"bpd-heldout-{bits}bit",
@@ -131,6 +132,21 @@ def test_the_table_shows_number_and_interval(parts):
     assert "uniform dequantisation" in told
     assert "FID" in told
     assert "2 ways of measuring" in told
+
+
+def test_copies_of_a_face_do_not_make_the_interval_narrower(parts, tmp_path):
+    """Every face four times: the number stays nearly, and the interval does not shrink to a half."""
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for i in range(20):
+        for copy in "abcd":
+            (pictures / f"{i:02d}{copy}.png").write_bytes(parts["heldout"].image_bytes(i))
+    build([pictures], tmp_path / "heldout", as_faces=True, workers=1)
+    copied = say_split(tmp_path / "heldout", part="heldout")
+    once, often = (evaluate_heldout(model(None), faces) for faces in (parts["heldout"], copied))
+    assert (often["faces"], often["different_faces"]) == (80, 20)
+    assert often["bits_per_dimension"] == pytest.approx(once["bits_per_dimension"], abs=0.05)
+    assert often["standard_error"] > 0.75 * once["standard_error"]
 
 
 def test_faces_without_a_finite_likelihood_are_counted_and_told(parts, monkeypatch):
