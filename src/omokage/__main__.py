@@ -19,8 +19,9 @@ from typer.core import TyperGroup
 
 from . import __version__
 from .errors import UserError
+from .verbs import explore
 from .verbs.faces import app as faces
-from .verbs.options import WORKERS, parse_conditions, parse_seeds, progress, within
+from .verbs.options import WORKERS, parse_conditions, parse_seeds, progress, tell_broken, within
 from .verbs.recipes import recipes
 from .verbs.report import report
 
@@ -55,6 +56,7 @@ app = typer.Typer(
 )
 
 
+app.add_typer(explore.app, name="explore")
 app.add_typer(faces, name="faces")
 
 
@@ -216,20 +218,25 @@ def sample(
     if video is not None:
         from .explore.video import write_walk
 
+        broken: list[int] = []
         stops = list(range(8)) if chosen is None else chosen
-        print(write_walk(model, stops, video, psi=psi, progress=progress()))
+        print(write_walk(model, stops, video, psi=psi, progress=progress(), broken=broken))
+        tell_broken("frames of the video are", "frames", broken)
         if out is None:
             return
     from .explore.contact_sheet import write_contact_sheet
     from .explore.grid import write_each, write_grid
 
     faces = list(range(64)) if chosen is None else chosen
+    broken = []
     target = Path("faces.png") if out is None else out
     if each:
-        print(f"{len(write_each(model, faces, target, psi=psi, progress=progress())):,} files in {target}")
+        written = write_each(model, faces, target, psi=psi, progress=progress(), broken=broken)
+        print(f"{len(written):,} files in {target}")
     else:
         write = write_contact_sheet if sheet else write_grid
-        print(write(model, faces, target, psi=psi, columns=columns, progress=progress()))
+        print(write(model, faces, target, psi=psi, columns=columns, progress=progress(), broken=broken))
+    tell_broken(f"of {len(faces):,} images are", "seeds", broken)
 
 
 @app.command()
@@ -240,7 +247,10 @@ def evaluate(
     ] = None,
     data: Annotated[Path | None, typer.Option(help="The face set to compare with.")] = None,
     protocol: Annotated[
-        str, typer.Option(help="How to measure: samples, faces, feature network. Or fid2k-full-tags, ...")
+        str,
+        typer.Option(
+            help="How to measure: samples, faces, feature network. Or fid2k-full-tags, bpd-heldout-8bit, ..."
+        ),
     ] = "fid10k-full-inception2015",
     psi: Annotated[float, typer.Option(callback=within(0, 2), help="Truncation; 1 is the usual.")] = 1.0,
     seed: Annotated[int, typer.Option(callback=within(0, 2**62), help="The first seed.")] = 0,
@@ -258,11 +268,21 @@ def evaluate(
         typer.Option("--out", "-o", help="JSON lines to append to. Default: evaluations.jsonl in the run."),
     ] = None,
 ) -> None:
-    """Measure samples against a face set: FID, KID, precision, recall, density, coverage."""
+    """Measure samples against a face set: FID, KID, precision, recall, density, coverage.
+
+    With a protocol like bpd-heldout-8bit: the likelihood of held-out faces, in bits per dimension.
+    """
     if data is None:
         raise UserError("evaluate: --data is missing, for example --data faces/")
     if neighbours and source is None:
         raise UserError("evaluate: --neighbours writes into the run folder; name a run")
+    if protocol.startswith("bpd-"):
+        if psi != 1 or also or two_sample or neighbours:
+            raise UserError(
+                f"evaluate: {protocol} draws no samples; drop --psi, --also, --two-sample, --neighbours"
+            )
+        _evaluate_heldout(source, data, protocol, seed, out)
+        return
     from .data.faceset import FaceSet
     from .metrics.report import evaluate as run
     from .metrics.report import parse_protocol, print_results
@@ -287,6 +307,20 @@ def evaluate(
     print(f"appended to {lines}")
     if neighbours:
         print(_show_neighbours(model, faces, seed, folder / "neighbours.png"))
+
+
+def _evaluate_heldout(source: Path | None, data: Path, protocol: str, seed: int, out: Path | None) -> None:
+    from .data.faceset import FaceSet
+    from .metrics.heldout import evaluate_heldout, parse_bits
+    from .metrics.report import print_results
+    from .snapshot import load_model
+
+    parse_bits(protocol)
+    model = load_model(source)
+    folder = Path() if source is None else model.path.parent
+    lines = folder / "evaluations.jsonl" if out is None else out
+    print_results([evaluate_heldout(model, FaceSet.open(data), protocol, lines, progress(), seed=seed)])
+    print(f"appended to {lines}")
 
 
 def _show_neighbours(model: "Model", faces: "FaceSet", seed: int, out: Path) -> Path:

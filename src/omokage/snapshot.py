@@ -21,6 +21,11 @@ from .hardware import best_device
 from .recipe import Recipe, read_recipe
 
 FORMAT = "omokage-snapshot-1"
+# Abilities that a family may lack: how that is said, and what to use.
+INSTEAD = {
+    "encode": ("cannot encode images", "omokage sample --video walks between faces of its own"),
+    "log_prob": ("has no likelihood", "omokage evaluate measures samples"),
+}
 SHIPPED = Path(__file__).parent / "assets" / "fast-getchu-64.safetensors"
 
 
@@ -165,6 +170,14 @@ class Model:
             return self.network.decode(z, psi).float()  # type: ignore[operator]
         return self.network.decode(z * psi).float()  # type: ignore[operator]
 
+    def require(self, ability: str) -> None:
+        """UserError, with what to use instead, unless the family can ``encode`` or ``log_prob``."""
+        name = self.recipe.model["name"]
+        if ability not in MODELS[name].can:
+            lack, instead = INSTEAD[ability]
+            able = ", ".join(sorted(known for known, row in MODELS.items() if ability in row.can))
+            raise UserError(f"{name} {lack}; these families can: {able}; with {name}, {instead}")
+
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) in [-1, 1] to latents (B, *latent_shape), float32.
@@ -172,10 +185,7 @@ class Model:
         Raises:
             UserError: a family without an encoder.
         """
-        name = self.recipe.model["name"]
-        if "encode" not in MODELS[name].can:
-            able = ", ".join(known for known, row in MODELS.items() if "encode" in row.can)
-            raise UserError(f"{name} cannot encode images; these families can: {able}")
+        self.require("encode")
         return self.network.encode(images.to(self.device)).float()  # type: ignore[operator]
 
 

@@ -28,7 +28,7 @@ from omokage.metrics.kid import kid
 from omokage.metrics.precision_recall import K_DENSITY_COVERAGE, K_PRECISION_RECALL, precision_recall
 from omokage.metrics.sharpness import MOST_FACES, Detail, detail, sharpness
 from omokage.progress import Progress, opened
-from omokage.sampling import BATCH, Decoder, decoded, latents, to_pixels
+from omokage.sampling import Decoder, sampled, to_pixels
 
 DEFAULT_PROTOCOL = "fid10k-full-inception2015"
 PROTOCOLS = (DEFAULT_PROTOCOL, "fid2k-full-inception2015", "fid10k-full-tags")
@@ -97,7 +97,7 @@ def parse_protocol(name: str) -> Measurement:
             suggestion = name.replace(match["extractor"], extractor)
         raise UserError(
             f"unknown protocol {name!r}: did you mean {suggestion!r}? "
-            f"The form is fid10k-full-EXTRACTOR, with {' or '.join(EXTRACTORS)}"
+            f"The form is fid10k-full-EXTRACTOR, with {' or '.join(EXTRACTORS)}; or bpd-heldout-8bit"
         )
     samples = int(match["count"]) * (1000 if match["thousands"] else 1)
     if samples < 2:
@@ -240,10 +240,8 @@ def evaluate(
 
 def _sampled(model: Decoder, seeds: Sequence[int], psi: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Batches of pixels uint8 (B, H, W, 3) and which of them are finite, bool (B,)."""
-    for start in range(0, len(seeds), BATCH):
-        for images in decoded(model, latents(seeds[start : start + BATCH], model.latent_shape), psi):
-            finite = images.isfinite().flatten(1).all(1)
-            yield to_pixels(images), finite.cpu().numpy()
+    for images in sampled(model, seeds, psi):
+        yield to_pixels(images), images.isfinite().flatten(1).all(1).cpu().numpy()
 
 
 def _detail_of_faces(faces: FaceSet, size: tuple[int, int]) -> Detail:
@@ -328,6 +326,7 @@ COLUMNS = (
     ("density", "density", "{:.3f}"),
     ("coverage", "coverage", "{:.3f}"),
 )
+LIKELIHOOD_COLUMNS = (("bits per dimension", "bits_per_dimension", "{:.4f}"), ("faces", "faces", "{:,}"))
 
 
 def tables(records: Iterable[dict[str, Any]], labels: Sequence[str] | None = None) -> list[Table]:
@@ -349,17 +348,20 @@ def tables(records: Iterable[dict[str, Any]], labels: Sequence[str] | None = Non
             f"{rows[0][1].get('faces', '?'):,} faces" if isinstance(rows[0][1].get("faces"), int) else "faces"
         )
         size = "×".join(re.findall(r"\d+", resolution))
+        how = rows[0][1].get("dequantisation")
+        caption = f"{about} ({face_set[:8]}) at {size}, {f'{how} dequantisation' if how else precision}"
         table = Table(
             title=Text(protocol, style="bold"),
-            caption=Text(f"{about} ({face_set[:8]}) at {size}, {precision}"),
+            caption=Text(caption),
             title_justify="left",
             caption_justify="left",
         )
         table.add_column("model")
-        for title, _, _ in COLUMNS:
+        columns = LIKELIHOOD_COLUMNS if "bits_per_dimension" in rows[0][1] else COLUMNS
+        for title, _, _ in columns:
             table.add_column(title, justify="right", no_wrap=True)
         for label, row in rows:
-            table.add_row(Text(label), *(Text(_cell(row, key, form)) for _, key, form in COLUMNS))
+            table.add_row(Text(label), *(Text(_cell(row, key, form)) for _, key, form in columns))
         made.append(table)
     return made
 
@@ -377,6 +379,8 @@ def _cell(row: dict[str, Any], key: str, form: str) -> str:
     if key == "kid":
         error = row.get("kid_standard_error")
         return form.format(value * 1e3) + (f" ± {error * 1e3:.2f}" if isinstance(error, int | float) else "")
+    if key == "bits_per_dimension" and isinstance(interval := row.get("interval"), list):
+        return f"{form.format(value)} ({form.format(interval[0])} to {form.format(interval[1])})"
     return form.format(value)
 
 
@@ -400,6 +404,22 @@ def print_results(
             console.print(
                 Text(f"{label}: {bad:,} of {asked:,} samples were not finite and were left out", "red")
             )
+        elif "samples_not_finite" in record:
+            console.print(Text(f"{label}: all {record['samples']:,} samples were finite", "dim"))
+        if record.get("faces_not_finite"):
+            bad, asked = record["faces_not_finite"], record["faces"]
+            told = f"{label}: of {bad:,} of {asked:,} faces the likelihood was not finite; they were left out"
+            console.print(Text(told, "red"))
+        if record.get("trained_on_the_other_part") is False:
+            told = (
+                f"{label}: it is not known whether the model has seen these faces (no train part beside them)"
+            )
+            console.print(Text(told, "yellow"))
+        if record.get("trained_noise"):
+            told = (
+                f"{label}: trained with normal noise in place of dequantisation, so the bound is a loose one"
+            )
+            console.print(Text(told, "yellow"))
         if sharp := record.get("sharpness"):
             console.print(
                 Text(

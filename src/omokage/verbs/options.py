@@ -76,3 +76,12 @@ def progress() -> "TerminalProgress":
     from ..progress import TerminalProgress
 
     return TerminalProgress()
+
+
+def tell_broken(of_what: str, named: str, broken: list[int]) -> None:
+    """Say which images are not finite, if any; their pixels are shown black."""
+    if broken:
+        from ..explore.pictures import seed_ranges
+
+        told = f"{len(broken):,} {of_what} not finite and shown black: {named} {seed_ranges(broken)}"
+        typer.echo(told if len(told) < 300 else told[:299] + "…", err=True)
