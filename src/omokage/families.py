@@ -42,7 +42,7 @@ MODELS = {
     "illustration": Row("models.illustration:Generator"),
     "sagan": Row("models.sagan:Generator"),
     "skipgan": Row("models.skipgan:Generator", frozenset({"psi"})),
-    "stylegan2": Row("models.stylegan2:Generator", frozenset({"psi", "style"})),
+    "stylegan2": Row("models.stylegan2:Generator", frozenset({"psi", "style", "condition"})),
     "realnvp": Row("models.realnvp:RealNVP", frozenset({"encode", "log_prob"})),
     "glow": Row("models.glow:Glow", frozenset({"encode", "log_prob"})),
     "tarflow": Row("models.tarflow:TarFlow", frozenset({"encode", "log_prob"})),
@@ -54,7 +54,7 @@ DISCRIMINATORS = {
     "dense-dcgan": Row("models.dense_dcgan:Discriminator"),
     "illustration": Row("models.illustration:Discriminator"),
     "sagan": Row("models.sagan:Discriminator"),
-    "stylegan2": Row("models.stylegan2:Discriminator"),
+    "stylegan2": Row("models.stylegan2:Discriminator", frozenset({"condition"})),
     "projected": Row("models.projected:ProjectedDiscriminator"),
 }
 

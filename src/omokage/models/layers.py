@@ -201,32 +201,30 @@ def full_precision(x: Tensor) -> Iterator[None]:
 
 
 class MappingNetwork(nn.Module):
-    """Karras et al. 2019, figure 1b, and 2020b for classes: latents, and labels, to styles w."""
+    """Karras et al. 2019, figure 1b, and Karras et al. 2020b, appendix D, for labels: latents to styles w."""
 
     def __init__(
         self,
         latent: int,
         width: int,  # of w and of all layers
         depth: int = 8,
-        classes: int = 0,  # entries of a label; 0: none
+        joined: int = 0,  # entries of a label, which follow the latent's; 0: none
         rate: float = 0.01,  # of its learning, as a multiple of the others'
     ) -> None:
         super().__init__()
-        self.label = EqualisedLinear(classes, width) if classes else None
-        widths = [latent + (width if classes else 0), *[width] * depth]
+        self.latent = latent
+        self.label = EqualisedLinear(joined, width) if joined else None
+        widths = [latent + (width if joined else 0), *[width] * depth]
         self.layers = nn.ModuleList(
             EqualisedLinear(widths[i], widths[i + 1], rate=rate) for i in range(depth)
         )
-        self.classes = classes
 
-    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """(B, latent), and (B, classes) or None for no class, to (B, width)."""
+    def forward(self, z: Tensor) -> Tensor:
+        """(B, latent + joined) to (B, width)."""
         with full_precision(z):
-            x = normalised(z.float())
+            x = normalised(z[:, : self.latent].float())
             if self.label is not None:
-                if labels is None:
-                    labels = x.new_zeros(len(x), self.classes)
-                x = torch.cat([x, normalised(self.label(labels.to(x)))], 1)
+                x = torch.cat([x, normalised(self.label(z[:, self.latent :].float()))], 1)
             for layer in self.layers:
                 x = activate(layer(x))
             return x
@@ -235,7 +233,8 @@ class MappingNetwork(nn.Module):
 class StyleSpace(nn.Module):
     """What every style-based generator has before its synthesis: z to w, its average, truncation, mixing.
 
-    A subclass sets ``layers``, ``resolution`` and a method ``synthesis(w, noise)``.
+    A subclass sets ``layers`` and ``resolution`` and has ``synthesis``. The last ``classes`` entries of its
+    latents choose a class, that of the largest; ``joined`` entries before them are labels as they are.
     """
 
     w_average: Tensor
@@ -243,27 +242,36 @@ class StyleSpace(nn.Module):
     resolution: tuple[int, int]
 
     def __init__(
-        self, mapping_network: MappingNetwork, latent: int, width: int, mixing: float, average: float = 0.995
+        self,
+        latent: int,
+        width: int,  # of w
+        depth: int,  # layers of the mapping network
+        mixing: float,  # share of the images in training that have two styles
+        mapping_rate: float = 0.01,  # of the mapping network's learning, as a multiple of the others'
+        joined: int = 0,
+        classes: int = 0,
+        average: float = 0.995,  # share of the average style that stays at every batch
     ) -> None:
         super().__init__()
-        self.latent_shape = (latent,)
-        self.mapping_network = mapping_network
-        self.mixing, self.average = mixing, average
+        self.latent_shape = (latent + joined + classes,)
+        self.mapping_network = MappingNetwork(latent, width, depth, joined + classes, mapping_rate)
+        self.latent, self.classes, self.mixing, self.average = latent, classes, mixing, average
         self.register_buffer("w_average", torch.zeros(width))
 
     def synthesis(self, w: Tensor, noise: Noise = "constant") -> Tensor:
         """Styles (B, layers, width) to images (B, C, H, W), about in [-1, 1]."""
         raise NotImplementedError
 
-    def mapping(
-        self, z: Tensor, psi: float = 1.0, labels: Tensor | None = None, cutoff: int | None = None
-    ) -> Tensor:
-        """(B, latent) to (B, layers, width), drawn towards the average style: 1 as it is, 0 the average.
+    def mapping(self, z: Tensor, psi: float = 1.0, cutoff: int | None = None) -> Tensor:
+        """(B, *latent_shape) to (B, layers, width), drawn towards the average: 1 as it is, 0 the average.
 
         ``psi`` below 0 gives the opposite on the other side of the average. Only the first ``cutoff`` layers
         are truncated (None: all); in training the average follows what comes by.
         """
-        w = self.mapping_network(z, labels)
+        if self.classes:
+            chosen = F.one_hot(z[:, -self.classes :].argmax(1), self.classes)
+            z = torch.cat([z[:, : -self.classes], chosen.to(z)], 1)
+        w = self.mapping_network(z)
         if self.training:
             with torch.no_grad():
                 self.w_average.lerp_(w.detach().mean(0), 1 - self.average)
@@ -273,28 +281,28 @@ class StyleSpace(nn.Module):
         truncated = self.w_average.lerp(w, psi)
         return truncated if cutoff is None else torch.cat([truncated[:, :cutoff], w[:, cutoff:]], 1)
 
-    def styles(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+    def styles(self, z: Tensor) -> Tensor:
         """Styles to train with: a share ``mixing`` of the images have two, one before and one after a layer.
 
-        Karras et al. 2019, section 3.1, mixing regularisation.
+        Karras et al. 2019, section 3.1, mixing regularisation. Both have the same label.
         """
-        w = self.mapping(z, labels=labels)
+        w = self.mapping(z)
         if not self.training or self.mixing == 0:
             return w
-        others = self.mapping(torch.randn(z.shape).to(z), labels=labels)
+        fresh = torch.randn(len(z), self.latent).to(z)
+        others = self.mapping(torch.cat([fresh, z[:, self.latent :]], 1))
         crossover = torch.randint(1, self.layers, (len(z), 1))
         mixed = torch.rand(len(z), 1) < self.mixing
         second = (torch.arange(self.layers) >= crossover) & mixed
         return torch.where(second.to(w.device)[:, :, None], others, w)
 
-    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, z: Tensor) -> Tensor:
         """Images to train with: styles mixed, noise drawn anew, values not cut to [-1, 1]."""
-        noise: Noise = "random" if self.training else "constant"
-        return self.synthesis(self.styles(z, labels), noise)
+        return self.synthesis(self.styles(z), "random" if self.training else "constant")
 
-    def decode(self, z: Tensor, psi: float = 1.0, labels: Tensor | None = None) -> Tensor:
-        """(B, latent) to (B, C, H, W) in [-1, 1]; a latent gives one image."""
-        return self.synthesis(self.mapping(z, psi, labels)).clamp(-1, 1)
+    def decode(self, z: Tensor, psi: float = 1.0) -> Tensor:
+        """(B, *latent_shape) to (B, C, H, W) in [-1, 1]; a latent gives one image."""
+        return self.synthesis(self.mapping(z, psi)).clamp(-1, 1)
 
 
 def sides(resolution: Sequence[int], base: Sequence[int], where: str) -> list[tuple[int, int]]:

@@ -17,7 +17,6 @@ from .layers import (
     SLOPE,
     EqualisedConv2d,
     EqualisedLinear,
-    MappingNetwork,
     Noise,
     StyleSpace,
     activate,
@@ -245,11 +244,12 @@ class Generator(StyleSpace):
         noise: bool = True,  # added in every layer
         mixing: float = 0.9,  # share of the images in training that have two styles
         mapping_rate: float = 0.01,  # how fast the mapping network learns, as a multiple of the others' rate
-        classes: int = 0,  # entries of a label; 0: unconditional
         clamp: float = 0.0,  # activations are cut to ± this (networks trained in half precision); 0: free
         image_channels: int = 3,
+        joined: int = 0,  # entries that conditions add to a latent; 0: none
+        classes: int = 0,  # further entries, the largest of which chooses a class; 0: none
     ) -> None:
-        super().__init__(MappingNetwork(latent, style, depth, classes, mapping_rate), latent, style, mixing)
+        super().__init__(latent, style, depth, mixing, mapping_rate, joined, classes)
         sizes = sides(resolution, base, "model")
         wide = widths(sizes, channels, capacity, most)
         self.resolution = sizes[-1]
@@ -316,8 +316,8 @@ class Discriminator(nn.Module):
         architecture: Architecture = "resnet",
         smooth: bool = True,  # resampling by [1, 3, 3, 1]; false: by means of 2x2 px, for speed
         group: int = 4,  # images that the minibatch deviation compares; 0: it is left out
-        classes: int = 0,  # entries of a label; 0: unconditional
         image_channels: int = 3,
+        outputs: int = 1,  # logits an image, 1 or more: conditions add one for each of their values
     ) -> None:
         super().__init__()
         sizes = sides(resolution, base, "discriminator")
@@ -333,11 +333,10 @@ class Discriminator(nn.Module):
         )
         self.last = EqualisedConv2d(wide[0] + (1 if group else 0), wide[0], 3)
         self.dense = EqualisedLinear(wide[0] * base[0] * base[1], wide[0])
-        self.label = MappingNetwork(0, wide[0], classes=classes) if classes else None
-        self.logit = EqualisedLinear(wide[0], wide[0] if classes else 1)
+        self.logit = EqualisedLinear(wide[0], outputs)
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """(B, C, H, W), and (B, classes) or None for no class, to (B,)."""
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) to (B,), or (B, outputs)."""
         x = activate(self.from_images[0](images))
         for i, block in enumerate(self.blocks, 1):
             x = block(x)
@@ -347,9 +346,4 @@ class Discriminator(nn.Module):
         if self.group:
             x = minibatch_deviation(x, self.group)
         x = activate(self.last(x))
-        x = self.logit(activate(self.dense(x.flatten(1))))
-        if self.label is None:
-            return x[:, 0]
-        # Miyato & Koyama 2018, as Karras et al. 2020b use it: the projection on what the label is mapped to.
-        known = self.label(x.new_empty(len(x), 0), labels)
-        return (x * known).sum(1) / math.sqrt(x.shape[1])
+        return self.logit(activate(self.dense(x.flatten(1)))).squeeze(1)
