@@ -16,6 +16,7 @@ from omokage.snapshot import Model, load_model, write_snapshot
 
 # Small enough to be built and run in a moment, where channels alone do not do it.
 SMALL = {
+    "stylegan2": "resolution = [16, 16]\nchannels = [16, 8, 8]\nlatent = 16\nstyle = 16\ndepth = 2\n",
     "realnvp": "size = 16\nscales = 3\nhidden = 8\nblocks = 1\n",
     "glow": "size = 16\nlevels = 2\nsteps = 2\nhidden = 8\n",
     "tarflow": "size = 16\nwidth = 16\nheads = 2\nblocks = 2\nlayers = 1\n",

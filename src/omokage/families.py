@@ -16,6 +16,7 @@ class Row:
     Attributes:
         place: ``module:name`` below this package.
         can: what a model can do beyond ``latent_shape`` and ``decode(z)``. ``psi``: ``decode(z, psi)``;
+            ``style``: ``mapping(z, psi) -> w`` (B, layers, width) and ``synthesis(w, noise)``, psi from -2;
             ``encode``: ``encode(images)`` to latents whose ``decode`` is near the images.
     """
 
@@ -41,6 +42,7 @@ MODELS = {
     "illustration": Row("models.illustration:Generator"),
     "sagan": Row("models.sagan:Generator"),
     "skipgan": Row("models.skipgan:Generator", frozenset({"psi"})),
+    "stylegan2": Row("models.stylegan2:Generator", frozenset({"psi", "style", "condition"})),
     "realnvp": Row("models.realnvp:RealNVP", frozenset({"encode", "log_prob"})),
     "glow": Row("models.glow:Glow", frozenset({"encode", "log_prob"})),
     "tarflow": Row("models.tarflow:TarFlow", frozenset({"encode", "log_prob"})),
@@ -52,6 +54,7 @@ DISCRIMINATORS = {
     "dense-dcgan": Row("models.dense_dcgan:Discriminator"),
     "illustration": Row("models.illustration:Discriminator"),
     "sagan": Row("models.sagan:Discriminator"),
+    "stylegan2": Row("models.stylegan2:Discriminator", frozenset({"condition"})),
     "projected": Row("models.projected:ProjectedDiscriminator"),
 }
 

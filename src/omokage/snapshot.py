@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -134,16 +134,45 @@ class Model:
         return self.network.decode(z * psi).float()  # type: ignore[operator]
 
     @torch.no_grad()
+    def mapping(self, z: Tensor, psi: float = 1.0) -> Tensor:
+        """Latents (B, *latent_shape) to styles w (B, layers, width), float32, drawn towards the average.
+
+        Raises:
+            UserError: a family without styles.
+        """
+        self._needs("style", "has no space of styles")
+        return self.network.mapping(z.to(self.device), psi).float()  # type: ignore[operator]
+
+    @torch.no_grad()
+    def synthesis(self, w: Tensor, noise: Literal["constant", "random", "none"] = "constant") -> Tensor:
+        """Styles w (B, layers, width) to images (B, 3, H, W) in [-1, 1], float32.
+
+        Raises:
+            UserError: a family without styles.
+        """
+        self._needs("style", "has no space of styles")
+        return self.network.synthesis(w.to(self.device), noise).float().clamp(-1, 1)  # type: ignore[operator]
+
+    @property
+    def layers(self) -> int:
+        """How many styles an image has; UserError for a family without styles."""
+        self._needs("style", "has no space of styles")
+        return self.network.layers  # type: ignore[return-value]
+
+    def _needs(self, ability: str, lack: str) -> None:
+        name = self.recipe.model["name"]
+        if ability not in MODELS[name].can:
+            able = ", ".join(known for known, row in MODELS.items() if ability in row.can)
+            raise UserError(f"{name} {lack}; these families can: {able}")
+
+    @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) in [-1, 1] to latents (B, *latent_shape), float32.
 
         Raises:
             UserError: a family without an encoder.
         """
-        name = self.recipe.model["name"]
-        if "encode" not in MODELS[name].can:
-            able = ", ".join(known for known, row in MODELS.items() if "encode" in row.can)
-            raise UserError(f"{name} cannot encode images; these families can: {able}")
+        self._needs("encode", "cannot encode images")
         return self.network.encode(images.to(self.device)).float()  # type: ignore[operator]
 
 
