@@ -133,8 +133,8 @@ def _styled(model: Any, figure: str) -> Any:
     if "style" not in MODELS[name].can:
         able = ", ".join(known for known, row in MODELS.items() if "style" in row.can)
         raise UserError(
-            f"figure {figure}: {name} has no styles; use omokage figure uncurated, truncation or progression, "
-            f"or a run of a family that has them: {able}"
+            f"figure {figure}: {name} has no styles; use omokage figure uncurated, truncation or "
+            f"progression, or a run of a family that has them: {able}"
         )
     return model
 
@@ -183,29 +183,28 @@ def _decoded(model: Any, seeds: Sequence[int], psi: float, progress: Progress | 
     return np.stack([face for _, face in sampled_faces(model, seeds, psi, progress)])
 
 
-def layer_size(model: Any, layer: int) -> int:
-    """The shorter side, in pixels, of the features that a layer's style is for: two layers a size.
+def style_ranges(sizes: Sequence[tuple[int, int]]) -> list[range]:
+    """Layers of coarse, middle and fine styles: of the first two sizes, of the next two, of the rest.
 
-    StyleGAN2 has its layers one later (the first convolution is the only one at its size); its papers name
-    them likewise.
+    ``sizes``: that of each layer. A model with fewer than five sizes has one size for what has to do with less,
+    and where there are fewer than three, thirds of its layers.
+
+    >>> style_ranges([(4 * 2**i, 4 * 2**i) for i in range(7) for _ in range(2)])
+    [range(0, 4), range(4, 8), range(8, 14)]
     """
-    return min(model.resolution) >> (model.layers // 2 - 1 - min(layer, model.layers - 1) // 2)
-
-
-def style_ranges(layers: int) -> list[range]:
-    """Coarse, middle and fine styles: the first four layers, the next four, the rest.
-
-    A model with fewer than ten layers has them in thirds.
-
-    >>> style_ranges(14), style_ranges(6)
-    ([range(0, 4), range(4, 8), range(8, 14)], [range(0, 2), range(2, 4), range(4, 6)])
-    """
-    first, second = (4, 8) if layers >= 10 else (ceil(layers / 3), ceil(2 * layers / 3))
+    starts = [i for i, size in enumerate(sizes) if i == 0 or size != sizes[i - 1]]
+    layers = len(sizes)
+    if len(starts) >= 5:
+        first, second = starts[2], starts[4]
+    elif len(starts) >= 3:
+        first, second = starts[1], starts[2]
+    else:
+        first, second = ceil(layers / 3), ceil(2 * layers / 3)
     return [range(first), range(first, second), range(second, layers)]
 
 
 def _sizes_of(model: Any, layers: range) -> str:
-    low, high = layer_size(model, layers[0]), layer_size(model, layers[-1])
+    low, high = (min(model.layer_sizes[layer]) for layer in (layers[0], layers[-1]))
     return f"{low} px" if low == high else f"{low} to {high} px"
 
 
@@ -215,16 +214,16 @@ def write_uncurated(
     *,
     seed: int = 0,
     psi: float = 1.0,
-    rows: int = 3,
-    halvings: Sequence[int] = (0, 1, 2, 2, 3, 3),
+    rows: int = 2,
+    halvings: Sequence[int] = (0, 0, 1, 1, 2, 2, 3, 3),
     title: str | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Faces of consecutive seeds, none left out, in several sizes (Karras et al. 2019, figure 2).
 
-    ``rows``: of the largest faces. ``halvings``: columns from the left, each with how many times its faces are
-    half as large; (0, 1, 2, 2, 3, 3) and three rows take 81 seeds from ``seed`` up. ``title``: None writes
-    one, empty leaves it out, as in all figures. Returns the path written.
+    ``rows``: of the largest faces. ``halvings``: columns from the left, each with how many times its faces
+    are half as large; the defaults take 60 seeds from ``seed`` up. ``title``: None writes one, empty leaves
+    it out, as in all figures. Returns the path written.
 
     UserError: impossible numbers, a name that does not end in .png or cannot be written, a picture too large
     to open.
@@ -232,8 +231,8 @@ def write_uncurated(
     _checked_psi(model, [psi], "uncurated")
     if rows < 1 or not halvings or not all(0 <= halving <= 6 for halving in halvings):
         raise UserError(
-            f"figure uncurated: got {rows} rows and sizes {list(halvings)}; at least one row, and sizes from 0 "
-            "(largest) to 6, for example 0,1,2,2,3,3"
+            f"figure uncurated: got {rows} rows and sizes {list(halvings)}; at least one row, and sizes "
+            "from 0 (largest) to 6, for example 0,1,2,2,3,3"
         )
     height, width, unit = _shown(model, 4 * SHOWN_SIZE // 3)
     gap = max(2, min(height, width) // 64)
@@ -274,8 +273,8 @@ def write_mixing(
 ) -> Path:
     """Faces of A with the coarse, middle or fine styles of B (Karras et al. 2019, figure 3).
 
-    ``sources_a``: seeds of the faces at the left, three or more; the upper half of them takes its coarse styles
-    from B, the next its middle ones, the rest its fine ones. ``sources_b``: seeds of the faces along the top.
+    ``sources_a``: seeds of the faces at the left, three or more; the upper half of them takes its coarse
+    styles from B, the next its middle ones, the rest its fine ones. ``sources_b``: seeds along the top.
     UserError: a family without styles; else as `write_uncurated`.
     """
     _styled(model, "mixing")
@@ -283,10 +282,10 @@ def write_mixing(
     sources_a, sources_b = checked_seeds(sources_a, psi), checked_seeds(sources_b, psi)
     if len(sources_a) < 3:
         raise UserError(
-            f"figure mixing: {len(sources_a)} seeds for A, at least 3: one row each for coarse, middle and fine"
+            f"figure mixing: {len(sources_a)} seeds for A, at least 3: a row each for coarse, middle and fine"
         )
     path = checked_file(out, ".png")
-    ranges = style_ranges(model.layers)
+    ranges = style_ranges(model.layer_sizes)
     counts = _shares(len(sources_a))
     which = [kind for kind, count in enumerate(counts) for _ in range(count)]
     a, b = _styles(model, sources_a, psi), _styles(model, sources_b, psi)
@@ -448,7 +447,7 @@ def write_noise_components(
     psi = _checked_psi(model, [psi], "noise-components")[0]
     seeds = checked_seeds(seeds, psi)
     path = checked_file(out, ".png")
-    first_fine = style_ranges(model.layers)[2][0]
+    first_fine = style_ranges(model.layer_sizes)[2][0]
     coarse, fine = range(first_fine), range(first_fine, model.layers)
     kinds = {
         "Noise in all layers": range(model.layers),
@@ -637,7 +636,8 @@ def _stages(run: Path, model: Any, seeds: list[int], psi: float, source: str) ->
     shown_by_grids = psi == 1 and all(seed in GRID_SEEDS for seed in seeds)
     if source == "grids" and not shown_by_grids:
         raise UserError(
-            f"figure progression: grids show the seeds 0 to {GRID_SEEDS[-1]} at psi 1 only; use --from snapshots"
+            f"figure progression: grids show the seeds 0 to {GRID_SEEDS[-1]} at psi 1 only; "
+            "use --from snapshots"
         )
     found = {
         "snapshots": [(path, sampled) for path in snapshots(run)],
@@ -652,8 +652,8 @@ def _stages(run: Path, model: Any, seeds: list[int], psi: float, source: str) ->
             stages.append(_Stage(int(named[1]), lambda path=path, faces=faces: faces(path)))  # type: ignore[misc]
     if len(stages) < 2:
         raise UserError(
-            f"figure progression: {run} has {len(stages)} of {source}, and a progression needs two; train with "
-            "training.keep=0 (all snapshots) or a smaller training.grid_kimg"
+            f"figure progression: {run} has {len(stages)} of {source}, and a progression needs two; "
+            "train with training.keep=0 (all snapshots) or a smaller training.grid_kimg"
         )
     return stages
 
@@ -679,7 +679,7 @@ def _write_montage(
     text: dict[str, str],
     progress: Progress | None,
 ) -> None:
-    """Every stage as a picture of all seeds above the images seen, at 30 frames a second; the last one stays."""
+    """Every stage as a picture of all seeds above the images seen, 30 frames a second; the last one stays."""
     from omokage.explore.pictures import near_square_columns
     from omokage.explore.video import LONGEST_SIDE, write_video
 
@@ -691,8 +691,8 @@ def _write_montage(
     even = [side + side % 2 for side in full]
     if max(even) > LONGEST_SIDE:
         raise UserError(
-            f"{path}: the film would be {even[1]}x{even[0]} px, and few players show a side over {LONGEST_SIDE}; "
-            "give fewer seeds"
+            f"{path}: the film would be {even[1]}x{even[0]} px, and few players show a side over "
+            f"{LONGEST_SIDE}; give fewer seeds"
         )
     repeats = max(30 // PER_SECOND, round(LEAST_SECONDS * 30 / len(stages)))
 

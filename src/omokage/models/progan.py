@@ -1,7 +1,7 @@
 """ProGAN (Karras et al. 2018, "Progressive Growing of GANs", arXiv 1710.10196).
 
-Chosen here: truncation, which the paper has not, draws the first features towards their average over training;
-the optimisers keep their moments where a new size begins.
+Chosen here: truncation, which the paper has not, draws the first features towards their average over
+training; the optimisers keep their moments where a new size begins.
 """
 
 import math
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import UserError
-from .layers import EqualisedConv2d, EqualisedLinear, activate, minibatch_deviation, normalised, sides
+from .layers import EqualisedConv2d, EqualisedLinear, activate, minibatch_deviation, normalised, sides, widths
 
 HE = math.sqrt(2)  # gain of weights before a leaky ReLU; the papers put it there and not behind
 GROWN = -1  # images seen of a network that is not in training: it draws its last size
@@ -53,7 +53,9 @@ class Growing(nn.Module):
     ) -> None:
         """Take over the settings; UserError where they are impossible."""
         if not 0 <= start < len(sizes):
-            raise UserError(f"model.start: got {start}, must be 0 to {len(sizes) - 1}, the doublings of the base")
+            raise UserError(
+                f"model.start: got {start}, must be 0 to {len(sizes) - 1}, the doublings of the base"
+            )
         for name, kimg in (("stable_kimg", stable_kimg), ("fade_kimg", fade_kimg)):
             if kimg < 0:
                 raise UserError(f"model.{name}: got {kimg}, must be 0 or more")
@@ -75,7 +77,11 @@ class Growing(nn.Module):
     def shown(self, images: Tensor) -> Tensor:
         """Real images (B, C, H, W) of the last size as this stage has them: smaller, and faded likewise."""
         level, alpha = self.stage
-        small = F.avg_pool2d(images, 2 ** (len(self.sizes) - 1 - level)) if level < len(self.sizes) - 1 else images
+        small = (
+            F.avg_pool2d(images, 2 ** (len(self.sizes) - 1 - level))
+            if level < len(self.sizes) - 1
+            else images
+        )
         return small if alpha == 1 else torch.lerp(doubled(F.avg_pool2d(small, 2)), small, alpha)
 
     def faded(self, old: Tensor, new: Tensor) -> Tensor:
@@ -90,18 +96,6 @@ class Growing(nn.Module):
 def doubled(images: Tensor) -> Tensor:
     """Twice the size by nearest neighbours."""
     return F.interpolate(images, scale_factor=2.0, mode="nearest")
-
-
-def widths(
-    sizes: Sequence[tuple[int, int]], channels: Sequence[int], capacity: int, most: int, where: str
-) -> list[int]:
-    """Channels at each size: ``channels``, or where that is empty as in the paper's table 2."""
-    if not channels:
-        return [max(1, min(most, capacity // max(size))) for size in sizes]
-    if len(channels) != len(sizes) or min(channels) < 1:
-        named = ", ".join(f"{height}x{width}" for height, width in sizes)
-        raise UserError(f"{where}.channels: got {list(channels)}, must be {len(sizes)} numbers, for {named}")
-    return list(channels)
 
 
 class _Up(nn.Module):

@@ -10,8 +10,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import UserError
-from .layers import SLOPE, EqualisedConv2d, EqualisedLinear, MappingNetwork, Noise, StyleSpace, full_precision
-from .progan import HE, Growing, widths
+from .layers import (
+    SLOPE,
+    EqualisedConv2d,
+    EqualisedLinear,
+    Noise,
+    Noises,
+    StyleSpace,
+    full_precision,
+    one_a_layer,
+    sides,
+    widths,
+)
+from .progan import HE, Growing
 
 
 def adaptive_instance_norm(x: Tensor, deviation: Tensor, mean: Tensor) -> Tensor:
@@ -114,15 +125,49 @@ class Generator(StyleSpace, Growing):
         fade_kimg: float = 600.0,  # ... and so long it fades in before; both 0: the last size from the start
         image_channels: int = 3,
     ) -> None:
-        super().__init__(MappingNetwork(latent, style, depth, rate=mapping_rate), latent, style, mixing)
-        self.set_growth(sides_of_more_than_a_pixel(resolution, base), start, stable_kimg, fade_kimg)
+        super().__init__(latent, style, depth, mixing, mapping_rate)
+        self.set_growth(sides(resolution, base, "model"), start, stable_kimg, fade_kimg)
+        if base[0] * base[1] == 1:
+            raise UserError("model.base: got [1, 1], must have two pixels or more: AdaIN makes one its mean")
         wide = widths(self.sizes, channels, capacity, most, "model")
         self.layers = 2 * len(self.sizes)
         if not 0 <= truncated <= self.layers:
-            raise UserError(f"model.truncated: got {truncated}, must be 0 to {self.layers}, the layers there are")
+            raise UserError(
+                f"model.truncated: got {truncated}, must be 0 to {self.layers}, the layers there are"
+            )
         self.truncated, self.image_channels = truncated, image_channels
         self.layer_sizes = [size for size in self.sizes for _ in range(2)]
         self.blocks = nn.ModuleList(
             Block(wide[i - 1] if i else 0, wide[i], style, size, smooth) for i, size in enumerate(self.sizes)
         )
         self.to_images = nn.ModuleList(EqualisedConv2d(channels, image_channels, 1) for channels in wide)
+
+    @property
+    def layers_in_use(self) -> int:
+        """Layers of the sizes up to the present one."""
+        return 2 * (self.stage[0] + 1)
+
+    def mapping(self, z: Tensor, psi: float = 1.0, cutoff: int | None = None) -> Tensor:
+        """As `StyleSpace.mapping`; ``cutoff`` None: as many layers as ``truncated`` says."""
+        return super().mapping(z, psi, (self.truncated or None) if cutoff is None else cutoff)
+
+    def image(self, w: Tensor, noise: Noises = "constant") -> Tensor:
+        """Styles (B, layers, style) to images of the present stage, about in [-1, 1]."""
+        level, alpha = self.stage
+        kinds = one_a_layer(noise, self.layers)
+        x: Tensor | None = None
+        before = x
+        for i, block in enumerate(self.blocks[: level + 1]):
+            before, x = x, block(x, w[:, 2 * i : 2 * i + 2], kinds[2 * i : 2 * i + 2])
+        image = self.to_images[level](x)
+        if alpha < 1:
+            image = self.faded(self.to_images[level - 1](before), image)
+        return image.float()
+
+    def synthesis(self, w: Tensor, noise: Noises = "constant") -> Tensor:
+        """Styles (B, layers, style) to images (B, image_channels, H, W) of the last size, at every stage."""
+        return self.full_size(self.image(w, noise))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Images to train with: of the present stage, styles mixed, noise drawn anew."""
+        return self.image(self.styles(z), "random" if self.training else "constant")

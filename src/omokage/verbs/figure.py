@@ -44,10 +44,10 @@ def uncurated(
     out: Out = None,
     seed: Annotated[int, typer.Option(callback=within(0, 2**62), help="The first seed.")] = 0,
     psi: Psi = 1.0,
-    rows: Annotated[int, typer.Option(callback=within(1, 64), help="Rows of the largest faces.")] = 3,
+    rows: Annotated[int, typer.Option(callback=within(1, 64), help="Rows of the largest faces.")] = 2,
     sizes: Annotated[
         str, typer.Option(help="Columns: how many times each one's faces are half as large.")
-    ] = "0,1,2,2,3,3",
+    ] = "0,0,1,1,2,2,3,3",
     title: Title = None,
 ) -> None:
     """Faces of consecutive seeds in several sizes, none left out."""
