@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 
 from . import __version__
 from .errors import UserError
+from .verbs import figure
 from .verbs.options import WORKERS, parse_seeds, progress, within
 
 if TYPE_CHECKING:
@@ -331,6 +332,9 @@ def demo(
     from .demo import demo as run
 
     run(out, progress=progress())
+
+
+app.add_typer(figure.app, name="figure")
 
 
 def _complain(message: str) -> None:

@@ -42,6 +42,8 @@ MODELS = {
     "illustration": Row("models.illustration:Generator"),
     "sagan": Row("models.sagan:Generator"),
     "skipgan": Row("models.skipgan:Generator", frozenset({"psi"})),
+    "progan": Row("models.progan:Generator", frozenset({"psi"})),
+    "stylegan": Row("models.stylegan:Generator", frozenset({"psi", "style"})),
     "stylegan2": Row("models.stylegan2:Generator", frozenset({"psi", "style", "condition"})),
     "realnvp": Row("models.realnvp:RealNVP", frozenset({"encode", "log_prob"})),
     "glow": Row("models.glow:Glow", frozenset({"encode", "log_prob"})),
@@ -54,6 +56,7 @@ DISCRIMINATORS = {
     "dense-dcgan": Row("models.dense_dcgan:Discriminator"),
     "illustration": Row("models.illustration:Discriminator"),
     "sagan": Row("models.sagan:Discriminator"),
+    "progan": Row("models.progan:Discriminator"),
     "stylegan2": Row("models.stylegan2:Discriminator", frozenset({"condition"})),
     "projected": Row("models.projected:ProjectedDiscriminator"),
 }

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,6 +17,7 @@ from . import __version__
 from .errors import UserError
 from .families import MODELS
 from .hardware import best_device
+from .models.layers import Noises
 from .recipe import Recipe, read_recipe
 
 FORMAT = "omokage-snapshot-1"
@@ -144,8 +145,10 @@ class Model:
         return self.network.mapping(z.to(self.device), psi).float()  # type: ignore[operator]
 
     @torch.no_grad()
-    def synthesis(self, w: Tensor, noise: Literal["constant", "random", "none"] = "constant") -> Tensor:
+    def synthesis(self, w: Tensor, noise: Noises = "constant") -> Tensor:
         """Styles w (B, layers, width) to images (B, 3, H, W) in [-1, 1], float32.
+
+        ``noise``: "constant", "random" or "none", for all layers or, in a list, for each.
 
         Raises:
             UserError: a family without styles.
@@ -158,6 +161,12 @@ class Model:
         """How many styles an image has; UserError for a family without styles."""
         self._needs("style", "has no space of styles")
         return self.network.layers  # type: ignore[return-value]
+
+    @property
+    def layer_sizes(self) -> list[tuple[int, int]]:
+        """Height and width of the features of each layer; UserError for a family without styles."""
+        self._needs("style", "has no styles")
+        return self.network.layer_sizes  # type: ignore[return-value]
 
     def _needs(self, ability: str, lack: str) -> None:
         name = self.recipe.model["name"]

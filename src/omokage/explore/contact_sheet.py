@@ -64,21 +64,21 @@ def write_contact_sheet(
         f"{model.recipe.name}  ·  {model.images_seen:,} images seen  ·  psi {psi:g}"
         f"  ·  snapshot {model.snapshot_hash[:12]}"
     )
-    draw.text((margin, margin), title, INK, _font_that_fits(draw, title, title_size, inner), anchor="lt")
+    draw.text((margin, margin), title, INK, font_that_fits(draw, title, title_size, inner), anchor="lt")
     draw.text(
         (margin, margin + title_size + line_size // 2),
         model_line,
         FAINT_INK,
-        _font_that_fits(draw, model_line, line_size, inner),
+        font_that_fits(draw, model_line, line_size, inner),
         anchor="lt",
     )
-    corners = _rounded_mask(width, height, radius=width // 16)
+    corners = rounded_mask(width, height, radius=width // 16)
     for i, (seed, face) in enumerate(sampled_faces(model, seeds, psi, progress)):
         x = margin + (i % columns) * (width + gap)
         y = margin + head + (i // columns) * (height + label)
         sheet.paste(Image.fromarray(enlarged(face, factor)), (x, y), corners)
         text = str(seed)
-        font = _font_that_fits(draw, text, seed_size, width)
+        font = font_that_fits(draw, text, seed_size, width)
         draw.text((x + width // 2, y + height + label * 3 // 8), text, FAINT_INK, font, anchor="mm")
     save_png(sheet, path, provenance(model, seeds, psi) | {"Title": title, "columns": str(columns)})
     return path
@@ -89,7 +89,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
-def _font_that_fits(
+def font_that_fits(
     draw: ImageDraw.ImageDraw, text: str, size: int, width: int
 ) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """Pillow's own font at ``size``, smaller where ``text`` would be wider than ``width``."""
@@ -97,7 +97,7 @@ def _font_that_fits(
     return _font(size) if length <= width else _font(max(6, int(size * width / length)))
 
 
-def _rounded_mask(width: int, height: int, radius: int) -> Image.Image:
+def rounded_mask(width: int, height: int, radius: int) -> Image.Image:
     """An antialiased rectangle with rounded corners, drawn four times as large."""
     large = Image.new("L", (width * 4, height * 4), 0)
     box = (0, 0, width * 4 - 1, height * 4 - 1)

@@ -13,6 +13,7 @@ from ..errors import UserError
 
 SLOPE = 0.2  # of every leaky ReLU
 Noise = Literal["constant", "random", "none"]
+Noises = Noise | Sequence[Noise]  # the same in all layers, or one a layer
 
 
 class EqualisedLinear(nn.Module):
@@ -258,9 +259,14 @@ class StyleSpace(nn.Module):
         self.latent, self.classes, self.mixing, self.average = latent, classes, mixing, average
         self.register_buffer("w_average", torch.zeros(width))
 
-    def synthesis(self, w: Tensor, noise: Noise = "constant") -> Tensor:
+    def synthesis(self, w: Tensor, noise: Noises = "constant") -> Tensor:
         """Styles (B, layers, width) to images (B, C, H, W), about in [-1, 1]."""
         raise NotImplementedError
+
+    @property
+    def layers_in_use(self) -> int:
+        """How many layers there are to mix styles in; fewer than ``layers`` while a generator grows."""
+        return self.layers
 
     def mapping(self, z: Tensor, psi: float = 1.0, cutoff: int | None = None) -> Tensor:
         """(B, *latent_shape) to (B, layers, width), drawn towards the average: 1 as it is, 0 the average.
@@ -291,7 +297,7 @@ class StyleSpace(nn.Module):
             return w
         fresh = torch.randn(len(z), self.latent).to(z)
         others = self.mapping(torch.cat([fresh, z[:, self.latent :]], 1))
-        crossover = torch.randint(1, self.layers, (len(z), 1))
+        crossover = torch.randint(1, self.layers_in_use, (len(z), 1))
         mixed = torch.rand(len(z), 1) < self.mixing
         second = (torch.arange(self.layers) >= crossover) & mixed
         return torch.where(second.to(w.device)[:, :, None], others, w)
@@ -303,6 +309,27 @@ class StyleSpace(nn.Module):
     def decode(self, z: Tensor, psi: float = 1.0) -> Tensor:
         """(B, *latent_shape) to (B, C, H, W) in [-1, 1]; a latent gives one image."""
         return self.synthesis(self.mapping(z, psi)).clamp(-1, 1)
+
+
+def one_a_layer(noise: Noises, layers: int) -> list[Noise]:
+    """What noise each layer gets.
+
+    >>> one_a_layer("none", 2)
+    ['none', 'none']
+    """
+    return [noise] * layers if isinstance(noise, str) else list(noise)
+
+
+def widths(
+    sizes: Sequence[tuple[int, int]], channels: Sequence[int], capacity: int, most: int, where: str
+) -> list[int]:
+    """The channels at each size: ``channels``, or as the papers have them where that is empty."""
+    if not channels:
+        return [max(1, min(most, capacity // max(size))) for size in sizes]
+    if len(channels) != len(sizes) or min(channels) < 1:
+        named = ", ".join(f"{height}x{width}" for height, width in sizes)
+        raise UserError(f"{where}.channels: got {list(channels)}, must be {len(sizes)} numbers, for {named}")
+    return list(channels)
 
 
 def sides(resolution: Sequence[int], base: Sequence[int], where: str) -> list[tuple[int, int]]:

@@ -12,20 +12,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import UserError
 from .layers import (
     SLOPE,
     EqualisedConv2d,
     EqualisedLinear,
     Noise,
+    Noises,
     StyleSpace,
     activate,
     convolution_up,
     downsample,
     full_precision,
     minibatch_deviation,
+    one_a_layer,
     sides,
     upsample,
+    widths,
 )
 
 Architecture = Literal["orig", "skip", "resnet"]
@@ -181,7 +183,9 @@ class Block(nn.Module):
         )
         self.smooth = smooth
 
-    def forward(self, x: Tensor | None, image: Tensor | None, w: Tensor, noise: Noise) -> tuple[Tensor, ...]:
+    def forward(
+        self, x: Tensor | None, image: Tensor | None, w: Tensor, noise: Sequence[Noise]
+    ) -> tuple[Tensor, ...]:
         """Features and image of half the size, and styles (B, layers here + 1, style), to those of this."""
         if x is None:
             assert self.constant is not None
@@ -191,7 +195,7 @@ class Block(nn.Module):
         for i, convolution in enumerate(self.convolutions):
             joins = i == len(self.convolutions) - 1 and self.skip is not None
             gain = math.sqrt(0.5) if joins else 1.0
-            x = self._within(convolution(x, w[:, i], noise, gain), gain)
+            x = self._within(convolution(x, w[:, i], noise[i], gain), gain)
             if joins:
                 x = x + around  # type: ignore[operator]
         if image is not None:
@@ -208,16 +212,6 @@ class Block(nn.Module):
 def _working_dtype(x: Tensor) -> torch.dtype:
     kind = x.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
-
-
-def widths(sizes: Sequence[tuple[int, int]], channels: Sequence[int], capacity: int, most: int) -> list[int]:
-    """The channels at each size: ``channels``, or as the paper has them where that is empty."""
-    if not channels:
-        return [max(1, min(most, capacity // max(size))) for size in sizes]
-    if len(channels) != len(sizes):
-        named = ", ".join(f"{height}x{width}" for height, width in sizes)
-        raise UserError(f"channels: got {list(channels)}, must be {len(sizes)} numbers, for {named}")
-    return list(channels)
 
 
 class Generator(StyleSpace):
@@ -252,7 +246,7 @@ class Generator(StyleSpace):
     ) -> None:
         super().__init__(latent, style, depth, mixing, mapping_rate, joined, classes)
         sizes = sides(resolution, base, "model")
-        wide = widths(sizes, channels, capacity, most)
+        wide = widths(sizes, channels, capacity, most, "model")
         self.resolution = sizes[-1]
         self.image_channels = image_channels
         self.blocks = nn.ModuleList(
@@ -273,14 +267,19 @@ class Generator(StyleSpace):
         )
         self.counts = [len(block.convolutions) for block in self.blocks]  # type: ignore[arg-type]
         self.layers = sum(self.counts) + 1  # the last is of the last image alone
+        self.layer_sizes = [
+            size for size, count in zip(sizes, self.counts, strict=True) for _ in range(count)
+        ]
+        self.layer_sizes.append(self.resolution)
 
-    def synthesis(self, w: Tensor, noise: Noise = "constant") -> Tensor:
+    def synthesis(self, w: Tensor, noise: Noises = "constant") -> Tensor:
         """Styles (B, layers, style) to images (B, image_channels, H, W), about in [-1, 1]."""
         x: Tensor | None = None
         image: Tensor | None = None
+        kinds = one_a_layer(noise, self.layers)
         first = 0
         for block, count in zip(self.blocks, self.counts, strict=True):
-            x, image = block(x, image, w[:, first : first + count + 1], noise)
+            x, image = block(x, image, w[:, first : first + count + 1], kinds[first:])
             first += count
         assert image is not None
         return image
@@ -322,7 +321,7 @@ class Discriminator(nn.Module):
     ) -> None:
         super().__init__()
         sizes = sides(resolution, base, "discriminator")
-        wide = widths(sizes, channels, capacity, most)
+        wide = widths(sizes, channels, capacity, most, "discriminator")
         self.group, self.smooth = group, smooth
         seen = len(sizes) if architecture == "skip" else 1  # at how many sizes it sees the image
         self.from_images = nn.ModuleList(

@@ -27,7 +27,7 @@ from ..objectives.phase import Phase, Step
 from ..progress import Progress
 from ..recipe import Recipe
 from ..sampling import decoded, latents, to_pixels
-from ..schedule import value_at
+from ..schedule import batch_at, value_at
 from ..snapshot import snapshots
 from .augment import augmenter
 from .batches import Batches
@@ -62,7 +62,7 @@ def train(
     fabric = _fabric(recipe)
     progress = progress if fabric.is_global_zero else None
     faces, run = FaceSet.open(data), Path(out)
-    if recipe.training.batch % fabric.world_size:
+    if isinstance(recipe.training.batch, int) and recipe.training.batch % fabric.world_size:
         raise UserError(
             f"training.batch: {recipe.training.batch} is no multiple of {fabric.world_size} processes"
         )
@@ -103,6 +103,7 @@ def train(
         with training_display(progress, recipe.name, state, last, seconds) as show:
             while not _agreed(fabric, state.images >= last or state.seconds >= seconds or bool(stop)):
                 started, before = time.monotonic(), state.images
+                batch = batch_at(recipe.training.batch, before, fabric.world_size)
 
                 # Draw a batch. All randomness follows from the position.
                 torch.manual_seed(_position_seed(recipe.training.seed, fabric.global_rank, state))
@@ -131,17 +132,17 @@ def train(
                         numbers.add({name: value.detach() for name, value in told.items()})
 
                 # Average weights, count images.
-                state.images = before + recipe.training.batch
+                state.images = before + batch
                 state.steps += 1
                 decay = decay_for(
-                    recipe.training.batch,
+                    batch,
                     recipe.training.average_kimg * 1000,
                     state.images,
                     recipe.training.average_ramp,
                 )
                 update_average(average, networks["generator"], decay)
                 state.seconds = time.monotonic() - begun
-                numbers.time(time.monotonic() - started, waited, recipe.training.batch)
+                numbers.time(time.monotonic() - started, waited, batch)
 
                 # Log, draw the grid, snapshot.
                 if _passed(before, state.images, recipe.training.log_kimg):
