@@ -65,5 +65,6 @@ DISCRIMINATORS = {
 OBJECTIVES = {
     "elbo": Row("objectives.elbo:elbo"),
     "gan": Row("objectives.gan:gan"),
+    "stylegan2": Row("objectives.stylegan2:stylegan2"),
     "likelihood": Row("objectives.likelihood:likelihood"),
 }
