@@ -19,7 +19,7 @@ from typer.core import TyperGroup
 
 from . import __version__
 from .errors import UserError
-from .verbs import explore
+from .verbs import explore, figure
 from .verbs.faces import app as faces
 from .verbs.options import WORKERS, parse_conditions, parse_seeds, progress, tell_broken, within
 from .verbs.recipes import recipes
@@ -361,6 +361,9 @@ def demo(
     from .demo import demo as run
 
     run(out, progress=progress())
+
+
+app.add_typer(figure.app, name="figure")
 
 
 def _complain(message: str) -> None:

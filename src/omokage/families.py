@@ -16,6 +16,7 @@ class Row:
     Attributes:
         place: ``module:name`` below this package.
         can: what a model can do beyond ``latent_shape`` and ``decode(z)``. ``psi``: ``decode(z, psi)``;
+            ``style``: ``mapping(z, psi) -> w`` (B, layers, width) and ``synthesis(w, noise)``, psi from -2;
             ``encode``: ``encode(images)`` to latents whose ``decode`` is near the images. ``condition``: it
             has room for conditions (``joined`` entries of a latent, ``outputs`` of a discriminator).
     """
@@ -42,6 +43,9 @@ MODELS = {
     "illustration": Row("models.illustration:Generator", frozenset({"condition"})),
     "sagan": Row("models.sagan:Generator", frozenset({"condition"})),
     "skipgan": Row("models.skipgan:Generator", frozenset({"psi", "condition"})),
+    "progan": Row("models.progan:Generator", frozenset({"psi"})),
+    "stylegan": Row("models.stylegan:Generator", frozenset({"psi", "style"})),
+    "stylegan2": Row("models.stylegan2:Generator", frozenset({"psi", "style"})),
     "realnvp": Row("models.realnvp:RealNVP", frozenset({"encode", "log_prob"})),
     "glow": Row("models.glow:Glow", frozenset({"encode", "log_prob"})),
     "tarflow": Row("models.tarflow:TarFlow", frozenset({"encode", "log_prob"})),
@@ -54,12 +58,15 @@ DISCRIMINATORS = {
     "illustration": Row("models.illustration:Discriminator", frozenset({"condition"})),
     "sagan": Row("models.sagan:Discriminator", frozenset({"condition"})),
     "projected": Row("models.projected:ProjectedDiscriminator", frozenset({"condition"})),
+    "progan": Row("models.progan:Discriminator"),
+    "stylegan2": Row("models.stylegan2:Discriminator"),
 }
 
 # Networks to phases.
 OBJECTIVES = {
     "elbo": Row("objectives.elbo:elbo"),
     "gan": Row("objectives.gan:gan"),
+    "stylegan2": Row("objectives.stylegan2:stylegan2"),
     "likelihood": Row("objectives.likelihood:likelihood"),
 }
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from .errors import UserError
-from .schedule import check_schedule
+from .schedule import check_batch, check_schedule
 
 
 @dataclass
@@ -18,7 +18,8 @@ class Training:
     """How a recipe is trained; progress is counted in images seen."""
 
     images: int = 10_000_000  # stop after so many; --minutes and --images stop earlier
-    batch: int = 64  # images a step, all processes together
+    batch: Any = 64  # images a step, all processes together; a number or points [kimg, images]
+    micro_batch: int = 0  # images of a step at a time, gradients added up, for less memory; 0: all
     seed: int = 0  # of weights, order of images, latents and augmentation
     precision: str = "auto"  # "auto": bf16 where the hardware has it, else fp32; or either by name
     mirror: bool = True  # half of the real images are mirrored
@@ -269,7 +270,8 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
 
 
 def _check_training(training: Training, where: str) -> None:
-    least = {"images": 1, "batch": 1, "seed": 0, "average_kimg": 0, "average_ramp": 0, "keep": 0}
+    check_batch(training.batch, f"{where}.batch")
+    least = {"images": 1, "micro_batch": 0, "seed": 0, "average_kimg": 0, "average_ramp": 0, "keep": 0}
     least["clip_gradients"] = 0
     for key, low in least.items():
         if getattr(training, key) < low:

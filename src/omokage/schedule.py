@@ -3,10 +3,12 @@
 import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from .errors import UserError
 
-# A constant; points [kimg, value] with straight lines between them; or a table of CURVE's settings.
+# A constant; points [kimg, value] with straight lines between them, or a jump where two have the same kimg;
+# or a table of CURVE's settings.
 Schedule = float | Sequence[Sequence[float]] | Mapping[str, float]
 
 # A straight rise from 0, then half a cosine down. What is left out has this value.
@@ -31,8 +33,16 @@ def check_schedule(schedule: Schedule, where: str) -> None:
             f"{where}: got {schedule!r}; write a number, points like [[0, 2e-4], [500, 1e-4]] or a curve "
             "like { peak = 2e-4, warm_up = 10, cosine = 500 }"
         ) from None
-    if not all(0 <= value < float("inf") for value in (*kimgs, *values)) or list(kimgs) != sorted(set(kimgs)):
-        raise UserError(f"{where}: got {schedule!r}; values must be 0 or more and kimg must rise")
+    if not all(0 <= value < float("inf") for value in (*kimgs, *values)) or not _rising(kimgs):
+        raise UserError(
+            f"{where}: got {schedule!r}; values must be 0 or more and kimg must rise (twice the same: a jump)"
+        )
+
+
+def _rising(kimgs: Sequence[float]) -> bool:
+    """Whether each is above the last, but for pairs behind 0: where they are, the value jumps."""
+    each_twice_at_most = all(kimgs.count(kimg) <= (2 if kimg > 0 else 1) for kimg in set(kimgs))
+    return list(kimgs) == sorted(kimgs) and each_twice_at_most
 
 
 def _check_curve(curve: Mapping[str, float], where: str) -> None:
@@ -54,6 +64,8 @@ def value_at(schedule: Schedule, images: int) -> float:
     0.0002
     >>> value_at([[0, 1.0], [10, 0.0]], 5_000)
     0.5
+    >>> [value_at([[0, 1.0], [10, 1.0], [10, 3.0]], images) for images in (9_999, 10_000)]
+    [1.0, 3.0]
     >>> curve = {"peak": 2.0, "warm_up": 10, "cosine": 110, "last": 1.0}
     >>> [round(value_at(curve, 1000 * kimg), 3) for kimg in (0, 5, 10, 35, 60, 110, 500)]
     [0.0, 1.0, 2.0, 1.854, 1.5, 1.0, 1.0]
@@ -74,3 +86,38 @@ def value_at(schedule: Schedule, images: int) -> float:
         return float(schedule[min(after, len(schedule) - 1)][1])
     (k0, v0), (k1, v1) = schedule[after - 1], schedule[after]
     return v0 + (v1 - v0) * (kimg - k0) / (k1 - k0)
+
+
+# Images a step: one whole number, or points [kimg, images] as in a schedule.
+Batch = int | Sequence[Sequence[float]]
+
+
+def check_batch(batch: Any, where: str) -> None:
+    """UserError unless it is a whole number of at least 1, or points of them."""
+    if isinstance(batch, list):
+        check_schedule(batch, where)
+        numbers = [value for _, value in batch]
+    elif type(batch) is int:
+        numbers = [batch]
+    else:
+        raise UserError(
+            f"{where}: got {batch!r}, must be a whole number, or points like [[0, 64], [500, 64], [500, 32]]"
+        )
+    for number in numbers:
+        if number < 1 or number != int(number):
+            raise UserError(f"{where}: got {batch!r}, must be whole numbers of at least 1")
+
+
+def batch_at(batch: Batch, images: int, processes: int = 1) -> int:
+    """Images in the step that follows after ``images`` images, all processes together.
+
+    Between two points it is rounded to a multiple of ``processes``; a plain number is what it is.
+
+    >>> batch_at(48, 0), [batch_at([[0, 16], [1, 16], [1, 8]], images) for images in (999, 1_000)]
+    (48, [16, 8])
+    >>> batch_at([[0, 8], [10, 16]], 4_000, processes=4)
+    12
+    """
+    if isinstance(batch, int):
+        return batch
+    return max(1, round(value_at(batch, images) / processes)) * processes

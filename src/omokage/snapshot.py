@@ -18,6 +18,7 @@ from . import __version__
 from .errors import UserError
 from .families import MODELS, build_model
 from .hardware import best_device
+from .models.layers import Noises
 from .recipe import Recipe, read_recipe
 
 FORMAT = "omokage-snapshot-1"
@@ -177,6 +178,46 @@ class Model:
             lack, instead = INSTEAD[ability]
             able = ", ".join(sorted(known for known, row in MODELS.items() if ability in row.can))
             raise UserError(f"{name} {lack}; these families can: {able}; with {name}, {instead}")
+
+    @torch.no_grad()
+    def mapping(self, z: Tensor, psi: float = 1.0) -> Tensor:
+        """Latents (B, *latent_shape) to styles w (B, layers, width), float32, drawn towards the average.
+
+        Raises:
+            UserError: a family without styles.
+        """
+        self._needs("style", "has no space of styles")
+        return self.network.mapping(z.to(self.device), psi).float()  # type: ignore[operator]
+
+    @torch.no_grad()
+    def synthesis(self, w: Tensor, noise: Noises = "constant") -> Tensor:
+        """Styles w (B, layers, width) to images (B, 3, H, W) in [-1, 1], float32.
+
+        ``noise``: "constant", "random" or "none", for all layers or, in a list, for each.
+
+        Raises:
+            UserError: a family without styles.
+        """
+        self._needs("style", "has no space of styles")
+        return self.network.synthesis(w.to(self.device), noise).float().clamp(-1, 1)  # type: ignore[operator]
+
+    @property
+    def layers(self) -> int:
+        """How many styles an image has; UserError for a family without styles."""
+        self._needs("style", "has no space of styles")
+        return self.network.layers  # type: ignore[return-value]
+
+    @property
+    def layer_sizes(self) -> list[tuple[int, int]]:
+        """Height and width of the features of each layer; UserError for a family without styles."""
+        self._needs("style", "has no styles")
+        return self.network.layer_sizes  # type: ignore[return-value]
+
+    def _needs(self, ability: str, lack: str) -> None:
+        name = self.recipe.model["name"]
+        if ability not in MODELS[name].can:
+            able = ", ".join(known for known, row in MODELS.items() if ability in row.can)
+            raise UserError(f"{name} {lack}; these families can: {able}")
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:

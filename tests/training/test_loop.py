@@ -11,10 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
+from omokage.data.faceset import FaceSet
 from omokage.errors import UserError
 from omokage.recipe import load_recipe
 from omokage.sampling import sample
 from omokage.snapshot import load_model, newest_snapshot, read_snapshot, snapshots
+from omokage.training.batches import Batches
 from omokage.training.loop import train
 
 SMALL = [
@@ -255,3 +257,25 @@ def test_a_snapshot_rebuilds_its_model_by_itself(faces, tmp_path):
     model = load_model(lonely, device="cpu")
     assert (model.latent_shape, model.resolution, model.images_seen) == ((8,), (16, 16), 8)
     assert np.concatenate(list(sample(model, range(3)))).shape == (3, 16, 16, 3)
+
+
+def test_a_batch_that_changes_follows_from_the_position(faces, tmp_path):
+    recipe = small("training.batch=[[0, 8], [0.016, 8], [0.016, 4], [0.028, 2]]", "log_kimg=0.001")
+    train(recipe, faces, tmp_path / "unbroken", images=40)
+    for images in (8, 18, 25, 40):
+        train(recipe, faces, tmp_path / "broken", images=images)
+    assert_same_state(tmp_path / "unbroken", tmp_path / "broken")
+    lines = [json.loads(line) for line in (tmp_path / "unbroken" / "log.jsonl").read_text().splitlines()]
+    assert [line["images"] for line in lines] == [8, 16, 20, 23, 26, 28, 30, 32, 34, 36, 38, 40]
+
+
+def test_no_face_is_left_out_where_the_batch_changes(faces):
+    batch = [[0, 6], [0.008, 2]]
+    plain = Batches(FaceSet.open(faces), (16, 16), 1, seed=3)
+    for memory in (0, 2**20):  # decoded as they come, and all at once
+        changing = Batches(FaceSet.open(faces), (16, 16), batch, seed=3, memory=memory)
+        seen, images = [], 0
+        while images < 30:
+            seen.append(changing.at(images))
+            images += len(seen[-1])
+        assert torch.equal(torch.cat(seen), torch.cat([plain.at(i) for i in range(images)]))

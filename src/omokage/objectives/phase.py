@@ -1,6 +1,6 @@
 """Training as a list of phases."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -33,6 +33,15 @@ class Step:
         self.given = given
         self._shared: dict[str, Any] = {}
 
+    def parts(self, size: int) -> list["Step"]:
+        """The step, ``size`` images at a time, nothing shared between the parts; 0: as it is."""
+        if size == 0 or size >= len(self.real):
+            return [self]
+        every = zip(*(batch.split(size) for batch in (self.real, self.latents, *self.given)), strict=True)
+        return [
+            Step(real, latents, self.augment, self.images, tuple(given)) for real, latents, *given in every
+        ]
+
     def once(self, name: str, compute: Callable[[], Any]) -> Any:
         """The result of ``compute``, which runs only for the first phase of the step that asks."""
         if name not in self._shared:
@@ -54,6 +63,7 @@ class Phase:
         floor: what its loss (``loss/`` and its name in the log) cannot fall below, if to reach it means that
             there is nothing left to learn; None: no such value.
         judge: from a step of held-out faces to numbers for the log that tell how they fare; None: none.
+        shares: the phase whose optimiser and learning rate it uses; None: it has its own.
     """
 
     def __init__(
@@ -66,7 +76,20 @@ class Phase:
         clip_weights: float = 0.0,
         floor: float | None = None,
         judge: Callable[[Step], dict[str, Tensor]] | None = None,
+        shares: str | None = None,
     ) -> None:
         self.name, self.loss, self.every, self.judge = name, loss, every, judge
         self.clip_gradients, self.clip_weights, self.floor = clip_gradients, clip_weights, floor
+        self.shares = shares
         self.parameters = [parameter for parameter in parameters if parameter.requires_grad]
+
+
+def pace(phase: Phase, phases: Sequence[Phase]) -> float:
+    """What ``phase``'s learning rate and the exponents of its betas are multiplied by.
+
+    An optimiser that a lazy phase shares takes (k + 1) / k steps where it took one, so each is k / (k + 1) of
+    it (Karras et al. 2020, appendix B, lazy regularization).
+    """
+    owner = phase.shares or phase.name
+    steps = 1 + sum(1 / other.every for other in phases if other.shares == owner)
+    return 1 / steps

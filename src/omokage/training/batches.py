@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..data.faceset import FaceSet
 from ..progress import Progress
+from ..schedule import Batch, batch_at
 
 # Decoded faces up to this many bytes are kept in memory; larger sets are decoded while the network works.
 MEMORY = 4 * 2**30
@@ -30,14 +31,15 @@ class Batches:
     """Batches of a face set, each epoch in an order of its own.
 
     ``at(images)`` gives what follows after ``images`` images: this process's part of the batch, a uint8
-    tensor (batch / processes, 3, H, W). ``used`` are the indices of the faces that count; None: all.
+    tensor (batch / processes, 3, H, W). ``used`` are the indices of the faces that count; None: all. Where
+    ``batch`` is points, its size follows from the position too.
     """
 
     def __init__(
         self,
         faces: FaceSet,
         size: tuple[int, int],
-        batch: int,
+        batch: Batch,
         seed: int,
         rank: int = 0,
         processes: int = 1,
@@ -59,7 +61,7 @@ class Batches:
 
     def indices(self, images: int) -> np.ndarray:
         """Which faces this process sees after ``images`` images."""
-        share = self.batch // self.processes
+        share = batch_at(self.batch, images, self.processes) // self.processes
         first = images + self.rank * share
         return np.array([self._face(position) for position in range(first, first + share)])
 
@@ -69,7 +71,7 @@ class Batches:
             return self._decoded[torch.from_numpy(self.indices(images))]
         ahead, self._ahead = self._ahead, None
         found = ahead[1].result() if ahead and ahead[0] == images else self._decode(self.indices(images))
-        after = images + self.batch
+        after = images + batch_at(self.batch, images, self.processes)
         self._ahead = (after, self._pool.submit(self._decode, self.indices(after)))
         return found
 

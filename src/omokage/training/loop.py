@@ -24,11 +24,11 @@ from ..data.faceset import FaceSet
 from ..errors import UserError
 from ..families import OBJECTIVES, build_discriminator, build_model
 from ..hardware import best_device, best_precision, device_name, keep_freed_memory, peak_memory_mb
-from ..objectives.phase import Phase
+from ..objectives.phase import Phase, pace
 from ..progress import Progress
 from ..recipe import Recipe
 from ..sampling import decoded, latents, to_pixels
-from ..schedule import value_at
+from ..schedule import batch_at, value_at
 from ..snapshot import Model, snapshots
 from .augment import augmenter
 from .batches import Batches, shared
@@ -69,7 +69,7 @@ def train(
     fabric = _fabric(recipe)
     progress = progress if fabric.is_global_zero else None
     faces, run = FaceSet.open(data), Path(out)
-    if recipe.training.batch % fabric.world_size:
+    if isinstance(recipe.training.batch, int) and recipe.training.batch % fabric.world_size:
         raise UserError(
             f"training.batch: {recipe.training.batch} is no multiple of {fabric.world_size} processes"
         )
@@ -91,8 +91,11 @@ def train(
         )
         _check_names(recipe, phases)
         optimisers = {
-            phase.name: OPTIMISERS[recipe.training.optimiser](phase.parameters, recipe.training.betas)
+            phase.name: OPTIMISERS[recipe.training.optimiser](
+                phase.parameters, [beta ** pace(phase, phases) for beta in recipe.training.betas]
+            )
             for phase in phases
+            if phase.shares is None
         }
         state = TrainingState(
             networks, average, optimisers, faces.content_hash + (f"+{labels.digest()}" if labels else "")
@@ -128,6 +131,7 @@ def train(
         with training_display(progress, recipe.name, state, last, seconds) as show:
             while not _agreed(fabric, state.images >= last or state.seconds >= seconds or bool(stop)):
                 started, before = time.monotonic(), state.images
+                batch = batch_at(recipe.training.batch, before, fabric.world_size)
 
                 # Draw a batch. All randomness follows from the position.
                 torch.manual_seed(_position_seed(recipe.training.seed, fabric.global_rank, state))
@@ -138,31 +142,34 @@ def train(
                 # Run the phases that are due.
                 for phase in phases:
                     if (state.steps + 1) % phase.every == 0:
-                        with fabric.autocast():
-                            loss, told = phase.loss(step)
-                        loss.backward(inputs=phase.parameters)
+                        for part in step.parts(recipe.training.micro_batch):
+                            with fabric.autocast():
+                                loss, told = phase.loss(part)
+                            share = len(part.real) / len(step.real)
+                            (loss * share).backward(inputs=phase.parameters)
+                            numbers.add({name: value.detach() for name, value in told.items()}, share)
                         _average_gradients(fabric, phase)
                         norm = _gradient_norm(phase)
                         if recipe.training.clip_gradients > 0:
                             nn.utils.clip_grads_with_norm_(
                                 phase.parameters, recipe.training.clip_gradients, norm
                             )
-                        told[f"gradient norm/{phase.name}"] = norm
-                        _descend(phase, optimisers[phase.name], _rate(recipe, phase, before))
-                        numbers.add({name: value.detach() for name, value in told.items()})
+                        numbers.add({f"gradient norm/{phase.name}": norm.detach()})
+                        rate = _rate(recipe, phase, before) * pace(phase, phases)
+                        _descend(phase, optimisers[phase.shares or phase.name], rate)
 
                 # Average weights, count images.
-                state.images = before + recipe.training.batch
+                state.images = before + batch
                 state.steps += 1
                 decay = decay_for(
-                    recipe.training.batch,
+                    batch,
                     recipe.training.average_kimg * 1000,
                     state.images,
                     recipe.training.average_ramp,
                 )
                 update_average(average, networks["generator"], decay)
                 state.seconds = time.monotonic() - begun
-                numbers.time(time.monotonic() - started, waited, recipe.training.batch)
+                numbers.time(time.monotonic() - started, waited, batch)
 
                 # Log, draw the grid, snapshot.
                 if _passed(before, state.images, recipe.training.log_kimg):
@@ -175,7 +182,9 @@ def train(
                             with fabric.autocast():
                                 others = held_out_numbers(networks, phases, judged, before, seed)
                         rates = {
-                            f"learning rate/{phase.name}": _rate(recipe, phase, before) for phase in phases
+                            f"learning rate/{phase.name}": _rate(recipe, phase, before)
+                            for phase in phases
+                            if phase.shares is None
                         }
                         minutes, peak = state.seconds / 60, peak_memory_mb(fabric.device)
                         memory = {} if peak is None else {"memory/peak MB": peak}
@@ -376,7 +385,7 @@ def _descend(phase: Phase, optimiser: torch.optim.Optimizer, rate: float) -> Non
 
 
 def _check_names(recipe: Recipe, phases: list[Phase]) -> None:
-    known = ["default", *(phase.name for phase in phases)]
+    known = ["default", *(phase.name for phase in phases if phase.shares is None)]
     for name in recipe.training.learning_rate:
         if name not in known:
             raise UserError(f"training.learning_rate: no phase {name!r}; there are {', '.join(known)}")
@@ -384,7 +393,7 @@ def _check_names(recipe: Recipe, phases: list[Phase]) -> None:
 
 def _rate(recipe: Recipe, phase: Phase, images: int) -> float:
     rates = recipe.training.learning_rate
-    return value_at(rates.get(phase.name, rates["default"]), images)
+    return value_at(rates.get(phase.shares or phase.name, rates["default"]), images)
 
 
 def _passed(before: int, after: int, kimg: float) -> bool:
@@ -423,13 +432,14 @@ class _Averages:
 
     def __init__(self) -> None:
         self._sums: dict[str, Any] = {}
-        self._counts: dict[str, int] = {}
+        self._counts: dict[str, float] = {}
         self._seconds = self._waited = self._images = 0.0
 
-    def add(self, numbers: dict[str, Tensor]) -> None:
+    def add(self, numbers: dict[str, Tensor], share: float = 1.0) -> None:
+        """Numbers of a step, or of a part that is a ``share`` of it."""
         for name, value in numbers.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
-            self._counts[name] = self._counts.get(name, 0) + 1
+            self._sums[name] = self._sums.get(name, 0.0) + value * share
+            self._counts[name] = self._counts.get(name, 0) + share
 
     def time(self, seconds: float, waited: float, images: int) -> None:
         self._seconds += seconds

@@ -1,0 +1,360 @@
+"""What the style-based families share: scaled weights, resampling, minibatch deviation, the style space."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import UserError
+
+SLOPE = 0.2  # of every leaky ReLU
+Noise = Literal["constant", "random", "none"]
+Noises = Noise | Sequence[Noise]  # the same in all layers, or one a layer
+
+
+class EqualisedLinear(nn.Module):
+    """Karras et al. 2017, section 4.1: weights start at variance 1 and are scaled where they are used.
+
+    So every weight moves by the same share under Adam. ``rate`` multiplies what a step of the optimiser does
+    (Karras et al. 2019, appendix C: 0.01 in the mapping network).
+    """
+
+    def __init__(
+        self,
+        features_in: int,
+        features_out: int,
+        bias: float | None = 0.0,  # where the bias starts; None: there is none
+        rate: float = 1.0,
+        gain: float = 1.0,  # sqrt(2) where no gain follows the activation (He et al. 2015)
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(features_out, features_in) / rate)
+        self.bias = None if bias is None else nn.Parameter(torch.full((features_out,), bias / rate))
+        self.scale, self.rate = rate * gain / math.sqrt(features_in), rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., features_in) to (..., features_out)."""
+        return F.linear(x, self.weight * self.scale, None if self.bias is None else self.bias * self.rate)
+
+
+class EqualisedConv2d(nn.Module):
+    """A convolution with weights of variance 1, scaled where they are used; see `EqualisedLinear`.
+
+    ``resample`` "up" doubles the size before it and "down" halves it after; with ``smooth``, by the filter
+    [1, 3, 3, 1] (Karras et al. 2020, appendix B), else by nearest neighbours and means of 2x2 px, which then
+    are part of the kernel and cost nothing.
+    """
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        kernel: int = 3,  # 1 or 3; the size stays
+        bias: bool = True,
+        resample: Literal["", "up", "down"] = "",
+        smooth: bool = True,
+        gain: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(channels_out, channels_in, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(channels_out)) if bias else None
+        self.scale = gain / math.sqrt(channels_in * kernel**2)
+        self.resample, self.smooth = resample, smooth
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels_in, H, W) to (B, channels_out, H', W')."""
+        weight = self.weight * self.scale
+        if self.resample == "":
+            return F.conv2d(x, weight, self.bias, padding=weight.shape[2] // 2)
+        if self.resample == "up":
+            x = convolution_up(x, weight, self.smooth)
+            return x if self.bias is None else x + self.bias.to(x.dtype)[:, None, None]
+        return convolution_down(x, weight, self.bias, self.smooth)
+
+
+# Resampling. The filter is [1, 3, 3, 1] / 8 in both directions, outside of the image is 0.
+
+
+class _Blur(torch.autograd.Function):
+    """Each channel filtered with [1, 3, 3, 1] in both directions.
+
+    The filter is its own mirror image, so the backward pass is the same operation, and cheap: oneDNN's
+    gradient of depthwise convolutions is slow in bfloat16.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, padding: int, gain: float) -> Tensor:
+        ctx.padding, ctx.gain = padding, gain
+        taps = torch.tensor([1.0, 3.0, 3.0, 1.0], device=x.device) / 8
+        kernel = (taps[:, None] * taps * gain).to(x.dtype).expand(x.shape[1], 1, 4, 4)
+        return F.conv2d(x, kernel, padding=padding, groups=x.shape[1])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        return _Blur.apply(gradient, 3 - ctx.padding, ctx.gain), None, None
+
+
+def blur(x: Tensor, padding: int, gain: float = 1.0) -> Tensor:
+    """Filter (B, C, H, W) with [1, 3, 3, 1]; the sides become H + 2 padding - 3. Twice differentiable.
+
+    >>> blur(torch.ones(1, 1, 5, 5), 0)[0, 0, 0].tolist()
+    [1.0, 1.0]
+    """
+    return _Blur.apply(x, padding, gain)
+
+
+def upsample(x: Tensor) -> Tensor:
+    """Twice the size by [1, 3, 3, 1]: linear interpolation, with 0 outside.
+
+    >>> upsample(torch.ones(1, 1, 2, 2))[0, 0, 0].tolist()
+    [0.5625, 0.75, 0.75, 0.5625]
+    """
+    padded = F.pad(x, (1, 1, 1, 1))
+    doubled = F.interpolate(padded, scale_factor=2.0, mode="bilinear", align_corners=False)
+    return doubled[:, :, 2:-2, 2:-2]
+
+
+def downsample(x: Tensor, smooth: bool = True) -> Tensor:
+    """Half the size by [1, 3, 3, 1], or by means of 2x2 px."""
+    return blur(x, 1)[:, :, ::2, ::2] if smooth else F.avg_pool2d(x, 2)
+
+
+def convolution_up(x: Tensor, weight: Tensor, smooth: bool = True, groups: int = 1) -> Tensor:
+    """Twice the size, then a convolution with ``weight`` (out, in, k, k), k 1 or 3, in half the work.
+
+    Smooth: the pixels are spread apart, convolved and filtered with [1, 3, 3, 1]. Else: nearest neighbours,
+    then the convolution; both are one transposed convolution whose kernel is larger by one (the weights of
+    neighbours that are the same pixel are added up). The kernel is turned around, as transposed
+    convolutions do.
+    """
+    size = weight.shape[2]
+    if smooth:
+        if size == 1:
+            return upsample(F.conv2d(x, weight, groups=groups))
+        spread = F.conv_transpose2d(x, _transposed(weight, groups), stride=2, groups=groups)
+        return blur(spread, 1, gain=4.0)
+    if size == 1:
+        return F.interpolate(F.conv2d(x, weight, groups=groups), scale_factor=2.0, mode="nearest")
+    kernel = _transposed(_widened(weight.to(x.dtype)), groups)
+    return F.conv_transpose2d(x, kernel, stride=2, padding=1, groups=groups)
+
+
+def _transposed(weight: Tensor, groups: int) -> Tensor:
+    """(groups · out, in, k, k) to (groups · in, out, k, k), as transposed convolutions want it."""
+    if groups == 1:
+        return weight.transpose(0, 1)
+    return weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+
+
+def convolution_down(x: Tensor, weight: Tensor, bias: Tensor | None = None, smooth: bool = True) -> Tensor:
+    """A convolution with ``weight`` (out, in, k, k), k 1 or 3, then half the size, in a quarter of the work.
+
+    Smooth: filtered with [1, 3, 3, 1], then a convolution of stride 2. Else: the convolution, then means of
+    2x2 px; both are one convolution of stride 2 whose kernel is larger by one.
+    """
+    if weight.shape[2] == 1:
+        return F.conv2d(downsample(x, smooth), weight, bias)
+    if smooth:
+        return F.conv2d(blur(x, 2), weight, bias, stride=2)
+    return F.conv2d(x, _widened(weight) / 4, bias, stride=2, padding=1)
+
+
+def _widened(weight: Tensor) -> Tensor:
+    """A kernel of 3 px followed by a sum over 2x2 px, as one kernel of 4 px."""
+    padded = F.pad(weight, (1, 1, 1, 1))
+    return padded[..., 1:, 1:] + padded[..., 1:, :-1] + padded[..., :-1, 1:] + padded[..., :-1, :-1]
+
+
+def activate(x: Tensor, gain: float = math.sqrt(2)) -> Tensor:
+    """Leaky ReLU, then ``gain``: sqrt(2) keeps the variance of what is scaled by `EqualisedLinear`."""
+    return F.leaky_relu(x, SLOPE) * gain
+
+
+def normalised(x: Tensor) -> Tensor:
+    """Entries along dimension 1 scaled to a mean square of 1 (Karras et al. 2017, section 4.2)."""
+    return x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt()
+
+
+def minibatch_deviation(x: Tensor, group: int = 4) -> Tensor:
+    """``x`` (B, C, H, W) with one more channel: how far the images of a group differ.
+
+    Karras et al. 2017, section 3: the standard deviation of every feature over the group, and its mean. A
+    group is ``group`` images that follow each other, or the largest number below that divides B: so a batch
+    in parts, each a multiple of ``group``, gives what the whole gives.
+    """
+    batch, _, height, width = x.shape
+    size = next(number for number in range(min(group, batch), 0, -1) if batch % number == 0)
+    groups = x.float().unflatten(0, (batch // size, size))
+    deviation = (groups.var(1, correction=0) + 1e-8).sqrt().mean((1, 2, 3))
+    channel = deviation.repeat_interleave(size).to(x.dtype)[:, None, None, None]
+    return torch.cat([x, channel.expand(batch, 1, height, width)], 1)
+
+
+@contextmanager
+def full_precision(x: Tensor) -> Iterator[None]:
+    """Without autocast: for what is small and must be exact, such as styles."""
+    with torch.autocast(x.device.type, enabled=False):
+        yield
+
+
+class MappingNetwork(nn.Module):
+    """Karras et al. 2019, figure 1b, and Karras et al. 2020b, appendix D, for labels: latents to styles w."""
+
+    def __init__(
+        self,
+        latent: int,
+        width: int,  # of w and of all layers
+        depth: int = 8,
+        joined: int = 0,  # entries of a label, which follow the latent's; 0: none
+        rate: float = 0.01,  # of its learning, as a multiple of the others'
+    ) -> None:
+        super().__init__()
+        self.latent = latent
+        self.label = EqualisedLinear(joined, width) if joined else None
+        widths = [latent + (width if joined else 0), *[width] * depth]
+        self.layers = nn.ModuleList(
+            EqualisedLinear(widths[i], widths[i + 1], rate=rate) for i in range(depth)
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(B, latent + joined) to (B, width)."""
+        with full_precision(z):
+            x = normalised(z[:, : self.latent].float())
+            if self.label is not None:
+                x = torch.cat([x, normalised(self.label(z[:, self.latent :].float()))], 1)
+            for layer in self.layers:
+                x = activate(layer(x))
+            return x
+
+
+class StyleSpace(nn.Module):
+    """What every style-based generator has before its synthesis: z to w, its average, truncation, mixing.
+
+    A subclass sets ``layers`` and ``resolution`` and has ``synthesis``. The last ``classes`` entries of its
+    latents choose a class, that of the largest; ``joined`` entries before them are labels as they are.
+    """
+
+    w_average: Tensor
+    layers: int
+    resolution: tuple[int, int]
+
+    def __init__(
+        self,
+        latent: int,
+        width: int,  # of w
+        depth: int,  # layers of the mapping network
+        mixing: float,  # share of the images in training that have two styles
+        mapping_rate: float = 0.01,  # of the mapping network's learning, as a multiple of the others'
+        joined: int = 0,
+        classes: int = 0,
+        average: float = 0.995,  # share of the average style that stays at every batch
+    ) -> None:
+        super().__init__()
+        self.latent_shape = (latent + joined + classes,)
+        self.mapping_network = MappingNetwork(latent, width, depth, joined + classes, mapping_rate)
+        self.latent, self.classes, self.mixing, self.average = latent, classes, mixing, average
+        self.register_buffer("w_average", torch.zeros(width))
+
+    def synthesis(self, w: Tensor, noise: Noises = "constant") -> Tensor:
+        """Styles (B, layers, width) to images (B, C, H, W), about in [-1, 1]."""
+        raise NotImplementedError
+
+    @property
+    def layers_in_use(self) -> int:
+        """How many layers there are to mix styles in; fewer than ``layers`` while a generator grows."""
+        return self.layers
+
+    def mapping(self, z: Tensor, psi: float = 1.0, cutoff: int | None = None) -> Tensor:
+        """(B, *latent_shape) to (B, layers, width), drawn towards the average: 1 as it is, 0 the average.
+
+        ``psi`` below 0 gives the opposite on the other side of the average. Only the first ``cutoff`` layers
+        are truncated (None: all); in training the average follows what comes by.
+        """
+        if self.classes:
+            chosen = F.one_hot(z[:, -self.classes :].argmax(1), self.classes)
+            z = torch.cat([z[:, : -self.classes], chosen.to(z)], 1)
+        w = self.mapping_network(z)
+        if self.training:
+            with torch.no_grad():
+                self.w_average.lerp_(w.detach().mean(0), 1 - self.average)
+        w = w[:, None].expand(-1, self.layers, -1)
+        if psi == 1:
+            return w
+        truncated = self.w_average.lerp(w, psi)
+        return truncated if cutoff is None else torch.cat([truncated[:, :cutoff], w[:, cutoff:]], 1)
+
+    def styles(self, z: Tensor) -> Tensor:
+        """Styles to train with: a share ``mixing`` of the images have two, one before and one after a layer.
+
+        Karras et al. 2019, section 3.1, mixing regularisation. Both have the same label.
+        """
+        w = self.mapping(z)
+        if not self.training or self.mixing == 0:
+            return w
+        fresh = torch.randn(len(z), self.latent).to(z)
+        others = self.mapping(torch.cat([fresh, z[:, self.latent :]], 1))
+        crossover = torch.randint(1, self.layers_in_use, (len(z), 1))
+        mixed = torch.rand(len(z), 1) < self.mixing
+        second = (torch.arange(self.layers) >= crossover) & mixed
+        return torch.where(second.to(w.device)[:, :, None], others, w)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Images to train with: styles mixed, noise drawn anew, values not cut to [-1, 1]."""
+        return self.synthesis(self.styles(z), "random" if self.training else "constant")
+
+    def decode(self, z: Tensor, psi: float = 1.0) -> Tensor:
+        """(B, *latent_shape) to (B, C, H, W) in [-1, 1]; a latent gives one image."""
+        return self.synthesis(self.mapping(z, psi)).clamp(-1, 1)
+
+
+def one_a_layer(noise: Noises, layers: int) -> list[Noise]:
+    """What noise each layer gets.
+
+    >>> one_a_layer("none", 2)
+    ['none', 'none']
+    """
+    return [noise] * layers if isinstance(noise, str) else list(noise)
+
+
+def widths(
+    sizes: Sequence[tuple[int, int]], channels: Sequence[int], capacity: int, most: int, where: str
+) -> list[int]:
+    """The channels at each size: ``channels``, or as the papers have them where that is empty."""
+    if not channels:
+        return [max(1, min(most, capacity // max(size))) for size in sizes]
+    if len(channels) != len(sizes) or min(channels) < 1:
+        named = ", ".join(f"{height}x{width}" for height, width in sizes)
+        raise UserError(f"{where}.channels: got {list(channels)}, must be {len(sizes)} numbers, for {named}")
+    return list(channels)
+
+
+def sides(resolution: Sequence[int], base: Sequence[int], where: str) -> list[tuple[int, int]]:
+    """Every size from ``base`` to ``resolution`` (height, width), each twice the last.
+
+    Raises:
+        UserError: ``resolution`` is none of them, with the nearest two that are.
+
+    >>> sides([96, 128], [3, 4], "model")
+    [(3, 4), (6, 8), (12, 16), (24, 32), (48, 64), (96, 128)]
+    """
+    for name, pair in (("resolution", resolution), ("base", base)):
+        if len(pair) != 2 or min(pair) < 1:
+            raise UserError(
+                f"{where}.{name}: got {list(pair)}, must be [height, width], for example [64, 64]"
+            )
+    found = [(base[0], base[1])]
+    while found[-1][0] < resolution[0] or found[-1][1] < resolution[1]:
+        found.append((2 * found[-1][0], 2 * found[-1][1]))
+    if len(found) < 2:
+        found.append((2 * base[0], 2 * base[1]))
+    if found[-1] != tuple(resolution):
+        below, above = (f"[{height}, {width}]" for height, width in found[-2:])
+        raise UserError(
+            f"{where}.resolution: got {list(resolution)}, must be {list(base)} doubled a number of times; "
+            f"the nearest are {below} and {above}, or choose another {where}.base"
+        )
+    return found

@@ -1,0 +1,240 @@
+"""ProGAN (Karras et al. 2018, "Progressive Growing of GANs", arXiv 1710.10196).
+
+Chosen here: truncation, which the paper has not, draws the first features towards their average over
+training; the optimisers keep their moments where a new size begins.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import UserError
+from .layers import EqualisedConv2d, EqualisedLinear, activate, minibatch_deviation, normalised, sides, widths
+
+HE = math.sqrt(2)  # gain of weights before a leaky ReLU; the papers put it there and not behind
+GROWN = -1  # images seen of a network that is not in training: it draws its last size
+
+
+def stage_at(images: int, start: int, last: int, stable_kimg: float, fade_kimg: float) -> tuple[int, float]:
+    """Which size is drawn after ``images`` images, and how far it has faded in, 0 to 1.
+
+    Figure 2 and appendix A: the first size alone, then by turns a size that fades in and is alone.
+
+    >>> [stage_at(images, 0, 2, 800, 400) for images in (0, 799_999, 800_000, 900_000, 1_300_000, 9_000_000)]
+    [(0, 1.0), (0, 1.0), (1, 0.0), (1, 0.25), (1, 1.0), (2, 1.0)]
+    """
+    kimg = images / 1000 - stable_kimg
+    if images == GROWN or stable_kimg + fade_kimg == 0:
+        return last, 1.0
+    if kimg < 0:
+        return start, 1.0
+    turn, within = divmod(kimg, stable_kimg + fade_kimg)
+    level = start + 1 + int(turn)
+    if level > last:
+        return last, 1.0
+    return level, min(1.0, within / fade_kimg) if fade_kimg else 1.0
+
+
+class Growing(nn.Module):
+    """A generator that grows with the images seen.
+
+    It keeps that number in a buffer, so that its average and its snapshot know what they can draw.
+    """
+
+    images_seen: Tensor
+    sizes: list[tuple[int, int]]
+    resolution: tuple[int, int]
+
+    def set_growth(
+        self, sizes: list[tuple[int, int]], start: int, stable_kimg: float, fade_kimg: float
+    ) -> None:
+        """Take over the settings; UserError where they are impossible."""
+        if not 0 <= start < len(sizes):
+            raise UserError(
+                f"model.start: got {start}, must be 0 to {len(sizes) - 1}, the doublings of the base"
+            )
+        for name, kimg in (("stable_kimg", stable_kimg), ("fade_kimg", fade_kimg)):
+            if kimg < 0:
+                raise UserError(f"model.{name}: got {kimg}, must be 0 or more")
+        self.sizes, self.resolution = sizes, sizes[-1]
+        self.start, self.stable_kimg, self.fade_kimg = start, stable_kimg, fade_kimg
+        self.register_buffer("images_seen", torch.tensor(GROWN))
+
+    def grow(self, images: int) -> None:
+        """To the stage that follows after ``images`` images seen."""
+        self.images_seen.fill_(images)
+
+    @property
+    def stage(self) -> tuple[int, float]:
+        """Index of the size it draws in ``sizes``, and how far that has faded in, 0 to 1."""
+        return stage_at(
+            int(self.images_seen), self.start, len(self.sizes) - 1, self.stable_kimg, self.fade_kimg
+        )
+
+    def shown(self, images: Tensor) -> Tensor:
+        """Real images (B, C, H, W) of the last size as this stage has them: smaller, and faded likewise."""
+        level, alpha = self.stage
+        small = (
+            F.avg_pool2d(images, 2 ** (len(self.sizes) - 1 - level))
+            if level < len(self.sizes) - 1
+            else images
+        )
+        return small if alpha == 1 else torch.lerp(doubled(F.avg_pool2d(small, 2)), small, alpha)
+
+    def faded(self, old: Tensor, new: Tensor) -> Tensor:
+        """The image of the size before and that of this size, as this stage has them (figure 2b)."""
+        return torch.lerp(doubled(old), new, self.stage[1])
+
+    def full_size(self, images: Tensor) -> Tensor:
+        """Images of this stage in the last size, each pixel a square of pixels."""
+        return F.interpolate(images, self.resolution, mode="nearest")
+
+
+def doubled(images: Tensor) -> Tensor:
+    """Twice the size by nearest neighbours."""
+    return F.interpolate(images, scale_factor=2.0, mode="nearest")
+
+
+class _Up(nn.Module):
+    """From one size to twice that (table 2): nearest neighbours and two convolutions."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__()
+        self.first = EqualisedConv2d(channels_in, channels_out, resample="up", smooth=False, gain=HE)
+        self.second = EqualisedConv2d(channels_out, channels_out, gain=HE)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = normalised(activate(self.first(x), 1.0))
+        return normalised(activate(self.second(x), 1.0))
+
+
+class Generator(Growing):
+    """Latents on the sphere to images, features of every pixel normalised.
+
+    >>> generator = Generator(latent=8, channels=[8, 8, 4], resolution=[16, 16])
+    >>> generator.decode(torch.randn(2, 8)).shape
+    torch.Size([2, 3, 16, 16])
+    >>> generator.grow(0)
+    >>> generator(torch.randn(2, 8)).shape, generator.decode(torch.randn(2, 8)).shape
+    (torch.Size([2, 3, 4, 4]), torch.Size([2, 3, 16, 16]))
+    """
+
+    feature_average: Tensor
+    batches_averaged: Tensor
+
+    def __init__(
+        self,
+        latent: int = 512,  # entries of a latent; it is scaled to length sqrt(latent)
+        resolution: Sequence[int] = (64, 64),  # height and width: base doubled a number of times
+        base: Sequence[int] = (4, 4),  # height and width of the smallest features
+        channels: Sequence[int] = (),  # at base and each size up to resolution; empty: as in the paper:
+        capacity: int = 16384,  # ... this number divided by the longer side,
+        most: int = 512,  # ... and not more than this
+        start: int = 0,  # how often the base is doubled in the first images it draws
+        stable_kimg: float = 800.0,  # so long each size is drawn alone ...
+        fade_kimg: float = 800.0,  # ... and so long it fades in before; both 0: the last size from the start
+        image_channels: int = 3,
+    ) -> None:
+        super().__init__()
+        self.set_growth(sides(resolution, base, "model"), start, stable_kimg, fade_kimg)
+        wide = widths(self.sizes, channels, capacity, most, "model")
+        self.latent_shape = (latent,)
+        self.image_channels = image_channels
+        self.dense = EqualisedLinear(latent, wide[0] * base[0] * base[1], bias=None, gain=HE)
+        self.dense_bias = nn.Parameter(torch.zeros(wide[0]))
+        self.first = EqualisedConv2d(wide[0], wide[0], gain=HE)
+        self.blocks = nn.ModuleList(_Up(wide[i], wide[i + 1]) for i in range(len(wide) - 1))
+        self.to_images = nn.ModuleList(EqualisedConv2d(channels, image_channels, 1) for channels in wide)
+        self.register_buffer("feature_average", torch.zeros(wide[0], *base))
+        self.register_buffer("batches_averaged", torch.tensor(0))
+
+    def _beginning(self, z: Tensor, psi: float) -> Tensor:
+        """The smallest features (B, C, h, w)."""
+        x = self.dense(normalised(z)).unflatten(1, (-1, *self.sizes[0]))
+        x = activate(x + self.dense_bias.to(x.dtype)[:, None, None], 1.0)
+        if self.training:
+            with torch.no_grad():
+                self.batches_averaged += 1
+                share = max(1 / int(self.batches_averaged), 0.005)
+                self.feature_average.lerp_(x.detach().float().mean(0), share)
+        if psi != 1:
+            x = torch.lerp(self.feature_average.to(x.dtype), x, psi)
+        return normalised(activate(self.first(normalised(x)), 1.0))
+
+    def forward(self, z: Tensor, psi: float = 1.0) -> Tensor:
+        """(B, latent) to images of the present stage, about in [-1, 1]."""
+        level, alpha = self.stage
+        x = before = self._beginning(z, psi)
+        for block in self.blocks[:level]:
+            before, x = x, block(x)
+        image = self.to_images[level](x)
+        if alpha < 1:
+            image = self.faded(self.to_images[level - 1](before), image)
+        return image.float()
+
+    def decode(self, z: Tensor, psi: float = 1.0) -> Tensor:
+        """(B, latent) to (B, image_channels, H, W) in [-1, 1], of the last size at every stage.
+
+        ``psi`` below 1 draws the first features towards their average.
+        """
+        return self.full_size(self.forward(z, psi)).clamp(-1, 1)
+
+
+class _Down(nn.Module):
+    """Two convolutions and means of 2x2 px (table 2), or the filter of StyleGAN."""
+
+    def __init__(self, channels_in: int, channels_out: int, smooth: bool) -> None:
+        super().__init__()
+        self.first = EqualisedConv2d(channels_in, channels_in, gain=HE)
+        self.second = EqualisedConv2d(channels_in, channels_out, resample="down", smooth=smooth, gain=HE)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return activate(self.second(activate(self.first(x), 1.0)), 1.0)
+
+
+class Discriminator(nn.Module):
+    """Images of any of its sizes to logits; the size is that of the images.
+
+    Attributes:
+        alpha: how far the size of the images has faded in, 0 to 1.
+    """
+
+    def __init__(
+        self,
+        resolution: Sequence[int] = (64, 64),  # height and width: base doubled a number of times
+        base: Sequence[int] = (4, 4),
+        channels: Sequence[int] = (),  # at base and each size up to resolution; empty: as in the paper:
+        capacity: int = 16384,  # ... this number divided by the longer side,
+        most: int = 512,  # ... and not more than this
+        smooth: bool = False,  # sizes are halved by [1, 3, 3, 1], as in StyleGAN; false: by means of 2x2 px
+        group: int = 4,  # images that the minibatch deviation compares; 0: it is left out
+        image_channels: int = 3,
+    ) -> None:
+        super().__init__()
+        self.sizes = sides(resolution, base, "discriminator")
+        wide = widths(self.sizes, channels, capacity, most, "discriminator")
+        self.group, self.alpha = group, 1.0
+        self.from_images = nn.ModuleList(
+            EqualisedConv2d(image_channels, channels, 1, gain=HE) for channels in wide
+        )
+        self.blocks = nn.ModuleList(_Down(wide[i + 1], wide[i], smooth) for i in range(len(wide) - 1))
+        self.last = EqualisedConv2d(wide[0] + (1 if group else 0), wide[0], gain=HE)
+        self.dense = EqualisedLinear(wide[0] * base[0] * base[1], wide[0], gain=HE)
+        self.logit = EqualisedLinear(wide[0], 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, image_channels, h, w), one of ``sizes``, to logits (B,)."""
+        height, width = images.shape[2:]
+        level = self.sizes.index((height, width))
+        x = activate(self.from_images[level](images), 1.0)
+        for i in reversed(range(level)):
+            x = self.blocks[i](x)
+            if i == level - 1 and self.alpha < 1:
+                x = torch.lerp(activate(self.from_images[i](F.avg_pool2d(images, 2)), 1.0), x, self.alpha)
+        if self.group:
+            x = minibatch_deviation(x, self.group)
+        x = activate(self.last(x), 1.0)
+        return self.logit(activate(self.dense(x.flatten(1)), 1.0))[:, 0]
