@@ -66,4 +66,5 @@ OBJECTIVES = {
     "elbo": Row("objectives.elbo:elbo"),
     "gan": Row("objectives.gan:gan"),
     "likelihood": Row("objectives.likelihood:likelihood"),
+    "progressive": Row("objectives.progressive:progressive"),
 }
