@@ -1,10 +1,11 @@
 """Memory and time of one training step of a recipe, all phases, on noise.
 
-    python bench/step_memory.py rai2020-stylegan-512 --batch 4 [--images N] [--steps 1] [--precision fp32] [key=value ...]
+    python bench/step_memory.py rai2020-stylegan-512 --batch 4 [--images N] [--steps 1] [key=value ...]
 
 Peak is the highest resident memory of the process (on a GPU: allocated memory): weights, averages, gradients,
-states of the optimisers, activations and PyTorch itself. ``--images`` is the position in training; the default is
-where everything has grown. ``--write`` appends a line to bench/results/step_memory.md.
+states of the optimisers, activations and PyTorch itself. ``--images`` is the position in training; the
+default is where everything has grown. ``--precision bf16`` as on a GPU. ``--write`` appends a line to
+bench/results/step_memory.md.
 """
 
 import argparse
@@ -61,6 +62,7 @@ def main() -> None:
     optimisers = {
         phase.name: OPTIMISERS[recipe.training.optimiser](phase.parameters, recipe.training.betas)
         for phase in phases
+        if phase.shares is None
     }
     size = getattr(generator, "image_channels", 3), *generator.resolution
     began = time.monotonic()
@@ -73,8 +75,9 @@ def main() -> None:
             with torch.autocast(device.type, torch.bfloat16, enabled=args.precision == "bf16"):
                 loss, _ = phase.loss(step)
             loss.backward(inputs=phase.parameters)
-            optimisers[phase.name].step()
-            optimisers[phase.name].zero_grad(set_to_none=True)
+            optimiser = optimisers[phase.shares or phase.name]
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
             print(f"{phase.name}: loss {loss.item():.4f}, peak so far {peak(device):.2f} GiB", flush=True)
             del loss
         update_average(average, generator, 0.99)

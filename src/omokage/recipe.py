@@ -19,6 +19,7 @@ class Training:
 
     images: int = 10_000_000  # stop after so many; --minutes and --images stop earlier
     batch: Any = 64  # images a step, all processes together; a number or points [kimg, images]
+    micro_batch: int = 0  # images of a step at a time, gradients added up, for less memory; 0: all
     seed: int = 0  # of weights, order of images, latents and augmentation
     precision: str = "auto"  # "auto": bf16 where the hardware has it, else fp32; or either by name
     mirror: bool = True  # half of the real images are mirrored
@@ -242,7 +243,7 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
 
 def _check_training(training: Training, where: str) -> None:
     check_batch(training.batch, f"{where}.batch")
-    least = {"images": 1, "seed": 0, "average_kimg": 0, "average_ramp": 0, "keep": 0}
+    least = {"images": 1, "micro_batch": 0, "seed": 0, "average_kimg": 0, "average_ramp": 0, "keep": 0}
     least["clip_gradients"] = 0
     for key, low in least.items():
         if getattr(training, key) < low:

@@ -126,7 +126,7 @@ def test_truncation_may_leave_the_finer_layers_alone():
     torch.testing.assert_close(opposite[:, :4], 2 * average - w[:, :4])
     assert torch.equal(mean[:, 4:], w[:, 4:])
     torch.testing.assert_close(small().mapping(z, 0.5), (small().mapping(z) + small().w_average) / 2)
-    with pytest.raises(UserError, match="model.truncated: got 7, must be 0 to 6"):
+    with pytest.raises(UserError, match=r"model\.truncated: got 7, must be 0 to 6"):
         Generator(resolution=[16, 16], truncated=7)
 
 

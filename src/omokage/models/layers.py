@@ -126,10 +126,10 @@ def downsample(x: Tensor, smooth: bool = True) -> Tensor:
 def convolution_up(x: Tensor, weight: Tensor, smooth: bool = True, groups: int = 1) -> Tensor:
     """Twice the size, then a convolution with ``weight`` (out, in, k, k), k 1 or 3, in half the work.
 
-    Smooth: the pixels are spread apart, convolved (with the kernel turned around, as a transposed convolution
-    does) and filtered with [1, 3, 3, 1]. Else: nearest neighbours, then the convolution; both are one
-    transposed convolution whose kernel is larger by one (the weights of neighbours that are the same pixel
-    are added up).
+    Smooth: the pixels are spread apart, convolved and filtered with [1, 3, 3, 1]. Else: nearest neighbours,
+    then the convolution; both are one transposed convolution whose kernel is larger by one (the weights of
+    neighbours that are the same pixel are added up). The kernel is turned around, as transposed
+    convolutions do.
     """
     size = weight.shape[2]
     if smooth:
@@ -139,7 +139,7 @@ def convolution_up(x: Tensor, weight: Tensor, smooth: bool = True, groups: int =
         return blur(spread, 1, gain=4.0)
     if size == 1:
         return F.interpolate(F.conv2d(x, weight, groups=groups), scale_factor=2.0, mode="nearest")
-    kernel = _transposed(_widened(weight.flip(2, 3)), groups)
+    kernel = _transposed(_widened(weight.to(x.dtype)), groups)
     return F.conv_transpose2d(x, kernel, stride=2, padding=1, groups=groups)
 
 

@@ -138,9 +138,10 @@ class ToImage(nn.Module):
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """``x`` (B, in, H, W) and ``w`` (B, style) to (B, image_channels, H, W)."""
         with full_precision(w):
-            weights = self.style(w)[:, None] * (self.weight * self.scale)
-        image = weights.to(x.dtype) @ x.flatten(2)  # a matrix an image: no pass over x to scale it
-        return image.unflatten(2, x.shape[2:]) + self.bias.to(x.dtype)[:, None, None]
+            weights = self.style(w)[:, :, None] * (self.weight.T * self.scale)
+        # A matrix an image: no pass over x to scale it. Channels last, so that its gradient is so, too.
+        image = x.permute(0, 2, 3, 1).flatten(1, 2) @ weights.to(x.dtype) + self.bias.to(x.dtype)
+        return image.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
 
 
 class Block(nn.Module):

@@ -43,5 +43,10 @@ def dragan(value: Value, real: Tensor, fake: Tensor) -> Tensor:
     return (gradient_norms(value, real + share * noise) - 1).square().mean()
 
 
+def r1(value: Value, real: Tensor, fake: Tensor) -> Tensor:
+    """Mescheder et al. 2018, equation 9, without gamma: half the squared gradients at the real images."""
+    return gradient_norms(value, real).square().mean() / 2
+
+
 # The names that recipes use.
 PENALTIES: dict[str, Callable[[Value, Tensor, Tensor], Tensor]] = {"gulrajani": gulrajani, "dragan": dragan}

@@ -1,6 +1,6 @@
 """Training as a list of phases."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -17,13 +17,30 @@ class Step:
         latents: (B, *latent_shape), fresh for this step.
         augment: what images go through before a discriminator sees them; differentiable.
         images: seen in training before this step.
+        given: the conditions of the batch (B, labels), numbers of values, alone in a tuple; empty where
+            nothing is conditional. Networks take it behind their other arguments.
     """
 
     def __init__(
-        self, real: Tensor, latents: Tensor, augment: Callable[[Tensor], Tensor], images: int = 0
+        self,
+        real: Tensor,
+        latents: Tensor,
+        augment: Callable[[Tensor], Tensor],
+        images: int = 0,
+        given: tuple[Tensor, ...] = (),
     ) -> None:
         self.real, self.latents, self.augment, self.images = real, latents, augment, images
+        self.given = given
         self._shared: dict[str, Any] = {}
+
+    def parts(self, size: int) -> list["Step"]:
+        """The step, ``size`` images at a time, nothing shared between the parts; 0: as it is."""
+        if size == 0 or size >= len(self.real):
+            return [self]
+        every = zip(*(batch.split(size) for batch in (self.real, self.latents, *self.given)), strict=True)
+        return [
+            Step(real, latents, self.augment, self.images, tuple(given)) for real, latents, *given in every
+        ]
 
     def once(self, name: str, compute: Callable[[], Any]) -> Any:
         """The result of ``compute``, which runs only for the first phase of the step that asks."""
@@ -45,6 +62,7 @@ class Phase:
         clip_weights: entries of what it trains are cut to ± this after a step; 0: left as they are.
         floor: what its loss (``loss/`` and its name in the log) cannot fall below, if to reach it means that
             there is nothing left to learn; None: no such value.
+        shares: the phase whose optimiser and learning rate it uses; None: it has its own.
     """
 
     def __init__(
@@ -56,7 +74,20 @@ class Phase:
         clip_gradients: float = 0.0,
         clip_weights: float = 0.0,
         floor: float | None = None,
+        shares: str | None = None,
     ) -> None:
         self.name, self.loss, self.every = name, loss, every
         self.clip_gradients, self.clip_weights, self.floor = clip_gradients, clip_weights, floor
+        self.shares = shares
         self.parameters = [parameter for parameter in parameters if parameter.requires_grad]
+
+
+def pace(phase: Phase, phases: Sequence[Phase]) -> float:
+    """What ``phase``'s learning rate and the exponents of its betas are multiplied by.
+
+    An optimiser that a lazy phase shares takes (k + 1) / k steps where it took one, so each is k / (k + 1) of
+    it (Karras et al. 2020, appendix B, lazy regularization).
+    """
+    owner = phase.shares or phase.name
+    steps = 1 + sum(1 / other.every for other in phases if other.shares == owner)
+    return 1 / steps

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ..errors import UserError
 from .adversarial import ADVERSARIAL_LOSSES
 from .gan import spread
-from .penalties import PENALTIES, gradient_norms
+from .penalties import PENALTIES, r1
 from .phase import Loss, Phase, Step
 
 
@@ -26,7 +26,7 @@ def progressive(
 
     At every step the generator is told the images seen. It says its stage, which real images and the
     discriminator follow, so that nothing but the position in training decides. A lazy penalty (Karras et al.
-    2020, section 3.1) counts steps in a buffer beside the networks.
+    2020, section 3.1) is a phase of its own, ``penalty``, with the discriminator's optimiser.
 
     Raises:
         UserError: settings that contradict each other, or networks that do not grow.
@@ -48,9 +48,7 @@ def progressive(
     if penalty_every < 1:
         raise UserError(f"objective.penalty_every: got {penalty_every}, must be at least 1")
     losses = ADVERSARIAL_LOSSES[loss]()
-    count = StepCount()
-    if penalty != "none" and penalty_every > 1:
-        networks["step_count"] = count
+    penalise = {"none": None, "r1": r1, **PENALTIES}[penalty]
 
     def value(images: Tensor) -> Tensor:
         return discriminator(images).float()
@@ -85,13 +83,17 @@ def progressive(
         }
         if drift:
             total = total + drift * real.square().mean()
-        if penalty != "none" and count.due(step.images, penalty_every):
-            if penalty == "r1":
-                told["penalty"] = r1(value, images, others)
-            else:
-                told["penalty"] = PENALTIES[penalty](value, images, others)
-            total = total + penalty_weight * penalty_every * told["penalty"]
+        if penalise and penalty_every == 1:
+            told["penalty"] = penalise(value, images, others)
+            total = total + penalty_weight * told["penalty"]
         return total, told
+
+    def lazy_penalty(step: Step) -> Loss:
+        assert penalise is not None
+        images = step.augment(shown(step))
+        others = images if penalty == "r1" else generated(step).detach()
+        found = penalise(value, images, others)
+        return penalty_weight * penalty_every * found, {"penalty": found}
 
     def generator_loss(step: Step) -> Loss:
         real = shown(step)
@@ -101,38 +103,13 @@ def progressive(
             told["variety"] = spread(drawn(step)) / spread(real).clamp_min(1e-6)
         return total, told
 
-    return [
+    phases = [
         Phase("discriminator", discriminator.parameters(), discriminator_loss, floor=losses.floor),
         Phase("generator", generator.parameters(), generator_loss),
     ]
-
-
-def r1(value: object, real: Tensor, fake: Tensor) -> Tensor:
-    """Mescheder et al. 2018, equation 9 without gamma: half the squared gradients at the real images."""
-    return gradient_norms(value, real).square().mean() / 2  # type: ignore[arg-type]
-
-
-class StepCount(nn.Module):
-    """Counts steps, however often one asks within a step: what is due follows from the snapshot.
-
-    >>> count = StepCount()
-    >>> [count.due(images, 2) for images in (0, 0, 8, 16, 20)]
-    [False, False, True, False, True]
-    """
-
-    steps: Tensor
-    last: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("steps", torch.tensor(0))
-        self.register_buffer("last", torch.tensor(-1))  # images seen at the last step
-
-    def due(self, images: int, every: int) -> bool:
-        """Whether the step after ``images`` images is the last of ``every``."""
-        if every == 1:
-            return True
-        if int(self.last) != images:
-            self.last.fill_(images)
-            self.steps += 1
-        return int(self.steps) % every == 0
+    if penalise and penalty_every > 1:
+        lazy = Phase(
+            "penalty", discriminator.parameters(), lazy_penalty, penalty_every, shares="discriminator"
+        )
+        phases.insert(1, lazy)
+    return phases

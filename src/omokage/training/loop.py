@@ -23,7 +23,7 @@ from ..data.faceset import FaceSet
 from ..errors import UserError
 from ..families import DISCRIMINATORS, MODELS, OBJECTIVES
 from ..hardware import best_device, best_precision, keep_freed_memory
-from ..objectives.phase import Phase, Step
+from ..objectives.phase import Phase, Step, pace
 from ..progress import Progress
 from ..recipe import Recipe
 from ..sampling import decoded, latents, to_pixels
@@ -77,8 +77,11 @@ def train(
         )
         _check_names(recipe, phases)
         optimisers = {
-            phase.name: OPTIMISERS[recipe.training.optimiser](phase.parameters, recipe.training.betas)
+            phase.name: OPTIMISERS[recipe.training.optimiser](
+                phase.parameters, [beta ** pace(phase, phases) for beta in recipe.training.betas]
+            )
             for phase in phases
+            if phase.shares is None
         }
         state = TrainingState(networks, average, optimisers, faces.content_hash)
 
@@ -118,18 +121,21 @@ def train(
                 # Run the phases that are due.
                 for phase in phases:
                     if (state.steps + 1) % phase.every == 0:
-                        with fabric.autocast():
-                            loss, told = phase.loss(step)
-                        loss.backward(inputs=phase.parameters)
+                        for part in step.parts(recipe.training.micro_batch):
+                            with fabric.autocast():
+                                loss, told = phase.loss(part)
+                            share = len(part.real) / len(step.real)
+                            (loss * share).backward(inputs=phase.parameters)
+                            numbers.add({name: value.detach() for name, value in told.items()}, share)
                         _average_gradients(fabric, phase)
                         norm = _gradient_norm(phase)
                         if recipe.training.clip_gradients > 0:
                             nn.utils.clip_grads_with_norm_(
                                 phase.parameters, recipe.training.clip_gradients, norm
                             )
-                        told[f"gradient norm/{phase.name}"] = norm
-                        _descend(phase, optimisers[phase.name], _rate(recipe, phase, before))
-                        numbers.add({name: value.detach() for name, value in told.items()})
+                        numbers.add({f"gradient norm/{phase.name}": norm.detach()})
+                        rate = _rate(recipe, phase, before) * pace(phase, phases)
+                        _descend(phase, optimisers[phase.shares or phase.name], rate)
 
                 # Average weights, count images.
                 state.images = before + batch
@@ -150,7 +156,9 @@ def train(
                     show(line)
                     if logs:
                         rates = {
-                            f"learning rate/{phase.name}": _rate(recipe, phase, before) for phase in phases
+                            f"learning rate/{phase.name}": _rate(recipe, phase, before)
+                            for phase in phases
+                            if phase.shares is None
                         }
                         logs.write(state.images, {"minutes": state.seconds / 60, **line, **rates})
                     # Where it goes badly, say so and go back.
@@ -304,7 +312,7 @@ def _descend(phase: Phase, optimiser: torch.optim.Optimizer, rate: float) -> Non
 
 
 def _check_names(recipe: Recipe, phases: list[Phase]) -> None:
-    known = ["default", *(phase.name for phase in phases)]
+    known = ["default", *(phase.name for phase in phases if phase.shares is None)]
     for name in recipe.training.learning_rate:
         if name not in known:
             raise UserError(f"training.learning_rate: no phase {name!r}; there are {', '.join(known)}")
@@ -312,7 +320,7 @@ def _check_names(recipe: Recipe, phases: list[Phase]) -> None:
 
 def _rate(recipe: Recipe, phase: Phase, images: int) -> float:
     rates = recipe.training.learning_rate
-    return value_at(rates.get(phase.name, rates["default"]), images)
+    return value_at(rates.get(phase.shares or phase.name, rates["default"]), images)
 
 
 def _passed(before: int, after: int, kimg: float) -> bool:
@@ -351,13 +359,14 @@ class _Averages:
 
     def __init__(self) -> None:
         self._sums: dict[str, Any] = {}
-        self._counts: dict[str, int] = {}
+        self._counts: dict[str, float] = {}
         self._seconds = self._waited = self._images = 0.0
 
-    def add(self, numbers: dict[str, Tensor]) -> None:
+    def add(self, numbers: dict[str, Tensor], share: float = 1.0) -> None:
+        """Numbers of a step, or of a part that is a ``share`` of it."""
         for name, value in numbers.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
-            self._counts[name] = self._counts.get(name, 0) + 1
+            self._sums[name] = self._sums.get(name, 0.0) + value * share
+            self._counts[name] = self._counts.get(name, 0) + share
 
     def time(self, seconds: float, waited: float, images: int) -> None:
         self._seconds += seconds

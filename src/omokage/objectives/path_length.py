@@ -1,0 +1,57 @@
+"""Path-length regularisation: equal steps in w change images equally, wherever and in whatever direction."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+
+def path_lengths(synthesis: Callable[[Tensor], Tensor], w: Tensor, noise: Tensor) -> Tensor:
+    """Length of Jᵀy for each image (B,), J the Jacobian of ``synthesis`` at ``w``; itself differentiable.
+
+    Karras et al. 2020, equation 4 and appendix B: ``w`` (B, layers, width), ``noise`` y (B, C, H, W), normal
+    and here divided by the root of the number of pixels. Layers count as one step in all of them, so squares
+    are averaged over layers.
+
+    >>> path_lengths(lambda w: 3 * w[:, :, :, None], torch.zeros(1, 1, 2), torch.ones(1, 1, 2, 1)).item()
+    6.0
+    """
+    if not w.requires_grad:
+        w = w.detach().requires_grad_()
+    images = synthesis(w).float()
+    weighted = (images * noise.to(images)).sum() / math.sqrt(images[0, 0].numel())
+    (gradients,) = torch.autograd.grad(weighted, w, create_graph=True)
+    return gradients.float().square().sum(2).mean(1).sqrt()
+
+
+class PathLength(nn.Module):
+    """The penalty with the running mean of the lengths, a, that they are held to.
+
+    The mean moves between steps, not between the parts of one, so that parts give the whole's gradient.
+    """
+
+    mean: Tensor
+    sum: Tensor
+    count: Tensor
+    images: Tensor
+
+    def __init__(self, decay: float = 0.01) -> None:
+        super().__init__()
+        self.decay = decay
+        self.register_buffer("mean", torch.zeros(()))
+        self.register_buffer("sum", torch.zeros(()))  # of the lengths of the last step
+        self.register_buffer("count", torch.zeros(()))
+        self.register_buffer("images", torch.tensor(-1))  # seen before that step
+
+    def forward(self, lengths: Tensor, images: int) -> Tensor:
+        """Equation 4 for ``lengths`` (B,), in the step after ``images`` images: the mean of (length - a)²."""
+        if int(self.images) != images:
+            if self.count > 0:
+                self.mean.lerp_(self.sum / self.count, self.decay)
+            self.images.fill_(images)
+            for buffer in (self.sum, self.count):
+                buffer.zero_()
+        self.sum += lengths.detach().sum()
+        self.count += len(lengths)
+        return (lengths - self.mean).square().mean()
