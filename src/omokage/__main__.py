@@ -20,6 +20,7 @@ from typer.core import TyperGroup
 from . import __version__
 from .errors import UserError
 from .verbs import explore, figure
+from .verbs.build import build
 from .verbs.faces import app as faces
 from .verbs.options import WORKERS, parse_conditions, parse_seeds, progress, tell_broken, within
 from .verbs.recipes import recipes
@@ -78,36 +79,7 @@ def start(
         print(context.get_help())
 
 
-@app.command()
-def build(
-    sources: Annotated[
-        list[Path], typer.Argument(metavar="SOURCE", help="Folders, tar or zip files, images.")
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The face set to write (a folder).")],
-    as_faces: Annotated[bool, typer.Option("--as-faces", help="The images are faces already.")] = False,
-    size: Annotated[
-        int | None,
-        typer.Option(callback=within(1, 4096), help="Resize to this many pixels; default: keep the bytes."),
-    ] = None,
-    labels: Annotated[
-        Path | None, typer.Option(help="A CSV whose column file names the image: its columns join the index.")
-    ] = None,
-    workers: Annotated[int | None, WORKERS] = None,
-) -> None:
-    """Turn pictures into a face set."""
-    from .data.build import build as run
-
-    report = run(
-        sources, out, as_faces=as_faces, size=size, labels=labels, workers=workers, progress=progress()
-    )
-    if report.already:
-        print(f"{out} is complete already: {report.kept:,} of {report.found:,} images")
-        return
-    print(f"{report.kept:,} of {report.found:,} images kept in {out} ({report.seconds:.1f} s)")
-    if report.rejected:
-        print(f"{report.rejected:,} left out, listed in {out / 'rejected.csv'}:")
-        for reason, count in sorted(report.reasons.items(), key=lambda item: -item[1]):
-            print(f"{count:>9,}  {reason}")
+app.command()(build)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""From sources to a face set: read, (cut,) write, in one resumable pass.
+"""From sources to a face set: read, write, in one resumable pass; `building` also cuts faces out.
 
 Work lies in a hidden folder beside the face set until it is complete, and is renamed then. After every shard
 a small state is written; the same command goes on from there, and the result depends neither on interruptions
@@ -20,9 +20,9 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -51,6 +51,9 @@ from .faceset import (
 from .read import RESIZE_RULE, Unreadable, cover, one_line, quiet, read_picture, to_png
 from .sources import Found, Source, natural, open_source, stem
 
+if TYPE_CHECKING:
+    from .pipeline import Options
+
 SHARD_PICTURES = 4096
 SHARD_BYTES = 64 * 2**20
 MAX_SIZE = 4096
@@ -66,9 +69,11 @@ _CHUNK = 4
 class BuildReport:
     """What a build did: ``kept + rejected == found`` always.
 
-    reasons: how many files were left out for which reason; the files are listed in `rejected.csv`.
+    found, kept, rejected: of pictures, where they are faces already; else of faces.
+    reasons: how many were left out for which reason; they are listed in `rejected.csv`.
     duplicates: how many of the kept are byte for byte equal to an earlier one.
     already: the face set was there already, nothing was done.
+    pictures: of illustrations: found, kept (a face of it is kept), rejected and the reasons; else None.
     """
 
     found: int
@@ -79,15 +84,18 @@ class BuildReport:
     reasons: dict[str, int] = field(default_factory=dict)
     duplicates: int = 0
     already: bool = False
+    pictures: dict[str, Any] | None = None
 
 
 def build(
     sources: Sequence[str | Path],
     out: str | Path,
     *,
-    as_faces: bool,
+    as_faces: bool = False,
     size: int | None = None,
     labels: str | Path | None = None,
+    options: "Options | None" = None,
+    detections: str | Path | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> BuildReport:
@@ -95,20 +103,25 @@ def build(
 
     IDX files (MNIST), alone or in a folder, are read too; their labels become the column ``label``.
 
-    as_faces: the pictures are faces already.
-    size: None keeps every picture in the size it comes in; else all become size×size by `read.RESIZE_RULE`.
-    labels: a CSV with a column `file` and further columns, which are joined to the index by file name.
-    workers: threads that decode and encode; None: one a core.
+    as_faces: the pictures are faces already: their bytes are kept. Else faces are found in illustrations and
+        cut out, as ``options`` say.
+    size: None keeps every picture (or crop) in the size it comes in; else all become size×size: faces by
+        `read.RESIZE_RULE`, crops by `upscale.to_size`.
+    labels: a CSV with a column `file` and further columns, which are joined to the index by file name; for
+        illustrations also JSON lines of a booru.
+    options: of the steps from illustration to face; ``size`` goes before its size. None: the defaults.
+    detections: another face set of the same illustrations and detector: its boxes are used, nothing is
+        detected again.
+    workers: threads that decode and encode (of illustrations: processes); None: one a core.
 
     Repeating the call goes on where an interrupted one stopped; where the same face set is finished it only
     returns its report. Raises `UserError` if nothing is kept, the disk is full, ``out`` holds something else,
     or another process is building it.
     """
     started = time.monotonic()
-    if not as_faces:
+    if as_faces and (options is not None or detections is not None):
         raise UserError(
-            "cutting faces out of illustrations is not in this version: if the pictures are faces already, "
-            "pass --as-faces"
+            "--as-faces keeps pictures as they come: leave it out, or the other options of building"
         )
     if size is not None and not 1 <= size <= MAX_SIZE:
         raise UserError(f"size {size} is impossible: give 1 to {MAX_SIZE} pixels, or none to keep sizes")
@@ -122,12 +135,29 @@ def build(
     out = out.absolute()
     partial = partial_folder(out)
     with ExitStack() as stack, _disk_errors(out):
-        label_table = _Labels(labels) if labels is not None else None
+        label_table = _Labels(labels) if labels is not None and as_faces else None
         with opened(progress, "looking through the sources", len(sources)) as task:
             opened_sources = []
             for source in sources:
                 opened_sources.append(stack.enter_context(open_source(source, (out, partial))))
                 task.advance()
+        if not as_faces:
+            from .building import build_illustrations
+            from .pipeline import Options
+
+            options = options or Options()
+            new = build_illustrations(
+                stack,
+                opened_sources,
+                out,
+                partial,
+                options if size is None else replace(options, size=(size, size)),
+                labels=labels,
+                detections=detections,
+                workers=workers or cores(),
+                progress=progress,
+            )
+            return _report(out, started, already=not new)
         carried = _carried(opened_sources, label_table)
         rule = None if size is None else RESIZE_RULE
         plan: dict[str, Any] = {
@@ -176,7 +206,6 @@ class _Rejected:
 
 
 def _prepare(found: Found, key: str, source: str, size: int | None) -> _Stored | _Rejected:
-    # Cutting faces out of illustrations belongs between reading and resizing: one picture in, many faces out.
     try:
         data = found.load()
         picture = read_picture(data)
@@ -531,7 +560,8 @@ def _report(out: Path, started: float, already: bool = False) -> BuildReport:
     counts = read_manifest(out, one_line(out))["counts"]
     numbers = (counts["found"], counts["kept"], counts["rejected"])
     seconds = time.monotonic() - started
-    return BuildReport(*numbers, out, seconds, counts["reasons"], counts["duplicates"], already)
+    told = (counts["reasons"], counts["duplicates"], already, counts.get("pictures"))
+    return BuildReport(*numbers, out, seconds, *told)
 
 
 def _refuse_foreign(out: Path) -> None:
