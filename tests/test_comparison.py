@@ -231,6 +231,9 @@ def test_the_whole_way_on_drawn_faces(bench, plan, tmp_path, monkeypatch, capsys
     assert tiny["fid"] > 0
     assert tiny["sharpness"]["protocol"] == "detail-above-half"
     assert tiny["training_peak_memory_mb"] > 100
+    written = bench.progress_of(plan.runs / "tiny")
+    assert written["parameters"]["generator"]["trained"] == tiny["parameters"]["generator"] > 0
+    assert written["machine"]["threads"] >= 1
     assert (plan.document.parent / "images" / "comparison.png").stat().st_size > 1000
 
     before = plan.results.read_text()
