@@ -175,6 +175,27 @@ def test_a_command_that_fails_is_quoted(bench, plan):
     )
 
 
+def test_a_full_disk_is_no_end_of_a_training(bench, plan, monkeypatch):
+    """What the watchdog stopped is measured as it is; what the machine refused is to be tried again."""
+    said = ["the disk is full", "loss is not a finite number any more (training stops)"]
+    asked = []
+
+    def call(plan, entry, command, say):
+        asked.append(command[0])
+        return said.pop(0) if command[0] == "train" else "no face set"
+
+    monkeypatch.setattr(bench, "call", call)
+    monkeypatch.setattr(bench, "progress_of", lambda run: {"images": 5, "seconds": 1.0})
+    plan.run(bench.ENTRIES[0]).mkdir(parents=True)
+    with pytest.raises(UserError, match="the disk is full"):
+        bench.train_and_measure(plan, bench.ENTRIES[0], lambda text: None)
+    assert asked == ["train"]
+    assert bench.rows(plan)["fast"]["failed"] == "the disk is full"
+    with pytest.raises(UserError, match="no face set"):
+        bench.train_and_measure(plan, bench.ENTRIES[0], lambda text: None)
+    assert asked == ["train", "train", "evaluate"]
+
+
 def test_the_whole_way_on_drawn_faces(bench, plan, tmp_path, monkeypatch, capsys):
     """One tiny model through the real commands; then again, and there is nothing left to do."""
     monkeypatch.setenv("OMOKAGE_CACHE", str(tmp_path / "cache"))
@@ -210,6 +231,9 @@ def test_the_whole_way_on_drawn_faces(bench, plan, tmp_path, monkeypatch, capsys
     assert tiny["fid"] > 0
     assert tiny["sharpness"]["protocol"] == "detail-above-half"
     assert tiny["training_peak_memory_mb"] > 100
+    written = bench.progress_of(plan.runs / "tiny")
+    assert written["parameters"]["generator"]["trained"] == tiny["parameters"]["generator"] > 0
+    assert written["machine"]["threads"] >= 1
     assert (plan.document.parent / "images" / "comparison.png").stat().st_size > 1000
 
     before = plan.results.read_text()
