@@ -91,7 +91,8 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     """The recipe of that name, or in that TOML file, with ``key=value`` overrides, checked and completed.
 
     A key is a path like ``training.batch`` or ``model.latent``; a bare one is looked up in the tables, so
-    ``batch=32`` does. Values are TOML; anything else is a string.
+    ``batch=32`` does. Values are TOML; anything else is a string, and in place of a list of strings one with
+    commas will do, as in ``condition=hair,eyes``.
 
     Raises:
         UserError: no such recipe, key or setting (with the nearest right one), or an impossible value.
