@@ -19,7 +19,7 @@ from typer.core import TyperGroup
 
 from . import __version__
 from .errors import UserError
-from .verbs import figure
+from .verbs import figure, imports
 from .verbs.options import WORKERS, parse_seeds, progress, within
 
 if TYPE_CHECKING:
@@ -335,6 +335,7 @@ def demo(
 
 
 app.add_typer(figure.app, name="figure")
+app.command("import")(imports.import_model)
 
 
 def _complain(message: str) -> None:
