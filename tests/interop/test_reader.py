@@ -50,11 +50,11 @@ def calls(marker):
         "posix.system": Reduced(os.system, f"touch {marker}"),
         "builtins.eval": Reduced(eval, write),
         "builtins.exec": Reduced(exec, write),
-        "builtins.open": Reduced(open, str(marker), "w"),
+        "io.open": Reduced(open, str(marker), "w"),
         "subprocess.Popen": Reduced(subprocess.Popen, ["touch", str(marker)]),
         "builtins.getattr": Reduced(getattr, "text", "upper"),
         "builtins.__import__": Reduced(builtins.__import__, "os"),
-        "torch.load": Reduced(torch.load, str(marker)),
+        "torch.serialization.load": Reduced(torch.load, str(marker)),
         "torch.serialization._load": Reduced(torch.serialization._load, str(marker)),
     }
 
@@ -72,7 +72,9 @@ def test_what_is_not_needed_is_refused_by_name_and_does_not_run(tmp_path, name, 
     path.write_bytes(WRAPPED[wrapped](pickle.dumps(hostile, protocol)))
     with pytest.raises(UserError) as caught:
         read_objects(path)
-    named = name if protocol == 4 else name.replace("builtins", "__builtin__")
+    old = {"builtins": "__builtin__", "subprocess": "commands"} if protocol == 2 else {}
+    module, _, last = name.rpartition(".")
+    named = f"{old.get(module, module)}.{last}"
     assert f"{named}," in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -81,7 +83,7 @@ def test_what_is_not_needed_is_refused_by_name_and_does_not_run(tmp_path, name, 
 
 def test_the_same_files_do_run_where_nobody_takes_care(tmp_path):
     """So the test above tests something."""
-    for name in ("posix.system", "builtins.eval", "builtins.exec", "builtins.open"):
+    for name in ("posix.system", "builtins.eval", "builtins.exec", "io.open"):
         marker = tmp_path / name
         pickle.loads(pickle.dumps(calls(marker)[name]))
         assert marker.exists()
@@ -149,7 +151,6 @@ TENSOR = stack_global("torch._utils", "_rebuild_tensor_v2")
     [
         b"\x80\x04\x8e" + struct.pack("<Q", 2**60) + b"x.",  # bytes of an exabyte
         b"\x80\x04\x8d" + struct.pack("<Q", 2**60) + b"x.",  # a text of one
-        b"\x80\x04\x95" + struct.pack("<Q", 2**62) + b"N.",  # a frame of more
         b"\x80\x04Nr" + struct.pack("<I", 2**32 - 1) + b"0.",  # a place far out in the memo
         b"\x80\x02\x8b" + struct.pack("<i", 2**31 - 1) + b"\x01.",  # a number of 2 GB
         b"\x80\x04I" + b"9" * 5000 + b"\n.",  # a number that takes long to read
@@ -170,13 +171,15 @@ def test_huge_demands_are_refused_without_the_memory(tmp_path, data):
 def storage_pickle(count: int, size: tuple[int, ...], stride: tuple[int, ...], offset: int = 0) -> bytes:
     """A pickle of a tensor in the storage 0 of a zip file."""
 
+    the_storage = object()
+
     class Pickler(pickle._Pickler):
         def persistent_id(self, found):
-            return ("storage", torch.FloatStorage, "0", "cpu", count) if found == "storage" else None
+            return ("storage", torch.FloatStorage, "0", "cpu", count) if found is the_storage else None
 
     held = io.BytesIO()
     Pickler(held, 2).dump(
-        Reduced(torch._utils._rebuild_tensor_v2, "storage", offset, size, stride, False, OrderedDict())
+        Reduced(torch._utils._rebuild_tensor_v2, the_storage, offset, size, stride, False, OrderedDict())
     )
     return held.getvalue()
 
