@@ -16,6 +16,8 @@ from omokage.snapshot import Model, load_model, write_snapshot
 
 # Small enough to be built and run in a moment, where channels alone do not do it.
 SMALL = {
+    "progan": "resolution = [16, 16]\nchannels = [16, 8, 8]\nlatent = 16\n",
+    "stylegan": "resolution = [16, 16]\nchannels = [16, 8, 8]\nlatent = 16\nstyle = 16\ndepth = 2\n",
     "stylegan2": "resolution = [16, 16]\nchannels = [16, 8, 8]\nlatent = 16\nstyle = 16\ndepth = 2\n",
     "realnvp": "size = 16\nscales = 3\nhidden = 8\nblocks = 1\n",
     "glow": "size = 16\nlevels = 2\nsteps = 2\nhidden = 8\n",
@@ -26,7 +28,16 @@ SMALL = {
 FEW = ("resolution=[32, 32]", "channels=[32, 16, 16, 8]")
 
 # Recipes of a published size are run with less of everything.
+GROWING = [
+    f"{table}.{setting}"
+    for table in ("model", "discriminator")
+    for setting in ("resolution=[32, 32]", "channels=[16, 8, 8, 8]")
+]
 LESS = {
+    "progan-64": GROWING,
+    "wu2020-stylegan": GROWING,
+    "liao2021-stylegan": GROWING,
+    "rai2020-stylegan-512": GROWING,
     **{
         f"stylegan2-{side}": [f"{table}.{key}" for table in ("model", "discriminator") for key in FEW]
         for side in (64, 256, 512)
@@ -93,6 +104,23 @@ def opened(network):
     return network
 
 
+def stages(network):
+    """Images seen in the midst of each of its sizes fading in; 0 alone where it does not grow."""
+    if not hasattr(network, "grow"):
+        return [0]
+    turns = range(len(network.sizes) - 1 - network.start)
+    length = network.stable_kimg + network.fade_kimg
+    return [round(1000 * (network.stable_kimg + turn * length + network.fade_kimg / 2)) for turn in turns]
+
+
+def grown(network, images):
+    """The network at that stage."""
+    if hasattr(network, "grow"):
+        network.grow(images)
+        assert 0.4 < network.stage[1] < 0.6
+    return network
+
+
 def channels(network):
     return getattr(network, "image_channels", 3)
 
@@ -109,8 +137,8 @@ def test_latents_become_images_in_range(network):
 
 def test_a_gradient_reaches_every_parameter_and_the_latents(network):
     z = latents(range(4), opened(network).latent_shape).requires_grad_()
-    images = network.decode(z)
-    outputs = [images]
+    outputs = [grown(network, images).decode(z) for images in stages(network)]
+    images = outputs[-1]
     if hasattr(network, "posterior"):
         outputs += network.posterior(images)
     if hasattr(network, "recovered"):
@@ -198,6 +226,10 @@ def test_a_gradient_reaches_every_parameter_of_a_discriminator_and_the_images(na
     images = (torch.randn(8, 3, 64, 64) / 2).clamp(-1, 1).requires_grad_()
     logits = discriminator(look(images))
     scales = logits if isinstance(logits, list) else [logits]
+    if hasattr(discriminator, "alpha"):  # every size, in the midst of fading in
+        discriminator.alpha = 0.5
+        halvings = range(len(discriminator.sizes))
+        scales = [discriminator(nn.functional.avg_pool2d(images, 2**halving)) for halving in halvings]
     assert all(scale.shape[0] == 8 for scale in scales)
     sum((scale * torch.randn_like(scale)).sum() for scale in scales).backward()
     missed = [name for name, p in discriminator.named_parameters() if p.requires_grad and not reached([p])]
@@ -222,16 +254,18 @@ def test_every_phase_of_every_recipe_reaches_what_it_trains(name):
     size = channels(networks["generator"]), *networks["generator"].resolution
     batch = 8 if recipe.discriminator else 2
     real = (torch.randn(batch, *size) / 2).clamp(-1, 1)
-    step = Step(real, latents(range(batch), networks["generator"].latent_shape), lambda images: images)
+    z = latents(range(batch), networks["generator"].latent_shape)
+    steps = [Step(real, z, lambda images: images, seen) for seen in stages(networks["generator"])]
     # A bias of the logit cancels between real and generated images where the loss is linear.
     free = {id(p) for p_name, p in networks.named_parameters() if p.numel() == 1 and p_name.endswith("bias")}
     opened(networks)
     for phase in phases:
         networks.zero_grad(set_to_none=True)
-        loss, numbers = phase.loss(step)
-        assert loss.shape == ()
-        assert all(torch.isfinite(number) for number in (loss, *numbers.values()))
-        loss.backward()
+        for step in steps:
+            loss, numbers = phase.loss(step)
+            assert loss.shape == ()
+            assert all(torch.isfinite(number) for number in (loss, *numbers.values()))
+            loss.backward()
         if phase.shares is None:
             assert reached(p for p in phase.parameters if id(p) not in free), phase.name
         else:  # a penalty on gradients has none for most biases

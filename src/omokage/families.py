@@ -67,4 +67,5 @@ OBJECTIVES = {
     "gan": Row("objectives.gan:gan"),
     "stylegan2": Row("objectives.stylegan2:stylegan2"),
     "likelihood": Row("objectives.likelihood:likelihood"),
+    "progressive": Row("objectives.progressive:progressive"),
 }

@@ -186,8 +186,8 @@ def _decoded(model: Any, seeds: Sequence[int], psi: float, progress: Progress | 
 def style_ranges(sizes: Sequence[tuple[int, int]]) -> list[range]:
     """Layers of coarse, middle and fine styles: of the first two sizes, of the next two, of the rest.
 
-    ``sizes``: that of each layer. A model with fewer than five sizes has one size for what has to do with less,
-    and where there are fewer than three, thirds of its layers.
+    ``sizes``: that of each layer. Of three or four sizes the first, the second and the rest; else thirds of
+    the layers.
 
     >>> style_ranges([(4 * 2**i, 4 * 2**i) for i in range(7) for _ in range(2)])
     [range(0, 4), range(4, 8), range(8, 14)]

@@ -93,6 +93,13 @@ class Growing(nn.Module):
         return F.interpolate(images, self.resolution, mode="nearest")
 
 
+def to_images(wide: Sequence[int], start: int, image_channels: int) -> nn.ModuleDict:
+    """A 1x1 convolution to colours for each size that is drawn, by the doublings of the base."""
+    return nn.ModuleDict(
+        {str(i): EqualisedConv2d(wide[i], image_channels, 1) for i in range(start, len(wide))}
+    )
+
+
 def doubled(images: Tensor) -> Tensor:
     """Twice the size by nearest neighbours."""
     return F.interpolate(images, scale_factor=2.0, mode="nearest")
@@ -147,7 +154,7 @@ class Generator(Growing):
         self.dense_bias = nn.Parameter(torch.zeros(wide[0]))
         self.first = EqualisedConv2d(wide[0], wide[0], gain=HE)
         self.blocks = nn.ModuleList(_Up(wide[i], wide[i + 1]) for i in range(len(wide) - 1))
-        self.to_images = nn.ModuleList(EqualisedConv2d(channels, image_channels, 1) for channels in wide)
+        self.to_images = to_images(wide, start, image_channels)
         self.register_buffer("feature_average", torch.zeros(wide[0], *base))
         self.register_buffer("batches_averaged", torch.tensor(0))
 
@@ -159,7 +166,7 @@ class Generator(Growing):
             with torch.no_grad():
                 self.batches_averaged += 1
                 share = max(1 / int(self.batches_averaged), 0.005)
-                self.feature_average.lerp_(x.detach().float().mean(0), share)
+                self.feature_average.lerp_(x.detach().to(self.feature_average).mean(0), share)
         if psi != 1:
             x = torch.lerp(self.feature_average.to(x.dtype), x, psi)
         return normalised(activate(self.first(normalised(x)), 1.0))
@@ -170,9 +177,9 @@ class Generator(Growing):
         x = before = self._beginning(z, psi)
         for block in self.blocks[:level]:
             before, x = x, block(x)
-        image = self.to_images[level](x)
+        image = self.to_images[str(level)](x)
         if alpha < 1:
-            image = self.faded(self.to_images[level - 1](before), image)
+            image = self.faded(self.to_images[str(level - 1)](before), image)
         return image.float()
 
     def decode(self, z: Tensor, psi: float = 1.0) -> Tensor:
@@ -209,6 +216,7 @@ class Discriminator(nn.Module):
         channels: Sequence[int] = (),  # at base and each size up to resolution; empty: as in the paper:
         capacity: int = 16384,  # ... this number divided by the longer side,
         most: int = 512,  # ... and not more than this
+        start: int = 0,  # that of the model: smaller images are not seen
         smooth: bool = False,  # sizes are halved by [1, 3, 3, 1], as in StyleGAN; false: by means of 2x2 px
         group: int = 4,  # images that the minibatch deviation compares; 0: it is left out
         image_channels: int = 3,
@@ -216,9 +224,9 @@ class Discriminator(nn.Module):
         super().__init__()
         self.sizes = sides(resolution, base, "discriminator")
         wide = widths(self.sizes, channels, capacity, most, "discriminator")
-        self.group, self.alpha = group, 1.0
-        self.from_images = nn.ModuleList(
-            EqualisedConv2d(image_channels, channels, 1, gain=HE) for channels in wide
+        self.start, self.group, self.alpha = start, group, 1.0
+        self.from_images = nn.ModuleDict(
+            {str(i): EqualisedConv2d(image_channels, wide[i], 1, gain=HE) for i in range(start, len(wide))}
         )
         self.blocks = nn.ModuleList(_Down(wide[i + 1], wide[i], smooth) for i in range(len(wide) - 1))
         self.last = EqualisedConv2d(wide[0] + (1 if group else 0), wide[0], gain=HE)
@@ -226,14 +234,15 @@ class Discriminator(nn.Module):
         self.logit = EqualisedLinear(wide[0], 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, image_channels, h, w), one of ``sizes``, to logits (B,)."""
+        """(B, image_channels, h, w), one of ``sizes`` from ``start`` on, to logits (B,)."""
         height, width = images.shape[2:]
         level = self.sizes.index((height, width))
-        x = activate(self.from_images[level](images), 1.0)
+        x = activate(self.from_images[str(level)](images), 1.0)
         for i in reversed(range(level)):
             x = self.blocks[i](x)
             if i == level - 1 and self.alpha < 1:
-                x = torch.lerp(activate(self.from_images[i](F.avg_pool2d(images, 2)), 1.0), x, self.alpha)
+                old = self.from_images[str(i)](F.avg_pool2d(images, 2))
+                x = torch.lerp(activate(old, 1.0), x, self.alpha)
         if self.group:
             x = minibatch_deviation(x, self.group)
         x = activate(self.last(x), 1.0)

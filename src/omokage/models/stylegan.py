@@ -22,7 +22,7 @@ from .layers import (
     sides,
     widths,
 )
-from .progan import HE, Growing
+from .progan import HE, Growing, to_images
 
 
 def adaptive_instance_norm(x: Tensor, deviation: Tensor, mean: Tensor) -> Tensor:
@@ -140,7 +140,7 @@ class Generator(StyleSpace, Growing):
         self.blocks = nn.ModuleList(
             Block(wide[i - 1] if i else 0, wide[i], style, size, smooth) for i, size in enumerate(self.sizes)
         )
-        self.to_images = nn.ModuleList(EqualisedConv2d(channels, image_channels, 1) for channels in wide)
+        self.to_images = to_images(wide, start, image_channels)
 
     @property
     def layers_in_use(self) -> int:
@@ -159,9 +159,9 @@ class Generator(StyleSpace, Growing):
         before = x
         for i, block in enumerate(self.blocks[: level + 1]):
             before, x = x, block(x, w[:, 2 * i : 2 * i + 2], kinds[2 * i : 2 * i + 2])
-        image = self.to_images[level](x)
+        image = self.to_images[str(level)](x)
         if alpha < 1:
-            image = self.faded(self.to_images[level - 1](before), image)
+            image = self.faded(self.to_images[str(level - 1)](before), image)
         return image.float()
 
     def synthesis(self, w: Tensor, noise: Noises = "constant") -> Tensor:

@@ -1,0 +1,115 @@
+"""A generator that grows against a discriminator that does (Karras et al. 2018 and 2019)."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UserError
+from .adversarial import ADVERSARIAL_LOSSES
+from .gan import spread
+from .penalties import PENALTIES, r1
+from .phase import Loss, Phase, Step
+
+
+def progressive(
+    networks: nn.ModuleDict,
+    *,
+    loss: Literal["non-saturating", "least-squares", "wasserstein", "hinge"] = "non-saturating",
+    penalty: Literal["none", "r1", "gulrajani"] = "r1",  # on the discriminator's gradient for the image
+    penalty_weight: float = 10.0,  # gamma of R1, of which it is half; lambda of "gulrajani"
+    penalty_every: int = 1,  # the penalty is due at every so many steps, with so many times the weight
+    drift: float = 0.0,  # weight of the squared logits of real images (ProGAN, appendix A.1: 0.001)
+    redrawn: bool = False,  # draw the generator's images again for its own turn: slower, less memory at once
+) -> list[Phase]:
+    """The phases ``discriminator`` and ``generator``.
+
+    At every step the generator is told the images seen. It says its stage, which real images and the
+    discriminator follow, so that nothing but the position in training decides. A lazy penalty (Karras et al.
+    2020, section 3.1) is a phase of its own, ``penalty``, with the discriminator's optimiser.
+
+    Raises:
+        UserError: settings that contradict each other, or networks that do not grow.
+    """
+    if "discriminator" not in networks:
+        raise UserError('objective.name: progressive needs a table [discriminator] with name = "progan"')
+    generator, discriminator = networks["generator"], networks["discriminator"]
+    if not hasattr(generator, "grow"):
+        raise UserError("objective.name: progressive needs a model that grows, progan or stylegan")
+    if not hasattr(discriminator, "alpha"):
+        raise UserError('discriminator.name: progressive needs a discriminator that grows, "progan"')
+    for what in ("sizes", "start"):
+        if getattr(generator, what) != getattr(discriminator, what):
+            raise UserError(
+                "discriminator: its resolution, base and start must be those of the model, "
+                f"resolution = {list(generator.sizes[-1])}, base = {list(generator.sizes[0])} "  # type: ignore[index]
+                f"and start = {generator.start}"
+            )
+    if penalty_every < 1:
+        raise UserError(f"objective.penalty_every: got {penalty_every}, must be at least 1")
+    losses = ADVERSARIAL_LOSSES[loss]()
+    penalise = {"none": None, "r1": r1, **PENALTIES}[penalty]
+
+    def value(images: Tensor) -> Tensor:
+        return discriminator(images).float()
+
+    def shown(step: Step) -> Tensor:
+        """Real images of the stage that this step has, to which the networks go."""
+        generator.grow(step.images)  # type: ignore[operator]
+        discriminator.alpha = generator.stage[1]  # type: ignore[index,assignment]
+        return step.once("shown", lambda: generator.shown(step.real))  # type: ignore[operator]
+
+    def drawn(step: Step) -> Tensor:
+        return step.once("drawn", lambda: generator(step.latents))
+
+    def generated(step: Step) -> Tensor:
+        return step.once("generated", lambda: step.augment(drawn(step)))
+
+    def discriminator_loss(step: Step) -> Loss:
+        images = step.augment(shown(step))
+        if redrawn:
+            with torch.no_grad():
+                others = step.augment(generator(step.latents))
+        else:
+            others = generated(step).detach()
+        real, fake = value(images), value(others)
+        total = losses.discriminator(real, fake)
+        told = {
+            "loss/discriminator": total,
+            "logits/real": real.mean(),
+            "logits/generated": fake.mean(),
+            "stage/size": torch.tensor(float(min(images.shape[2:]))),
+            "stage/faded in": torch.tensor(generator.stage[1]),  # type: ignore[index]
+        }
+        if drift:
+            total = total + drift * real.square().mean()
+        if penalise and penalty_every == 1:
+            told["penalty"] = penalise(value, images, others)
+            total = total + penalty_weight * told["penalty"]
+        return total, told
+
+    def lazy_penalty(step: Step) -> Loss:
+        assert penalise is not None
+        images = step.augment(shown(step))
+        others = images if penalty == "r1" else generated(step).detach()
+        found = penalise(value, images, others)
+        return penalty_weight * penalty_every * found, {"penalty": found}
+
+    def generator_loss(step: Step) -> Loss:
+        real = shown(step)
+        total = losses.generator(value(generated(step)))
+        told = {"loss/generator": total}
+        if len(real) > 1:
+            told["variety"] = spread(drawn(step)) / spread(real).clamp_min(1e-6)
+        return total, told
+
+    phases = [
+        Phase("discriminator", discriminator.parameters(), discriminator_loss, floor=losses.floor),
+        Phase("generator", generator.parameters(), generator_loss),
+    ]
+    if penalise and penalty_every > 1:
+        lazy = Phase(
+            "penalty", discriminator.parameters(), lazy_penalty, penalty_every, shares="discriminator"
+        )
+        phases.insert(1, lazy)
+    return phases
