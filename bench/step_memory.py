@@ -30,8 +30,8 @@ HEAD = """# Memory of one training step
 
 Written by `python bench/step_memory.py RECIPE --batch N --write`.
 
-| recipe | batch | precision | device | peak, GiB | s a step | date |
-|---|---|---|---|---|---|---|
+| recipe | batch | precision | device | peak, GiB | date |
+|---|---|---|---|---|---|
 """
 
 
@@ -84,9 +84,9 @@ def main() -> None:
     seconds = (time.monotonic() - began) / args.steps
     line = (
         f"| {args.recipe} | {args.batch} | {args.precision} | {device.type} | {peak(device):.2f} | "
-        f"{seconds:.1f} | {date.today()} |"
+        f"{date.today()} |"
     )
-    print(line)
+    print(line, f"{seconds:.1f} s a step", sep="\n")
     if args.write:
         written = RESULTS.read_text() if RESULTS.exists() else HEAD
         RESULTS.write_text(written + line + "\n")

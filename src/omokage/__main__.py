@@ -19,10 +19,21 @@ from typer.core import TyperGroup
 
 from . import __version__
 from .errors import UserError
-from .verbs import explore, figure
+from .verbs import explore, figure, imports
 from .verbs.build import build
 from .verbs.faces import app as faces
-from .verbs.options import WORKERS, parse_conditions, parse_seeds, progress, tell_broken, within
+from .verbs.options import (
+    MAX_SEEDS,
+    WORKERS,
+    SeveralPsi,
+    check_psi,
+    each_within,
+    parse_conditions,
+    parse_seeds,
+    progress,
+    tell_broken,
+    within,
+)
 from .verbs.recipes import recipes
 from .verbs.report import report
 
@@ -146,7 +157,7 @@ def train(
     print(f"next: omokage sample {shlex.quote(str(out))} --seeds 0-63 -o faces.png")
 
 
-@app.command()
+@app.command(cls=SeveralPsi)
 def sample(
     source: Annotated[
         Path | None,
@@ -159,9 +170,18 @@ def sample(
         Path | None,
         typer.Option("--out", "-o", help="A PNG, or with --each a folder. Default: faces.png."),
     ] = None,
-    psi: Annotated[
-        float, typer.Option(callback=within(0, 2), help="Truncation: 1 all variety, 0 the average face.")
-    ] = 1.0,
+    psis: Annotated[
+        list[float] | None,
+        typer.Option(
+            "--psi",
+            callback=each_within(-2, 2),
+            help="Truncation: 1 all variety, 0 the average face, below 0 its opposite side (models with "
+            "styles). Several, like --psi 1 0.5 -0.5, write a folder each into the folder -o.",
+        ),
+    ] = None,
+    number: Annotated[
+        int | None, typer.Option("-n", "--number", callback=within(1, MAX_SEEDS), help="Seeds from 0 on.")
+    ] = None,
     each: Annotated[bool, typer.Option("--each", help="One file a seed.")] = False,
     sheet: Annotated[bool, typer.Option("--sheet", help="A contact sheet: larger, with seeds.")] = False,
     columns: Annotated[
@@ -182,11 +202,29 @@ def sample(
         raise UserError("sample: --each needs a folder, for example -o samples/")
     if each and sheet:
         raise UserError("sample: --each and --sheet exclude each other; make two calls")
-    chosen = parse_seeds(seeds) if seeds is not None else None
+    if seeds is not None and number is not None:
+        raise UserError("sample: --seeds and -n exclude each other; -n 100 is --seeds 0-99")
+    chosen = parse_seeds(seeds) if seeds is not None else list(range(number)) if number else None
+    psi, *others = psis or [1.0]
+    if others and (out is None or sheet or video):
+        raise UserError(
+            "sample: several --psi write files into a folder; give it by -o, no --sheet or --video"
+        )
     given = parse_conditions(condition or [], hair=hair, eyes=eyes)
     from .snapshot import load_model
 
     model = load_model(source).conditioned(given)
+    check_psi(model, min(psi, *others) if others else psi)
+    if others:
+        from .explore.grid import write_each
+
+        for value in (psi, *others):
+            folder = Path(out or ".") / f"psi{value:+.2f}"
+            faces = list(range(64)) if chosen is None else chosen
+            print(
+                f"{len(write_each(model, faces, folder, psi=value, progress=progress())):,} files in {folder}"
+            )
+        return
     if video is not None:
         from .explore.video import write_walk
 
@@ -336,6 +374,7 @@ def demo(
 
 
 app.add_typer(figure.app, name="figure")
+app.command("import")(imports.import_model)
 
 
 def _complain(message: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .families import DISCRIMINATORS, MODELS
+from .families import build_discriminator, build_model
 from .recipe import Recipe
 
 
@@ -55,9 +55,9 @@ def counted(recipe: Recipe) -> dict[str, Count]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # weights read from a file have nowhere to go
         with torch.device("meta"):
-            found["generator"] = count(MODELS[recipe.model["name"]].build(recipe.model))
+            found["generator"] = count(build_model(recipe.model, recipe.conditions))
             if recipe.discriminator:
-                discriminator = DISCRIMINATORS[recipe.discriminator["name"]].build(recipe.discriminator)
+                discriminator = build_discriminator(recipe.discriminator, recipe.conditions)
                 found["discriminator"] = count(discriminator)
     return found
 

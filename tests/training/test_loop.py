@@ -37,6 +37,8 @@ def small(*overrides: str):
     return load_recipe("dcgan", [*SMALL, *overrides])
 
 
+STYLE_SIZE = ("resolution=[16, 16]", "channels=[8, 8, 8]")
+
 # One recipe for each way in which a training may differ from the DCGAN's: optimiser, phases, networks.
 NARROW = {
     "wgan": [*SMALL, "objective.critic_steps=3", "betas=[0.5, 0.9]"],
@@ -44,6 +46,18 @@ NARROW = {
     "dragan": SMALL,
     "yao2021-dcgan-mnist": SMALL,
     "yao2021-vae": ["model.channels=[4, 4, 4, 4]", "model.latent=8", *SMALL[4:]],
+    "stylegan2-64": [
+        *(f"{table}.{key}" for table in ("model", "discriminator") for key in STYLE_SIZE),
+        "model.latent=8",
+        "model.style=8",
+        "model.depth=2",
+        "objective.r1_every=2",
+        "objective.path_length_every=3",
+        "objective.ada_every=2",
+        "objective.ada_kimg=0.05",
+        "training.micro_batch=2",
+        *SMALL[4:],
+    ],
     "sagan": [
         "model.channels=[8, 8, 8]",
         "discriminator.channels=[8, 8]",
@@ -279,3 +293,53 @@ def test_no_face_is_left_out_where_the_batch_changes(faces):
             seen.append(changing.at(images))
             images += len(seen[-1])
         assert torch.equal(torch.cat(seen), torch.cat([plain.at(i) for i in range(images)]))
+
+
+def test_lazy_phases_come_at_their_steps_and_use_the_optimisers_of_others(faces, tmp_path):
+    recipe = load_recipe("stylegan2-64", [*NARROW["stylegan2-64"], "log_kimg=0.004"])
+    path = train(recipe, faces, tmp_path / "run", images=28)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert ["penalty/r1" in line for line in lines] == [False, True, False, True, False, True, False]
+    assert ["path length" in line for line in lines] == [False, False, True, False, False, True, False]
+    assert all("gradient norm/generator" in line for line in lines)
+    assert lines[0]["learning rate/generator"] == pytest.approx(2e-3)
+    tensors, _, _ = read_snapshot(path)
+    assert {name.split(".")[1] for name in tensors if name.startswith("optimisers.")} == {
+        "discriminator",
+        "generator",
+    }
+    steps = {
+        int(value)
+        for name, value in tensors.items()
+        if name.startswith("optimisers.discriminator") and name.endswith(".step")
+    }
+    assert max(steps) == 7 + 3
+
+
+def test_a_micro_batch_gives_the_weights_of_the_whole(faces, tmp_path):
+    """Where nothing is drawn at random and nothing depends on the batch, up to rounding."""
+    weights = []
+    for size in (0, 2, 3):
+        run = tmp_path / str(size)
+        recipe = load_recipe(
+            "stylegan2-64",
+            [
+                *(key for key in NARROW["stylegan2-64"] if "micro" not in key and "augment" not in key),
+                f"micro_batch={size}",
+                "objective.ada_target=0.0",
+                "objective.path_length=0.0",
+                "model.mixing=0.0",
+                "model.noise=false",
+                "discriminator.group=1",
+                "precision=fp32",
+                "batch=6",
+                "optimiser=rmsprop",
+                "learning_rate={ default = 1e-4 }",
+            ],
+        )
+        train(recipe, faces, run, images=12)
+        weights.append(everything(run)[0])
+    for others in weights[1:]:
+        for name, tensor in weights[0].items():
+            if name.startswith("networks.") and "w_average" not in name:
+                torch.testing.assert_close(others[name], tensor, atol=2e-5, rtol=1e-4)

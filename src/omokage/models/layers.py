@@ -188,10 +188,15 @@ def minibatch_deviation(x: Tensor, group: int = 4) -> Tensor:
     """
     batch, _, height, width = x.shape
     size = next(number for number in range(min(group, batch), 0, -1) if batch % number == 0)
-    groups = x.float().unflatten(0, (batch // size, size))
+    groups = single(x).unflatten(0, (batch // size, size))
     deviation = (groups.var(1, correction=0) + 1e-8).sqrt().mean((1, 2, 3))
     channel = deviation.repeat_interleave(size).to(x.dtype)[:, None, None, None]
     return torch.cat([x, channel.expand(batch, 1, height, width)], 1)
+
+
+def single(x: Tensor) -> Tensor:
+    """Half precision as float32, anything else as it is."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
 @contextmanager
@@ -223,9 +228,9 @@ class MappingNetwork(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """(B, latent + joined) to (B, width)."""
         with full_precision(z):
-            x = normalised(z[:, : self.latent].float())
+            x = normalised(single(z[:, : self.latent]))
             if self.label is not None:
-                x = torch.cat([x, normalised(self.label(z[:, self.latent :].float()))], 1)
+                x = torch.cat([x, normalised(self.label(single(z[:, self.latent :])))], 1)
             for layer in self.layers:
                 x = activate(layer(x))
             return x

@@ -166,7 +166,7 @@ class Generator(Growing):
             with torch.no_grad():
                 self.batches_averaged += 1
                 share = max(1 / int(self.batches_averaged), 0.005)
-                self.feature_average.lerp_(x.detach().float().mean(0), share)
+                self.feature_average.lerp_(x.detach().to(self.feature_average).mean(0), share)
         if psi != 1:
             x = torch.lerp(self.feature_average.to(x.dtype), x, psi)
         return normalised(activate(self.first(normalised(x)), 1.0))

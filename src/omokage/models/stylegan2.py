@@ -26,6 +26,7 @@ from .layers import (
     minibatch_deviation,
     one_a_layer,
     sides,
+    single,
     upsample,
     widths,
 )
@@ -39,8 +40,8 @@ def demodulation(weight: Tensor, style: Tensor) -> Tensor:
     ``weight`` (out, in, k, k), ``style`` (B, in).
     """
     with full_precision(style):
-        squares = weight.float().square().sum((2, 3))
-        return (F.linear(style.float().square(), squares) + 1e-8).rsqrt()
+        squares = single(weight).square().sum((2, 3))
+        return (F.linear(single(style).square(), squares) + 1e-8).rsqrt()
 
 
 def modulated_by_scaling(
@@ -201,7 +202,7 @@ class Block(nn.Module):
         if image is not None:
             image = upsample(image) if self.smooth else F.interpolate(image, scale_factor=2.0)
         if self.to_image is not None:
-            new = self._within(self.to_image(x, w[:, len(self.convolutions)])).float()
+            new = single(self._within(self.to_image(x, w[:, len(self.convolutions)])))
             image = new if image is None else image + new
         return x, image  # type: ignore[return-value]
 

@@ -19,10 +19,10 @@ def path_lengths(synthesis: Callable[[Tensor], Tensor], w: Tensor, noise: Tensor
     """
     if not w.requires_grad:
         w = w.detach().requires_grad_()
-    images = synthesis(w).float()
+    images = synthesis(w)
     weighted = (images * noise.to(images)).sum() / math.sqrt(images[0, 0].numel())
     (gradients,) = torch.autograd.grad(weighted, w, create_graph=True)
-    return gradients.float().square().sum(2).mean(1).sqrt()
+    return gradients.square().sum(2).mean(1).sqrt()
 
 
 class PathLength(nn.Module):

@@ -1,14 +1,16 @@
 """Options and checks that several verbs of the command line share."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
+from typer.core import TyperCommand
 
 from ..errors import UserError
 
 if TYPE_CHECKING:
     from ..progress import TerminalProgress
+    from ..snapshot import Model
 
 MAX_SEEDS = 1_000_000
 
@@ -22,6 +24,64 @@ def within(low: float, high: float) -> Callable[[float | None], float | None]:
         return value
 
     return check
+
+
+def each_within(low: float, high: float) -> Callable[[list[float] | None], list[float] | None]:
+    """The check `within` for an option that may be given several times."""
+
+    def check(values: list[float] | None) -> list[float] | None:
+        for value in values or []:
+            within(low, high)(value)
+        return values
+
+    return check
+
+
+class SeveralPsi(TyperCommand):
+    """A verb whose option ``--psi`` takes as many numbers as follow it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """``--psi 1 0.5`` as ``--psi 1 --psi 0.5``."""
+        return super().parse_args(ctx, repeated(args, "--psi"))
+
+
+def repeated(arguments: Sequence[str], option: str) -> list[str]:
+    """The arguments with ``option`` before each of the numbers that follow it.
+
+    >>> repeated(["run", "--psi", "1", "-0.5", "-n", "8"], "--psi")
+    ['run', '--psi', '1', '--psi', '-0.5', '-n', '8']
+    """
+    found: list[str] = []
+    following = 0  # how many numbers of the option came just before; 0: none
+    for argument in arguments:
+        if following > 1 and _is_number(argument):
+            found.append(option)
+        found.append(argument)
+        if argument == option:
+            following = 1
+        elif argument.startswith(f"{option}=") or (following and _is_number(argument)):
+            following = 2
+        else:
+            following = 0
+    return found
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def check_psi(model: "Model", psi: float) -> None:
+    """UserError for ``psi`` below 0 where a model has no styles, whose average could be passed."""
+    from ..families import MODELS
+
+    name = model.recipe.model["name"]
+    if psi < 0 and "style" not in MODELS[name].can:
+        able = ", ".join(known for known, row in MODELS.items() if "style" in row.can)
+        raise UserError(f"--psi {psi:g}: {name} has no styles, so 0 to 2 is allowed; below 0 go {able}")
 
 
 WORKERS = typer.Option(callback=within(1, 1024), help="Processes; default: one a core.")
