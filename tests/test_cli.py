@@ -15,7 +15,19 @@ from PIL import Image
 from omokage.__main__ import main, parse_seeds
 from omokage.errors import UserError
 
-VERBS = ("build", "draw", "train", "sample", "evaluate", "recipes", "doctor", "demo")
+VERBS = (
+    "build",
+    "draw",
+    "faces",
+    "train",
+    "sample",
+    "evaluate",
+    "explore",
+    "report",
+    "recipes",
+    "doctor",
+    "demo",
+)
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -19,8 +19,12 @@ from typer.core import TyperGroup
 
 from . import __version__
 from .errors import UserError
-from .verbs import figure
-from .verbs.options import WORKERS, parse_seeds, progress, within
+from .verbs import explore, figure
+from .verbs.build import build
+from .verbs.faces import app as faces
+from .verbs.options import WORKERS, parse_conditions, parse_seeds, progress, tell_broken, within
+from .verbs.recipes import recipes
+from .verbs.report import report
 
 if TYPE_CHECKING:
     from .data.faceset import FaceSet
@@ -53,6 +57,10 @@ app = typer.Typer(
 )
 
 
+app.add_typer(explore.app, name="explore")
+app.add_typer(faces, name="faces")
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         print(f"omokage {__version__}")
@@ -71,36 +79,7 @@ def start(
         print(context.get_help())
 
 
-@app.command()
-def build(
-    sources: Annotated[
-        list[Path], typer.Argument(metavar="SOURCE", help="Folders, tar or zip files, images.")
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The face set to write (a folder).")],
-    as_faces: Annotated[bool, typer.Option("--as-faces", help="The images are faces already.")] = False,
-    size: Annotated[
-        int | None,
-        typer.Option(callback=within(1, 4096), help="Resize to this many pixels; default: keep the bytes."),
-    ] = None,
-    labels: Annotated[
-        Path | None, typer.Option(help="A CSV whose column file names the image: its columns join the index.")
-    ] = None,
-    workers: Annotated[int | None, WORKERS] = None,
-) -> None:
-    """Turn pictures into a face set."""
-    from .data.build import build as run
-
-    report = run(
-        sources, out, as_faces=as_faces, size=size, labels=labels, workers=workers, progress=progress()
-    )
-    if report.already:
-        print(f"{out} is complete already: {report.kept:,} of {report.found:,} images")
-        return
-    print(f"{report.kept:,} of {report.found:,} images kept in {out} ({report.seconds:.1f} s)")
-    if report.rejected:
-        print(f"{report.rejected:,} left out, listed in {out / 'rejected.csv'}:")
-        for reason, count in sorted(report.reasons.items(), key=lambda item: -item[1]):
-            print(f"{count:>9,}  {reason}")
+app.command()(build)
 
 
 @app.command()
@@ -144,6 +123,9 @@ def train(
     images: Annotated[
         int | None, typer.Option(callback=within(1, 10**12), help="Stop after this many images seen.")
     ] = None,
+    heldout: Annotated[
+        Path | None, typer.Option(help="A face set not trained on; the log says how its faces are judged.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")] = False,
 ) -> None:
     """Train a recipe on a face set; the same command again resumes."""
@@ -160,7 +142,7 @@ def train(
     from .training.loop import train as run
 
     print(resolved.to_toml(), flush=True)
-    print(run(resolved, data, out, minutes=minutes, images=images, progress=progress()))
+    print(run(resolved, data, out, minutes=minutes, images=images, heldout=heldout, progress=progress()))
     print(f"next: omokage sample {shlex.quote(str(out))} --seeds 0-63 -o faces.png")
 
 
@@ -188,6 +170,12 @@ def sample(
     video: Annotated[
         Path | None, typer.Option(help="A walk from seed to seed as MP4; also -o if both are given.")
     ] = None,
+    hair: Annotated[str | None, typer.Option(help="Short for --condition hair=...")] = None,
+    eyes: Annotated[str | None, typer.Option(help="Short for --condition eyes=...")] = None,
+    condition: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Only faces with this value of a condition trained with."),
+    ] = None,
 ) -> None:
     """Draw new faces with a trained model: a picture, one file a seed, or a video."""
     if each and out is None:
@@ -195,26 +183,32 @@ def sample(
     if each and sheet:
         raise UserError("sample: --each and --sheet exclude each other; make two calls")
     chosen = parse_seeds(seeds) if seeds is not None else None
+    given = parse_conditions(condition or [], hair=hair, eyes=eyes)
     from .snapshot import load_model
 
-    model = load_model(source)
+    model = load_model(source).conditioned(given)
     if video is not None:
         from .explore.video import write_walk
 
+        broken: list[int] = []
         stops = list(range(8)) if chosen is None else chosen
-        print(write_walk(model, stops, video, psi=psi, progress=progress()))
+        print(write_walk(model, stops, video, psi=psi, progress=progress(), broken=broken))
+        tell_broken("frames of the video are", "frames", broken)
         if out is None:
             return
     from .explore.contact_sheet import write_contact_sheet
     from .explore.grid import write_each, write_grid
 
     faces = list(range(64)) if chosen is None else chosen
+    broken = []
     target = Path("faces.png") if out is None else out
     if each:
-        print(f"{len(write_each(model, faces, target, psi=psi, progress=progress())):,} files in {target}")
+        written = write_each(model, faces, target, psi=psi, progress=progress(), broken=broken)
+        print(f"{len(written):,} files in {target}")
     else:
         write = write_contact_sheet if sheet else write_grid
-        print(write(model, faces, target, psi=psi, columns=columns, progress=progress()))
+        print(write(model, faces, target, psi=psi, columns=columns, progress=progress(), broken=broken))
+    tell_broken(f"of {len(faces):,} images are", "seeds", broken)
 
 
 @app.command()
@@ -225,7 +219,10 @@ def evaluate(
     ] = None,
     data: Annotated[Path | None, typer.Option(help="The face set to compare with.")] = None,
     protocol: Annotated[
-        str, typer.Option(help="How to measure: samples, faces, feature network. Or fid2k-full-tags, ...")
+        str,
+        typer.Option(
+            help="How to measure: samples, faces, feature network. Or fid2k-full-tags, bpd-heldout-8bit, ..."
+        ),
     ] = "fid10k-full-inception2015",
     psi: Annotated[float, typer.Option(callback=within(0, 2), help="Truncation; 1 is the usual.")] = 1.0,
     seed: Annotated[int, typer.Option(callback=within(0, 2**62), help="The first seed.")] = 0,
@@ -243,11 +240,21 @@ def evaluate(
         typer.Option("--out", "-o", help="JSON lines to append to. Default: evaluations.jsonl in the run."),
     ] = None,
 ) -> None:
-    """Measure samples against a face set: FID, KID, precision, recall, density, coverage."""
+    """Measure samples against a face set: FID, KID, precision, recall, density, coverage.
+
+    With a protocol like bpd-heldout-8bit: the likelihood of held-out faces, in bits per dimension.
+    """
     if data is None:
         raise UserError("evaluate: --data is missing, for example --data faces/")
     if neighbours and source is None:
         raise UserError("evaluate: --neighbours writes into the run folder; name a run")
+    if protocol.startswith("bpd-"):
+        if psi != 1 or also or two_sample or neighbours:
+            raise UserError(
+                f"evaluate: {protocol} draws no samples; drop --psi, --also, --two-sample, --neighbours"
+            )
+        _evaluate_heldout(source, data, protocol, seed, out)
+        return
     from .data.faceset import FaceSet
     from .metrics.report import evaluate as run
     from .metrics.report import parse_protocol, print_results
@@ -274,6 +281,20 @@ def evaluate(
         print(_show_neighbours(model, faces, seed, folder / "neighbours.png"))
 
 
+def _evaluate_heldout(source: Path | None, data: Path, protocol: str, seed: int, out: Path | None) -> None:
+    from .data.faceset import FaceSet
+    from .metrics.heldout import evaluate_heldout, parse_bits
+    from .metrics.report import print_results
+    from .snapshot import load_model
+
+    parse_bits(protocol)
+    model = load_model(source)
+    folder = Path() if source is None else model.path.parent
+    lines = folder / "evaluations.jsonl" if out is None else out
+    print_results([evaluate_heldout(model, FaceSet.open(data), protocol, lines, progress(), seed=seed)])
+    print(f"appended to {lines}")
+
+
 def _show_neighbours(model: "Model", faces: "FaceSet", seed: int, out: Path) -> Path:
     import numpy as np
 
@@ -290,29 +311,9 @@ def _show_neighbours(model: "Model", faces: "FaceSet", seed: int, out: Path) -> 
     return out
 
 
-@app.command()
-def recipes(
-    name: Annotated[str | None, typer.Argument(help="Print this one, resolved.")] = None,
-) -> None:
-    """List the recipes, or print one."""
-    from .recipe import load_recipe, recipe_names
+app.command()(report)
 
-    if name is not None:
-        print(load_recipe(name).to_toml(), end="")
-        return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for heading in ("recipe", "what it is", "after"):
-        table.add_column(heading, overflow="fold", no_wrap=heading == "recipe")
-    for known in recipe_names():
-        recipe = load_recipe(known)
-        table.add_row(Text(known, style="bold"), Text(recipe.title), Text(recipe.source, style="dim"))
-    console = Console(highlight=False)
-    console.print(table)
-    console.print(Text("\nomokage recipes NAME prints one with all its settings"))
+app.command()(recipes)
 
 
 @app.command()

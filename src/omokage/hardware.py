@@ -26,6 +26,30 @@ def best_precision(device: torch.device) -> Precision:
     return "fp32"
 
 
+def peak_memory_mb(device: torch.device) -> int | None:
+    """The most memory that this process ever held, in megabytes; on a GPU, what PyTorch held there.
+
+    None where the system does not tell.
+    """
+    if device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 1e6)
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in KiB, but on macOS in bytes
+    return round(peak * (1 if sys.platform == "darwin" else 1024) / 1e6)
+
+
+def device_name(device: torch.device) -> str:
+    """The device as a person would know it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type == "cpu":
+        return f"cpu ({torch.backends.cpu.get_cpu_capability()})"
+    return str(device)
+
+
 def keep_freed_memory() -> None:
     """Ask glibc to keep what is freed instead of giving it back to the system.
 

@@ -44,11 +44,16 @@ def decoded(model: Decoder, z: Tensor, psi: float = 1.0) -> Iterator[Tensor]:
         yield model.decode(padded, psi)[: len(part)]
 
 
+def sampled(model: Decoder, seeds: Sequence[int], psi: float = 1.0) -> Iterator[Tensor]:
+    """Images of ``seeds`` in order, as batches float (B, 3, H, W) in [-1, 1]; NaN is left in."""
+    for start in range(0, len(seeds), BATCH):
+        yield from decoded(model, latents(seeds[start : start + BATCH], model.latent_shape), psi)
+
+
 def sample(model: Decoder, seeds: Sequence[int], psi: float = 1.0) -> Iterator[np.ndarray]:
     """Faces of ``seeds`` in order, as batches uint8 (B, H, W, 3)."""
-    for start in range(0, len(seeds), BATCH):
-        for images in decoded(model, latents(seeds[start : start + BATCH], model.latent_shape), psi):
-            yield to_pixels(images)
+    for images in sampled(model, seeds, psi):
+        yield to_pixels(images)
 
 
 def to_pixels(images: Tensor) -> np.ndarray:

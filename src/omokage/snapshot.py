@@ -4,7 +4,8 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,17 @@ from torch import Tensor, nn
 
 from . import __version__
 from .errors import UserError
-from .families import MODELS
+from .families import MODELS, build_model
 from .hardware import best_device
 from .models.layers import Noises
 from .recipe import Recipe, read_recipe
 
 FORMAT = "omokage-snapshot-1"
+# Abilities that a family may lack: how that is said, and what to use.
+INSTEAD = {
+    "encode": ("cannot encode images", "omokage sample --video walks between faces of its own"),
+    "log_prob": ("has no likelihood", "omokage evaluate measures samples"),
+}
 SHIPPED = Path(__file__).parent / "assets" / "fast-getchu-64.safetensors"
 
 
@@ -94,6 +100,7 @@ class Model:
     Attributes:
         network: answers ``latent_shape`` and ``decode``; in evaluation mode.
         snapshot_hash: SHA-256 of the file it came from.
+        given: values of conditions that every image has; see `conditioned`.
     """
 
     network: nn.Module
@@ -101,6 +108,30 @@ class Model:
     progress: dict[str, Any]
     path: Path
     snapshot_hash: str
+    given: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def conditions(self) -> dict[str, list[str]]:
+        """The values of each condition it was trained with; empty: it has none."""
+        return self.recipe.conditions
+
+    def conditioned(self, given: Mapping[str, str]) -> "Model":
+        """The same model, all of whose images have these values; other conditions are drawn from latents.
+
+        Raises:
+            UserError: it has no such condition or value; the nearest right one is named, and all there are.
+        """
+        for name, value in given.items():
+            if not self.conditions:
+                raise UserError(
+                    f"{name}: {self.path} was trained without conditions; omokage train RECIPE "
+                    f"condition={name} ... trains with them"
+                )
+            if name not in self.conditions:
+                raise UserError(_no_such("condition", name, list(self.conditions)))
+            if value not in self.conditions[name]:
+                raise UserError(_no_such(name, value, self.conditions[name]))
+        return replace(self, given={**self.given, **given})
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
@@ -130,9 +161,23 @@ class Model:
         (Brock et al. 2018, section 3.1, shrink the latents' range likewise).
         """
         z = z.to(self.device)
+        if self.conditions:
+            values = [
+                known.index(self.given[name]) if name in self.given else None
+                for name, known in self.conditions.items()
+            ]
+            return self.network.decode(z, psi, values).float()  # type: ignore[operator]
         if "psi" in MODELS[self.recipe.model["name"]].can:
             return self.network.decode(z, psi).float()  # type: ignore[operator]
         return self.network.decode(z * psi).float()  # type: ignore[operator]
+
+    def require(self, ability: str) -> None:
+        """UserError, with what to use instead, unless the family can ``encode`` or ``log_prob``."""
+        name = self.recipe.model["name"]
+        if ability not in MODELS[name].can:
+            lack, instead = INSTEAD[ability]
+            able = ", ".join(sorted(known for known, row in MODELS.items() if ability in row.can))
+            raise UserError(f"{name} {lack}; these families can: {able}; with {name}, {instead}")
 
     @torch.no_grad()
     def mapping(self, z: Tensor, psi: float = 1.0) -> Tensor:
@@ -181,7 +226,7 @@ class Model:
         Raises:
             UserError: a family without an encoder.
         """
-        self._needs("encode", "cannot encode images")
+        self.require("encode")
         return self.network.encode(images.to(self.device)).float()  # type: ignore[operator]
 
 
@@ -200,7 +245,7 @@ def load_model(source: str | Path | None = None, device: str | torch.device | No
         hint = "the installation is incomplete" if source is None else "give a run folder or a snapshot file"
         raise UserError(f"{path}: no such file; {hint}")
     tensors, recipe, progress = read_snapshot(path, "average.")
-    network = MODELS[recipe.model["name"]].build(recipe.model)
+    network = build_model(recipe.model, recipe.conditions)
     load_weights(
         network,
         {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()},
@@ -221,6 +266,12 @@ def write_small(model: Model, path: Path) -> None:
         for name, tensor in model.network.state_dict().items()
     }
     write_snapshot(path, tensors, model.recipe, model.progress)
+
+
+def _no_such(what: str, name: str, known: list[str]) -> str:
+    near = get_close_matches(name, known, n=1)
+    meant = f" (did you mean {near[0]}?)" if near else ""
+    return f"no {what} {name!r}{meant}; there are {', '.join(known)}"
 
 
 def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -6,8 +6,10 @@ from PIL import Image
 
 from omokage import __version__
 from omokage.errors import UserError
+from omokage.explore.contact_sheet import write_contact_sheet
 from omokage.explore.grid import write_each, write_grid
-from omokage.sampling import sample
+from omokage.explore.video import write_walk
+from omokage.sampling import latents, sample
 
 
 def faces_of(model, seeds, psi=1.0):
@@ -81,3 +83,33 @@ def test_progress_counts_the_faces(disk_model, tmp_path):
     counter = Counter()
     write_grid(disk_model, range(70), tmp_path / "grid.png", progress=counter)
     assert (counter.total, counter.done) == (70, 70)
+
+
+class Faulty:
+    """Breaks the images of some seeds, as a flow does whose numbers overflow."""
+
+    def __init__(self, model, seeds):
+        self.model, self.latent_shape, self.resolution = model, model.latent_shape, model.resolution
+        self.recipe, self.images_seen, self.snapshot_hash = model.recipe, 1, "0" * 64
+        self.faults = latents(seeds, model.latent_shape)
+
+    def decode(self, z, psi=1.0):
+        images = self.model.decode(z, psi).clone()
+        hit = (z[:, None] == self.faults).flatten(2).all(2).any(1)
+        images[hit, :, 3, 4] = float("nan")
+        return images
+
+
+def test_images_that_are_not_finite_are_named_and_never_hidden(disk_model, tmp_path):
+    faulty, broken = Faulty(disk_model, [17, 3]), []
+    path = write_grid(faulty, range(20), tmp_path / "grid.png", broken=broken)
+    assert broken == [3, 17]  # though the last batch is filled up with copies
+    assert Image.open(path).text["not finite"] == "3,17"
+    broken = []
+    paths = write_each(faulty, [2, 3], tmp_path / "each", broken=broken)
+    assert broken == [3]
+    assert ["not finite" in Image.open(path).text for path in paths] == [False, True]
+    assert Image.open(write_contact_sheet(faulty, [3], tmp_path / "sheet.png")).text["not finite"] == "3"
+    broken = []
+    write_walk(faulty, [1, 3, 5], tmp_path / "walk.mp4", frames_per_leg=2, broken=broken)
+    assert broken == [2]

@@ -21,6 +21,7 @@ from omokage.metrics.report import (
     print_results,
     read_lines,
 )
+from omokage.metrics.sharpness import detail, sharpness
 from omokage.metrics.two_sample import TwoSampleResult
 from omokage.sampling import latents, to_pixels
 
@@ -109,7 +110,13 @@ def test_the_record_says_what_made_the_numbers(tmp_path: Path) -> None:
     }
     assert said.items() <= record.items()
     assert all(0 <= record[name] <= 1 for name in ("precision", "recall", "coverage"))
-    assert [json.loads(line) for line in out.read_text().splitlines()] == [record]
+    sharp = sharpness(detail([pixels]), detail([faces.images]))
+    said_of_it = record["sharpness"]
+    assert said_of_it.pop("protocol") == sharp.pop("protocol")
+    assert said_of_it == pytest.approx(sharp)
+    (written,) = (json.loads(line) for line in out.read_text().splitlines())
+    assert written["sharpness"].pop("protocol") == "detail-above-half"
+    assert written == record
 
 
 def test_the_same_distribution_is_near_and_a_shifted_one_is_not() -> None:
@@ -177,6 +184,10 @@ def test_protocol_names_are_read_and_written(name: str, expected: Measurement) -
         ("fid50k-full-inception", "fid50k-full-inception2015"),
         ("fid10k", "fid10k-full-"),
         ("fid0-full-tags", "fid"),
+        ("fid10k-ful", "fid10k-full-inception2015"),
+        ("fid10k-full-", "fid10k-full-inception2015"),
+        ("fid10k-fulltags", "fid10k-full-tags"),
+        ("fid2k", "fid2k-full-inception2015"),
         ("", "fid"),
     ],
 )

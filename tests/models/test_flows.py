@@ -350,3 +350,17 @@ def test_the_unit_cube():
     torch.testing.assert_close(to_unit_cube(pixels / 127.5 - 1) * 256, pixels + 0.5)
     torch.testing.assert_close(from_unit_cube(to_unit_cube(pixels)), pixels, rtol=1e-5, atol=1e-4)
     assert math.isclose(CUBE_SCALE * 2 / 255, 1 / 256)
+
+
+@pytest.mark.parametrize("name", ["realnvp", "glow", "tarflow"])
+def test_what_overflows_is_nan_and_not_white(name):
+    """Clamping would make an infinite value a white one, and nobody would count it."""
+    torch.manual_seed(0)
+    flow = disturbed(FLOWS[name]().double()).eval().requires_grad_(False)
+    z = torch.randn(2, PIXELS, dtype=torch.float64)
+    z[1] = math.inf
+    with torch.no_grad():
+        found = flow.decode(z)
+    assert found[0].isfinite().all()
+    assert not found[1].isfinite().any()
+    assert not torch.isinf(found).any()

@@ -7,7 +7,7 @@ from omokage.models.projected import ProjectedDiscriminator
 @pytest.fixture(scope="module")
 def discriminator():
     torch.manual_seed(0)
-    return ProjectedDiscriminator(resolution=32, seen_at=32, width=8)
+    return ProjectedDiscriminator(resolution=32, seen_at=[[0, 32]], width=8)
 
 
 def test_every_scale_gives_patch_logits(discriminator):
@@ -17,8 +17,25 @@ def test_every_scale_gives_patch_logits(discriminator):
     assert [tuple(scale.shape) for scale in logits] == [(4, 16), (4, 16), (4, 4), (4, 1), (4, 16)]
 
 
+def test_the_summary_is_one_vector_an_image_of_the_width_it_says(discriminator):
+    summary = discriminator.summary(discriminator.features(torch.rand(4, 3, 32, 32) * 2 - 1))
+    assert summary.shape == (4, discriminator.summary_width)
+    assert summary.dtype == torch.float32
+
+
+def test_the_size_seen_follows_the_images():
+    growing = ProjectedDiscriminator(resolution=32, seen_at=[[0, 32], [2, 64]], width=8)
+    seen = []
+    for images in (0, 1999, 2000, 9000):
+        growing.at_images(images)
+        features = growing.features(torch.zeros(2, 3, 32, 32))
+        assert all(scale.shape[0] == 2 for scale in growing(features))
+        seen.append(features[0].shape[2])
+    assert seen == [8, 8, 16, 16]
+
+
 def test_without_pixels_there_is_one_scale_less():
-    discriminator = ProjectedDiscriminator(resolution=32, seen_at=32, width=8, pixels=False)
+    discriminator = ProjectedDiscriminator(resolution=32, seen_at=[[0, 32]], width=8, pixels=False)
     assert len(discriminator(discriminator.features(torch.zeros(2, 3, 32, 32)))) == 4
 
 

@@ -1,4 +1,4 @@
-"""From sources to a face set: read, (cut,) write, in one resumable pass.
+"""From sources to a face set: read, write, in one resumable pass; `building` also cuts faces out.
 
 Work lies in a hidden folder beside the face set until it is complete, and is renamed then. After every shard
 a small state is written; the same command goes on from there, and the result depends neither on interruptions
@@ -20,9 +20,9 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -51,9 +51,14 @@ from .faceset import (
 from .read import RESIZE_RULE, Unreadable, cover, one_line, quiet, read_picture, to_png
 from .sources import Found, Source, natural, open_source, stem
 
+if TYPE_CHECKING:
+    from .pipeline import Options
+
 SHARD_PICTURES = 4096
 SHARD_BYTES = 64 * 2**20
 MAX_SIZE = 4096
+
+LABEL = "label"  # the column of labels that a source knows itself
 
 _STATE = ".state"
 _PLAN = "plan.json"
@@ -64,9 +69,11 @@ _CHUNK = 4
 class BuildReport:
     """What a build did: ``kept + rejected == found`` always.
 
-    reasons: how many files were left out for which reason; the files are listed in `rejected.csv`.
+    found, kept, rejected: of pictures, where they are faces already; else of faces.
+    reasons: how many were left out for which reason; they are listed in `rejected.csv`.
     duplicates: how many of the kept are byte for byte equal to an earlier one.
     already: the face set was there already, nothing was done.
+    pictures: of illustrations: found, kept (a face of it is kept), rejected and the reasons; else None.
     """
 
     found: int
@@ -77,34 +84,44 @@ class BuildReport:
     reasons: dict[str, int] = field(default_factory=dict)
     duplicates: int = 0
     already: bool = False
+    pictures: dict[str, Any] | None = None
 
 
 def build(
     sources: Sequence[str | Path],
     out: str | Path,
     *,
-    as_faces: bool,
+    as_faces: bool = False,
     size: int | None = None,
     labels: str | Path | None = None,
+    options: "Options | None" = None,
+    detections: str | Path | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> BuildReport:
     """Build the face set ``out`` (a folder) from folders, tars, zips, lists of files or single pictures.
 
-    as_faces: the pictures are faces already.
-    size: None keeps every picture in the size it comes in; else all become size×size by `read.RESIZE_RULE`.
-    labels: a CSV with a column `file` and further columns, which are joined to the index by file name.
-    workers: threads that decode and encode; None: one a core.
+    IDX files (MNIST), alone or in a folder, are read too; their labels become the column ``label``.
+
+    as_faces: the pictures are faces already: their bytes are kept. Else faces are found in illustrations and
+        cut out, as ``options`` say.
+    size: None keeps every picture (or crop) in the size it comes in; else all become size×size: faces by
+        `read.RESIZE_RULE`, crops by `upscale.to_size`.
+    labels: a CSV with a column `file` and further columns, which are joined to the index by file name; for
+        illustrations also JSON lines of a booru.
+    options: of the steps from illustration to face; ``size`` goes before its size. None: the defaults.
+    detections: another face set of the same illustrations and detector: its boxes are used, nothing is
+        detected again.
+    workers: threads that decode and encode (of illustrations: processes); None: one a core.
 
     Repeating the call goes on where an interrupted one stopped; where the same face set is finished it only
     returns its report. Raises `UserError` if nothing is kept, the disk is full, ``out`` holds something else,
     or another process is building it.
     """
     started = time.monotonic()
-    if not as_faces:
+    if as_faces and (options is not None or detections is not None):
         raise UserError(
-            "cutting faces out of illustrations is not in this version: if the pictures are faces already, "
-            "pass --as-faces"
+            "--as-faces keeps pictures as they come: leave it out, or the other options of building"
         )
     if size is not None and not 1 <= size <= MAX_SIZE:
         raise UserError(f"size {size} is impossible: give 1 to {MAX_SIZE} pixels, or none to keep sizes")
@@ -118,12 +135,30 @@ def build(
     out = out.absolute()
     partial = partial_folder(out)
     with ExitStack() as stack, _disk_errors(out):
-        label_table = _Labels(labels) if labels is not None else None
+        label_table = _Labels(labels) if labels is not None and as_faces else None
         with opened(progress, "looking through the sources", len(sources)) as task:
             opened_sources = []
             for source in sources:
                 opened_sources.append(stack.enter_context(open_source(source, (out, partial))))
                 task.advance()
+        if not as_faces:
+            from .building import build_illustrations
+            from .pipeline import Options
+
+            options = options or Options()
+            new = build_illustrations(
+                stack,
+                opened_sources,
+                out,
+                partial,
+                options if size is None else replace(options, size=(size, size)),
+                labels=labels,
+                detections=detections,
+                workers=workers or cores(),
+                progress=progress,
+            )
+            return _report(out, started, already=not new)
+        carried = _carried(opened_sources, label_table)
         rule = None if size is None else RESIZE_RULE
         plan: dict[str, Any] = {
             "options": {"as_faces": as_faces, "size": size, "resize_rule": rule},
@@ -139,7 +174,7 @@ def build(
         if not _complete(partial, plan):
             work = _Work(partial, plan, size, workers or cores())
             work.run(opened_sources, progress)
-            work.finish(label_table)
+            work.finish(label_table, carried)
         if (partial / _STATE).exists():
             shutil.rmtree(partial / _STATE)
         os.rename(partial, out)
@@ -171,7 +206,6 @@ class _Rejected:
 
 
 def _prepare(found: Found, key: str, source: str, size: int | None) -> _Stored | _Rejected:
-    # Cutting faces out of illustrations belongs between reading and resizing: one picture in, many faces out.
     try:
         data = found.load()
         picture = read_picture(data)
@@ -385,7 +419,7 @@ class _Work:
         _write(self.state / f"{number:06d}.json", _json(state))
         self.done.append(state)
 
-    def finish(self, labels: "_Labels | None") -> None:
+    def finish(self, labels: "_Labels | None", carried: dict[tuple[str, str], str]) -> None:
         found, kept = self.done[-1]["position"], sum(state["kept"] for state in self.done)
         reasons: Counter[str] = Counter()
         rejected = io.StringIO()
@@ -414,6 +448,11 @@ class _Work:
             "bytes": sum(state["bytes"] for state in self.done),
             "reasons": dict(sorted(reasons.items())),
         }
+        if carried:
+            places = zip(index["source"].to_pylist(), index["file"].to_pylist(), strict=True)
+            index = index.append_column(
+                LABEL, pa.array([carried.get(place) for place in places], pa.string())
+            )
         labelled = None
         if labels is not None:
             index, matched = labels.join(index)
@@ -431,6 +470,22 @@ class _Work:
         _write(self.partial / REJECTED, rejected.getvalue().encode())
         _write(self.partial / INDEX, _parquet(index))
         _write(self.partial / MANIFEST, _json(manifest))
+
+
+def _carried(sources: Sequence[Source], labels: "_Labels | None") -> dict[tuple[str, str], str]:
+    """Labels that sources know themselves, by the names of source and item."""
+    knowing = [source for source in sources if source.labels]
+    names = [source.name for source in sources]
+    for source in knowing:
+        if names.count(source.name) > 1:
+            raise UserError(f"two sources are called {source.name}, and labels go by name: rename one")
+        if labels is not None and LABEL in labels.columns:
+            raise UserError(f"{source.name} has labels of its own: give the column {LABEL!r} another name")
+    return {
+        (source.name, one_line(item, 1000)): label
+        for source in knowing
+        for item, label in source.labels.items()
+    }
 
 
 class _Labels:
@@ -505,7 +560,8 @@ def _report(out: Path, started: float, already: bool = False) -> BuildReport:
     counts = read_manifest(out, one_line(out))["counts"]
     numbers = (counts["found"], counts["kept"], counts["rejected"])
     seconds = time.monotonic() - started
-    return BuildReport(*numbers, out, seconds, counts["reasons"], counts["duplicates"], already)
+    told = (counts["reasons"], counts["duplicates"], already, counts.get("pictures"))
+    return BuildReport(*numbers, out, seconds, *told)
 
 
 def _refuse_foreign(out: Path) -> None:

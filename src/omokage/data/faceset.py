@@ -129,18 +129,23 @@ class FaceSet:
 
     def image_bytes(self, i: int) -> bytes:
         """The bytes of picture ``i`` as stored; checked against their SHA-256, `UserError` if damaged."""
+        return self.member(i)[0]
+
+    def member(self, i: int) -> tuple[bytes, bytes, bytes]:
+        """Picture ``i`` as `image_bytes`, its whole tar member, and that member deflated as it is stored."""
         i = range(len(self))[i]
         numbers = self._numbers
         shard, size = int(numbers["shard"][i]), int(numbers["bytes"][i])
         try:
             deflated = self._pread(shard, int(numbers["length"][i]), int(numbers["offset"][i]))
-            with_header = zlib.decompressobj(-zlib.MAX_WBITS).decompress(deflated, size + 512)
+            end = 512 + size + -size % 512
+            raw = zlib.decompressobj(-zlib.MAX_WBITS).decompress(deflated, end)
         except (OSError, zlib.error) as error:
             raise self._damaged(i, shard, one_line(error)) from None
-        data = with_header[512:]
+        data = raw[512 : 512 + size]
         if len(data) != size or hashlib.sha256(data).digest() != self._digests[i].as_py():
             raise self._damaged(i, shard, "wrong checksum")
-        return data
+        return data, raw, deflated
 
     def image(self, i: int) -> Image.Image:
         """Picture ``i``, decoded, RGB, in its own size."""

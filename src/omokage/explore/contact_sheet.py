@@ -36,11 +36,12 @@ def write_contact_sheet(
     columns: int | None = None,
     title: str | None = None,
     progress: Progress | None = None,
+    broken: list[int] | None = None,
 ) -> Path:
     """Write a PNG with the faces of ``seeds``, enlarged, each above its seed, under a title and a model line.
 
     ``title``: None says how many faces there are. ``columns``: None chooses a near-square sheet. Returns
-    the path written. UserError as `omokage.explore.grid.write_grid`.
+    the path written. ``broken`` and UserError as `omokage.explore.grid.write_grid`.
     """
     seeds = checked_seeds(seeds, psi)
     columns = chosen_columns(len(seeds), columns)
@@ -73,14 +74,15 @@ def write_contact_sheet(
         anchor="lt",
     )
     corners = rounded_mask(width, height, radius=width // 16)
-    for i, (seed, face) in enumerate(sampled_faces(model, seeds, psi, progress)):
+    broken = [] if broken is None else broken
+    for i, (seed, face) in enumerate(sampled_faces(model, seeds, psi, progress, broken)):
         x = margin + (i % columns) * (width + gap)
         y = margin + head + (i // columns) * (height + label)
         sheet.paste(Image.fromarray(enlarged(face, factor)), (x, y), corners)
         text = str(seed)
         font = font_that_fits(draw, text, seed_size, width)
         draw.text((x + width // 2, y + height + label * 3 // 8), text, FAINT_INK, font, anchor="mm")
-    save_png(sheet, path, provenance(model, seeds, psi) | {"Title": title, "columns": str(columns)})
+    save_png(sheet, path, provenance(model, seeds, psi, broken) | {"Title": title, "columns": str(columns)})
     return path
 
 

@@ -60,16 +60,22 @@ def seed_ranges(seeds: Sequence[int]) -> str:
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
 
 
-def provenance(model: Any, seeds: Sequence[int], psi: float) -> dict[str, str]:
-    """What is needed to make the same faces again, for text chunks."""
+def model_text(model: Any) -> dict[str, str]:
+    """Which model made a picture, for text chunks."""
     return {
         "Software": f"omokage {__version__}",
         "recipe": model.recipe.name,
         "snapshot": model.snapshot_hash,
         "images seen": str(model.images_seen),
-        "seeds": seed_ranges(seeds),
-        "psi": f"{psi:g}",
     }
+
+
+def provenance(model: Any, seeds: Sequence[int], psi: float, broken: Sequence[int] = ()) -> dict[str, str]:
+    """What is needed to make the same faces again, for text chunks; and which seeds were not finite."""
+    lost = set(broken)
+    not_finite = [seed for seed in seeds if seed in lost]
+    text = model_text(model) | {"seeds": seed_ranges(seeds), "psi": f"{psi:g}"}
+    return text | ({"not finite": seed_ranges(not_finite)} if not_finite else {})
 
 
 def tile(

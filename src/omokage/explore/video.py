@@ -37,12 +37,14 @@ def write_walk(
     frames_per_second: int = 30,
     tiles: tuple[int, int] = (1, 1),
     progress: Progress | None = None,
+    broken: list[int] | None = None,
 ) -> Path:
     """Write an MP4 in which faces turn into one another: a closed walk over the latents of ``seeds``.
 
     ``frames_per_leg``: frames from one seed's face to the next. ``tiles``: (columns, rows) of walks shown
     side by side; the seeds are dealt to them in order, so that the first frame shows the first seeds in
-    reading order. Played in a loop, the film has no seam. Returns the path written.
+    reading order. Played in a loop, the film has no seam. Returns the path written. Numbers of frames with an
+    image that is not finite are appended to ``broken``.
 
     UserError: fewer than two seeds a walk, a number of seeds that the walks cannot share, impossible
     values, a picture too large to play, a name that does not end in .mp4 or cannot be written, no encoder.
@@ -59,6 +61,41 @@ def write_walk(
         raise UserError(
             f"{columns}x{rows} walks need a multiple of {walks} seeds, at least {2 * walks}; got {len(seeds)}"
         )
+    text = provenance(model, seeds, psi) | {"tiles": f"{columns}x{rows}"}
+    stops = latents(seeds, model.latent_shape).unflatten(0, (-1, walks))
+    return film(
+        model,
+        stops,
+        out,
+        text,
+        psi=psi,
+        frames_per_leg=frames_per_leg,
+        frames_per_second=frames_per_second,
+        columns=columns,
+        progress=progress,
+        broken=broken,
+    )
+
+
+def film(
+    model: Any,
+    stops: Tensor,
+    out: str | Path,
+    text: dict[str, str],
+    *,
+    psi: float = 1.0,
+    frames_per_leg: int = 45,
+    frames_per_second: int = 30,
+    columns: int = 1,
+    progress: Progress | None = None,
+    broken: list[int] | None = None,
+) -> Path:
+    """Write an MP4 of closed walks over ``stops`` (stops, walks, *latent_shape), walks side by side.
+
+    The rest as `write_walk`, which names the stops by seeds; ``text`` is what the file says of itself.
+    """
+    walks = stops.shape[1]
+    rows = walks // columns
     height, width = model.resolution
     factor = ceil(SHOWN_SIZE / min(height, width))
     if height * factor % 2 or width * factor % 2:
@@ -70,16 +107,14 @@ def write_walk(
             f" show (a side over {LONGEST_SIDE} px); ask for fewer tiles"
         )
     path = checked_file(out, ".mp4")
+    lost = [] if broken is None else broken
 
     def frames() -> Iterator[np.ndarray]:
-        stops = latents(seeds, model.latent_shape).unflatten(0, (-1, walks))
-        for faces in _decoded(model, closed_walk(stops, frames_per_leg), psi):
+        for faces in _decoded(model, closed_walk(stops, frames_per_leg), psi, lost):
             large = np.stack([enlarged(face, factor) for face in faces])
             yield tile(large, columns, gutter=gutter, border=gutter, background=WHITE)
 
-    text = provenance(model, seeds, psi) | {"tiles": f"{columns}x{rows}"}
-    count = len(seeds) // walks * frames_per_leg
-    with opened(progress, "filming", count) as task:
+    with opened(progress, "filming", len(stops) * frames_per_leg) as task:
         write_video(_counted(frames(), task), path, frames_per_second=frames_per_second, text=text)
     return path
 
@@ -138,8 +173,13 @@ def _counted(frames: Iterator[np.ndarray], task: Any) -> Iterator[np.ndarray]:
         task.advance()
 
 
-def _decoded(model: Any, steps: Iterator[Tensor], psi: float) -> Iterator[np.ndarray]:
+def _decoded(model: Any, steps: Iterator[Tensor], psi: float, broken: list[int]) -> Iterator[np.ndarray]:
     """The faces of each step, uint8 (walks, H, W, 3), decoded several steps at a time."""
+    first = 0
     while group := list(islice(steps, BATCH)):
-        faces = np.concatenate([to_pixels(images) for images in decoded(model, torch.cat(group), psi)])
-        yield from np.split(faces, len(group))
+        images = torch.cat(list(decoded(model, torch.cat(group), psi))).unflatten(0, (len(group), -1))
+        finite = images.isfinite().flatten(1).all(1).tolist()
+        broken += [first + i for i, whole in enumerate(finite) if not whole]
+        first += len(group)
+        for step in images:
+            yield to_pixels(step)

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 from ..errors import UserError
-from ..families import MODELS
 from ..objectives import likelihood
 from ..progress import Progress, opened
 from ..snapshot import Model
@@ -64,12 +63,7 @@ def bits_per_dimension(
         UserError: the model has no likelihood, or there are no images of its resolution, or of all of them
             the likelihood is not finite.
     """
-    name = model.recipe.model["name"]
-    if "log_prob" not in MODELS[name].can:
-        able = ", ".join(sorted(family for family, row in MODELS.items() if "log_prob" in row.can))
-        raise UserError(
-            f"{name} has no likelihood; these have: {able}; for others, omokage evaluate measures samples"
-        )
+    model.require("log_prob")
     if images.ndim != 4 or len(images) == 0 or images.shape[1:] != (*model.resolution, 3):
         raise UserError(f"got images of shape {images.shape}, must be (N, {model.resolution}, 3), N above 0")
     if not 1 <= bits <= 8:

@@ -3,13 +3,12 @@
 import json
 import os
 import re
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,12 +21,14 @@ from rich.text import Text
 import omokage
 from omokage.data.faceset import FaceSet
 from omokage.errors import UserError
+from omokage.hardware import device_name, peak_memory_mb
 from omokage.metrics.features import EXTRACTORS, Extractor, face_features, load_extractor
 from omokage.metrics.fid import Moments, fid
 from omokage.metrics.kid import kid
 from omokage.metrics.precision_recall import K_DENSITY_COVERAGE, K_PRECISION_RECALL, precision_recall
+from omokage.metrics.sharpness import MOST_FACES, Detail, detail, sharpness
 from omokage.progress import Progress, opened
-from omokage.sampling import BATCH, Decoder, decoded, latents, to_pixels
+from omokage.sampling import Decoder, sampled, to_pixels
 
 DEFAULT_PROTOCOL = "fid10k-full-inception2015"
 PROTOCOLS = (DEFAULT_PROTOCOL, "fid2k-full-inception2015", "fid10k-full-tags")
@@ -90,13 +91,13 @@ def parse_protocol(name: str) -> Measurement:
     """
     match = _GRAMMAR.fullmatch(name)
     if match is None or match["extractor"] not in EXTRACTORS:
-        suggestion = get_close_matches(name, PROTOCOLS, n=1, cutoff=0.0)[0]
+        suggestion = max(PROTOCOLS, key=lambda known: _likeness(name, known))
         if match is not None:
             extractor = get_close_matches(match["extractor"], EXTRACTORS, n=1, cutoff=0.0)[0]
             suggestion = name.replace(match["extractor"], extractor)
         raise UserError(
             f"unknown protocol {name!r}: did you mean {suggestion!r}? "
-            f"The form is fid10k-full-EXTRACTOR, with {' or '.join(EXTRACTORS)}"
+            f"The form is fid10k-full-EXTRACTOR, with {' or '.join(EXTRACTORS)}; or bpd-heldout-8bit"
         )
     samples = int(match["count"]) * (1000 if match["thousands"] else 1)
     if samples < 2:
@@ -105,6 +106,11 @@ def parse_protocol(name: str) -> Measurement:
         )
     psi = float(match["psi"]) if match["psi"] else 1.0
     return Measurement(samples, match["extractor"], psi)
+
+
+def _likeness(typed: str, known: str) -> float:
+    """How near; a beginning counts as the whole, or the shortest name would be the nearest to all of them."""
+    return max(SequenceMatcher(None, typed, whole).ratio() for whole in (known, known[: len(typed)]))
 
 
 def evaluate(
@@ -158,10 +164,12 @@ def evaluate(
     seeds = range(seed, seed + measurement.samples)
     kept_pixels: list[np.ndarray] = []
     vectors: list[list[np.ndarray]] = [[] for _ in extractors]
+    fine = Detail()
     not_finite = 0
     with opened(progress, f"{measurement.samples:,} samples", measurement.samples) as task:
         for pixels, finite in _sampled(model, seeds, measurement.psi):
             not_finite += int((~finite).sum())
+            fine.add(pixels[finite])
             for extractor, found in zip(extractors, vectors, strict=True):
                 found.append(extractor(pixels[finite]))
             if two_sample and sum(map(len, kept_pixels)) < MOST_TWO_SAMPLE:
@@ -211,6 +219,8 @@ def evaluate(
     }
     if numbers[1:]:
         record["also"] = numbers[1:]
+    if sharp := sharpness(fine, _detail_of_faces(faces, model.resolution)):
+        record["sharpness"] = sharp
     if two_sample:
         record["two_sample"] = _two_sample(
             faces, model.resolution, np.concatenate(kept_pixels), seed, progress
@@ -218,10 +228,10 @@ def evaluate(
     record |= {
         "omokage": omokage.__version__,
         "torch": torch.__version__,
-        "device": _device_name(where),
+        "device": device_name(where),
         "threads": torch.get_num_threads(),
         "minutes": round((time.monotonic() - started) / 60, 2),
-        "peak_memory_mb": _peak_memory_mb(),
+        "peak_memory_mb": peak_memory_mb(where),
     }
     if out is not None:
         append_line(Path(out), record)
@@ -230,10 +240,14 @@ def evaluate(
 
 def _sampled(model: Decoder, seeds: Sequence[int], psi: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Batches of pixels uint8 (B, H, W, 3) and which of them are finite, bool (B,)."""
-    for start in range(0, len(seeds), BATCH):
-        for images in decoded(model, latents(seeds[start : start + BATCH], model.latent_shape), psi):
-            finite = images.isfinite().flatten(1).all(1)
-            yield to_pixels(images), finite.cpu().numpy()
+    for images in sampled(model, seeds, psi):
+        yield to_pixels(images), images.isfinite().flatten(1).all(1).cpu().numpy()
+
+
+def _detail_of_faces(faces: FaceSet, size: tuple[int, int]) -> Detail:
+    count = min(len(faces), MOST_FACES)
+    chosen = np.sort(np.random.default_rng(0).choice(len(faces), count, replace=False))
+    return detail(faces.pixels(part, size) for part in np.array_split(chosen, -(-count // 256)))
 
 
 def _about(extractor: Extractor) -> dict[str, str]:
@@ -257,24 +271,6 @@ def _two_sample(
     return two_sample_accuracy(
         faces.pixels(chosen, size), fake[:count], seed=seed, progress=progress
     ).as_dict()
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    if device.type == "cpu":
-        return f"cpu ({torch.backends.cpu.get_cpu_capability()})"
-    return str(device)
-
-
-def _peak_memory_mb() -> int | None:
-    """The most memory that this process ever held, in megabytes; None where the system does not tell."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1e6 if sys.platform == "darwin" else 1e3))
 
 
 def append_line(path: Path, record: dict[str, Any]) -> None:
@@ -330,6 +326,7 @@ COLUMNS = (
     ("density", "density", "{:.3f}"),
     ("coverage", "coverage", "{:.3f}"),
 )
+LIKELIHOOD_COLUMNS = (("bits per dimension", "bits_per_dimension", "{:.4f}"), ("faces", "faces", "{:,}"))
 
 
 def tables(records: Iterable[dict[str, Any]], labels: Sequence[str] | None = None) -> list[Table]:
@@ -351,17 +348,20 @@ def tables(records: Iterable[dict[str, Any]], labels: Sequence[str] | None = Non
             f"{rows[0][1].get('faces', '?'):,} faces" if isinstance(rows[0][1].get("faces"), int) else "faces"
         )
         size = "×".join(re.findall(r"\d+", resolution))
+        how = rows[0][1].get("dequantisation")
+        caption = f"{about} ({face_set[:8]}) at {size}, {f'{how} dequantisation' if how else precision}"
         table = Table(
             title=Text(protocol, style="bold"),
-            caption=Text(f"{about} ({face_set[:8]}) at {size}, {precision}"),
+            caption=Text(caption),
             title_justify="left",
             caption_justify="left",
         )
         table.add_column("model")
-        for title, _, _ in COLUMNS:
+        columns = LIKELIHOOD_COLUMNS if "bits_per_dimension" in rows[0][1] else COLUMNS
+        for title, _, _ in columns:
             table.add_column(title, justify="right", no_wrap=True)
         for label, row in rows:
-            table.add_row(Text(label), *(Text(_cell(row, key, form)) for _, key, form in COLUMNS))
+            table.add_row(Text(label), *(Text(_cell(row, key, form)) for _, key, form in columns))
         made.append(table)
     return made
 
@@ -379,6 +379,8 @@ def _cell(row: dict[str, Any], key: str, form: str) -> str:
     if key == "kid":
         error = row.get("kid_standard_error")
         return form.format(value * 1e3) + (f" ± {error * 1e3:.2f}" if isinstance(error, int | float) else "")
+    if key == "bits_per_dimension" and isinstance(interval := row.get("interval"), list):
+        return f"{form.format(value)} ({form.format(interval[0])} to {form.format(interval[1])})"
     return form.format(value)
 
 
@@ -401,6 +403,28 @@ def print_results(
             bad, asked = record["samples_not_finite"], record["samples"]
             console.print(
                 Text(f"{label}: {bad:,} of {asked:,} samples were not finite and were left out", "red")
+            )
+        elif "samples_not_finite" in record:
+            console.print(Text(f"{label}: all {record['samples']:,} samples were finite", "dim"))
+        if record.get("faces_not_finite"):
+            bad, asked = record["faces_not_finite"], record["faces"]
+            told = f"{label}: of {bad:,} of {asked:,} faces the likelihood was not finite; they were left out"
+            console.print(Text(told, "red"))
+        if record.get("trained_on_the_other_part") is False:
+            told = (
+                f"{label}: it is not known whether the model has seen these faces (no train part beside them)"
+            )
+            console.print(Text(told, "yellow"))
+        if record.get("trained_noise"):
+            told = (
+                f"{label}: trained with normal noise in place of dequantisation, so the bound is a loose one"
+            )
+            console.print(Text(told, "yellow"))
+        if sharp := record.get("sharpness"):
+            console.print(
+                Text(
+                    f"{label}: sharpness {sharp['value']:.2f} (1 is that of real faces; {sharp['protocol']})"
+                )
             )
         if two_sample := record.get("two_sample"):
             low, high = two_sample["interval"]

@@ -5,9 +5,9 @@ has ``inverse(y) -> x``. Layers that `reversible` may run also have ``recall``, 
 
 All flows have the same face: ``transform(images) -> (z, log_det)``, ``encode``, ``log_prob``, ``decode`` and
 a flat ``latent_shape`` (channels·height·width,), coarsest level first. z is what remains when every learned
-prior is taken off, so it is standard normal, and z times a temperature is sampling at that temperature
-(as Kingma & Dhariwal 2018 draw their faces). ``log_prob`` is the density of images as they are, values in
-[-1, 1].
+prior is taken off, so it is standard normal, and z times a temperature is sampling at that temperature:
+every learned normal distribution keeps its mean and has its deviation times the temperature (Kingma &
+Dhariwal 2018 draw their faces so). ``log_prob`` is the density of images as they are, values in [-1, 1].
 """
 
 import math
@@ -36,6 +36,15 @@ def to_unit_cube(images: Tensor) -> Tensor:
 def from_unit_cube(cube: Tensor) -> Tensor:
     """The inverse of `to_unit_cube`; its log-determinant is -log(`CUBE_SCALE`) an entry."""
     return (cube - 0.5) / CUBE_SCALE
+
+
+def in_range(images: Tensor) -> Tensor:
+    """``images`` clamped to [-1, 1]; what overflowed is NaN, so that it is counted and not taken for white.
+
+    >>> in_range(torch.tensor([0.5, 1.2, float("-inf")]))
+    tensor([0.5000, 1.0000,    nan])
+    """
+    return torch.where(images.isinf(), torch.nan, images.clamp(-1, 1))
 
 
 def constant_log_det(x: Tensor, scale: float) -> Tensor:
@@ -83,6 +92,23 @@ def unsqueeze(x: Tensor) -> Tensor:
 def full_precision(x: Tensor) -> AbstractContextManager[Any]:
     """A context without autocast: what must be inverted is not rounded to bfloat16."""
     return torch.autocast(x.device.type, enabled=False)
+
+
+class Flow(nn.Module):
+    """What every flow makes of its ``transform``."""
+
+    def transform(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Images (B, C, H, W) in [-1, 1] to latents (B, C·H·W) and the log-determinants (B,) in nats."""
+        raise NotImplementedError
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W) in [-1, 1] to latents (B, C·H·W), from which the flow leads back exactly."""
+        return self.transform(images)[0]
+
+    def log_prob(self, images: Tensor) -> Tensor:
+        """(B,) log-density in nats of images (B, C, H, W), values in [-1, 1]."""
+        z, log_det = self.transform(images)
+        return normal_log_density(z) + log_det
 
 
 class Reversible(nn.Module):

@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from ..errors import UserError
 from .flow import (
     CUBE_SCALE,
+    Flow,
     Reversible,
     bounded,
     constant_log_det,
     from_unit_cube,
     full_precision,
+    in_range,
     joined,
-    normal_log_density,
     plain,
     reversible,
     separated,
@@ -201,7 +202,7 @@ class TopPrior(nn.Module):
         return self.mean, bounded(self.log_deviation, 3.0)
 
 
-class Glow(nn.Module):
+class Glow(Flow):
     """Images to standard normal latents and back, figure 2.
 
     >>> flow = Glow(size=8, levels=2, steps=1, hidden=4).eval()
@@ -283,15 +284,6 @@ class Glow(nn.Module):
             norm.measuring = False
         self.started.fill_(True)
 
-    def encode(self, images: Tensor) -> Tensor:
-        """Images (B, C, H, W) in [-1, 1] to latents (B, C·H·W); `decode` leads back."""
-        return self.transform(images)[0]
-
-    def log_prob(self, images: Tensor) -> Tensor:
-        """(B,) log-density in nats of images (B, C, H, W), values in [-1, 1]."""
-        z, log_det = self.transform(images)
-        return normal_log_density(z) + log_det
-
     def forward(self, z: Tensor) -> Tensor:
         """Latents (B, C·H·W) to images (B, C, H, W), clamped to [-1, 1]."""
         latents = separated(z, self.shapes)
@@ -306,7 +298,7 @@ class Glow(nn.Module):
                 x = layer.inverse(x)
             x = unsqueeze(x)  # type: ignore[arg-type]
         assert x is not None
-        return from_unit_cube(x + 0.5).clamp(-1, 1)
+        return in_range(from_unit_cube(x + 0.5))
 
     decode = forward
 

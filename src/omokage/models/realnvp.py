@@ -15,10 +15,11 @@ from torch.utils.checkpoint import checkpoint
 from ..errors import UserError
 from .flow import (
     CUBE_SCALE,
+    Flow,
     constant_log_det,
     from_unit_cube,
+    in_range,
     joined,
-    normal_log_density,
     separated,
     squeeze,
     to_unit_cube,
@@ -27,7 +28,7 @@ from .flow import (
 
 
 class BatchNorm(nn.Module):
-    """Section 3.7: batch norm as a layer of a flow, with the moving average already in the training step.
+    """Section 3.7, equations 17 and 18, and appendix E: batch norm by a moving average, as a layer of a flow.
 
     Statistics are the moving average over recent batches, this one included, and only this one has
     gradients. The inverse uses those of the last training step.
@@ -105,8 +106,8 @@ class Network(nn.Sequential):
 class Coupling(nn.Module):
     """Equations 7 to 9: what the mask keeps sets scale and shift of the rest.
 
-    The scale's logarithm is a learned multiple of a hyperbolic tangent, so it cannot run away within a step.
-    ``odd`` swaps what is kept and what is changed.
+    The scale's logarithm is a learned multiple of a hyperbolic tangent (section 4.1), so it cannot run away
+    within a step. ``odd`` swaps what is kept and what is changed.
     """
 
     def __init__(
@@ -169,8 +170,8 @@ class Squeeze(nn.Module):
         return unsqueeze(y)
 
 
-class RealNVP(nn.Module):
-    """Images to standard normal latents and back.
+class RealNVP(Flow):
+    """Images to standard normal latents and back (section 3.6).
 
     A scale is three couplings under checkerboards, a squeeze, three couplings on channels, and factors out
     half of what it has; the last scale is four couplings under checkerboards. Hidden channels double with
@@ -226,7 +227,8 @@ class RealNVP(nn.Module):
     def transform(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Images (B, C, H, W) in [-1, 1] to latents (B, C·H·W) and the log-determinants (B,) in nats.
 
-        Section 4.1: the flow models logit(α + (1 - 2α) x), x the image on the unit cube.
+        Section 4.1: the flow models the logit of the image x on the unit cube, drawn in by alpha: here at
+        both ends, logit(α + (1 - 2α) x), where the paper's formula logit(α + (1 - α) x) leaves 1 as it is.
         """
         share = self.alpha + (1 - 2 * self.alpha) * to_unit_cube(images)
         x = share.log() - (1 - share).log()
@@ -242,15 +244,6 @@ class RealNVP(nn.Module):
                 latents.append(rest)
         return joined([*latents, x]), total
 
-    def encode(self, images: Tensor) -> Tensor:
-        """Images (B, C, H, W) in [-1, 1] to latents (B, C·H·W); `decode` leads back."""
-        return self.transform(images)[0]
-
-    def log_prob(self, images: Tensor) -> Tensor:
-        """(B,) log-density in nats of images (B, C, H, W), values in [-1, 1]."""
-        z, log_det = self.transform(images)
-        return normal_log_density(z) + log_det
-
     def forward(self, z: Tensor) -> Tensor:
         """Latents (B, C·H·W) to images (B, C, H, W), clamped to [-1, 1]."""
         x: Tensor | None = None
@@ -259,8 +252,9 @@ class RealNVP(nn.Module):
             for layer in reversed(layers):  # type: ignore[call-overload]
                 x = layer.inverse(x)
         assert x is not None
+        x = torch.where(x.isinf(), torch.nan, x)  # the sigmoid would hide it
         cube = (x.sigmoid() - self.alpha) / (1 - 2 * self.alpha)
-        return from_unit_cube(cube).clamp(-1, 1)
+        return in_range(from_unit_cube(cube))
 
     decode = forward
 

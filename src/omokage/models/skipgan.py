@@ -7,7 +7,9 @@ gives one image).
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -24,9 +26,9 @@ class _Refine(nn.Sequential):
 class _Double(nn.Sequential):
     """From one size to twice that size."""
 
-    def __init__(self, channels_in: int, channels_out: int, refined: bool) -> None:
+    def __init__(self, channels_in: int, channels_out: int, refined: bool, upsampling: str) -> None:
         super().__init__(
-            nn.Upsample(scale_factor=2.0, mode="nearest"),
+            nn.Upsample(scale_factor=2.0, mode=upsampling),
             nn.Conv2d(channels_in, channels_out, 3, 1, 1, bias=False),
             nn.BatchNorm2d(channels_out),
             nn.LeakyReLU(0.2),
@@ -61,19 +63,22 @@ class Generator(nn.Module):
         channels: Sequence[int] = (256, 256, 128, 64, 48),  # at 4x4, 8x8, ...; n of them give 4·2ⁿ⁻¹ px
         refined: int = 4,  # how many sizes, from 4x4 up, have a second convolution
         image_channels: int = 3,
+        upsampling: Literal["nearest", "bilinear"] = "nearest",  # nearest is faster and leaves more fine dots
+        joined: int = 0,  # entries that conditions add to a latent; 0: none
     ) -> None:
         super().__init__()
-        self.latent_shape = (latent,)
+        self.latent, self.latent_shape = latent, (latent + joined,)
         size = 4 * 2 ** (len(channels) - 1)
         self.resolution = (size, size)
         self.first = nn.Sequential(
-            nn.ConvTranspose2d(latent, channels[0], 4, bias=False),
+            nn.ConvTranspose2d(latent + joined, channels[0], 4, bias=False),
             nn.BatchNorm2d(channels[0]),
             nn.LeakyReLU(0.2),
             *([_Refine(channels[0])] if refined > 0 else []),
         )
         self.stages = nn.ModuleList(
-            _Double(channels[i], channels[i + 1], refined > i + 1) for i in range(len(channels) - 1)
+            _Double(channels[i], channels[i + 1], refined > i + 1, upsampling)
+            for i in range(len(channels) - 1)
         )
         # Sizes eight times apart (figure 4): 4x4 weighs 32x32, 8x8 weighs 64x64, and so on.
         self.excitations = nn.ModuleDict(
@@ -82,8 +87,13 @@ class Generator(nn.Module):
         self.to_image = nn.Conv2d(channels[-1], image_channels, 3, 1, 1)
 
     def forward(self, z: Tensor, psi: float = 1.0) -> Tensor:
-        """(B, latent) to (B, image_channels, H, W) in [-1, 1]; ``psi`` scales the radius of the sphere."""
+        """(B, latent + joined) to (B, image_channels, H, W) in [-1, 1]; ``psi`` scales the sphere's radius.
+
+        What is joined to a latent stays as it is.
+        """
+        z, joined = z[:, : self.latent], z[:, self.latent :]
         z = F.normalize(z, dim=1) * (psi * math.sqrt(z.shape[1]))
+        z = torch.cat([z, joined], 1) if joined.shape[1] else z
         sizes = [self.first(z[:, :, None, None])]
         for i, stage in enumerate(self.stages, 1):
             x = stage(sizes[-1])

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from ..errors import UserError
 from .flow import (
     CUBE_SCALE,
+    Flow,
     bounded,
     constant_log_det,
     from_unit_cube,
     full_precision,
-    normal_log_density,
+    in_range,
     to_unit_cube,
 )
 
@@ -81,7 +82,7 @@ class Layer(nn.Module):
 
 
 class Block(nn.Module):
-    """An autoregressive flow: each token is shifted and scaled by what a transformer makes of those before.
+    """Section 2.2: each token is shifted and scaled by what a transformer makes of those before it.
 
     Tokens are (B, N, channels). The first token is left as it is. ``backwards`` turns the order round.
     """
@@ -170,8 +171,11 @@ class Block(nn.Module):
         return torch.cat(found, 1)
 
 
-class TarFlow(nn.Module):
-    """Images to standard normal latents and back.
+class TarFlow(Flow):
+    """Images to standard normal latents and back: a stack of flows (section 2.2) over patches (section 2.3).
+
+    With ``noise``, ``log_prob`` is the density of noisy images, and `decode` takes noise off; `inverse` is
+    what leads back from `encode`.
 
     >>> flow = TarFlow(size=8, patch=4, width=8, heads=2, blocks=2, layers=1).eval()
     >>> images = torch.rand(2, 3, 8, 8) * 2 - 1
@@ -190,9 +194,9 @@ class TarFlow(nn.Module):
         blocks: int = 4,  # T: autoregressive flows, every second one from the last token to the first
         layers: int = 4,  # K: attention layers a block
         expansion: int = 4,  # of the fully connected layers
-        # Standard deviation of normal noise added in training and taken off samples by a step along the score
-        # ("score based denoising"); images are in [-1, 1], the paper has 0.05 at 64 px. 0: no such noise, but
-        # uniform dequantisation, whose likelihood counts.
+        # Standard deviation of normal noise added in training (section 2.4) and taken off samples by a step
+        # along the score (section 2.5); images are in [-1, 1], the paper has 0.05 at 64 px. 0: no such noise,
+        # but uniform dequantisation, whose likelihood counts.
         noise: float = 0.0,
         limit: float = 3.0,  # bound of the logarithm of a scale
         image_channels: int = 3,
@@ -231,15 +235,6 @@ class TarFlow(nn.Module):
             total = total + log_det
         return tokens.flatten(1), total
 
-    def encode(self, images: Tensor) -> Tensor:
-        """Images (B, C, H, W) in [-1, 1] to latents (B, C·H·W); `inverse` leads back."""
-        return self.transform(images)[0]
-
-    def log_prob(self, images: Tensor) -> Tensor:
-        """(B,) log-density in nats of images (B, C, H, W), values in [-1, 1]; noisy ones with ``noise``."""
-        z, log_det = self.transform(images)
-        return normal_log_density(z) + log_det
-
     def inverse(self, z: Tensor, sampler: Sampler = "cached", iterations: int = 0) -> Tensor:
         """Latents (B, C·H·W) to the images (B, C, H, W) that `encode` leads back from; not clamped.
 
@@ -251,11 +246,11 @@ class TarFlow(nn.Module):
         return from_unit_cube((self._from_patches(tokens) + 1) / 2)
 
     def forward(self, z: Tensor, sampler: Sampler = "cached", iterations: int = 0) -> Tensor:
-        """Latents (B, C·H·W) to images (B, C, H, W), noise taken off, clamped to [-1, 1]."""
+        """Latents (B, C·H·W) to images (B, C, H, W), noise taken off (section 2.5), clamped to [-1, 1]."""
         images = self.inverse(z, sampler, iterations)
         if self.noise > 0:
             images = images + self.noise**2 * self.score(images)
-        return images.clamp(-1, 1)
+        return in_range(images)
 
     decode = forward
 

@@ -1,5 +1,6 @@
 """A generator against a discriminator (Goodfellow et al. 2014), with any of the adversarial losses."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -7,7 +8,10 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ..errors import UserError
+from ..models.conditional import ConditionalDiscriminator
+from ..schedule import value_at
 from .adversarial import ADVERSARIAL_LOSSES
+from .frechet import FrechetMatching
 from .penalties import PENALTIES
 from .phase import Loss, Phase, Step
 
@@ -23,6 +27,8 @@ def gan(
     clip_gradients: float = 0.0,  # its gradients are cut to ± this before each step; 0: as they are
     penalty: Literal["none", "gulrajani", "dragan"] = "none",  # on its gradient for the image
     penalty_weight: float = 10.0,  # lambda of both papers
+    moments_weight: float = 0.0,  # of the Fréchet distance in the discriminator's features; 0: not used
+    moments_kimg: Sequence[float] = (20.0, 50.0),  # thousands of images over which that weight rises from 0
     prediction_weight: float = 0.0,  # of the error of a generator's predictor of latents; 0: not used
 ) -> list[Phase]:
     """The phases ``discriminator`` and ``generator``.
@@ -40,6 +46,7 @@ def gan(
     if "discriminator" not in networks:
         raise UserError('objective.name: gan needs a table [discriminator], for example with name = "dcgan"')
     generator, discriminator = networks["generator"], networks["discriminator"]
+    inner = discriminator.network if isinstance(discriminator, ConditionalDiscriminator) else discriminator
     labels = {"real_label": real_label, "fake_label": fake_label}
     if loss in ("wasserstein", "hinge"):
         if labels != {"real_label": 1.0, "fake_label": 0.0}:
@@ -51,19 +58,35 @@ def gan(
         raise UserError(
             "objective.prediction_weight: this model predicts no latents; illustration does, or set it to 0"
         )
+    moments = None
+    if moments_weight:
+        if not hasattr(inner, "summary"):
+            raise UserError(
+                "objective.moments_weight: this discriminator has no frozen features; projected has, "
+                "or set it to 0"
+            )
+        if len(moments_kimg) != 2 or not 0 <= moments_kimg[0] < moments_kimg[1]:
+            raise UserError(
+                f"objective.moments_kimg: got {list(moments_kimg)}, must be two numbers that rise"
+            )
+        moments = networks["moments"] = FrechetMatching(inner.summary_width)  # type: ignore[arg-type]
     losses = ADVERSARIAL_LOSSES[loss](**labels)
     look = getattr(discriminator, "features", lambda images: images)
 
-    def judged(seen: Any) -> list[Tensor]:
-        logits = discriminator(seen)
+    def risen(images: int) -> float:
+        return value_at([(moments_kimg[0], 0.0), (moments_kimg[1], moments_weight)], images)
+
+    def judged(seen: Any, step: Step) -> list[Tensor]:
+        logits = discriminator(seen, *step.given)
         return [scale.float() for scale in (logits if isinstance(logits, list) else [logits])]
 
-    def value(images: Tensor) -> Tensor:
+    def value(images: Tensor, step: Step) -> Tensor:
         """One number an image, as the losses weigh patches and scales."""
-        return torch.stack([scale.reshape(len(scale), -1).mean(1) for scale in judged(look(images))]).sum(0)
+        scales = judged(look(images), step)
+        return torch.stack([scale.reshape(len(scale), -1).mean(1) for scale in scales]).sum(0)
 
     def drawn(step: Step) -> Tensor:
-        return step.once("drawn", lambda: generator(step.latents))
+        return step.once("drawn", lambda: generator(step.latents, *step.given))
 
     def generated(step: Step) -> Tensor:
         return step.once("generated", lambda: step.augment(drawn(step)))
@@ -72,11 +95,19 @@ def gan(
         return step.once("looked", lambda: look(generated(step)))
 
     def discriminator_loss(step: Step) -> Loss:
+        if hasattr(inner, "at_images"):
+            inner.at_images(step.images)  # type: ignore[operator]
         images = step.augment(step.real)
         with torch.no_grad():
             seen = look(images)
+        if moments is not None:
+            moments.observe(
+                inner.summary(seen),  # type: ignore[operator]
+                inner.summary(looked(step)),  # type: ignore[operator]
+                kind=inner.seen_at,  # type: ignore[arg-type]
+            )
         with parametrize.cached():  # spectral norms once for both
-            real, fake = judged(seen), judged(_detached(looked(step)))
+            real, fake = judged(seen, step), judged(_detached(looked(step)), step)
             total = torch.stack([losses.discriminator(r, f) for r, f in zip(real, fake, strict=True)]).sum()
             told = {
                 "loss/discriminator": total,
@@ -84,20 +115,33 @@ def gan(
                 "logits/generated": torch.stack([scale.mean() for scale in fake]).mean(),
             }
             if penalty != "none":
-                told["penalty"] = PENALTIES[penalty](value, images, generated(step).detach())
+                told["penalty"] = PENALTIES[penalty](
+                    lambda images: value(images, step), images, generated(step).detach()
+                )
                 total = total + penalty_weight * told["penalty"]
         return total, told
 
     def generator_loss(step: Step) -> Loss:
-        total = torch.stack([losses.generator(scale) for scale in judged(looked(step))]).sum()
+        if hasattr(inner, "at_images"):
+            inner.at_images(step.images)  # type: ignore[operator]
+        total = torch.stack([losses.generator(scale) for scale in judged(looked(step), step)]).sum()
         told = {"loss/generator": total}
         if len(step.real) > 1:
             told["variety"] = spread(drawn(step)) / spread(step.real).clamp_min(1e-6)
+        if moments is not None:
+            told["moments/loss"] = moments.loss(inner.summary(looked(step)))  # type: ignore[operator]
+            told["moments/distance"] = moments.distance
+            total = total + risen(step.images) * told["moments/loss"]
         if prediction_weight:
-            recovered = generator.recovered(step.latents).float()  # type: ignore[operator]
-            told["prediction error"] = (recovered - step.latents).square().mean()
+            recovered = generator.recovered(step.latents, *step.given).float()  # type: ignore[operator]
+            predicted = step.latents[:, : recovered.shape[1]]  # conditions may be joined to it
+            told["prediction error"] = (recovered - predicted).square().mean()
             total = total + prediction_weight * told["prediction error"]
         return total, told
+
+    def judge(step: Step) -> dict[str, Tensor]:
+        logits = judged(look(step.augment(step.real)), step)
+        return {"logits/held-out": torch.stack([scale.mean() for scale in logits]).mean()}
 
     return [
         Phase(
@@ -107,6 +151,7 @@ def gan(
             clip_gradients=clip_gradients,
             clip_weights=clip_weights,
             floor=losses.floor,
+            judge=judge,
         ),
         Phase("generator", generator.parameters(), generator_loss, every=critic_steps),
     ]

@@ -62,6 +62,7 @@ class Phase:
         clip_weights: entries of what it trains are cut to ± this after a step; 0: left as they are.
         floor: what its loss (``loss/`` and its name in the log) cannot fall below, if to reach it means that
             there is nothing left to learn; None: no such value.
+        judge: from a step of held-out faces to numbers for the log that tell how they fare; None: none.
         shares: the phase whose optimiser and learning rate it uses; None: it has its own.
     """
 
@@ -74,9 +75,10 @@ class Phase:
         clip_gradients: float = 0.0,
         clip_weights: float = 0.0,
         floor: float | None = None,
+        judge: Callable[[Step], dict[str, Tensor]] | None = None,
         shares: str | None = None,
     ) -> None:
-        self.name, self.loss, self.every = name, loss, every
+        self.name, self.loss, self.every, self.judge = name, loss, every, judge
         self.clip_gradients, self.clip_weights, self.floor = clip_gradients, clip_weights, floor
         self.shares = shares
         self.parameters = [parameter for parameter in parameters if parameter.requires_grad]

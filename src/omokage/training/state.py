@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..parameters import count
 from ..recipe import Recipe
 from ..snapshot import load_weights, read_snapshot, snapshots, write_snapshot
 
@@ -21,6 +22,7 @@ class TrainingState:
         images: seen by all processes together; ``steps``: of the loop; ``seconds``: of training.
         rollbacks: how many times it went back to a snapshot because something was wrong.
         signs: of trouble, and how many images were seen when each began.
+        machine: what trains now, for the record.
     """
 
     networks: nn.ModuleDict
@@ -32,6 +34,7 @@ class TrainingState:
     seconds: float = 0.0
     rollbacks: int = 0
     signs: dict[str, int] = field(default_factory=dict)
+    machine: dict[str, Any] = field(default_factory=dict)
 
     def sound(self) -> bool:
         """Whether the averaged weights are finite."""
@@ -40,7 +43,11 @@ class TrainingState:
     def progress(self) -> dict[str, Any]:
         """Everything that is not a tensor."""
         names = ("images", "steps", "seconds", "face_set", "rollbacks", "signs")
-        return {name: getattr(self, name) for name in names}
+        parameters = {role: count(network).as_dict() for role, network in self.networks.items()}
+        return {name: getattr(self, name) for name in names} | {
+            "parameters": parameters,
+            "machine": self.machine,
+        }
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that is a tensor, by name."""
@@ -134,7 +141,8 @@ def resume(state: TrainingState, recipe: Recipe, run: Path) -> None:
             )
         if progress["face_set"] != state.face_set:
             raise UserError(
-                f"{run} was trained on another face set; give that one by --data, or another --out"
+                f"{run} was trained on another face set, or with other labels of its faces; give that one by "
+                "--data, or another --out"
             )
         state.restore(tensors, path)
         state.images, state.steps, state.seconds = progress["images"], progress["steps"], progress["seconds"]

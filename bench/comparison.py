@@ -1,0 +1,713 @@
+"""All VAEs and GANs side by side: each trained for the same minutes, measured by one yardstick.
+
+    python bench/comparison.py --data faces/ [--minutes 20] [--only NAME ...] [--status]
+
+Trains one after another in `--runs`, measures each by `--protocol` with a second feature space and the
+two-sample test, and writes `docs/comparison.md` (between its markers; the rest of that page is left alone),
+its picture, `bench/results/comparison.jsonl` and what `omokage recipes NAME` shows. The same command again
+goes on where it was stopped, at whatever point, and leaves alone what is done. `--status` says what is left.
+Any recipe can be named after `--only`, also one that is not in the list below.
+"""
+
+import argparse
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from omokage.catalogue import published
+from omokage.errors import UserError
+from omokage.explore.pictures import replacing, save_png, seed_ranges
+from omokage.metrics.report import DEFAULT_PROTOCOL, append_line, parse_protocol, read_lines
+from omokage.recipe import load_recipe, recipe_names
+from omokage.report.read import number, read_run
+from omokage.sampling import sample
+from omokage.snapshot import load_model, newest_snapshot, read_snapshot
+
+ROOT = Path(__file__).resolve().parent.parent
+SHEET_SEEDS = range(12)
+CLOSE = 0.05  # of a figure: two that differ by less, one seed each, are not told apart
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One training of the comparison.
+
+    Attributes:
+        like: train as many images as this other entry saw, in place of the minutes.
+        about: what is special, for the page.
+        extra: trained only when it is named.
+    """
+
+    name: str
+    recipe: str
+    overrides: tuple[str, ...] = ()
+    like: str = ""
+    about: str = ""
+    extra: bool = False
+
+
+ENTRIES = (
+    Entry("fast", "fast"),
+    Entry("yao2021-vae", "yao2021-vae"),
+    Entry("yao2021-dcgan", "yao2021-dcgan"),
+    Entry("yao2021-dcgan-dropout", "yao2021-dcgan-dropout"),
+    Entry("yao2021-wgan", "yao2021-wgan"),
+    Entry("wu2020-dcgan", "wu2020-dcgan"),
+    Entry("wu2020-lsgan", "wu2020-lsgan"),
+    Entry("liao2021-dcgan", "liao2021-dcgan"),
+    Entry(
+        "liao2021-dcgan-half",
+        "liao2021-dcgan",
+        ("training.share=0.5",),
+        like="liao2021-dcgan",
+        about="half of the faces, as many images as liao2021-dcgan saw: each face twice as often",
+    ),
+    Entry(
+        "turubayev2022-dcgan",
+        "turubayev2022-dcgan",
+        ("training.seed=1",),
+        about="the settings of liao2021-dcgan, so trained from another seed: what a seed alone changes",
+    ),
+    Entry("wgan", "wgan"),
+    Entry("wgan-gp", "wgan-gp"),
+    Entry("dragan", "dragan"),
+    Entry("sagan", "sagan"),
+    Entry("illustration-gan", "illustration-gan"),
+    Entry("dcgan", "dcgan", extra=True),
+    Entry(
+        "yao2021-wgan-gradients",
+        "yao2021-wgan",
+        ("objective.clip_weights=0", "objective.clip_gradients=0.01"),
+        about="gradients clipped, as the report did, in place of weights",
+        extra=True,
+    ),
+    Entry("yao2021-vae-mse", "yao2021-vae", ("objective.reconstruction=mse",), extra=True),
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where things are and how they are measured."""
+
+    data: Path | None
+    runs: Path
+    results: Path
+    document: Path
+    measured: Path
+    minutes: float
+    protocol: str
+    command: tuple[str, ...] = (sys.executable, "-m", "omokage")
+
+    def run(self, entry: Entry) -> Path:
+        """The run folder of an entry."""
+        return self.runs / entry.name
+
+    def log(self, entry: Entry) -> Path:
+        """Where the commands of an entry print to."""
+        return self.runs / f"{entry.name}.log"
+
+
+def chosen(names: Sequence[str]) -> list[Entry]:
+    """The entries of that name, or recipes that have none; without names, all that are not extra."""
+    known = {entry.name: entry for entry in ENTRIES}
+    if not names:
+        return [entry for entry in ENTRIES if not entry.extra]
+    for name in names:
+        if name not in known and name not in recipe_names():
+            raise UserError(f"--only: no entry and no recipe {name!r}; there are {', '.join(known)}")
+    return [known.get(name) or Entry(name, name) for name in names]
+
+
+# What has been done.
+
+
+def progress_of(run: Path) -> dict[str, Any]:
+    """Of the newest whole snapshot; empty where there is none."""
+    found = read_run(run) if run.is_dir() else ""
+    return {} if isinstance(found, str) else found.progress
+
+
+def trained(plan: Plan, entry: Entry) -> bool:
+    """Whether the training of an entry has reached its end."""
+    done = progress_of(plan.run(entry))
+    if not done:
+        return False
+    if entry.like:
+        return done["images"] >= images_wanted(plan, entry)
+    enough = load_recipe(entry.recipe, entry.overrides).training.images
+    return done["seconds"] >= 60 * plan.minutes or done["images"] >= enough
+
+
+def images_wanted(plan: Plan, entry: Entry) -> int:
+    """How many images the entry that this one follows saw.
+
+    Raises:
+        UserError: that one is not trained yet.
+    """
+    other = next(one for one in ENTRIES if one.name == entry.like)
+    if not trained(plan, other):
+        raise UserError(f"{entry.name} follows {entry.like}, which has to be trained first")
+    return int(progress_of(plan.run(other))["images"])
+
+
+def evaluation(plan: Plan, entry: Entry) -> dict[str, Any] | None:
+    """The record of the newest snapshot by the plan's protocol, with everything; None where it is missing."""
+    lines = plan.run(entry) / "evaluations.jsonl"
+    if not lines.exists():
+        return None
+    digest = hashlib.sha256(newest_snapshot(plan.run(entry)).read_bytes()).hexdigest()
+    for record in reversed(read_lines(lines)):
+        whole = "two_sample" in record and ("also" in record or plan.protocol.endswith("-tags"))
+        if whole and record["snapshot_hash"] == digest and record["protocol"] == plan.protocol:
+            return record
+    return None
+
+
+def rows(plan: Plan, having: str = "name") -> dict[str, dict[str, Any]]:
+    """The newest line of each entry in the results, by name; of those that have ``having``."""
+    lines = read_lines(plan.results) if plan.results.exists() else []
+    return {row["name"]: row for row in lines if having in row}
+
+
+def status(plan: Plan, entry: Entry) -> str:
+    """In a few words, how far an entry is."""
+    row = rows(plan).get(entry.name, {})
+    done = progress_of(plan.run(entry))
+    so_far = f"{done['seconds'] / 60:.1f} minutes, {done['images']:,} images" if done else "not begun"
+    if row.get("failed"):
+        return f"failed ({row['failed']}); --again tries once more"
+    measured = done and row.get("images_seen") == done["images"] and row.get("protocol") == plan.protocol
+    try:
+        if measured and (trained(plan, entry) or row.get("stopped")):
+            return f"done: {so_far}, FID {row['fid']:.2f}"
+        if trained(plan, entry):
+            return f"trained: {so_far}; to be measured"
+    except UserError as error:
+        return str(error)
+    return f"to be trained: {so_far}"
+
+
+# What is to be done.
+
+
+def train_and_measure(plan: Plan, entry: Entry, say: Callable[[str], None]) -> None:
+    """Bring one entry to its end; what was done before is left alone.
+
+    Raises:
+        UserError: it cannot be trained or measured; this is in the results then.
+        KeyboardInterrupt: after Ctrl-C, when the training has saved.
+    """
+    run, trouble = plan.run(entry), ""
+    load_recipe(entry.recipe, entry.overrides)
+    if not trained(plan, entry):
+        limit = (
+            ["--images", f"{images_wanted(plan, entry)}"]
+            if entry.like
+            else ["--minutes", f"{plan.minutes:g}"]
+        )
+        say("training")
+        command = [
+            "train",
+            entry.recipe,
+            *entry.overrides,
+            "--data",
+            str(plan.data),
+            "--out",
+            str(run),
+            *limit,
+        ]
+        trouble = call(plan, entry, command, say)
+        if trouble and not progress_of(run):
+            raise UserError(fail(plan, entry, trouble))
+    if evaluation(plan, entry) is None:
+        say("measuring")
+        command = [
+            "evaluate",
+            str(run),
+            "--data",
+            str(plan.data),
+            "--protocol",
+            plan.protocol,
+            "--two-sample",
+        ]
+        command += [] if plan.protocol.endswith("-tags") else ["--also", "tags"]
+        if failed := call(plan, entry, command, say):
+            raise UserError(fail(plan, entry, failed))
+    record = evaluation(plan, entry)
+    if record is None:
+        raise UserError(fail(plan, entry, "evaluate ended well, and its record is not in evaluations.jsonl"))
+    known = rows(plan).get(entry.name, {})
+    if known.get("snapshot_hash") != record["snapshot_hash"] or known.get("time") != record["time"]:
+        append_line(
+            plan.results, {**about(plan, entry), **record, **({"stopped": trouble} if trouble else {})}
+        )
+
+
+def about(plan: Plan, entry: Entry) -> dict[str, Any]:
+    """What the results say of an entry beside its measurement."""
+    run = read_run(plan.run(entry))
+    counts = speed = memory = minutes = seed = None
+    if not isinstance(run, str):
+        counts, speed, memory, minutes = run.parameters, run.speed, run.memory, run.minutes
+        seed = run.recipe.training.seed if run.recipe else None
+    return {
+        "name": entry.name,
+        "recipe": entry.recipe,
+        "overrides": list(entry.overrides),
+        "training_seed": seed,
+        "parameters": counts,
+        "trained_minutes": minutes and round(minutes, 2),
+        "images_per_second": speed and round(speed, 1),
+        "training_peak_memory_mb": memory,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
+        "date": date.today().isoformat(),
+    }
+
+
+def fail(plan: Plan, entry: Entry, reason: str) -> str:
+    """Write down that an entry failed; returns the reason."""
+    append_line(plan.results, {**about(plan, entry), "protocol": plan.protocol, "failed": reason})
+    return reason
+
+
+def call(plan: Plan, entry: Entry, command: Sequence[str], say: Callable[[str], None]) -> str:
+    """Run one command of omokage to its end, printing to the entry's log; returns its error, or nothing.
+
+    It runs in a session of its own, so that Ctrl-C reaches it once, through here, and it saves.
+    """
+    plan.runs.mkdir(parents=True, exist_ok=True)
+    wait_until_free(plan.run(entry), say)
+    with open(plan.log(entry), "a", encoding="utf-8") as log:
+        start = log.tell()
+        child = subprocess.Popen(
+            [*plan.command, *command], stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        say(f"process {child.pid}, printing to {plan.log(entry)}")
+        try:
+            code = child.wait()
+        except BaseException:
+            child.send_signal(signal.SIGINT)
+            child.wait()
+            raise
+    if code == 0:
+        return ""
+    with open(plan.log(entry), encoding="utf-8", errors="replace") as log:
+        log.seek(start)
+        printed = [line.strip() for line in log if line.strip()]
+    errors = [line.removeprefix("error: ") for line in printed if line.startswith("error: ")]
+    if code in (130, -signal.SIGINT, -signal.SIGTERM):
+        raise KeyboardInterrupt
+    return (errors or printed or ["no word of it"])[-1] + ("" if errors else f" (exit code {code})")
+
+
+def wait_until_free(run: Path, say: Callable[[str], None]) -> None:
+    """Wait for a training of ``run`` that outlived an earlier call of this program."""
+    told = False
+    while (run / ".lock").exists():
+        with open(run / ".lock", "a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if not told:
+                    say("waiting for another process that trains this run")
+                told = True
+        time.sleep(2)
+
+
+# What is shown.
+
+
+def write_all(plan: Plan) -> None:
+    """The page, its sheet of samples, and what the package shows, from the results and the snapshots."""
+    known = rows(plan, having="fid")
+    packaged = {name: summary(row) for name, row in sorted(known.items()) if name in recipe_names()}
+    write_text(plan.measured, json.dumps(packaged, indent=1, ensure_ascii=False) + "\n")
+    sheet = plan.document.parent / "images" / "comparison.png"
+    drawn = write_sheet(plan, known, sheet)
+    page = plan.document.read_text(encoding="utf-8") if plan.document.exists() else PAGE
+    blocks = {
+        "quality": quality_table(plan, known),
+        "cost": cost_table(known),
+        "published": published_table(known),
+        "findings": findings_table(known),
+    }
+    if drawn or sheet.exists():
+        seeds = seed_ranges(SHEET_SEEDS)
+        blocks["samples"] = (
+            f"![Samples of every model]({sheet.parent.name}/{sheet.name})"
+            f"\n\nSeeds {seeds}, psi 1, none picked."
+        )
+    for name, content in blocks.items():
+        page = with_block(page, name, content)
+    write_text(plan.document, page)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
+
+
+def with_block(page: str, name: str, content: str) -> str:
+    """The page with what stands between the markers of ``name`` replaced; appended where there are none.
+
+    >>> with_block("a\\n<!-- x -->\\nold\\n<!-- /x -->\\nb\\n", "x", "new")
+    'a\\n<!-- x -->\\nnew\\n<!-- /x -->\\nb\\n'
+    """
+    first, last = f"<!-- {name} -->", f"<!-- /{name} -->"
+    block = f"{first}\n{content}\n{last}"
+    start, end = page.find(first), page.find(last)
+    if start < 0 or end < start:
+        return f"{page.rstrip()}\n\n{block}\n"
+    return page[:start] + block + page[end + len(last) :]
+
+
+def summary(row: dict[str, Any]) -> dict[str, Any]:
+    """What `omokage recipes NAME` shows of a row."""
+    also, test, sharp = (row.get("also") or [{}])[0], row.get("two_sample") or {}, row.get("sharpness") or {}
+    names = ("protocol", "fid", "kid", "precision", "recall", "density", "coverage")
+    return {name: row.get(name) for name in names} | {
+        "second_fid": also.get("fid"),
+        "second_protocol": also.get("protocol"),
+        "two_sample": test.get("accuracy"),
+        "two_sample_protocol": test.get("protocol"),
+        "sharpness": sharp.get("value"),
+        "sharpness_protocol": sharp.get("protocol"),
+        "minutes": row["trained_minutes"],
+        "images": row["images_seen"],
+        "seed": row["training_seed"],
+        "machine": row["machine"],
+        "date": row["date"],
+        "faces": row["faces"],
+        "face_set": row["face_set_hash"],
+    }
+
+
+def cell(value: Any, form: str = "{:.2f}") -> str:
+    """A number as text, or a dash."""
+    known = number(value)
+    return "–" if known is None else form.format(known)
+
+
+def in_order(known: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Best FID first."""
+    return sorted(known.values(), key=lambda row: row["fid"])
+
+
+QUALITY = "model, FID, KID × 1000, precision, recall, density, coverage, second FID, two-sample, sharpness"
+COST = (
+    "model, recipe and changes, M parameters (draws + judges), minutes, images, images/s, peak MB, seed, date"
+)
+PUBLISHED = "recipe, published, how, trained there on, trained here, FID here, in words"
+
+
+def heading(columns: str) -> list[str]:
+    """The first two lines of a table."""
+    names = columns.split(", ")
+    return [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+
+
+def way(row: dict[str, Any]) -> tuple[str, ...]:
+    """What must be the same for two rows to be comparable."""
+    names = ("protocol", "face_set_hash", "resolution", "extractor_precision")
+    return tuple(str(row.get(name)) for name in names)
+
+
+def quality_table(plan: Plan, known: dict[str, dict[str, Any]]) -> str:
+    """One table for each way of measuring; then what was not measured, and why."""
+    lines = []
+    ways: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in in_order(known):
+        ways.setdefault(way(row), []).append(row)
+    if len(ways) > 1:
+        lines += [f"{len(ways)} ways of measuring: numbers of different tables cannot be compared.", ""]
+    for (protocol, face_set, _, precision), members in ways.items():
+        first = members[0]
+        second = (first.get("also") or [{}])[0].get("protocol", "second space")
+        test = (first.get("two_sample") or {}).get("protocol", "two-sample")
+        sharp = (first.get("sharpness") or {}).get("protocol", "sharpness")
+        size = "×".join(map(str, first["resolution"]))
+        lines += [
+            f"`{protocol}`: {first['samples']:,} samples against {first['faces']:,} faces "
+            f"(`{face_set[:8]}`) at {size}, {precision}. Beside it `{second}` (second FID), "
+            f"the two-sample test `{test}`, sharpness `{sharp}`.",
+            "",
+            *heading(QUALITY),
+        ]
+        for row in members:
+            other = summary(row)
+            numbers = [cell(row["fid"]), f"{1000 * row['kid']:.2f} ± {1000 * row['kid_standard_error']:.2f}"]
+            numbers += [cell(row[key], "{:.3f}") for key in ("precision", "recall", "density", "coverage")]
+            numbers += [
+                cell(other["second_fid"]),
+                cell(other["two_sample"], "{:.3f}"),
+                cell(other["sharpness"]),
+            ]
+            lines.append(f"| `{row['name']}` | {' | '.join(numbers)} |")
+        lines.append("")
+    failed = {name: row["failed"] for name, row in rows(plan).items() if row.get("failed")}
+    left = [entry.name for entry in chosen([]) if entry.name not in known and entry.name not in failed]
+    lines += [f"`{name}` failed: {reason}" + "\n" for name, reason in failed.items()]
+    if left:
+        lines.append(f"Not run yet: {', '.join(f'`{name}`' for name in left)}.")
+    return "\n".join(lines).strip()
+
+
+def cost_table(known: dict[str, dict[str, Any]]) -> str:
+    """What each training cost."""
+    lines = heading(COST)
+    for row in in_order(known):
+        counts = " + ".join(f"{count / 1e6:.2f}" for count in (row.get("parameters") or {}).values()) or "–"
+        recipe = " ".join([f"`{row['recipe']}`", *(f"`{change}`" for change in row["overrides"])])
+        lines.append(
+            f"| `{row['name']}` | {recipe} | {counts} | {cell(row['trained_minutes'], '{:.1f}')} "
+            f"| {row['images_seen']:,} | {cell(row['images_per_second'], '{:.1f}')} "
+            f"| {cell(row['training_peak_memory_mb'], '{:,.0f}')} | {row['training_seed']} | {row['date']} |"
+        )
+    notes = [f"- `{entry.name}`: {entry.about}." for entry in ENTRIES if entry.about and entry.name in known]
+    notes += [
+        f"- `{name}` stopped early: {row['stopped']}" for name, row in known.items() if row.get("stopped")
+    ]
+    machines = sorted({row["machine"] for row in known.values()})
+    if machines:
+        notes.append(f"- Trained on {'; '.join(machines)}. One training each.")
+    return "\n".join([*lines, "", *notes]).strip()
+
+
+def published_table(known: dict[str, dict[str, Any]]) -> str:
+    """What the sources published beside what was measured here, and what hinders the comparison."""
+    lines = heading(PUBLISHED)
+    for name, told in published().items():
+        row = known.get(name)
+        if not told.get("figures") and (row is None or not told.get("found")):
+            continue
+        figures = told.get("figures") or [{"name": "in words", "value": None, "protocol": told["found"]}]
+        for one in figures:
+            value = "–" if one["value"] is None else f"{one['name']} {one['value']:g}"
+            there = "; ".join(told[key] for key in ("data", "training") if key in told)
+            here = fid = "–"
+            if row is not None:
+                here = f"{row['images_seen']:,} images in {row['trained_minutes']:.0f} minutes"
+                fid = f"{row['fid']:.2f} (`{row['protocol']}`)"
+            cells = (f"`{name}`", value, one["protocol"], there, here, fid, in_words(one, row))
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def in_words(told: dict[str, Any], row: dict[str, Any] | None) -> str:
+    """Whether ours is better or worse than a published figure, and that it is no fair comparison."""
+    if row is None:
+        return "not measured here"
+    if told["name"] != "FID":
+        return "no figure to compare with"
+    ratio = row["fid"] / told["value"]
+    word = "about the same" if abs(ratio - 1) < CLOSE else f"ours is {'worse' if ratio > 1 else 'better'}"
+    return (
+        f"{word} ({ratio:.2f} times), and not comparable strictly: other faces, other length of training, "
+        "and their number of samples is not known"
+    )
+
+
+# What the reports found: the figure, whose is expected to be lower, whose higher, in words, source.
+FINDINGS = (
+    ("sharpness", "yao2021-vae", "yao2021-dcgan", "The VAE is blurry beside the DCGAN", "yao2021"),
+    ("fid", "yao2021-dcgan", "yao2021-wgan", "The DCGAN is better than the WGAN", "yao2021"),
+    ("fid", "yao2021-wgan", "yao2021-vae", "The WGAN lies between VAE and DCGAN", "yao2021"),
+    ("fid", "yao2021-dcgan", "yao2021-dcgan-dropout", "The DCGAN with dropout is worse", "yao2021"),
+    ("fid", "wu2020-dcgan", "wu2020-lsgan", "The LSGAN is worse than the DCGAN at these settings", "wu2020"),
+    (
+        *("fid", "liao2021-dcgan", "liao2021-dcgan-half"),
+        *("All faces once are better than half of them twice, as many images seen", "liao2021"),
+    ),
+)
+
+
+def findings_table(known: dict[str, dict[str, Any]]) -> str:
+    """The reports' findings, shown again or contradicted by the numbers."""
+    lines = ["| finding | source | figure | numbers here | verdict |", "|---|---|---|---|---|"]
+    for key, low, high, text, source in FINDINGS:
+        found = [known.get(low), known.get(high)]
+        pair = [row for row in found if row is not None]
+        told = ", ".join(f"`{row['name']}` {cell(figure(row, key))}" for row in pair) or "–"
+        judged = verdict(*(row and figure(row, key) for row in found))
+        if len(pair) == 2 and way(pair[0]) != way(pair[1]):
+            judged = "measured in different ways"
+        lines.append(f"| {text} | {source} | {'FID' if key == 'fid' else key} | {told} | {judged} |")
+    return "\n".join(lines)
+
+
+def figure(row: dict[str, Any], key: str) -> float | None:
+    """FID or sharpness of a row."""
+    return number((row.get("sharpness") or {}).get("value") if key == "sharpness" else row[key])
+
+
+def verdict(low: float | None, high: float | None) -> str:
+    """Of two figures of which the first is expected to be lower.
+
+    >>> verdict(30.0, 60.0), verdict(60.0, 30.0), verdict(30.0, 30.5), verdict(None, 1.0)
+    ('shown again', 'contradicted', 'undecided: less than 5% apart', 'not measured')
+    """
+    if low is None or high is None:
+        return "not measured"
+    if abs(low - high) < CLOSE * max(low, high):
+        return f"undecided: less than {CLOSE:.0%} apart"
+    return "shown again" if low < high else "contradicted"
+
+
+def write_sheet(plan: Plan, known: dict[str, dict[str, Any]], path: Path) -> bool:
+    """A row a model, a column a seed; False, and nothing is written, where no snapshot is at hand."""
+    found = []
+    for row in in_order(known):
+        try:
+            snapshot = newest_snapshot(plan.runs / row["name"])
+            if read_snapshot(snapshot, "nothing.")[2]["images"] == row["images_seen"]:
+                found.append((row, load_model(snapshot)))
+        except UserError:
+            continue
+    if len(found) < len(known) and path.exists():
+        return False  # a sheet with fewer rows than the last one would be a step back
+    if not found:
+        return False
+    paper, ink, faint = (250, 248, 245), (43, 40, 51), (122, 116, 131)
+    side, gap, margin, names, head = 64, 4, 24, 236, 46
+    columns = len(SHEET_SEEDS)
+    size = (names + columns * (side + gap) - gap + 2 * margin, head + len(found) * (side + gap) + margin)
+    sheet = Image.new("RGB", size, paper)
+    draw = ImageDraw.Draw(sheet)
+    bold, small = ImageFont.load_default(15), ImageFont.load_default(12)
+    for column, seed in enumerate(SHEET_SEEDS):
+        x = margin + names + column * (side + gap) + side // 2
+        draw.text((x, head - 12), str(seed), faint, small, anchor="mm")
+    draw.text((margin, head - 12), f"seed, psi 1; FID: {found[0][0]['protocol']}", faint, small, anchor="lm")
+    for place, (row, model) in enumerate(found):
+        y = head + place * (side + gap)
+        draw.text((margin, y + side // 2 - 2), row["name"], ink, bold, anchor="ls")
+        told = f"FID {row['fid']:.1f}, {row['images_seen'] / 1000:,.0f} k images"
+        draw.text((margin, y + side // 2 + 6), told, faint, small, anchor="lt")
+        faces = [face for batch in sample(model, list(SHEET_SEEDS)) for face in batch]
+        for column, face in enumerate(faces):
+            shown = Image.fromarray(face)
+            if shown.size != (side, side):
+                shown = shown.resize((side, side), Image.Resampling.LANCZOS)
+            sheet.paste(shown, (margin + names + column * (side + gap), y))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    snapshots = ",".join(f"{row['name']}:{row['snapshot_hash'][:12]}" for row, _ in found)
+    save_png(sheet, path, {"seeds": seed_ranges(SHEET_SEEDS), "psi": "1", "snapshots": snapshots})
+    return True
+
+
+PAGE = """# The reports' models, side by side
+
+Five student reports trained VAEs and GANs on anime faces, each on its own data and by its own yardstick. Here
+each of their recipes, and those of the papers they review, trains on the same faces for the same time on the
+same machine, and is measured in the same way: `python bench/comparison.py --data faces/`.
+[metrics.md](metrics.md) says what each figure means and hides. `yao2021-dcgan-mnist` draws grey digits and is left
+out; its parameters are counted in the tests.
+
+## Quality
+
+<!-- quality -->
+<!-- /quality -->
+
+## The same seeds
+
+<!-- samples -->
+<!-- /samples -->
+
+## The reports' findings
+
+<!-- findings -->
+<!-- /findings -->
+
+Two figures less than 5% apart, one seed each, are called undecided.
+
+## Published figures
+
+<!-- published -->
+<!-- /published -->
+
+## Cost
+
+<!-- cost -->
+<!-- /cost -->
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what is left to do; 1 where something failed, 130 after Ctrl-C."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, help="the face set")
+    parser.add_argument("--runs", type=Path, default=Path("runs/comparison"))
+    parser.add_argument("--minutes", type=float, default=20.0, help="of training, for each")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="entries or recipes")
+    parser.add_argument("--again", action="store_true", help="try once more what failed")
+    parser.add_argument("--status", action="store_true", help="say what is left, and stop")
+    parser.add_argument("--protocol", default=DEFAULT_PROTOCOL)
+    parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results" / "comparison.jsonl")
+    parser.add_argument("--document", type=Path, default=ROOT / "docs" / "comparison.md")
+    parser.add_argument(
+        "--measured", type=Path, default=ROOT / "src" / "omokage" / "assets" / "measured.json"
+    )
+    given = parser.parse_args(arguments)
+    given_plan = (given.data, given.runs, given.results, given.document, given.measured, given.minutes)
+    plan = Plan(*given_plan, given.protocol)
+    before = signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    try:
+        parse_protocol(plan.protocol)
+        return compare(plan, chosen(given.only), status_only=given.status, again=given.again)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on", file=sys.stderr)
+        return 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def compare(plan: Plan, entries: Sequence[Entry], *, status_only: bool, again: bool) -> int:
+    """Train and measure ``entries`` one after another, and show what is known after each."""
+    width = max(len(entry.name) for entry in entries)
+    if not status_only and plan.data is None:
+        raise UserError("--data is missing, for example --data faces/")
+    failed = 0
+    for entry in entries:
+        told = status(plan, entry)
+        print(f"{entry.name:{width}}  {told}", flush=True)
+        if status_only or told.startswith("done") or (told.startswith("failed") and not again):
+            failed += told.startswith("failed")
+            continue
+        try:
+            train_and_measure(plan, entry, lambda text: print(f"{'':{width}}  {text}", flush=True))
+        except UserError as error:
+            failed += 1
+            print(f"{'':{width}}  failed: {error}", flush=True)
+            continue
+        write_all(plan)
+        print(f"{'':{width}}  {status(plan, entry)}", flush=True)
+    if not status_only:
+        write_all(plan)
+        print(f"{plan.document}, {plan.results}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""Recall and precision of every face detector.
+
+    python bench/detectors.py [DATA] [--drawn 2000] [--detectors network,cascade,...]
+
+On the illustrations with boxes in DATA (never used for training) and on drawn illustrations. A hit: IoU of at
+least 0.4, or the centre of the finding inside the box; every box is found once. Intervals are Wilson's, 95%.
+Writes bench/results/detectors.md.
+"""
+
+import argparse
+import io
+import json
+import math
+import os
+import tarfile
+import time
+from datetime import date
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+
+from omokage.data.detect import Face, NetworkDetector, open_detector, overlap
+from omokage.data.drawn import draw_illustration
+
+HERE = Path(__file__).resolve().parent
+
+
+def wilson(hits: int, n: int) -> str:
+    if not n:
+        return "-"
+    z, p = 1.96, hits / n
+    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+    reach = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return f"{100 * p:.1f}% ({100 * max(middle - reach, 0):.1f} to {100 * min(middle + reach, 1):.1f})"
+
+
+def matched(found: list[Face], boxes: list[list[int]]) -> int:
+    """How many boxes have a finding: the surest finding takes the box that it overlaps most."""
+    left = [Face(*map(float, box), 1.0) for box in boxes]
+    hits = 0
+    for face in found:
+        x, y = face.centre
+        near = [
+            b for b in left
+            if overlap(face, b) >= 0.4 or (b.x <= x <= b.x + b.width and b.y <= y <= b.y + b.height)
+        ]  # fmt: skip
+        if near:
+            left.remove(max(near, key=lambda b: overlap(face, b)))
+            hits += 1
+    return hits
+
+
+def real(data: Path):
+    boxes = json.loads((data / "illustrations-with-boxes.json").read_text())
+    with tarfile.open(data / "illustrations-with-boxes.tar") as archive:
+        for member in archive:
+            name = Path(member.name).name
+            if name in boxes:
+                picture = Image.open(io.BytesIO(archive.extractfile(member).read())).convert("RGB")
+                yield name, np.asarray(picture), boxes[name]
+
+
+def drawn(n: int):
+    for i in range(n):
+        scene = draw_illustration(7 * 10**6 + i, (360, 480))
+        yield f"drawn {i}", scene.image, scene.boxes
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("data", nargs="?", type=Path)
+    parser.add_argument("--drawn", type=int, default=2000)
+    parser.add_argument("--detectors", default="network,cascade,cascade+rotations,cascade-example")
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument(
+        "--show", type=Path, help="write the missed and the false here (real pictures: do not share)"
+    )
+    args = parser.parse_args()
+    data = args.data or Path(os.environ.get("OMOKAGE_DATA", HERE.parents[1] / "shared" / "data"))
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    names = args.detectors.split(",")
+    detectors = {}
+    for name in names:
+        kind, _, turned = name.partition("+")
+        if kind == "network" and args.weights:
+            detectors[name] = NetworkDetector(path=args.weights, threshold=0.05)
+        else:
+            low = 0.05 if kind == "network" else None
+            detectors[name] = open_detector(kind, rotations=bool(turned), threshold=low)
+    rows = []
+    for title, pictures in (
+        ("illustrations with boxes", real(data)),
+        (f"{args.drawn:,} drawn", drawn(args.drawn)),
+    ):
+        found = {name: [] for name in names}
+        seconds = dict.fromkeys(names, 0.0)
+        count = faces = 0
+        for picture_name, picture, boxes in pictures:
+            count, faces = count + 1, faces + len(boxes)
+            for name, detector in detectors.items():
+                started = time.process_time()
+                findings = detector(picture)
+                seconds[name] += time.process_time() - started
+                found[name].append((findings, boxes))
+                if name == "network" and args.show and title.startswith("ill"):
+                    _show(picture, findings, boxes, args.show / f"{Path(picture_name).stem}.jpg")
+        for name in names:
+            if name == "network":
+                for least in (0.1, 0.2, 0.3, NetworkDetector.threshold, 0.4, 0.5, 0.6):
+                    rows.append(
+                        _row(title, f"{name} ≥ {least:g}", found[name], least, seconds[name] / max(count, 1))
+                    )
+            else:
+                rows.append(_row(title, name, found[name], 0.0, seconds[name] / max(count, 1)))
+        print(title, count, "pictures", faces, "faces", flush=True)
+    table = ["| pictures | detector | recall | precision | CPU a picture |", "|---|---|---|---|---|", *rows]
+    print("\n".join(table))
+    if not args.weights:
+        about = f"{date.today()}, `python bench/detectors.py --drawn {args.drawn}`, one thread."
+        example = "`cascade-example` is the cascade with the settings of its author's example."
+        text = ["# Face detectors", "", about, example, "", *table, ""]
+        (HERE / "results" / "detectors.md").write_text("\n".join(text))
+
+
+def _row(title: str, name: str, found: list, least: float, seconds: float) -> str:
+    hits = sum(matched([f for f in findings if f.score >= least], boxes) for findings, boxes in found)
+    n = sum(len(boxes) for _, boxes in found)
+    m = sum(f.score >= least for findings, _ in found for f in findings)
+    recall, precision = f"{hits}/{n}, {wilson(hits, n)}", f"{hits}/{m}, {wilson(hits, m)}"
+    return f"| {title} | {name} | {recall} | {precision} | {1000 * seconds:.0f} ms |"
+
+
+def _show(picture: np.ndarray, findings: list[Face], boxes: list, out: Path) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    shown = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    thick = max(1, shown.shape[1] // 300)
+    for x, y, w, h in boxes:
+        cv2.rectangle(shown, (x, y), (x + w, y + h), (0, 0, 255), thick)
+    for f in findings:
+        colour = (0, 255, 0) if f.score > 0.3 else (255, 200, 0)
+        cv2.rectangle(shown, (int(f.x), int(f.y)), (int(f.x + f.width), int(f.y + f.height)), colour, thick)
+        cv2.putText(
+            shown, f"{f.score:.2f}", (int(f.x), int(f.y) + 12 * thick), 0, 0.45 * thick, colour, thick
+        )
+    scale = min(1, 600 / max(shown.shape[:2]))
+    cv2.imwrite(str(out), cv2.resize(shown, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""Does likelihood find bad pictures in a face set? ROC areas of plain and corrected scores.
+
+    python bench/outliers.py RUN --heldout DIR/heldout [--larger faces-256.tar] [--count 400] [--write]
+
+Good faces are one half of the held-out part; bad pictures of several kinds are mixed in. A score's area is
+the chance that a bad one scores above a good one: 0.5 is chance, below it the score is misled. Kinds that
+need a face are made of the other half, so that no face is on both sides. ``--larger``: a tar, zip or folder
+of larger faces, of which corners are cut ("off-centre crops") and which are also shrunk whole, as a control:
+good faces of another source, which ought to stay near 0.5. ``--write`` writes the table to bench/results.
+"""
+
+import argparse
+import platform
+import tempfile
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from omokage.data.build import build
+from omokage.data.drawn import draw_illustration
+from omokage.data.faceset import FaceSet
+from omokage.data.read import cover
+from omokage.explore.outliers import compressors, score
+from omokage.metrics.heldout import check_unseen
+from omokage.metrics.roc import roc_area
+from omokage.progress import TerminalProgress
+from omokage.snapshot import load_model
+
+RESULTS = Path(__file__).parent / "results" / "outliers.md"
+
+
+def noise(count: int, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Every colour value independent and uniform."""
+    return rng.integers(0, 256, (count, size, size, 3), np.uint8)
+
+
+def flat(count: int, size: int, rng: np.random.Generator) -> np.ndarray:
+    """One colour each."""
+    return np.broadcast_to(rng.integers(0, 256, (count, 1, 1, 3), np.uint8), (count, size, size, 3)).copy()
+
+
+def noisy(faces: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Faces under normal noise, its deviation a tenth of the range."""
+    return (faces + rng.normal(0, 25.5, faces.shape)).round().clip(0, 255).astype(np.uint8)
+
+
+def shifted(faces: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Faces moved by 3/8 to 5/8 of their side in a random direction, the edge repeated where they left."""
+    size, out = faces.shape[1], np.empty_like(faces)
+    for i, face in enumerate(faces):
+        angle, far = rng.uniform(0, 2 * np.pi), size * rng.uniform(3 / 8, 5 / 8)
+        rows, columns = (
+            (np.arange(size) + round(step)).clip(0, size - 1)
+            for step in (far * np.sin(angle), far * np.cos(angle))
+        )
+        out[i] = face[np.ix_(rows, columns)]
+    return out
+
+
+def drawn(count: int, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Squares of drawn illustrations that no face touches."""
+    found: list[np.ndarray] = []
+    while len(found) < count:
+        scene = draw_illustration(int(rng.integers(2**62)))
+        height, width = scene.image.shape[:2]
+        taken = 0
+        for _ in range(50):
+            side = int(rng.integers(2 * size, min(height, width) // 2))
+            x, y = (int(rng.integers(0, room - side)) for room in (width, height))
+            apart = all(
+                x + side <= bx or bx + bw <= x or y + side <= by or by + bh <= y
+                for bx, by, bw, bh in scene.boxes
+            )
+            if apart and taken < 4 and len(found) < count:
+                square = Image.fromarray(scene.image[y : y + side, x : x + side])
+                found.append(np.asarray(cover(square, (size, size))))
+                taken += 1
+    return np.stack(found)
+
+
+def corners(faces: FaceSet, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Squares of 0.55 times the side out of a random corner of larger faces."""
+    out = np.empty((len(faces), size, size, 3), np.uint8)
+    for i in range(len(faces)):
+        image = faces.image(i)
+        side = round(0.55 * min(image.size))
+        x, y = (int(rng.choice([0, room - side])) for room in image.size)
+        out[i] = np.asarray(cover(image.crop((x, y, x + side, y + side)), (size, size)))
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run")
+    parser.add_argument("--heldout", required=True)
+    parser.add_argument("--larger")
+    parser.add_argument("--count", type=int, default=400, help="pictures of each bad kind")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    model, faces = load_model(options.run), FaceSet.open(options.heldout)
+    known = check_unseen(faces, model.progress.get("face_set"))
+    size, rng = model.resolution[0], np.random.default_rng(options.seed)
+    order = rng.permutation(len(faces))
+    good = faces.pixels(np.sort(order[: len(order) // 2]), size)
+    other = faces.pixels(np.sort(order[len(order) // 2 :][: options.count]), size)
+    bad = {
+        "noise": noise(options.count, size, rng),
+        "flat": flat(options.count, size, rng),
+        "drawn pictures without a face": drawn(options.count, size, rng),
+        "faces under noise": noisy(other, rng),
+        "shifted faces, edges repeated": shifted(other, rng),
+    }
+    control = {}
+    if options.larger:
+        with tempfile.TemporaryDirectory() as folder:
+            build([options.larger], Path(folder) / "larger", as_faces=True)
+            larger = FaceSet.open(Path(folder) / "larger")
+            bad["off-centre crops of other faces"] = corners(larger, size, rng)
+            control["(control) other faces, whole"] = larger.pixels(range(len(larger)), size)
+
+    progress = TerminalProgress()
+    standard = score(model, good, seed=options.seed, progress=progress)
+    scores = {
+        kind: score(model, pictures, seed=options.seed, progress=progress)
+        for kind, pictures in (bad | control).items()
+    }
+    every = {
+        way: np.concatenate([getattr(scores[kind], way) for kind in bad]) for way in ("plain", "corrected")
+    }
+    lines = ["| bad pictures | number | plain likelihood | corrected for complexity |", "|---|---|---|---|"]
+    for kind in [*bad, "all of these", *control]:
+        cells = []
+        for way in ("plain", "corrected"):
+            values = every[way] if kind == "all of these" else getattr(scores[kind], way)
+            area = roc_area(values, getattr(standard, way))
+            cells.append(f"{area.value:.3f} ({area.interval[0]:.3f} to {area.interval[1]:.3f})")
+        lines.append(f"| {kind} | {area.bad} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        f"Mean scores of the {len(good)} good faces: {standard.plain.mean():.3f} bits per dimension,"
+        f" {standard.complexity.mean():.3f} bits compressed ({', '.join(compressors())}).",
+    ]
+    table = "\n".join(lines)
+    print(table)
+    if options.write:
+        seen = "trained on the other part" if known else "not known whether it has seen these faces"
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text(
+            "# Bad pictures found by likelihood\n\n"
+            f"`python bench/outliers.py RUN --heldout DIR/heldout --larger {Path(options.larger or '-').name}"
+            f" --count {options.count}`, {date.today()}, {platform.machine()}, PyTorch {torch.__version__}."
+            f" Model {model.recipe.name}, {model.images_seen:,} images seen, snapshot"
+            f" {model.snapshot_hash[:12]}, {seen}. Area under the ROC with its 95% interval; 0.5 is chance."
+            f"\n\n{table}\n",
+            encoding="utf-8",
+        )
+
+
+if __name__ == "__main__":
+    main()

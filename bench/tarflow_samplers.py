@@ -1,0 +1,82 @@
+"""TarFlow's ways to draw: token after token with a cache, and Jacobi iterations; time and difference.
+
+    python bench/tarflow_samplers.py RUN [--count 32] [--iterations 4 8 16 32] [--temperature 1.0] [--write]
+
+The same latents go each way. The difference is that of the images from those of the cached way, in levels of
+256: the mean over colour values, the largest, and the share of images that differ nowhere by more than one
+level. Times are of one pass over all images, the ways in turns, the median of ``--repeats``.
+"""
+
+import argparse
+import platform
+import statistics
+import time
+from datetime import date
+from pathlib import Path
+
+import torch
+
+from omokage.errors import UserError
+from omokage.sampling import BATCH, latents
+from omokage.snapshot import load_model
+
+RESULTS = Path(__file__).parent / "results" / "tarflow_samplers.md"
+
+
+@torch.no_grad()
+def drawn(network: torch.nn.Module, z: torch.Tensor, sampler: str, iterations: int) -> torch.Tensor:
+    """Images (N, C, H, W) in levels, not clamped and with the noise left in: where the ways may differ."""
+    parts = [network.inverse(part, sampler, iterations) for part in z.split(BATCH)]  # type: ignore[operator]
+    return torch.cat(parts).cpu().double() * 127.5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run")
+    parser.add_argument("--count", type=int, default=32)
+    parser.add_argument("--iterations", type=int, nargs="+", default=[4, 8, 16, 32])
+    parser.add_argument("--temperature", type=float, default=1.0)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    model = load_model(options.run)
+    if model.recipe.model["name"] != "tarflow":
+        raise UserError(
+            f"{options.run}: {model.recipe.model['name']} has no samplers to choose from; name a tarflow"
+        )
+    z = options.temperature * latents(range(options.count), model.latent_shape).to(model.device)
+    ways = [("cached", 0), *(("jacobi", iterations) for iterations in options.iterations)]
+    seconds: dict[tuple[str, int], list[float]] = {way: [] for way in ways}
+    images = {}
+    for _ in range(options.repeats):
+        for way in ways:
+            began = time.perf_counter()
+            images[way] = drawn(model.network, z, *way)
+            seconds[way].append(time.perf_counter() - began)
+    exact, usual = images["cached", 0], statistics.median(seconds["cached", 0])
+    lines = ["| way | images/s | times as fast | mean difference | largest | images within a level |"]
+    lines.append("|---|---|---|---|---|---|")
+    for way in ways:
+        took, error = statistics.median(seconds[way]), (images[way] - exact).abs().flatten(1)
+        same = (error.amax(1) <= 1).double().mean()
+        name = "cached" if way[0] == "cached" else f"Jacobi, {way[1]} iterations a block"
+        lines.append(
+            f"| {name} | {options.count / took:.2f} | {usual / took:.2f} | {error.mean():.3g} |"
+            f" {error.max():.3g} | {same:.0%} |"
+        )
+    table = "\n".join(lines)
+    print(table)
+    if options.write:
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text(
+            "# TarFlow's samplers\n\n"
+            f"`python bench/tarflow_samplers.py RUN --count {options.count} --temperature"
+            f" {options.temperature:g}`, {date.today()}, {platform.machine()}, {torch.get_num_threads()}"
+            f" threads, PyTorch {torch.__version__}. {model.recipe.name}, {model.images_seen:,} images seen,"
+            f" snapshot {model.snapshot_hash[:12]}. Differences are in levels of 256.\n\n{table}\n",
+            encoding="utf-8",
+        )
+
+
+if __name__ == "__main__":
+    main()

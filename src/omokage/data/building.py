@@ -1,0 +1,709 @@
+"""Builds a face set from illustrations: jobs out to processes, pieces to disk, and at the end the face set.
+
+Finished pictures go into pieces, which are closed every few seconds and named in a state file: that is where
+an interrupted build goes on. When all pictures are done, duplicates are found, and the kept faces are copied
+from the pieces to the shards; a piece is deleted as soon as the shards have all of it. Where pieces end
+depends on the clock, but nothing of it is left in the face set.
+"""
+
+import base64
+import csv
+import io
+import itertools
+import json
+import multiprocessing
+import os
+import shutil
+import time
+import zlib
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from .. import __version__
+from ..errors import UserError
+from ..progress import Progress, opened
+from . import build as base
+from .clean import CRITERIA
+from .faceset import COLUMNS, FORMAT, INDEX, KIND, MANIFEST, REJECTED, content_hash, read_manifest
+from .label import SIDECARS, LabelTable
+from .pipeline import (
+    Handled,
+    Job,
+    Options,
+    Tools,
+    found_before,
+    handle,
+    handle_in_worker,
+    start_worker,
+    thumbnail_of,
+)
+from .read import Unreadable, one_line, quiet
+from .report import write_report
+from .sources import Found, Source, natural
+
+PIECE_SECONDS = 15.0
+PIECE_FACES = 2048
+DETECTED, REPORT = "detected.parquet", "report.html"
+EXAMPLES = 12
+
+_numbers = {name: pa.float32() for name in CRITERIA}
+EXTRA = {
+    "face": pa.int16(),  # number of the face in its picture, from 1, the surest first
+    "face_x": pa.float32(), "face_y": pa.float32(), "face_width": pa.float32(), "face_height": pa.float32(),
+    "score": pa.float32(), "tilt": pa.float32(),
+    "crop_x": pa.float32(), "crop_y": pa.float32(), "crop_width": pa.int32(), "crop_height": pa.int32(),
+    "crop_angle": pa.float32(),
+    **_numbers,
+    "tags": pa.string(), "rating": pa.string(), "artist": pa.string(), "license": pa.string(),
+    "url": pa.string(),
+    "hair": pa.string(), "hair_from": pa.string(), "eyes": pa.string(), "eyes_from": pa.string(),
+    "picture_sha256": pa.string(),
+}  # fmt: skip
+"""Columns of a kept face beyond those of every face set."""
+
+FOUND = {
+    "source": pa.string(), "file": pa.string(), "key": pa.string(),
+    **{name: EXTRA[name] for name in itertools.takewhile(lambda n: n != "tags", EXTRA)},
+    # In full: what is detected once must cut out the same pixels again.
+    **dict.fromkeys(("face_x", "face_y", "face_width", "face_height", "score", "tilt"), pa.float64()),
+    "face_score": pa.float64(),
+    "step": pa.string(), "reason": pa.string(),
+}  # fmt: skip
+"""Columns of `detected.parquet`: every face that was found, kept or not."""
+
+
+class Pieces:
+    """The unfinished face set in ``partial``."""
+
+    def __init__(self, partial: Path, plan: dict[str, Any], options: Options, workers: int) -> None:
+        self.partial, self.plan, self.options, self.workers = partial, plan, options, workers
+        self.state = partial / base._STATE
+        self.done: list[dict[str, Any]] = []
+        if base._same_plan(self.state, plan):
+            self._resume()
+        else:
+            base._Work._start_anew(self)  # type: ignore[arg-type]
+
+    def _resume(self) -> None:
+        copying = (self.state / "shards.json").exists()
+        for number in itertools.count():
+            try:
+                state = json.loads((self.state / f"{number:06d}.json").read_bytes())
+                if not copying and (self.state / f"{number:06d}.faces").stat().st_size != state["bytes"]:
+                    break
+            except (FileNotFoundError, ValueError):
+                break
+            self.done.append(state)
+        for path in self.state.glob("[0-9]*"):
+            if (
+                not path.name[:6].isdigit()
+                or int(path.name[:6]) >= len(self.done)
+                or path.suffix == ".writing"
+            ):
+                path.unlink()
+
+    def run(
+        self,
+        sources: Sequence[Source],
+        table: LabelTable | None,
+        before: "Before | None",
+        progress: Progress | None,
+    ) -> None:
+        """Handle all pictures from where an interrupted run stopped."""
+        if self.done and self.done[-1]["complete"]:
+            return
+        position = self.done[-1]["position"] if self.done else 0
+        kept = sum(state["kept"] for state in self.done)
+        found = sum(state["found"] for state in self.done)
+        totals = [source.total for source in sources]
+        total = None if None in totals else sum(t for t in totals if t is not None)
+        piece = _Piece()
+        with quiet(), opened(progress, "building", total) as task:
+            task.advance(position)
+            results = self._results(sources, table, before, position)
+            whole = True
+            try:
+                with closing(results):
+                    for result, beside in results:
+                        whole = False
+                        piece.add(result, beside, position)
+                        position += 1
+                        whole = True
+                        kept += sum(face.row["reason"] is None for face in result.faces)
+                        found += len(result.faces)
+                        task.advance(1 + beside, f"{kept:,} faces kept, {found - kept:,} left out")
+                        if piece.old or len(piece.rows) >= PIECE_FACES:
+                            self._close(piece, position, False)
+                            piece = _Piece()
+                            self._check_disk(position, total)
+            except KeyboardInterrupt:
+                if piece.pictures and whole:
+                    self._close(piece, position, False)
+                raise KeyboardInterrupt("repeat the command to go on") from None
+            self._close(piece, position, True)
+
+    def _close(self, piece: "_Piece", position: int, complete: bool) -> None:
+        stem = self.state / f"{len(self.done):06d}"
+        base._write(stem.with_suffix(".faces"), b"".join(piece.members))
+        base._write(stem.with_suffix(".hashes"), b"".join(piece.signatures))
+        base._write(stem.with_suffix(".rows"), json.dumps(piece.rows, separators=(",", ":")).encode())
+        state = {
+            "bytes": sum(map(len, piece.members)),
+            "pictures": piece.pictures,
+            "beside": piece.beside,
+            "found": len(piece.rows),
+            "kept": len(piece.members),
+            "rejected": piece.rejected,
+            "labels": piece.bad_labels,
+            "examples": piece.examples,
+            "position": position,
+            "complete": complete,
+        }
+        # Written last: it says that the others are there.
+        base._write(stem.with_suffix(".json"), base._json(state))
+        self.done.append(state)
+
+    def _check_disk(self, position: int, total: int | None) -> None:
+        used = sum(state["bytes"] for state in self.done)
+        free = shutil.disk_usage(self.partial).free
+        need = 0 if not total else used / position * max(total - position, 0)
+        if free < need * 0.9 + 2**24:
+            raise UserError(
+                f"the disk will be full: about {need / 2**20:,.0f} MB more are needed and "
+                f"{free / 2**20:,.0f} MB are free; make room and repeat the command, it goes on there"
+            )
+
+    def _results(
+        self, sources: Sequence[Source], table: LabelTable | None, before: "Before | None", start: int
+    ) -> Iterator[tuple[Handled, int]]:
+        """Every picture's outcome from position ``start`` on, in order, and how many files lie beside it."""
+        keys = base._Keys()
+        named = (
+            (found, beside, keys(found.name), source.name)
+            for source in sources
+            for found, beside in pictures(source, self.options.label)
+        )
+        rest = itertools.islice(named, start, None)  # keys depend on all names before
+        jobs = (
+            (_job(found, beside, key, source, table, before), len(beside))
+            for found, beside, key, source in rest
+        )
+        if self.workers == 1:
+            tools = Tools(self.options)
+            with _one_thread():
+                for job, beside in jobs:
+                    yield handle(job, tools), beside
+            return
+        with closing(_Pool(self.workers, self.options)) as pool:
+            yield from pool.map(jobs)
+
+    def finish(self, table: LabelTable | None, progress: Progress | None) -> None:
+        """Duplicates, shards, index, lists and report, from the pieces."""
+        rows = [row for number in range(len(self.done)) for row in self._rows(number)]
+        candidates = [i for i, row in enumerate(rows) if row["reason"] is None]
+        sizes = np.array([rows[i]["bytes"] for i in candidates], np.int64)
+        groups = np.arange(len(candidates))
+        keep = np.ones(len(candidates), bool)
+        if self.options.duplicates and candidates:
+            from .duplicates import SIGNATURE, best_of_groups, duplicate_groups
+
+            blobs = [(self.state / f"{n:06d}.hashes").read_bytes() for n in range(len(self.done))]
+            signatures = np.frombuffer(b"".join(blobs), SIGNATURE)
+            groups = duplicate_groups(signatures, mirrored=self.options.mirrored, progress=progress)
+            keep = best_of_groups(groups, signatures, sizes)
+            best = {int(group): rows[candidates[i]]["key"] for i, group in enumerate(groups) if keep[i]}
+            for i in np.nonzero(~keep)[0]:
+                reason = f"duplicate: of {best[int(groups[i])]}"
+                rows[candidates[i]].update(step="duplicates", reason=reason)
+        pictures_found = sum(state["pictures"] for state in self.done)
+        refused = [tuple(line) for state in self.done for line in state["rejected"]]
+        if not keep.any():
+            reasons = Counter(reason.split(":")[0] for *_, reason in refused)
+            reasons.update(row["reason"].split(":")[0] for row in rows)
+            shutil.rmtree(self.partial)
+            raise UserError(_nothing(pictures_found, len(rows), reasons))
+        examples = self._examples(rows, candidates, groups, keep)
+        shards, places = self._shards(rows, candidates, keep, progress)
+        index = self._index(
+            [rows[i] for i, kept in zip(candidates, keep, strict=True) if kept], places, table
+        )
+        manifest = self._manifest(rows, refused, index, shards, groups, keep, table)
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(("file", "reason", "step", "face"))
+        writer.writerows(
+            (f"{source}/{file}".rstrip("/"), reason, step, "") for source, file, step, reason in refused
+        )
+        for row in rows:
+            if row["reason"] is not None:
+                box = " ".join(
+                    f"{row[name]:.0f}" for name in ("face_x", "face_y", "face_width", "face_height")
+                )
+                writer.writerow((f"{row['source']}/{row['file']}", row["reason"], row["step"], box))
+        base._write(self.partial / REJECTED, out.getvalue().encode())
+        columns = [pa.array([row.get(name) for row in rows], kind) for name, kind in FOUND.items()]
+        base._write(
+            self.partial / DETECTED, base._parquet(pa.table(columns, schema=pa.schema(list(FOUND.items()))))
+        )
+        base._write(self.partial / INDEX, base._parquet(index))
+        base._write(self.partial / REPORT, write_report(manifest, index, rows, examples).encode())
+        base._write(self.partial / MANIFEST, base._json(manifest))
+
+    def _rows(self, number: int) -> list[dict[str, Any]]:
+        return json.loads((self.state / f"{number:06d}.rows").read_bytes())
+
+    def _examples(
+        self, rows: list[dict[str, Any]], candidates: list[int], groups: np.ndarray, keep: np.ndarray
+    ) -> dict[str, Any]:
+        """Thumbnails for the report, gathered before pieces are deleted: data URIs by what they show."""
+        path = self.state / "examples.json"
+        if path.exists():
+            return json.loads(path.read_bytes())
+        lost: dict[str, list] = {}
+        for state in self.done:
+            for reason, shown in state["examples"].items():
+                there = lost.setdefault(reason, [])
+                there += shown[: EXAMPLES - len(there)]
+        kept = np.nonzero(keep)[0]
+        some = kept[np.unique(np.linspace(0, len(kept) - 1, min(96, len(kept))).astype(int))]
+        members: dict[int, list[int]] = {}
+        for i in np.nonzero(np.bincount(groups, minlength=len(groups))[groups] > 1)[0].tolist():
+            group = int(groups[i])
+            if group in members or len(members) < EXAMPLES:
+                members.setdefault(group, []).append(i)
+        wanted = {*some.tolist(), *(i for group in members.values() for i in group[:6])}
+        pictures = {}
+        for i, member in self._members(candidates, rows, wanted):
+            data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(member)[512:]
+            pixels = np.asarray(Image.open(io.BytesIO(data[: rows[candidates[i]]["bytes"]])).convert("RGB"))
+            pictures[i] = base64.b64encode(thumbnail_of(pixels)).decode()
+        examples = {
+            "lost": lost,
+            "kept": [pictures[i] for i in some.tolist()],
+            "duplicates": [[[pictures[i], bool(keep[i])] for i in group[:6]] for group in members.values()],
+        }
+        base._write(path, base._json(examples))
+        return examples
+
+    def _members(
+        self, candidates: list[int], rows: list[dict[str, Any]], wanted: set[int] | None, start: int = 0
+    ) -> Iterator[tuple[int, bytes]]:
+        """Ordinal and deflated member of the candidates from ``start`` on (``wanted``: only those)."""
+        ordinal = 0
+        for number, state in enumerate(self.done):
+            end = ordinal + state["kept"]
+            path = self.state / f"{number:06d}.faces"
+            if end > start and (wanted is None or any(ordinal <= i < end for i in wanted)):
+                with open(path, "rb") as file:
+                    for i in range(ordinal, end):
+                        member = file.read(rows[candidates[i]]["length"])
+                        if i >= start and (wanted is None or i in wanted):
+                            yield i, member
+            ordinal = end
+
+    def _shards(
+        self, rows: list[dict[str, Any]], candidates: list[int], keep: np.ndarray, progress: Progress | None
+    ) -> tuple[list[dict[str, Any]], list[list[int]]]:
+        """Copy the kept faces to shards: what the manifest says of them, and (shard, offset) of each face."""
+        record = self.state / "shards.json"
+        shards: list[dict[str, Any]] = []
+        places: list[list[int]] = []
+        start = 0
+        if record.exists():
+            written = json.loads(record.read_bytes())
+            shards, places, start = written["shards"], written["places"], written["next"]
+        for path in self.partial.glob("faces-*"):
+            if path.name not in {shard["name"] for shard in shards}:
+                path.unlink()
+
+        def close(shard: base._Shard, next_one: int) -> None:
+            count = len(shard.rows)
+            shards.append({"name": shard.name, "bytes": shard.close(), "pictures": count})
+            places.extend([shard.number, row[0]] for row in shard.rows)
+            base._write(record, base._json({"shards": shards, "places": places, "next": next_one}))
+            ordinal = 0
+            for number, state in enumerate(self.done):
+                ordinal += state["kept"]
+                if ordinal <= next_one:
+                    (self.state / f"{number:06d}.faces").unlink(missing_ok=True)
+
+        if not record.exists():
+            base._write(record, base._json({"shards": [], "places": [], "next": 0}))
+        shard: base._Shard | None = None
+        try:
+            with opened(progress, "writing shards", len(candidates)) as task:
+                task.advance(start)
+                for i, member in self._members(candidates, rows, None, start):
+                    if keep[i]:
+                        shard = shard or base._Shard(self.partial, len(shards))
+                        raw = zlib.decompressobj(-zlib.MAX_WBITS).decompress(member)
+                        shard.rows.append((shard.offset,))
+                        shard._write(member)
+                        shard._crc = zlib.crc32(raw, shard._crc)
+                        shard._size += len(raw)
+                        shard.offset += len(member)
+                        if shard.full:
+                            close(shard, i + 1)
+                            shard = None
+                    task.advance(1)
+                if shard:
+                    close(shard, len(candidates))
+                    shard = None
+        finally:
+            if shard:
+                shard.abandon()
+        return shards, places
+
+    def _index(
+        self, rows: list[dict[str, Any]], places: list[list[int]], table: LabelTable | None
+    ) -> pa.Table:
+        order = sorted(range(len(rows)), key=lambda i: natural(rows[i]["key"]))
+        values: dict[str, list] = {name: [rows[i].get(name) for i in order] for name in (*COLUMNS, *EXTRA)}
+        values["shard"] = [places[i][0] for i in order]
+        values["offset"] = [places[i][1] for i in order]
+        values["sha256"] = [bytes.fromhex(digest) for digest in values["sha256"]]
+        kinds = {**COLUMNS, **EXTRA}
+        other = [] if table is None else table.columns
+        for name in other:  # a table's own colours go before measured ones
+            if name not in EXTRA:
+                kinds[name] = pa.string()
+            told = [(rows[i].get("other") or {}).get(name) for i in order]
+            if name in ("hair", "eyes"):
+                values[f"{name}_from"] = [
+                    "table" if t else by for t, by in zip(told, values[f"{name}_from"], strict=True)
+                ]
+                told = [t or m for t, m in zip(told, values[name], strict=True)]
+            values[name] = told
+        arrays = [pa.array(values[name], kind) for name, kind in kinds.items()]
+        return pa.table(arrays, schema=pa.schema(list(kinds.items())))
+
+    def _manifest(
+        self,
+        rows: list[dict[str, Any]],
+        refused: list[tuple],
+        index: pa.Table,
+        shards: list[dict[str, Any]],
+        groups: np.ndarray,
+        keep: np.ndarray,
+        table: LabelTable | None,
+    ) -> dict[str, Any]:
+        digests = index["sha256"].to_pylist()
+        reasons: Counter[str] = Counter(
+            row["reason"].split(":")[0] for row in rows if row["reason"] is not None
+        )
+        of_pictures: Counter[str] = Counter(reason.split(":")[0] for *_, reason in refused)
+        pictures_found = sum(state["pictures"] for state in self.done)
+        steps = Counter(row["step"] for row in rows if row["reason"] is not None)
+        lost_pictures = Counter(step for _, _, step, _ in refused)
+        used = {row["picture"] for row in rows if row["reason"] is None}
+        if unused := len({row["picture"] for row in rows} - used):
+            of_pictures["all faces left out"] = unused
+        members = np.bincount(groups, minlength=len(groups)) if len(groups) else np.zeros(0, int)
+        counts = {
+            "found": len(rows),
+            "kept": int(keep.sum()),
+            "rejected": len(rows) - int(keep.sum()),
+            "duplicates": len(digests) - len(set(digests)),
+            "bytes": sum(index["bytes"].to_pylist()),
+            "reasons": dict(sorted(reasons.items())),
+            "steps": dict(sorted(steps.items())),
+            "duplicate_groups": int((members > 1).sum()),
+            "pictures": {
+                "found": pictures_found,
+                "kept": len(used),
+                "rejected": pictures_found - len(used),
+                "reasons": dict(sorted(of_pictures.items())),
+                "steps": dict(sorted(lost_pictures.items())),
+                "files_beside": sum(state["beside"] for state in self.done),
+                "unreadable_labels": sum(state["labels"] for state in self.done),
+            },
+        }
+        labelled = None
+        if table is not None:
+            matched = sum(table.get(file) is not None for file in index["file"].to_pylist())
+            labelled = {**table.described, "matched": matched}
+        return {
+            "kind": KIND,
+            "format": FORMAT,
+            "omokage": __version__,
+            **self.plan,
+            "labels": labelled,
+            "counts": counts,
+            "content_hash": content_hash(index["key"].to_pylist(), digests),
+            "shards": shards,
+        }
+
+
+class _Piece:
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self.members: list[bytes] = []
+        self.signatures: list[bytes] = []
+        self.rows: list[dict[str, Any]] = []
+        self.rejected: list[tuple[str, str, str, str]] = []
+        self.examples: dict[str, list[list[str]]] = {}
+        self.pictures = self.beside = self.bad_labels = 0
+
+    @property
+    def old(self) -> bool:
+        return time.monotonic() - self._started >= PIECE_SECONDS
+
+    def add(self, picture: Handled, beside: int, position: int) -> None:
+        self.pictures += 1
+        self.beside += beside
+        self.bad_labels += bool(picture.bad_labels)
+        name = f"{picture.source}/{picture.file}".rstrip("/")
+        if picture.reason:
+            self.rejected.append((picture.source, picture.file, picture.step, picture.reason))
+            self._example(picture.reason, name, picture.thumbnail)
+        for face in picture.faces:
+            row = {key: value for key, value in face.row.items() if value is not None and value != {}}
+            row.update(reason=face.row["reason"], picture=position)
+            if face.row["reason"] is None:
+                row["length"] = len(face.member)
+                row["sha256"] = face.row["sha256"].hex()
+                self.members.append(face.member)
+                self.signatures.append(face.signature)
+            else:
+                self._example(face.row["reason"], name, face.thumbnail)
+            self.rows.append(row)
+
+    def _example(self, reason: str, name: str, thumbnail: bytes) -> None:
+        shown = self.examples.setdefault(reason.split(":")[0], [])
+        if len(shown) < EXAMPLES:
+            shown.append([one_line(name, 200), one_line(reason, 200), base64.b64encode(thumbnail).decode()])
+
+
+def pictures(source: Source, sidecars: bool) -> Iterator[tuple[Found, tuple[Found, ...]]]:
+    """The pictures of a source, each with the files of labels beside it (of the same name but the ending).
+
+    A text or JSON file beside no picture counts as a picture (and will be rejected): nothing goes uncounted.
+    """
+    if not sidecars:
+        yield from ((found, ()) for found in source)
+        return
+    if source.total is None:  # a stream: what belongs together must stand together
+        for _, group in itertools.groupby(source, lambda found: _first_part(found.name)):
+            files = list(group)
+            yield from _matched(files, {found.name: found for found in files if _is_sidecar(found.name)})
+        return
+    yield from _matched(source, {found.name: found for found in source if _is_sidecar(found.name)})
+
+
+def _matched(files: Any, beside: dict[str, Found]) -> Iterator[tuple[Found, tuple[Found, ...]]]:
+    names = {ending for found in files if not _is_sidecar(found.name) for ending in _beside(found.name)}
+    for found in files:
+        if _is_sidecar(found.name):
+            if found.name not in names:
+                yield found, ()
+            continue
+        yield found, tuple(beside[name] for name in _beside(found.name) if name in beside)
+
+
+def _is_sidecar(name: str) -> bool:
+    return name.lower().endswith(SIDECARS)
+
+
+def _beside(name: str) -> list[str]:
+    folder, slash, last = name.rpartition("/")
+    bare = folder + slash + (last.rpartition(".")[0] or last)
+    return [stem + ending for stem in dict.fromkeys((bare, name)) for ending in SIDECARS]
+
+
+def _first_part(name: str) -> str:
+    folder, slash, last = name.rpartition("/")
+    return folder + slash + last.split(".")[0]
+
+
+class Before:
+    """What another build of the same sources detected, from its `detected.parquet`."""
+
+    def __init__(self, folder: str | Path, plan: dict[str, Any]) -> None:
+        folder = Path(folder).expanduser()
+        shown = one_line(folder)
+        manifest = read_manifest(folder, shown)
+        same = [s.get("fingerprint") for s in manifest.get("sources", [])] == [
+            s["fingerprint"] for s in plan["sources"]
+        ]
+        tools, own = manifest.get("tools") or {}, plan["tools"]
+        if not same or tools.get("detector") != own["detector"] or tools.get("judge") != own["judge"]:
+            raise UserError(
+                f"--detections {shown}: built from other sources or by another detector; leave it out"
+            )
+        try:
+            table = pq.read_table(folder / DETECTED, columns=list(FOUND))
+        except Exception as error:
+            raise UserError(
+                f"--detections {shown}: {DETECTED} cannot be read: {one_line(error, 80)}"
+            ) from None
+        self._faces: dict[tuple[str, str], list] = {}
+        for row in table.to_pylist():
+            self._faces.setdefault((row["source"], row["file"]), []).append(found_before(row))
+
+    def faces(self, source: str, file: str) -> tuple:
+        return tuple(self._faces.get((source, one_line(file, 1000)), ()))
+
+
+def _job(
+    found: Found,
+    beside: tuple[Found, ...],
+    key: str,
+    source: str,
+    table: LabelTable | None,
+    before: Before | None,
+) -> Job:
+    sidecars = []
+    for file in beside:
+        try:
+            sidecars.append((file.name, file.load()[: 2**22]))
+        except Unreadable:
+            sidecars.append((file.name, b"\xff"))  # counted as unreadable labels
+    try:
+        data: bytes | str = found.load()
+    except Unreadable as reason:
+        data = one_line(reason)
+    row = None if table is None else table.get(found.name)
+    faces = None if before is None else before.faces(source, found.name)
+    return Job(key, source, found.name, data, tuple(sidecars), row, faces)
+
+
+class _Pool:
+    """Processes that handle pictures, in order; one that dies takes only its own picture with it."""
+
+    def __init__(self, workers: int, options: Options) -> None:
+        self._workers, self._options = workers, options
+        self._pool = self._start(workers)
+
+    def _start(self, workers: int) -> ProcessPoolExecutor:
+        # Not forked: the calling process may hold threads (torch does) that would not survive it.
+        context = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(workers, context, start_worker, (self._options,))
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def map(self, jobs: Iterator[tuple[Job, int]]) -> Iterator[tuple[Handled, int]]:
+        waiting: deque[tuple[Job, int, Future[Handled]]] = deque()
+        while True:
+            while len(waiting) < 2 * self._workers + 1 and (following := next(jobs, None)) is not None:
+                job, beside = following
+                waiting.append((job, beside, self._submit(job)))
+            if not waiting:
+                return
+            job, beside, future = waiting.popleft()
+            try:
+                result = future.result()
+            except BrokenProcessPool:
+                # Who was it? Each of those under way is tried alone.
+                self._pool.shutdown(cancel_futures=True)
+                yield self._alone(job), beside
+                for other, files, _ in waiting:
+                    yield self._alone(other), files
+                waiting.clear()
+                self._pool = self._start(self._workers)
+                continue
+            yield result, beside
+
+    def _submit(self, job: Job) -> Future[Handled]:
+        try:
+            return self._pool.submit(handle_in_worker, job)
+        except BrokenProcessPool as error:
+            failed: Future[Handled] = Future()
+            failed.set_exception(error)
+            return failed
+
+    def _alone(self, job: Job) -> Handled:
+        pool = self._start(1)
+        try:
+            return pool.submit(handle_in_worker, job).result()
+        except BrokenProcessPool:
+            return Handled(job.source, one_line(job.file, 1000), "read", "ended the process that handled it")
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    import cv2
+
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
+
+
+def _nothing(pictures_found: int, faces: int, reasons: Counter[str]) -> str:
+    if not pictures_found:
+        return "no files found in the sources: give a folder, tar or zip with pictures"
+    listed = ", ".join(f"{n:,} {reason}" for reason, n in reasons.most_common(5))
+    return f"no face is left of {pictures_found:,} files and {faces:,} faces found in them: {listed}"
+
+
+def expected_bytes(options: Options, files: int) -> int:
+    """A rough guess, before anything is known, of what the faces of so many pictures take on the disk."""
+    height, width = options.size or (384, 384)
+    a_pixel = {"jpg": 0.45, "png": 1.7, "webp": 1.2}[options.format]
+    return int(files * 1.3 * height * width * a_pixel)
+
+
+def build_illustrations(
+    stack: ExitStack,
+    sources: Sequence[Source],
+    out: Path,
+    partial: Path,
+    options: Options,
+    *,
+    labels: str | Path | None,
+    detections: str | Path | None,
+    workers: int,
+    progress: Progress | None,
+) -> bool:
+    """Fill ``partial`` with the finished face set. False if ``out`` is that face set already."""
+    known = {*COLUMNS, *EXTRA, *FOUND} - {"hair", "eyes"}
+    table = None if labels is None else LabelTable(labels, known)
+    tools = Tools(options)  # fails early, and says what will be used
+    chosen = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(options).items()}
+    chosen.pop("opt_out")
+    plan: dict[str, Any] = {
+        "options": {"as_faces": False, **chosen},
+        "tools": tools.described,
+        "sources": [source.described for source in sources],
+        "labels": None if table is None else table.described,
+    }
+    plan = json.loads(json.dumps(plan))
+    before = None if detections is None else Before(detections, plan)
+    if base._finished(out, plan):
+        return False
+    base._refuse_foreign(out)
+    stack.enter_context(base._locked(partial, out))
+    if base._finished(out, plan):
+        return False
+    if not base._complete(partial, plan):
+        totals = [source.total or 0 for source in sources]
+        need, free = expected_bytes(options, sum(totals)), shutil.disk_usage(partial).free
+        if free < need / 8:
+            raise UserError(
+                f"about {need / 2**20:,.0f} MB are needed for {sum(totals):,} files and only "
+                f"{free / 2**20:,.0f} MB are free at {one_line(out)}: make room, or another folder with -o"
+            )
+        work = Pieces(partial, plan, options, workers)
+        work.run(sources, table, before, progress)
+        work.finish(table, progress)
+    if (partial / base._STATE).exists():
+        shutil.rmtree(partial / base._STATE)
+    os.rename(partial, out)
+    base._sync_folder(out.parent)
+    return True

@@ -1,0 +1,146 @@
+"""What is cut out around a face."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import UserError
+from .detect import Face
+from .read import one_line
+
+BORDERS = ("reflect", "edge", "white", "leave-out")
+CROPS = {"portrait": (1.9, 0.46), "tight": (1.5, 0.56)}
+"""Side of the crop in sides of the face, and how far down in it the face's centre lies.
+
+portrait: hair and shoulders, as in anime portraits of 256 pixels. tight: as the Getchu sets are cropped.
+"""
+
+PRESETS = (*CROPS, "rai2020")
+
+
+@dataclass(frozen=True, slots=True)
+class CropBox:
+    """A rectangle of a picture: centre and size in pixels, turned by ``angle`` degrees clockwise."""
+
+    x: float
+    y: float
+    width: int
+    height: int
+    angle: float = 0.0
+
+    @property
+    def corner(self) -> tuple[int, int]:
+        """Upper left corner, whole pixels, as if not turned."""
+        return round(self.x - self.width / 2), round(self.y - self.height / 2)
+
+
+def crop_box(
+    face: Face,
+    picture: tuple[int, int],
+    preset: str = "portrait",
+    *,
+    aspect: float = 1.0,
+    upright: bool = False,
+    enlarge: float = 1.0,
+) -> CropBox:
+    """What to cut out of a picture of this (height, width) for ``face``.
+
+    preset: one of `PRESETS`. ``rai2020`` are the factors of the widely copied script for Danbooru faces that
+        the report followed: from a quarter of the cascade's box's y down to its lower edge, and from 0.9 of
+        its x to 1.25 of its width beside x; it is no square and depends on where in the picture the face is.
+    aspect: width over height; the area stays that of the square.
+    upright: turned by the tilt of the head, where the detector knows it.
+    enlarge: a further factor of the sides.
+
+    Raises `UserError` for an unknown preset or an impossible factor.
+    """
+    if preset == "rai2020":
+        return _rai2020(face)
+    if preset not in CROPS:
+        raise UserError(f"there is no crop {one_line(preset)!r}: give one of {', '.join(PRESETS)}")
+    if not 0.2 <= aspect <= 5 or not 0.5 <= enlarge <= 4:
+        raise UserError("a crop's aspect is 0.2 to 5 and its enlargement 0.5 to 4")
+    factor, down = CROPS[preset]
+    side = face.side * factor * enlarge
+    angle = float(face.tilt) if upright and face.tilt is not None else 0.0
+    width, height = max(1, round(side * math.sqrt(aspect))), max(1, round(side / math.sqrt(aspect)))
+    cx, cy = face.centre
+    shift = (0.5 - down) * height
+    turn = math.radians(angle)
+    return CropBox(cx - shift * math.sin(turn), cy + shift * math.cos(turn), width, height, angle)
+
+
+def _rai2020(face: Face) -> CropBox:
+    from .detect import HEAD_TO_FACE, HEAD_TO_FACE_RISE
+
+    head = face.side / HEAD_TO_FACE
+    cx, cy = face.centre
+    x, y = max(cx - head / 2, 0), max(cy + HEAD_TO_FACE_RISE * face.side - head / 2, 0)
+    left, top, right, bottom = int(x * 0.9), int(y * 0.25), int(x) + int(head * 1.25), int(y) + int(head)
+    width, height = max(1, right - left), max(1, bottom - top)
+    return CropBox(left + width / 2, top + height / 2, width, height)
+
+
+def visible(box: CropBox, picture: tuple[int, int]) -> float:
+    """The part of the crop that lies inside a picture of this (height, width), 0 to 1."""
+    height, width = picture
+    if not box.angle:
+        left, top = box.corner
+        w = max(0, min(left + box.width, width) - max(left, 0))
+        h = max(0, min(top + box.height, height) - max(top, 0))
+        return w * h / (box.width * box.height)
+    u, v = (np.mgrid[:32, :32] + 0.5) / 32 - 0.5
+    turn = math.radians(box.angle)
+    x = box.x + u * box.width * math.cos(turn) - v * box.height * math.sin(turn)
+    y = box.y + u * box.width * math.sin(turn) + v * box.height * math.cos(turn)
+    return float(((x >= 0) & (x < width) & (y >= 0) & (y < height)).mean())
+
+
+def cut(picture: np.ndarray, box: CropBox, border: str = "reflect") -> np.ndarray:
+    """The crop, RGB uint8 (height, width, 3), in the pixels of ``picture`` (H, W, 3).
+
+    border: what lies beyond the picture: its mirror image, its edge drawn out, or white ("leave-out" is for
+        the caller to decide; it is cut as "reflect"). Without a turn the picture's pixels stay as they are.
+    """
+    import cv2
+
+    modes = {"edge": cv2.BORDER_REPLICATE, "white": cv2.BORDER_CONSTANT}
+    mode = modes.get(border, cv2.BORDER_REFLECT_101)
+    white = (255, 255, 255)
+    height, width = picture.shape[:2]
+    if box.angle:
+        turn = math.radians(box.angle)
+        # From the crop's pixels to the picture's.
+        matrix = np.array([[math.cos(turn), -math.sin(turn), 0], [math.sin(turn), math.cos(turn), 0]])
+        middle = np.array([(box.width - 1) / 2, (box.height - 1) / 2])
+        matrix[:, 2] = np.array([box.x - 0.5, box.y - 0.5]) - matrix[:, :2] @ middle
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        source = np.ascontiguousarray(picture)
+        size = (box.width, box.height)
+        return cv2.warpAffine(source, matrix, size, flags=flags, borderMode=mode, borderValue=white)
+    left, top = box.corner
+    right, bottom = left + box.width, top + box.height
+    inner = picture[max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
+    if inner.shape[:2] == (box.height, box.width):
+        return np.ascontiguousarray(inner)
+    if not inner.size:
+        return np.full((box.height, box.width, 3), 255, np.uint8)
+    if mode == cv2.BORDER_REFLECT_101 and min(height, width) > 1:
+        # Mirrored at the picture's edge, not at the crop's.
+        rows, columns = _mirror(top, bottom, height), _mirror(left, right, width)
+        return np.ascontiguousarray(picture[rows[:, None], columns[None]])
+    pads = (max(-top, 0), max(bottom - height, 0), max(-left, 0), max(right - width, 0))
+    fill = cv2.BORDER_REPLICATE if mode == cv2.BORDER_REFLECT_101 else mode
+    return cv2.copyMakeBorder(np.ascontiguousarray(inner), *pads, fill, value=white)
+
+
+def _mirror(start: int, stop: int, size: int) -> np.ndarray:
+    """Positions start to stop, folded into 0 to size - 1 without repeating the edge.
+
+    >>> _mirror(-2, 5, 3).tolist()
+    [2, 1, 0, 1, 2, 1, 0]
+    """
+    period = 2 * (size - 1)
+    folded = np.abs(np.arange(start, stop)) % period
+    return np.minimum(folded, period - folded)

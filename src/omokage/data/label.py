@@ -1,0 +1,349 @@
+"""What is known of a picture (tags, rating, artist, licence) and what can be measured on a face (colours)."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import UserError
+from .detect import Face
+from .read import one_line
+
+RATINGS = ("general", "sensitive", "questionable", "explicit")
+COLOURS = (
+    "black",
+    "grey",
+    "white",
+    "brown",
+    "blonde",
+    "orange",
+    "red",
+    "pink",
+    "purple",
+    "blue",
+    "aqua",
+    "green",
+)
+SIDECARS = (".txt", ".json")
+
+_RATING = {
+    "g": "general", "general": "general", "safe": "general",
+    "s": "sensitive", "sensitive": "sensitive",
+    "q": "questionable", "questionable": "questionable",
+    "e": "explicit", "explicit": "explicit",
+}  # fmt: skip
+_SPELLED = {
+    "silver": "grey", "gray": "grey", "blond": "blonde", "yellow": "blonde", "light blue": "blue",
+    "light brown": "brown", "dark blue": "blue", "light purple": "purple", "dark green": "green",
+    "cyan": "aqua", "amber": "blonde", "violet": "purple",
+}  # fmt: skip
+MAX_TAGS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What the files beside a picture, or a table, say of it; empty or None where they say nothing.
+
+    rating: one of `RATINGS`, or None.
+    other: further columns of a table.
+    """
+
+    tags: tuple[str, ...] = ()
+    rating: str | None = None
+    artist: str | None = None
+    license: str | None = None
+    url: str | None = None
+    other: tuple[tuple[str, str], ...] = ()
+
+    def colour(self, of: str) -> str | None:
+        """The colour in tags like ``blue hair``; several joined by a vertical bar; None if there is none."""
+        found = []
+        for tag in self.tags:
+            name, _, what = tag.rpartition(" ")
+            name = _SPELLED.get(name, name)
+            if what == of and name in COLOURS and name not in found:
+                found.append(name)
+        return "|".join(found) or None
+
+
+def merge(first: Labels, second: Labels) -> Labels:
+    """Both together; where they disagree, ``first`` holds, but the stricter rating."""
+    ratings = [r for r in (first.rating, second.rating) if r]
+    return Labels(
+        tuple(dict.fromkeys((*first.tags, *second.tags)))[:MAX_TAGS],
+        max(ratings, key=RATINGS.index) if ratings else None,
+        first.artist or second.artist,
+        first.license or second.license,
+        first.url or second.url,
+        first.other or second.other,
+    )
+
+
+def read_sidecar(name: str, data: bytes) -> Labels:
+    """The labels in a file beside a picture: tags in ``.txt``, a record of a booru in ``.json``.
+
+    Raises `ValueError` with the reason if it is neither.
+
+    >>> read_sidecar("a.txt", b"1girl, blue_hair, rating:safe").rating
+    'general'
+    """
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError("labels that are not UTF-8 text") from None
+    if not name.lower().endswith(".json"):
+        return _with_marks(split_tags(text))
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"labels that are no JSON: {one_line(error, 80)}") from None
+    if isinstance(record, list):
+        if len(record) == 1 and isinstance(record[0], dict):
+            record = record[0]
+        elif all(isinstance(tag, str) for tag in record):
+            record = {"tags": record}
+    if not isinstance(record, dict):
+        raise ValueError("labels that are no JSON object")
+    return from_record(record)
+
+
+def from_record(record: Mapping[str, Any]) -> Labels:
+    """The labels in one record of a booru (Danbooru, Gelbooru, gallery-dl, Danbooru20xx metadata)."""
+    tags: list[str] = []
+    artists: list[str] = []
+    for key in ("tags", "tag_string", "tag_string_general", "tags_general", "caption"):
+        value = record.get(key)
+        if isinstance(value, str):
+            tags += split_tags(value)
+        elif isinstance(value, dict):  # by category
+            for category, names in value.items():
+                some = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+                (artists if category == "artist" else tags).extend(_tag(name) for name in some)
+        elif isinstance(value, list):
+            for tag in value:
+                if isinstance(tag, str):
+                    tags.append(_tag(tag))
+                elif isinstance(tag, dict) and isinstance(tag.get("name"), str):
+                    is_artist = str(tag.get("category")) in ("1", "artist")
+                    (artists if is_artist else tags).append(_tag(tag["name"]))
+    for key in ("tag_string_artist", "tags_artist", "artist", "artists", "author"):
+        value = record.get(key)
+        if isinstance(value, str):
+            artists += split_tags(value) if key.startswith("tag") else [one_line(value, 200)]
+        elif isinstance(value, list):
+            artists += [one_line(name, 200) for name in value if isinstance(name, str)]
+    labels = _with_marks([tag for tag in tags if tag])
+    said = _rating(record.get("rating"))
+    return merge(
+        Labels(
+            rating=said,
+            artist="|".join(dict.fromkeys(a for a in artists if a)) or None,
+            license=_text(record, "license", "licence", "rights"),
+            url=_text(record, "source", "url", "pixiv_url", "file_url"),
+        ),
+        labels,
+    )
+
+
+def split_tags(text: str) -> list[str]:
+    """Tags separated by commas or lines if there are any, else by spaces; underscores become spaces.
+
+    >>> split_tags("long_hair blue_eyes"), split_tags("long hair, blue eyes")
+    (['long hair', 'blue eyes'], ['long hair', 'blue eyes'])
+    """
+    text = text.replace("\n", ",").strip().strip(",")
+    parts = text.split(",") if "," in text else text.split()
+    return list(dict.fromkeys(tag for tag in (_tag(part) for part in parts) if tag))[:MAX_TAGS]
+
+
+def _tag(text: str) -> str:
+    text = one_line(text, 100).strip()
+    return text.replace("_", " ").lower() if len(text) > 3 else text.lower()
+
+
+def _with_marks(tags: list[str]) -> Labels:
+    """Tags, with ``rating:`` and ``artist:`` among them taken out."""
+    plain, rating, artists = [], None, []
+    for tag in tags:
+        kind, colon, rest = tag.partition(":")
+        if colon and kind == "rating" and _rating(rest):
+            rating = _rating(rest)
+        elif colon and kind in ("artist", "by") and rest.strip():
+            artists.append(rest.strip())
+        else:
+            plain.append(tag)
+    return Labels(tuple(dict.fromkeys(plain))[:MAX_TAGS], rating, "|".join(artists) or None)
+
+
+def _rating(value: object) -> str | None:
+    if not isinstance(value, str) or not value.strip():
+        return None
+    # An unknown word is no licence to keep the picture.
+    return _RATING.get(value.strip().lower(), "explicit")
+
+
+def _text(record: Mapping[str, Any], *keys: str) -> str | None:
+    for key in keys:
+        value = record.get(key)
+        if isinstance(value, str) and value.strip():
+            return one_line(value, 500)
+    return None
+
+
+class LabelTable:
+    """Labels by file name: a CSV with a column `file`, or JSON lines with `file`, `filename`, `md5` or `id`.
+
+    columns: the names of further columns, which go to the index as they are.
+    """
+
+    def __init__(self, path: str | Path, taken: Iterable[str] = ()) -> None:
+        import hashlib
+
+        path = Path(path).expanduser()
+        try:
+            data = path.read_bytes()
+            text = data.decode("utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"labels {one_line(path)} cannot be read: {one_line(error)}") from None
+        self.described = {"name": one_line(path.name), "sha256": hashlib.sha256(data).hexdigest()}
+        self.columns: list[str] = []
+        self._rows: dict[str, Labels] = {}
+        if text.lstrip()[:1] in ("{", "["):
+            self._read_json(text, path)
+        else:
+            self._read_csv(text, path)
+        if clash := set(self.columns) & set(taken):
+            raise UserError(f"labels {one_line(path)}: the column {min(clash)!r} needs another name")
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def _read_csv(self, text: str, path: Path) -> None:
+        try:
+            rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+        except csv.Error as error:
+            raise UserError(f"labels {one_line(path)} cannot be read: {one_line(error)}") from None
+        header = rows[0] if rows else []
+        if "file" not in header or len(set(header)) != len(header) or len(header) < 2:
+            raise UserError(f"labels {one_line(path)}: the first line must name columns, one of them `file`")
+        known = {"file", "tags", "rating", "artist", "license", "url"}
+        self.columns = [one_line(name) for name in header if name not in known]
+        for number, row in enumerate(rows[1:], 2):
+            if not row:
+                continue
+            if len(row) != len(header):
+                counts = f"{len(row)} columns, not {len(header)}"
+                raise UserError(f"labels {one_line(path)}: line {number} has {counts}")
+            record = dict(zip(header, row, strict=True))
+            other = tuple((one_line(k), v) for k, v in record.items() if k not in known and v)
+            labels = from_record({k: v.replace("|", ",") if k == "tags" else v for k, v in record.items()})
+            self._rows[record["file"]] = replace(labels, other=other)
+
+    def _read_json(self, text: str, path: Path) -> None:
+        try:
+            whole = text.lstrip().startswith("[")
+            lines = (
+                json.loads(text)
+                if whole
+                else (json.loads(line) for line in text.splitlines() if line.strip())
+            )
+            for record in lines:
+                if not isinstance(record, dict):
+                    raise ValueError("a record that is no object")
+                labels = from_record(record)
+                names = [record.get(key) for key in ("file", "filename", "md5", "id")]
+                if not any(names):
+                    raise ValueError("a record without file, filename, md5 or id")
+                for name in names:
+                    if name:
+                        self._rows.setdefault(str(name), labels)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"labels {one_line(path)}: {one_line(error, 120)}") from None
+
+    def get(self, file: str) -> Labels | None:
+        """The row of a file: by its whole name in its source, its last part, or that without its ending."""
+        last = file.rsplit("/", 1)[-1]
+        for name in (file, last, last.rsplit(".", 1)[0]):
+            if name in self._rows:
+                return self._rows[name]
+        return None
+
+
+class OptOut:
+    """A list of what must not be used: one artist, or one SHA-256 or MD5 of a file, a line."""
+
+    def __init__(self, path: str | Path) -> None:
+        import hashlib
+
+        path = Path(path).expanduser()
+        try:
+            data = path.read_bytes()
+            lines = data.decode("utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"the opt-out list {one_line(path)} cannot be read: {one_line(error)}") from None
+        entries = {line.strip().lower().removeprefix("artist:").strip() for line in lines}
+        self.entries = {entry for entry in entries if entry and not entry.startswith("#")}
+        self.described = {"entries": len(self.entries), "sha256": hashlib.sha256(data).hexdigest()}
+
+    def covers(self, data: bytes, labels: Labels) -> bool:
+        import hashlib
+
+        if not self.entries:
+            return False
+        names = [] if labels.artist is None else [name.strip().lower() for name in labels.artist.split("|")]
+        names += [name.replace("_", " ") for name in names] + [name.replace(" ", "_") for name in names]
+        digests = hashlib.sha256(data).hexdigest(), hashlib.md5(data, usedforsecurity=False).hexdigest()
+        return not self.entries.isdisjoint((*names, *digests))
+
+
+def measured_colours(picture: np.ndarray, face: Face) -> tuple[str, str]:
+    """Hair and eye colour of a face in an RGB picture, uint8 (H, W, 3): the commonest colour where they are.
+
+    A simple estimate: the name of most pixels above the brow, and of most coloured pixels at the eyes.
+    """
+    hair = _names(picture, face, [(-0.05, 1.05, -0.28, 0.16)])
+    eyes = _names(picture, face, [(0.10, 0.42, 0.46, 0.72), (0.58, 0.90, 0.46, 0.72)])
+    hair_votes = np.bincount(hair, minlength=len(COLOURS) + 1)[:-1]
+    eye_votes = np.bincount(eyes, minlength=len(COLOURS) + 1)[:-1].astype(np.float64)
+    # Outlines, whites and skin are in every eye: colours count more.
+    eye_votes[[COLOURS.index(name) for name in ("white", "grey", "black")]] *= (0.1, 0.35, 0.3)
+    eye_votes[[COLOURS.index(name) for name in ("blonde", "orange", "brown")]] *= (0.5, 0.5, 0.7)
+    return tuple(COLOURS[int(v.argmax())] if v.sum() else "grey" for v in (hair_votes, eye_votes))  # type: ignore[return-value]
+
+
+def _names(picture: np.ndarray, face: Face, parts: list[tuple[float, float, float, float]]) -> np.ndarray:
+    """Positions in `COLOURS` of pixels in parts (left, right, top, bottom) of the face box; 12 for skin."""
+    import cv2
+
+    pixels = []
+    for left, right, top, bottom in parts:
+        x0, x1 = (int(np.clip(face.x + v * face.width, 0, picture.shape[1])) for v in (left, right))
+        y0, y1 = (int(np.clip(face.y + v * face.height, 0, picture.shape[0])) for v in (top, bottom))
+        part = picture[y0:y1, x0:x1]
+        step = max(1, min(part.shape[:2]) // 48) if part.size else 1
+        pixels.append(part[::step, ::step].reshape(-1, 3))
+    rgb = np.concatenate(pixels)
+    if not len(rgb):
+        return np.zeros(0, np.int64)
+    hsv = cv2.cvtColor(rgb[None], cv2.COLOR_RGB2HSV)[0].astype(np.int64)
+    hue, saturation, value = hsv[:, 0] * 2, hsv[:, 1] / 255, hsv[:, 2] / 255
+    colour = {name: i for i, name in enumerate(COLOURS)}
+    # Upper ends of the ranges of hue in degrees.
+    ends = np.array([12, 24, 43, 70, 165, 190, 250, 290, 338, 361])
+    names = ("red", "orange", "orange", "blonde", "green", "aqua", "blue", "purple", "pink", "red")
+    out = np.array([colour[name] for name in names])[np.searchsorted(ends, hue, side="right").clip(0, 9)]
+    warm = (hue < 50) | (hue > 340)
+    out[(hue < 43) & (value < 0.72)] = colour["brown"]
+    out[(hue >= 24) & (hue < 70) & (value >= 0.72)] = colour["blonde"]
+    out[((hue < 12) | (hue > 330)) & (saturation < 0.55) & (value > 0.75)] = colour["pink"]
+    out[(saturation < 0.14) & (value < 0.85)] = colour["grey"]
+    out[(saturation < 0.10) & (value >= 0.85)] = colour["white"]
+    out[(value < 0.24) | ((value < 0.36) & (saturation < 0.35))] = colour["black"]
+    skin = warm & (hue > 5) & (hue < 42) & (saturation > 0.05) & (saturation < 0.38) & (value > 0.86)
+    out[skin] = len(COLOURS)
+    return out

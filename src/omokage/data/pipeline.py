@@ -1,0 +1,420 @@
+"""From illustrations to faces: what happens to one picture, step after step.
+
+`handle` is a plain function of one picture: read, label, detect, crop, clean, scale, encode. `building` calls
+it in this process or in others, and does what needs all faces: duplicates, shards, index.
+"""
+
+import hashlib
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..errors import UserError
+from .clean import CRITERIA, measure, thresholds, verdict
+from .crop import BORDERS, PRESETS, CropBox, crop_box, cut, visible
+from .detect import Detector, Face, FaceScore, open_detector
+from .faceset import deflate_member, tar_member
+from .label import RATINGS, Labels, OptOut, measured_colours, merge, read_sidecar
+from .read import Unreadable, one_line, read_picture
+from .upscale import Waifu2x, described, to_size, upscaler
+
+FORMATS = ("jpg", "png", "webp")
+MAX_FACES = 512
+THUMBNAIL = 96
+
+
+@dataclass(frozen=True)
+class Options:
+    """How illustrations become faces; every step can be switched off.
+
+    size: (height, width) of the faces in pixels; None: as large as they are in the picture.
+    detector: one of `detect.DETECTORS` or the path of an ONNX file; None: every picture is one face.
+    rotations: cascades look at turned pictures too. threshold: least score, None: the detector's.
+    crop: one of `crop.PRESETS`; None: the face box alone. aspect: width over height; None: that of ``size``.
+    enlarge: a further factor of the crop's sides. upright: turned by the tilt of the head.
+    border: one of `crop.BORDERS`; "leave-out" leaves a face out whose crop is not wholly in the picture.
+    clean: whether thresholds are applied. limits: changes of thresholds, like ``sharpness=0.05``.
+    duplicates: whether copies are left out. mirrored: mirror images are copies too.
+    upscale: one of `upscale.METHODS`; None: smaller crops are left out. noise, model: of waifu2x.
+    label: whether files beside pictures and colours are looked at.
+    ratings: which ratings are used; pictures without one always are.
+    format: "jpg" (quality 95, full colour resolution), "png" or "webp" (both lossless).
+    background: RGB under transparent pixels.
+    opt_out: a list of artists and hashes that must not be used.
+    """
+
+    size: tuple[int, int] | None = None
+    detector: str | None = "network"
+    rotations: bool = False
+    threshold: float | None = None
+    crop: str | None = "portrait"
+    aspect: float | None = None
+    enlarge: float = 1.0
+    upright: bool = False
+    border: str = "reflect"
+    clean: bool = True
+    limits: tuple[str, ...] = ()
+    duplicates: bool = True
+    mirrored: bool = False
+    upscale: str | None = "auto"
+    noise: int | None = 0
+    model: str = "anime"
+    label: bool = True
+    ratings: tuple[str, ...] = ("general",)
+    format: str = "jpg"
+    background: tuple[int, int, int] = (255, 255, 255)
+    opt_out: str | None = None
+
+    def check(self) -> None:
+        """Raises `UserError` for anything impossible."""
+        for name, value, known in (
+            ("--format", self.format, FORMATS),
+            ("--border", self.border, BORDERS),
+            ("--crop", self.crop, (*PRESETS, None)),
+        ):
+            if value not in known:
+                listed = ", ".join(str(k) for k in known if k)
+                raise UserError(f"{name} {one_line(value)!r} is unknown: give one of {listed}")
+        if unknown := set(self.ratings) - set(RATINGS):
+            raise UserError(
+                f"rating {one_line(min(unknown))!r} is unknown: give some of {', '.join(RATINGS)}"
+            )
+        crop_box(Face(0, 0, 9, 9, 1), (9, 9), self.crop or "tight", aspect=self.ratio, enlarge=self.enlarge)
+        thresholds(self.limits)
+
+    @property
+    def ratio(self) -> float:
+        """Width over height of the crops."""
+        if self.aspect is not None:
+            return self.aspect
+        return 1.0 if self.size is None else self.size[1] / self.size[0]
+
+
+class Tools:
+    """What a process needs to handle pictures: networks, once loaded. described: for the manifest."""
+
+    def __init__(self, options: Options) -> None:
+        import cv2
+        import PIL
+
+        options.check()
+        self.options = options
+        self.detector: Detector | None = None
+        if options.detector is not None:
+            chosen = {"rotations": options.rotations, "threshold": options.threshold}
+            self.detector = open_detector(options.detector, **chosen)  # type: ignore[arg-type]
+        # The network's own finding is its verdict; any other detector's findings are asked again.
+        self.judge: FaceScore | None = (
+            FaceScore() if options.clean and options.detector != "network" else None
+        )
+        self.enlarge: Waifu2x | None = None
+        if options.upscale is not None:
+            self.enlarge = upscaler(options.upscale, options.noise, options.model)
+        self.limits = thresholds(options.limits) if options.clean else {}
+        self.opt_out = None if options.opt_out is None else OptOut(options.opt_out)
+        self.described = {
+            "detector": None if self.detector is None else self.detector.described,
+            "judge": None if self.judge is None else self.judge.file_hash,
+            "upscale": None if options.upscale is None else described(self.enlarge),
+            "thresholds": self.limits,
+            "opt_out": None if self.opt_out is None else self.opt_out.described,
+            "versions": {"opencv": cv2.__version__, "pillow": PIL.__version__, "numpy": np.__version__},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One picture to handle.
+
+    data: its bytes, or why there are none. sidecars: (name, bytes) of files beside it. table: its row.
+    found: what another build detected in it: (face, its learned score) each; None: detect.
+    """
+
+    key: str
+    source: str
+    file: str
+    data: bytes | str
+    sidecars: tuple[tuple[str, bytes], ...] = ()
+    table: Labels | None = None
+    found: tuple[tuple[Face, float | None], ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One face: its row in `detected.parquet`, and its picture if it was kept.
+
+    row: columns by name; ``reason`` is None for a kept face.
+    member: deflated tar member. raw_size, data_size: bytes of the member and of the picture before deflation.
+    signature: of `duplicates`, of the crop before scaling. thumbnail: JPEG, of a face that was left out.
+    """
+
+    row: dict[str, Any]
+    member: bytes = b""
+    data_size: int = 0
+    signature: bytes = b""
+    thumbnail: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Handled:
+    """What became of one picture: rejected whole (``reason``, ``step``), or its faces."""
+
+    source: str
+    file: str
+    step: str = ""
+    reason: str = ""
+    faces: tuple[Outcome, ...] = ()
+    thumbnail: bytes = b""
+    bad_labels: str = ""
+    width: int = 0
+    height: int = 0
+
+
+@dataclass
+class _Known:
+    labels: Labels = field(default_factory=Labels)
+    bad: str = ""
+
+
+def handle(job: Job, tools: Tools) -> Handled:
+    """Everything that happens to one picture; never raises for what is wrong with it."""
+    name = one_line(job.file, 1000)
+    known = _labels(job, tools)
+    thumbnail, size = b"", (0, 0)
+    try:
+        if isinstance(job.data, str):
+            raise Unreadable(job.data)
+        rating = known.labels.rating
+        if rating is not None and rating not in tools.options.ratings:
+            return Handled(job.source, name, "label", f"rating: {rating}", bad_labels=known.bad)
+        if tools.opt_out is not None and tools.opt_out.covers(job.data, known.labels):
+            return Handled(job.source, name, "label", "opted out", bad_labels=known.bad)
+        picture = read_picture(job.data, background=tools.options.background)
+        pixels = np.ascontiguousarray(np.asarray(picture.image))
+        size = pixels.shape[1], pixels.shape[0]
+        thumbnail = thumbnail_of(pixels)
+        faces = _faces(job, pixels, tools)
+        if not faces:
+            return Handled(job.source, name, "detect", "no face found", (), thumbnail, known.bad, *size)
+        digest = hashlib.sha256(job.data).hexdigest()
+        several = len(faces) > 1
+        outcomes = tuple(
+            _face(
+                pixels, face, score, f"{job.key}+{n}" if several else job.key, n, picture.done, known, tools
+            )
+            for n, (face, score) in enumerate(faces, 1)
+        )
+    except Unreadable as reason:
+        return Handled(job.source, name, "read", one_line(reason), bad_labels=known.bad)
+    except MemoryError:
+        return Handled(job.source, name, "read", "needs too much memory", bad_labels=known.bad)
+    for outcome in outcomes:
+        outcome.row.update(source=job.source, file=name, picture_sha256=digest)
+    return Handled(job.source, name, "", "", outcomes, thumbnail, known.bad, *size)
+
+
+def _labels(job: Job, tools: Tools) -> _Known:
+    known = _Known(job.table or Labels())
+    if tools.options.label:
+        for name, data in job.sidecars:
+            try:
+                known.labels = merge(known.labels, read_sidecar(name, data))
+            except ValueError as reason:
+                known.bad = f"{one_line(name, 200)}: {one_line(reason)}"
+    return known
+
+
+def _faces(job: Job, pixels: np.ndarray, tools: Tools) -> list[tuple[Face, float | None]]:
+    """The faces of a picture, the surest first, with the learned score of each."""
+    if job.found is not None:
+        return list(job.found)
+    height, width = pixels.shape[:2]
+    if tools.detector is None:
+        faces = [Face(0.0, 0.0, float(width), float(height), 1.0)]
+    else:
+        faces = tools.detector(pixels)[:MAX_FACES]
+    if tools.options.detector == "network":
+        return [(face, face.score) for face in faces]
+    return [(face, None if tools.judge is None else tools.judge(pixels, face)) for face in faces]
+
+
+def _face(
+    pixels: np.ndarray,
+    face: Face,
+    score: float | None,
+    key: str,
+    number: int,
+    done: tuple[str, ...],
+    known: _Known,
+    tools: Tools,
+) -> Outcome:
+    options = tools.options
+    shape = pixels.shape[:2]
+    if options.crop is None or options.detector is None:
+        size = max(1, round(face.width)), max(1, round(face.height))
+        box = CropBox(face.x + face.width / 2, face.y + face.height / 2, *size)
+    else:
+        chosen = {"aspect": options.ratio, "upright": options.upright, "enlarge": options.enlarge}
+        box = crop_box(face, shape, options.crop, **chosen)  # type: ignore[arg-type]
+    inside = visible(box, shape)
+    row: dict[str, Any] = {
+        "key": key,
+        "face": number,
+        "face_x": face.x,
+        "face_y": face.y,
+        "face_width": face.width,
+        "face_height": face.height,
+        "score": face.score,
+        "tilt": face.tilt,
+        "crop_x": box.x,
+        "crop_y": box.y,
+        "crop_width": box.width,
+        "crop_height": box.height,
+        "crop_angle": box.angle,
+        **dict.fromkeys(CRITERIA),
+        "step": None,
+        "reason": None,
+    }
+    row["face_score"] = score
+    crop = cut(pixels, box, options.border)
+    if options.clean:
+        row.update(measure(crop, face, inside, score))
+    reason, step = verdict(row, tools.limits), "clean"
+    if options.border == "leave-out" and inside < 0.999:
+        reason, step = reason or "crop not wholly in the picture", "clean" if reason else "crop"
+    target = options.size
+    if (
+        reason is None
+        and target
+        and options.upscale is None
+        and (box.height < target[0] or box.width < target[1])
+    ):
+        reason, step = f"smaller than wanted: {box.width}×{box.height}", "upscale"
+    if reason is not None:
+        row.update(step=step, reason=reason)
+        return Outcome(row, thumbnail=thumbnail_of(crop))
+    row.update(_colours(pixels, face, known, options))
+    image, scaled = crop, ""
+    if target is not None:
+        image, scaled = to_size(crop, target, tools.enlarge)
+    notes = [*done, _cut_note(box, inside, options), scaled]
+    data = encode(image, options.format)
+    raw = tar_member(f"{key}.{options.format}", data)
+    row.update(
+        done="; ".join(note for note in notes if note),
+        width=image.shape[1],
+        height=image.shape[0],
+        format=options.format,
+        sha256=hashlib.sha256(data).digest(),
+        bytes=len(data),
+    )
+    signature = b""
+    if options.duplicates:
+        from .duplicates import signatures
+
+        signature = signatures([crop]).tobytes()
+    return Outcome(row, deflate_member(raw), len(data), signature)
+
+
+def _cut_note(box: CropBox, inside: float, options: Options) -> str:
+    if options.detector is None:
+        return ""
+    note = f"cut out {box.width}×{box.height}"
+    if box.angle:
+        note += f", turned by {-box.angle:.0f}°"
+    return note + (f", {options.border} at the border" if inside < 0.999 else "")
+
+
+def _colours(pixels: np.ndarray, face: Face, known: _Known, options: Options) -> dict[str, Any]:
+    labels = known.labels
+    row: dict[str, Any] = {
+        "tags": "|".join(labels.tags) or None,
+        "rating": labels.rating,
+        "artist": labels.artist,
+        "license": labels.license,
+        "url": labels.url,
+        "other": dict(labels.other),
+    }
+    if options.label:
+        hair, eyes = labels.colour("hair"), labels.colour("eyes")
+        measured = measured_colours(pixels, face)
+        row.update(hair=hair or measured[0], eyes=eyes or measured[1])
+        row["hair_from"], row["eyes_from"] = (
+            ("measured", "tags")[known is not None] for known in (hair, eyes)
+        )
+    return row
+
+
+def encode(image: np.ndarray, format: str) -> bytes:
+    """RGB uint8 (H, W, 3) as a file of one of `FORMATS`, the same bytes every time."""
+    out = io.BytesIO()
+    settings: dict[str, dict[str, Any]] = {
+        "jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
+        "png": {"format": "PNG"},
+        "webp": {"format": "WEBP", "lossless": True, "quality": 50, "method": 4},
+    }
+    Image.fromarray(image).save(out, **settings[format])
+    return out.getvalue()
+
+
+def thumbnail_of(pixels: np.ndarray) -> bytes:
+    """A small JPEG of an RGB picture, for the report."""
+    import cv2
+
+    scale = THUMBNAIL / max(pixels.shape[:2])
+    size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
+    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA) if scale < 1 else pixels
+    out = io.BytesIO()
+    Image.fromarray(small).save(out, "JPEG", quality=80)
+    return out.getvalue()
+
+
+_options: Options | None = None
+
+
+@lru_cache(maxsize=1)
+def _tools(options: Options) -> Tools:
+    return Tools(options)
+
+
+def start_worker(options: Options) -> None:
+    """Make this process one that handles pictures, alone on one thread, and that ends with its parent."""
+    import multiprocessing
+    import os
+    import signal
+    import threading
+    from multiprocessing.connection import wait
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+
+        def end_with_parent() -> None:
+            wait([parent.sentinel])
+            os._exit(1)
+
+        threading.Thread(target=end_with_parent, daemon=True).start()
+    global _options
+    _options = options
+    # Processes must not fight for cores, and the cascade must group its windows in one order.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    import cv2
+
+    cv2.setNumThreads(1)
+
+
+def handle_in_worker(job: Job) -> Handled:
+    """`handle` in a process that `start_worker` has prepared."""
+    assert _options is not None
+    return handle(job, _tools(_options))
+
+
+def found_before(row: Mapping[str, Any]) -> tuple[Face, float | None]:
+    """A face and its learned score from a row of another build's `detected.parquet`."""
+    box = (row["face_x"], row["face_y"], row["face_width"], row["face_height"])
+    return Face(*box, row["score"], row["tilt"]), row["face_score"]

@@ -1,0 +1,230 @@
+"""The page that shows what a build kept and lost: one HTML file with its pictures inside, for the user."""
+
+import html
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from .clean import CRITERIA
+
+_STEPS = (
+    ("read", "could be read"),
+    ("label", "may be used"),
+    ("detect", "have a face"),
+)
+_FACE_STEPS = (
+    ("clean", "are clean"),
+    ("crop", "lie wholly in the picture"),
+    ("upscale", "are large enough"),
+    ("duplicates", "are no copies"),
+)
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1d1b22; --paper: #fbfafc; --soft: #6b6675; --line: #dcd8e2;
+  --kept: #5b4bb5; --lost: #c9647a; }
+@media (prefers-color-scheme: dark) { :root { --ink: #eceaf1; --paper: #17151b; --soft: #a39dae;
+  --line: #35313d; --kept: #9b8df0; --lost: #e28a9b; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 62rem; padding: 2rem 1.25rem 4rem; background: var(--paper);
+  color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.6rem; margin: 0 0 .25rem; } h2 { font-size: 1.15rem; margin: 2.5rem 0 .5rem; }
+h3 { font-size: 1rem; margin: 1.25rem 0 .25rem; }
+p, .note { color: var(--soft); margin: .25rem 0 .75rem; }
+table { border-collapse: collapse; width: 100%; } td, th { text-align: left; padding: .2rem .75rem .2rem 0;
+  vertical-align: middle; } td.n, th.n { text-align: right; font-variant-numeric: tabular-nums;
+  white-space: nowrap; }
+th { font-weight: 500; color: var(--soft); }
+.bar { height: .8rem; min-width: 1px; background: var(--kept); border-radius: 2px; }
+td.wide { width: 45%; } .lost { background: var(--lost); }
+.faces { display: flex; flex-wrap: wrap; gap: 6px; } .faces img { height: 72px; border-radius: 4px; }
+.faces figure { margin: 0; } .group { border: 1px solid var(--line); border-radius: 6px; padding: 6px; }
+.group img { opacity: .55; } .group img.best { opacity: 1; outline: 2px solid var(--kept); }
+.histograms { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: 1.25rem; }
+.histogram svg { width: 100%; height: 5rem; display: block; border-bottom: 1px solid var(--line); }
+.ends { display: flex; justify-content: space-between; font-size: .8rem; color: var(--soft); }
+code { overflow-wrap: anywhere; }
+"""
+
+
+def write_report(
+    manifest: dict[str, Any], index: pa.Table, rows: list[dict[str, Any]], examples: dict[str, Any]
+) -> str:
+    """The page, from the manifest, the index, all faces found, and thumbnails (base64 JPEG)."""
+    counts = manifest["counts"]
+    pictures = counts["pictures"]
+    part = 100 * counts["kept"] / max(counts["found"], 1)
+    body = [
+        "<h1>What became of the illustrations</h1>",
+        f"<p>{_n(pictures['found'])} files, {_n(counts['found'])} faces found, "
+        f"{_n(counts['kept'])} kept ({part:.1f}%). {_n(counts['bytes'] / 2**20, 1)} MB of faces.</p>",
+        "<h2>From file to face</h2>",
+        _funnel(counts),
+        "<h2>Kept</h2><p>Evenly spread over the set.</p>",
+        _faces([(picture, "") for picture in examples["kept"]]),
+        "<h2>Left out</h2>",
+        _lost(counts, examples["lost"]),
+    ]
+    if examples["duplicates"]:
+        groups = "".join(
+            '<div class="faces group">'
+            + "".join(
+                _image(picture, "kept" if best else "left out", "best" if best else "")
+                for picture, best in group
+            )
+            + "</div>"
+            for group in examples["duplicates"]
+        )
+        body += [
+            f"<h2>Duplicates</h2><p>{_n(counts['duplicate_groups'])} groups of copies; "
+            "the outlined one of each is kept.</p>",
+            f'<div class="faces">{groups}</div>',
+        ]
+    body += [
+        "<h2>Numbers of all faces found</h2>",
+        "<p>The vertical line is the threshold: "
+        "<code>--threshold NAME=NUMBER --detections</code> changes it without detecting again.</p>",
+        _histograms(rows, manifest["tools"]["thresholds"]),
+        "<h2>Balance</h2>",
+        _balance(index),
+        "<h2>How it was made</h2>",
+        _made(manifest),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>Build report</title><style>{_STYLE}</style></head><body>\n"
+        + "\n".join(body)
+        + "\n</body></html>\n"
+    )
+
+
+def _n(value: float, digits: int = 0) -> str:
+    return f"{value:,.{digits}f}"
+
+
+def _text(value: object) -> str:
+    return html.escape(str(value))
+
+
+def _bar(value: float, most: float, lost: bool = False) -> str:
+    kind = "bar lost" if lost else "bar"
+    return f'<td class="wide"><div class="{kind}" style="width:{100 * value / max(most, 1):.2f}%"></div></td>'
+
+
+def _funnel(counts: dict[str, Any]) -> str:
+    pictures = counts["pictures"]
+    left = pictures["found"]
+    lines = [_row("files found", left, left, 0)]
+    for step, title in _STEPS:
+        lost = pictures["steps"].get(step, 0)
+        left -= lost
+        lines.append(_row(f"… that {title}", left, pictures["found"], lost))
+    found = left = counts["found"]
+    lines.append(_row("faces found in them", left, found, 0))
+    for step, title in _FACE_STEPS:
+        lost = counts["steps"].get(step, 0)
+        if lost or step in ("clean", "duplicates"):
+            left -= lost
+            lines.append(_row(f"… that {title}", left, found, lost))
+    head = '<tr><th></th><th class="n">left</th><th class="n">lost here</th><th></th></tr>'
+    return f"<table>{head}{''.join(lines)}</table>"
+
+
+def _row(title: str, left: int, most: int, lost: int) -> str:
+    return f'<tr><td>{_text(title)}</td><td class="n">{_n(left)}</td><td class="n">{_n(lost) if lost else ""}</td>{_bar(left, most)}</tr>'  # noqa: E501
+
+
+def _image(picture: str, title: str, kind: str = "") -> str:
+    marked = f' class="{kind}"' if kind else ""
+    return f'<img{marked} src="data:image/jpeg;base64,{picture}" alt="{_text(title)}" title="{_text(title)}">'
+
+
+def _faces(pictures: list[tuple[str, str]]) -> str:
+    images = "".join(_image(picture, title) for picture, title in pictures if picture)
+    return f'<div class="faces">{images}</div>'
+
+
+def _lost(counts: dict[str, Any], examples: dict[str, Any]) -> str:
+    out = []
+    for kind, reasons in (("files", counts["pictures"]["reasons"]), ("faces", counts["reasons"])):
+        most = max(reasons.values(), default=0)
+        lines = []
+        for reason, count in sorted(reasons.items(), key=lambda item: (-item[1], item[0])):
+            lines.append(
+                f'<tr><td>{_text(reason)}</td><td class="n">{_n(count)}</td>{_bar(count, most, True)}</tr>'
+            )
+        if lines:
+            out.append(f"<h3>{kind.capitalize()}</h3><table>{''.join(lines)}</table>")
+        for reason in sorted(reasons, key=lambda reason: (-reasons[reason], reason)):
+            shown = [
+                (picture, f"{name}: {why}") for name, why, picture in examples.get(reason, []) if picture
+            ]
+            if shown:
+                out.append(f"<h3>{_text(reason)}</h3>{_faces(shown)}")
+    return "".join(out) or "<p>Nothing.</p>"
+
+
+def _histograms(rows: list[dict[str, Any]], limits: dict[str, float | None]) -> str:
+    out = []
+    for name, criterion in (("score", None), *CRITERIA.items()):
+        values = np.array([row[name] for row in rows if row.get(name) is not None], float)
+        if not len(values):
+            continue
+        about = "how sure the detector is" if criterion is None else criterion.about
+        low, high = np.percentile(values, [0, 99])
+        limit = None if criterion is None else limits.get(name)
+        if limit is not None:
+            low, high = min(low, limit), max(high, limit)
+        high = high if high > low else low + 1
+        heights, _ = np.histogram(np.clip(values, low, high), 40, (low, high))
+        tallest = max(int(heights.max()), 1)
+        bars = "".join(
+            f'<rect x="{i * 5}" y="{80 - 80 * h / tallest:.1f}" width="4" height="{80 * h / tallest:.1f}" '
+            'fill="var(--kept)"/>'
+            for i, h in enumerate(heights.tolist())
+            if h
+        )
+        if limit is not None:
+            x = 200 * (limit - low) / (high - low)
+            bars += f'<line x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="80" stroke="var(--lost)" stroke-width="2"/>'
+        out.append(
+            f'<div class="histogram"><b>{name}</b><div class="note">{_text(about)}</div>'
+            f'<svg viewBox="0 0 200 80" preserveAspectRatio="none" role="img" aria-label="{name}">'
+            f'{bars}</svg><div class="ends"><span>{low:.3g}</span><span>{high:.3g}</span></div></div>'
+        )
+    return f'<div class="histograms">{"".join(out)}</div>'
+
+
+def _balance(index: pa.Table) -> str:
+    out = []
+    for name in ("hair", "eyes", "rating", "artist"):
+        values = index[name].to_pylist() if name in index.column_names else []
+        known = Counter(part for value in values if value for part in value.split("|"))
+        if not known:
+            continue
+        common = known.most_common(14)
+        most = common[0][1]
+        lines = [f'<tr><td>{_text(v)}</td><td class="n">{_n(c)}</td>{_bar(c, most)}</tr>' for v, c in common]
+        if name in ("hair", "eyes"):
+            by = Counter(index[f"{name}_from"].to_pylist())
+            told = ", ".join(
+                f"{_n(count)} by {source}" for source, count in sorted(by.items(), key=str) if source
+            )
+            note = f'<div class="note">{_text(told)}; measured ones are estimates, see docs/building.md</div>'
+        else:
+            note = f'<div class="note">unknown of {_n(sum(not value for value in values))}</div>'
+        out.append(f"<h3>{name}</h3>{note}<table>{''.join(lines)}</table>")
+    return "".join(out) or "<p>Nothing is known of them.</p>"
+
+
+def _made(manifest: dict[str, Any]) -> str:
+    lines = [("omokage", manifest["omokage"]), ("content hash", manifest["content_hash"])]
+    lines += [("source", f"{s['name']} ({s['kind']})") for s in manifest["sources"]]
+    lines += [(name, value) for name, value in manifest["options"].items() if name != "as_faces"]
+    lines += [(name, value) for name, value in manifest["tools"].items() if value is not None]
+    told = "".join(
+        f"<tr><td>{_text(name)}</td><td><code>{_text(value)}</code></td></tr>" for name, value in lines
+    )
+    return f"<table>{told}</table>"

@@ -1,0 +1,204 @@
+"""A face set in two: one to train on, one held out, with nothing of one in the other.
+
+Pictures that are alike stay on one side, and so do the faces of one picture, and the pictures of one artist
+or one source where the index knows them. Which groups are held out follows from pictures and seed alone:
+not from their order, nor from the machine.
+"""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from ..errors import UserError
+from ..progress import Progress
+from .choose import known_column
+from .derive import Part, derive, target
+from .duplicates import ALIKE, SIGNATURE, TABLES, duplicate_groups, face_set_signatures
+from .faceset import FaceSet
+
+TRAIN, HELDOUT = "train", "heldout"
+_THOROUGH = 100_000
+_MANY_SOURCES = 20
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """What a split did. together: the columns whose values stay on one side. largest: faces in a group.
+
+    already: the split was there already, nothing was done.
+    """
+
+    path: Path
+    train: int
+    heldout: int
+    groups: int
+    largest: int
+    together: list[str]
+    already: bool = False
+
+
+def split(
+    faces: FaceSet | str | Path,
+    out: str | Path,
+    *,
+    holdout: float = 0.05,
+    seed: int = 0,
+    together: Sequence[str] | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> SplitReport:
+    """Write the face sets ``out``/train and ``out``/heldout.
+
+    holdout: the share held out, above 0 and below 1. It is met to the face unless the groups are too large.
+    seed: another seed holds out other faces.
+    together: columns of the index; rows of equal value stay on one side, whatever their number. None: the
+        `artist`, and the `source` where there are at least 20 and none is larger than ``holdout``.
+    workers: threads that decode; None: one a core.
+
+    Repeating the call goes on where an interrupted one stopped. Raises `UserError` for impossible values, a
+    damaged face set, a full disk, and where no group can be held out.
+    """
+    faces = faces if isinstance(faces, FaceSet) else FaceSet.open(faces)
+    if not 0 < holdout < 1:
+        raise UserError(f"holdout {holdout:g} is impossible: give a share above 0 and below 1, like 0.05")
+    columns = _columns(faces.index, holdout, together)
+    plan = {
+        "by": "split",
+        "of": faces.content_hash,
+        "holdout": holdout,
+        "seed": seed,
+        "together": columns,
+        "alike": asdict(ALIKE),
+    }
+    out = target(out)
+
+    def parts(state: Path) -> list[Part]:
+        signatures = _kept(state / "signatures.npy", faces, workers, progress)
+        groups = split_groups(faces.index, signatures, columns, progress)
+        held = held_out(faces.index["sha256"], groups, holdout, seed)
+        how = {
+            "alike": asdict(ALIKE),
+            "together": ["file", *columns],
+            "number": len(np.unique(groups)),
+            "largest": int(np.bincount(groups).max()),
+        }
+        return [
+            _part(faces, name, rows, {"holdout": holdout, "seed": seed, "groups": how})
+            for name, rows in ((TRAIN, np.nonzero(~held)[0]), (HELDOUT, np.nonzero(held)[0]))
+        ]
+
+    fresh = derive(out, [faces], plan, (TRAIN, HELDOUT), parts, progress)
+    train, heldout = FaceSet.open(out / TRAIN), FaceSet.open(out / HELDOUT)
+    how = train.manifest["split"]["groups"]
+    return SplitReport(out, len(train), len(heldout), how["number"], how["largest"], columns, not fresh)
+
+
+def split_groups(
+    index: pa.Table, signatures: np.ndarray, together: Sequence[str] = (), progress: Progress | None = None
+) -> np.ndarray:
+    """Which rows must stay on one side: int64 (N,), the number of the group of every row, from 0.
+
+    Joined are pictures alike by `duplicates.ALIKE`, faces of one file, and rows of equal value in the columns
+    ``together``; in the column `artist` several names are joined by a vertical bar, and one is enough.
+    """
+    n = len(signatures)
+    tables = 2 * TABLES if n <= _THOROUGH else TABLES
+    alike = duplicate_groups(signatures, likeness=ALIKE, chaining=True, tables=tables, progress=progress)
+    rows, nodes, total = [np.arange(n)], [alike], n
+    of_one_file = pc.binary_join_element_wise(index["source"], index["file"], "\0")
+    for name, column in [("file", of_one_file), *((name, index[name]) for name in together)]:
+        parents, values = _values(column, several=name == "artist")
+        rows.append(parents)
+        nodes.append(values + total)
+        total += int(values.max(initial=-1)) + 1
+    a, b = np.concatenate(rows), np.concatenate(nodes)
+    graph = coo_array((np.ones(len(a), bool), (a, b)), (total, total))
+    _, label = connected_components(graph, directed=False)
+    _, first, numbers = np.unique(label[:n], return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[numbers.reshape(-1)]
+
+
+def held_out(digests: pa.ChunkedArray, groups: np.ndarray, holdout: float, seed: int) -> np.ndarray:
+    """Which rows are held out: bool (N,).
+
+    digests: the SHA-256 of every picture. The groups are sorted by a hash of ``seed`` and their lowest
+        digest, and taken while they fit; groups are chosen alike whether large or small, as long as they fit.
+    Raises `UserError` if none fits, or nothing would be left.
+    """
+    n = len(groups)
+    wanted = round(holdout * n)
+    words = np.frombuffer(b"".join(digests.to_pylist()), ">u8").reshape(n, 4)
+    order = np.lexsort((*words.T[::-1], groups))
+    first = order[np.concatenate([[True], np.diff(groups[order]) != 0])[:n]]
+    salt = f"{seed}\0".encode()
+    scores = [hashlib.sha256(salt + digest).digest() for digest in words[first].view("V32")[:, 0].tolist()]
+    sizes = np.bincount(groups)[groups[first]].tolist()
+    chosen = np.zeros(int(groups.max(initial=-1)) + 1, bool)
+    taken = 0
+    for i in sorted(range(len(first)), key=scores.__getitem__):
+        if taken + sizes[i] <= wanted:
+            chosen[groups[first[i]]] = True
+            taken += sizes[i]
+    if not taken or taken == n:
+        raise UserError(
+            f"a holdout of {holdout:g} of {n:,} faces is {wanted:,}, and no group of faces that belong "
+            f"together (the smallest has {min(sizes, default=0):,}) can be held out: give another --holdout"
+        )
+    return chosen[groups]
+
+
+def _values(column: pa.ChunkedArray, several: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The rows that have a value, and the number of that value; ``several``: parted by vertical bars."""
+    text = pc.fill_null(pc.cast(column, pa.string()), "")
+    rows = np.arange(len(text))
+    if several:
+        lists = pc.split_pattern(pc.utf8_lower(text), "|").combine_chunks()
+        rows, text = pc.list_parent_indices(lists).to_numpy(), pc.list_flatten(lists)
+    text = pc.utf8_trim_whitespace(text)
+    known = pc.not_equal(text, "").to_numpy(zero_copy_only=False)
+    encoded = pc.dictionary_encode(text)
+    encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
+    return rows[known], encoded.indices.to_numpy()[known].astype(np.int64)
+
+
+def _columns(index: pa.Table, holdout: float, together: Sequence[str] | None) -> list[str]:
+    if together is not None:
+        for name in together:
+            known_column(index, name)
+        return sorted({name for name in together if name != "file"})
+    columns = ["artist"] if "artist" in index.column_names else []
+    sizes = np.bincount(_values(index["source"], several=False)[1])
+    if len(sizes) >= _MANY_SOURCES and sizes.max() <= holdout * len(index):
+        columns.append("source")
+    return columns
+
+
+def _part(faces: FaceSet, name: str, rows: np.ndarray, how: dict[str, Any]) -> Part:
+    kept = {key: faces.manifest.get(key) for key in ("options", "sources", "labels")}
+    manifest = {**kept, "split": {"of": faces.content_hash, "part": name, **how}}
+    return Part(name, np.zeros(len(rows), np.int64), rows, faces.index.take(rows), manifest)
+
+
+def _kept(file: Path, faces: FaceSet, workers: int | None, progress: Progress | None) -> np.ndarray:
+    """The signatures of ``faces``, kept in ``file`` in case that the work is interrupted later."""
+    try:
+        signatures = np.load(file, allow_pickle=False)
+        if signatures.dtype == SIGNATURE and len(signatures) == len(faces):
+            return signatures
+    except (OSError, ValueError, EOFError):
+        pass
+    signatures = face_set_signatures(faces, workers=workers, progress=progress)
+    temporary = file.with_suffix(".writing")
+    with open(temporary, "wb") as stream:
+        np.save(stream, signatures)
+    os.replace(temporary, file)
+    return signatures

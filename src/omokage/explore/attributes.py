@@ -1,0 +1,178 @@
+"""Attribute arithmetic: the way from faces with one tag to faces with another, added to a latent.
+
+As Kingma & Dhariwal 2018 (Glow, arXiv 1807.03039) change attributes of faces: the mean latent of faces that
+have the one, less the mean latent of those that have the other.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from omokage.data.faceset import COLUMNS, FaceSet
+from omokage.data.read import one_line
+from omokage.errors import UserError
+from omokage.explore.bands import Band, write_bands
+from omokage.explore.encode import Coder, as_images, names, read_pictures
+from omokage.explore.pictures import checked_file
+from omokage.progress import Progress, opened
+from omokage.sampling import BATCH, decoded, to_pixels
+from omokage.snapshot import Model
+
+LEAST = 8  # faces with a tag; a mean of fewer is more their faces than the tag
+SHOWN = 6  # faces in the figure where the user names none
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A label of a face set: the column ``hair`` and its value ``blonde``."""
+
+    column: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.column}={self.value}"
+
+
+def parse_tag(text: str, option: str) -> Tag:
+    """``hair=blonde`` as a `Tag`; ``option`` names it in errors.
+
+    >>> parse_tag("hair=blonde", "--from")
+    Tag(column='hair', value='blonde')
+    """
+    column, equals, value = (part.strip() for part in text.partition("="))
+    if not (column and equals and value):
+        raise UserError(f"{option}: {one_line(text)!r} is not a tag; write it like hair=blonde")
+    return Tag(column, value)
+
+
+def having(faces: FaceSet, tag: Tag) -> np.ndarray:
+    """(N,) which faces have ``tag``; several values of a face are joined by a vertical bar.
+
+    Raises:
+        UserError: no such column of labels, or no face with that value; there are then those named.
+    """
+    shown = one_line(faces.path)
+    labels = [name for name in faces.index.column_names if name not in COLUMNS]
+    if tag.column not in labels:
+        there = (
+            f"there are {', '.join(labels)}" if labels else "it has none; omokage build --labels adds them"
+        )
+        raise UserError(f"{shown} has no labels {tag.column!r}; {there}")
+    values = [str(cell or "").split("|") for cell in faces.index[tag.column].to_pylist()]
+    found = np.array([tag.value in each for each in values], bool)
+    if not found.any():
+        known = sorted({value for each in values for value in each if value})
+        near = get_close_matches(tag.value, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known[:30])}"
+        raise UserError(f"{shown}: no face has {tag}; {hint}")
+    return found
+
+
+@dataclass(frozen=True)
+class Direction:
+    """The way in latent space from one tag to another.
+
+    Attributes:
+        latent: (*latent_shape,), to be added.
+        counts: faces that each mean was taken over, from and to.
+        others: faces with the first tag that had no part in the mean, to show the way on.
+    """
+
+    latent: Tensor
+    counts: tuple[int, int]
+    others: np.ndarray
+
+
+def direction(
+    model: Model,
+    faces: FaceSet,
+    start: Tag,
+    end: Tag,
+    *,
+    most: int = 500,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Direction:
+    """The mean latent of faces with the tag ``end``, less that of those with ``start``.
+
+    Faces that have both are left out. ``most``: faces of each that are encoded, drawn by ``seed``.
+    `SHOWN` faces of the first are kept out of the mean if it does not become too small.
+    UserError as `having`, or fewer than `LEAST` faces on a side, or a family that cannot encode.
+    """
+    coder = Coder(model)
+    has_start, has_end = having(faces, start), having(faces, end)
+    rng = np.random.default_rng(seed)
+    sides = [rng.permutation(np.flatnonzero(a & ~b)) for a, b in ((has_start, has_end), (has_end, has_start))]
+    for tag, side in zip((start, end), sides, strict=True):
+        if len(side) < LEAST:
+            raise UserError(
+                f"{one_line(faces.path)}: {len(side)} faces have {tag} and not the other tag, "
+                f"{LEAST} are needed for a mean"
+            )
+    kept = min(SHOWN, len(sides[0]) - LEAST)
+    others, sides[0] = np.sort(sides[0][:kept]), sides[0][kept:]
+    means, counts = [], []
+    chosen = [side[:most] for side in sides]
+    with opened(progress, "encoding tagged faces", sum(map(len, chosen))) as task:
+        for side in chosen:
+            total, count = torch.zeros(model.latent_shape, dtype=torch.float64), 0
+            for part in np.array_split(side, -(-len(side) // BATCH)):
+                z = coder.encode(as_images(faces.pixels(part, model.resolution))).double().cpu()
+                finite = z.flatten(1).isfinite().all(1)
+                total, count = total + z[finite].sum(0), count + int(finite.sum())
+                task.advance(len(part))
+            if not count:
+                raise UserError("no tagged face has a finite latent: this model is broken")
+            means.append(total / count)
+            counts.append(count)
+    return Direction((means[1] - means[0]).float(), (counts[0], counts[1]), others)
+
+
+def write_attribute(
+    model: Model,
+    faces: FaceSet,
+    start: Tag,
+    end: Tag,
+    out: str | Path,
+    *,
+    files: Sequence[str | Path] = (),
+    strengths: Sequence[float] = (0.0, 0.5, 1.0, 1.5, 2.0),
+    most: int = 500,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> tuple[Path, Direction]:
+    """Write a figure: each picture a row, moved by growing multiples of the way from ``start`` to ``end``.
+
+    ``files``: the pictures; none: faces of the set with the first tag, which had no part in the mean.
+    ``strengths``: multiples, 0 being the picture itself. Returns the path written and the way. UserError as
+    `direction` and `omokage.explore.encode.read_pictures`.
+    """
+    path = checked_file(out, ".png")
+    coder = Coder(model)
+    pictures = read_pictures(files, model.resolution) if files else None
+    way = direction(model, faces, start, end, most=most, seed=seed, progress=progress)
+    if pictures is None:
+        if not len(way.others):
+            raise UserError(f"too few faces have {start} to show some; name pictures of your own")
+        pictures = faces.pixels(way.others, model.resolution)
+    called = names(files) or [one_line(faces.keys[i], 40) for i in way.others]
+    bands = []
+    for name, z in zip(called, coder.encode(as_images(pictures)).split(1), strict=True):
+        moved = z.cpu() + torch.tensor(strengths).view(-1, *[1] * way.latent.dim()) * way.latent
+        shown = np.concatenate([to_pixels(images) for images in decoded(coder, moved)])
+        bands.append(Band(name, shown, [f"{strength:g}" for strength in strengths]))
+    text = {
+        "from": f"{start}, mean of {way.counts[0]:,} faces",
+        "to": f"{end}, mean of {way.counts[1]:,} faces",
+        "strengths": ", ".join(f"{strength:g}" for strength in strengths),
+        "face set": faces.content_hash,
+        "pictures": ", ".join(called),
+    }
+    title = f"From {start} to {end}"
+    write_bands(model, bands, path, title=title, columns=len(strengths), text=text)
+    return path, way

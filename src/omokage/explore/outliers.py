@@ -1,0 +1,142 @@
+"""Faces of a set that a flow finds unlikely: how bad crops and pictures that are no faces are found.
+
+Plain likelihood does not find them: it is highest for flat pictures of any kind and lowest for busy ones
+(Nalisnick et al. 2019, arXiv 1810.09136). So the picture's complexity is taken off, as Serrà et al. 2020
+(arXiv 1909.11480) do: the score is S = -l - L, l being the log-likelihood and L the length of the picture
+when compressed, both in bits a colour value. A picture that the flow needs more bits for than a general
+compressor, compared with others, is not of the kind that it was trained on.
+"""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, features
+
+from omokage.data.faceset import FaceSet
+from omokage.data.read import one_line
+from omokage.explore.bands import Band, write_bands
+from omokage.explore.pictures import checked_file, replacing
+from omokage.metrics.likelihood import bits_per_dimension
+from omokage.progress import Progress, opened
+from omokage.snapshot import Model
+
+
+def compressors() -> list[str]:
+    """Names of the lossless compressors that measure complexity here.
+
+    Each bounds it from above, so the shortest result counts. The paper has PNG, JPEG 2000 and FLIF.
+    """
+    return ["png", "webp"] if features.check("webp") else ["png"]
+
+
+def complexity(pictures: np.ndarray, progress: Progress | None = None) -> np.ndarray:
+    """Bits a colour value, (N,), of pictures uint8 (N, H, W, 3) when compressed without loss.
+
+    >>> flat, noise = np.zeros((64, 64, 3), np.uint8), np.random.default_rng(0).integers(0, 256, (64, 64, 3))
+    >>> [round(bits, 1) for bits in complexity(np.stack([flat, noise.astype(np.uint8)])).tolist()]
+    [0.0, 8.1]
+    """
+    kinds, found = compressors(), np.empty(len(pictures))
+    settings: dict[str, dict[str, Any]] = {
+        "png": {"optimize": True},
+        "webp": {"lossless": True, "method": 4, "quality": 75},
+    }
+    with opened(progress, "compressing", len(pictures)) as task:
+        for i, picture in enumerate(pictures):
+            image, lengths = Image.fromarray(picture), []
+            for kind in kinds:
+                file = io.BytesIO()
+                image.save(file, kind, **settings[kind])
+                lengths.append(file.tell())
+            found[i] = 8 * min(lengths) / picture.size
+            task.advance()
+    return found
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Of N pictures; the higher a score, the less typical the picture is by it.
+
+    Attributes:
+        plain: bits per dimension, minus the log-likelihood; infinite where it is not finite.
+        complexity: bits a colour value when compressed.
+    """
+
+    plain: np.ndarray
+    complexity: np.ndarray
+
+    @property
+    def corrected(self) -> np.ndarray:
+        """Likelihood corrected for complexity: `plain` less `complexity`."""
+        return self.plain - self.complexity
+
+
+def score(model: Model, pictures: np.ndarray, *, seed: int = 0, progress: Progress | None = None) -> Scores:
+    """Scores of pictures uint8 (N, H, W, 3); ``seed``: of the noise that dequantises them.
+
+    Raises:
+        UserError: the model has no likelihood, or it is finite for no picture.
+    """
+    plain = bits_per_dimension(model, pictures, seed=seed, progress=progress).each
+    return Scores(np.where(np.isfinite(plain), plain, np.inf), complexity(pictures, progress))
+
+
+def write_outliers(
+    model: Model,
+    faces: FaceSet,
+    out: str | Path,
+    *,
+    table: str | Path | None = None,
+    show: int = 16,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> tuple[Path, Path, Scores]:
+    """Rank all faces of a set; write a page of the most and least typical ones and a CSV of all scores.
+
+    ``table``: the CSV, least typical face first; None puts it beside the page. ``show``: faces a band.
+    Returns the paths of both and the scores in the order of the set. UserError as `score`, or for names that
+    do not end in .png and .csv.
+    """
+    path = checked_file(out, ".png")
+    listed = checked_file(path.with_suffix(".csv") if table is None else table, ".csv")
+    model.require("log_prob")
+    pictures = faces.everything(model.resolution, progress)
+    scores = score(model, pictures, seed=seed, progress=progress)
+    order = np.argsort(-scores.corrected, kind="stable")
+    _write_table(listed, faces, scores, order)
+
+    def band(heading: str, values: np.ndarray, chosen: np.ndarray) -> Band:
+        captions = [f"{one_line(faces.keys[i], 18)}  {values[i]:.2f}" for i in chosen]
+        return Band(heading, pictures[chosen], captions)
+
+    by_likelihood = np.argsort(-scores.plain, kind="stable")
+    bands = [
+        band("Least typical, corrected for complexity", scores.corrected, order[:show]),
+        band("Most typical, corrected for complexity", scores.corrected, order[::-1][:show]),
+        band("Least likely, not corrected: busy pictures", scores.plain, by_likelihood[:show]),
+        band("Most likely, not corrected: flat pictures", scores.plain, by_likelihood[::-1][:show]),
+    ]
+    text = {
+        "face set": faces.content_hash,
+        "score": "bits per dimension less compressed bits a colour value (arXiv 1909.11480)",
+        "compressors": ", ".join(compressors()),
+        "seed": str(seed),
+    }
+    title = f"{len(faces):,} faces, from least to most typical"
+    write_bands(model, bands, path, title=title, columns=min(8, show, len(faces)), text=text)
+    return path, listed, scores
+
+
+def _write_table(path: Path, faces: FaceSet, scores: Scores, order: Sequence[int] | np.ndarray) -> None:
+    files = faces.index["file"].to_pylist()
+    with replacing(path) as unfinished, open(unfinished, "w", encoding="utf-8", newline="") as file:
+        lines = csv.writer(file)
+        lines.writerow(["rank", "key", "file", "corrected", "bits_per_dimension", "complexity"])
+        for rank, i in enumerate(order, 1):
+            numbers = (scores.corrected[i], scores.plain[i], scores.complexity[i])
+            lines.writerow([rank, faces.keys[i], files[i], *(f"{number:.6f}" for number in numbers)])

@@ -1,0 +1,176 @@
+"""Protocols ``bpd-heldout-8bit``: bits per dimension on faces that the model has not seen."""
+
+import json
+import math
+import os
+import re
+import time
+from collections.abc import Hashable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import omokage
+from omokage.data.faceset import MANIFEST, FaceSet
+from omokage.data.read import RESIZE_RULE, one_line
+from omokage.errors import UserError
+from omokage.hardware import device_name, peak_memory_mb
+from omokage.metrics.likelihood import bits_per_dimension
+from omokage.metrics.report import append_line
+from omokage.progress import Progress
+from omokage.snapshot import Model
+
+PREFIX = "bpd-"
+PROTOCOLS = ("bpd-heldout-8bit", "bpd-heldout-5bit")
+_GRAMMAR = re.compile(r"bpd-heldout-(?P<bits>[1-8])bit")
+
+
+def parse_bits(protocol: str) -> int:
+    """Bits a colour value of ``bpd-heldout-{N}bit``.
+
+    >>> parse_bits("bpd-heldout-5bit")
+    5
+
+    Raises:
+        UserError: not of that form.
+    """
+    match = _GRAMMAR.fullmatch(protocol)
+    if match is None:
+        raise UserError(
+            f"unknown protocol {protocol!r}: did you mean {PROTOCOLS[0]!r}? The form is bpd-heldout-8bit, "
+            "from 1bit to 8bit"
+        )
+    return int(match["bits"])
+
+
+def check_unseen(faces: FaceSet, trained_on: str | None) -> bool:
+    """Whether it is known that a model trained on the face set of hash ``trained_on`` has not seen ``faces``.
+
+    True where the training part lies beside the held-out part and is what the model was trained on; False
+    where nothing speaks against it but the training set is unknown or lies elsewhere.
+
+    Raises:
+        UserError: ``faces`` is no held-out part of a split, or the model was trained on it or on the whole.
+    """
+    shown, split = one_line(faces.path), faces.manifest.get("split")
+    if not isinstance(split, dict) or split.get("part") != "heldout":
+        part = f"the {one_line(split.get('part'))} part" if isinstance(split, dict) else "not part"
+        raise UserError(
+            f"{shown} is {part} of a split: bits per dimension count on held-out faces; "
+            "omokage faces split faces/ -o DIR makes DIR/train to train on and DIR/heldout for this"
+        )
+    if trained_on is not None and trained_on in (faces.content_hash, split.get("of")):
+        which = "this face set" if trained_on == faces.content_hash else "the whole that this was split from"
+        raise UserError(
+            f"{shown}: the model was trained on {which}; train on the part named train beside it, "
+            "then measure that run"
+        )
+    try:
+        beside = json.loads((faces.path.parent / "train" / MANIFEST).read_bytes())
+        siblings = beside["split"]["of"] == split.get("of") and beside["split"]["part"] == "train"
+        return bool(siblings and beside["content_hash"] == trained_on)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def clustered_error(values: np.ndarray, clusters: Sequence[Hashable]) -> float:
+    """The standard error of the mean of ``values`` when those of one cluster are not independent.
+
+    With every value in a cluster of its own it is the usual one; NaN with a single cluster.
+
+    >>> round(clustered_error(np.array([1.0, 2.0, 4.0]), "abc") * 3**0.5, 6)  # the standard deviation
+    1.527525
+    >>> round(clustered_error(np.array([1.0, 1.0, 3.0, 3.0]), "aabb"), 6)  # as of two values, not of four
+    1.0
+    """
+    sums: dict[Hashable, float] = {}
+    for value, cluster in zip(values - values.mean(), clusters, strict=True):
+        sums[cluster] = sums.get(cluster, 0.0) + float(value)
+    many = len(sums)
+    if many < 2:
+        return math.nan
+    return math.sqrt(sum(each**2 for each in sums.values()) * many / (many - 1)) / len(values)
+
+
+def evaluate_heldout(
+    model: Model,
+    faces: FaceSet,
+    protocol: str = PROTOCOLS[0],
+    out: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+    *,
+    seed: int = 0,
+    draws: int = 1,
+) -> dict[str, Any]:
+    """Bits per dimension of all faces of a held-out part, with a 95% confidence interval.
+
+    The interval takes copies of a file for one face.
+
+    Args:
+        protocol: ``bpd-heldout-8bit``, or fewer bits, to which pixels are reduced first.
+        out: a file to append the result to, one line of JSON.
+        seed: of the uniform noise that dequantises pixels; every face has noise of its own.
+        draws: of that noise a face.
+
+    Returns:
+        The record that is written: the numbers, and everything that produced them.
+
+    Raises:
+        UserError: unknown protocol, not a held-out part (see `check_unseen`), a model without likelihood, or
+            one whose likelihood is finite for no face.
+    """
+    started = time.monotonic()
+    bits = parse_bits(protocol)
+    trained_on = model.progress.get("face_set")
+    known = check_unseen(faces, trained_on)
+    model.require("log_prob")  # refused before faces are decoded
+    images = faces.everything(model.resolution, progress)
+    found = bits_per_dimension(model, images, bits=bits, draws=draws, seed=seed, progress=progress)
+    # Copies of a file are one observation: counting each would make the interval too narrow.
+    finite = np.isfinite(found.each)
+    copies = [
+        digest for digest, whole in zip(faces.index["sha256"].to_pylist(), finite, strict=True) if whole
+    ]
+    error = clustered_error(found.each[finite], copies)
+    margin, known_error = 1.96 * error, math.isfinite(error)
+    split = faces.manifest["split"]
+    record: dict[str, Any] = {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "protocol": protocol,
+        "bits_per_dimension": found.value,
+        "standard_error": error if known_error else None,
+        "interval": [found.value - margin, found.value + margin] if known_error else None,
+        "confidence": 0.95,
+        "faces": found.images,
+        "different_faces": len(set(copies)),
+        "faces_not_finite": found.not_finite,
+        "bits": bits,
+        "dequantisation": "uniform",
+        "draws": draws,
+        "seed": seed,
+        "bound": "upper",  # of the bits of pixels, by dequantisation
+        "preprocessing": "the model's own, its log-determinant included",
+        "split": {key: split.get(key) for key in ("of", "part", "holdout", "seed", "groups")},
+        "trained_on": trained_on,
+        "trained_on_the_other_part": known,
+        "trained_bits": model.recipe.objective.get("bits"),
+        "trained_noise": model.recipe.model.get("noise", 0.0),
+        "weights": "averaged",
+        "snapshot_hash": model.snapshot_hash,
+        "images_seen": model.images_seen,
+        "face_set_hash": faces.content_hash,
+        "resolution": list(model.resolution),
+        "faces_resize_rule": RESIZE_RULE,
+        "omokage": omokage.__version__,
+        "torch": torch.__version__,
+        "device": device_name(model.device),
+        "threads": torch.get_num_threads(),
+        "minutes": round((time.monotonic() - started) / 60, 2),
+        "peak_memory_mb": peak_memory_mb(model.device),
+    }
+    if out is not None:
+        append_line(Path(out), record)
+    return record

@@ -1,0 +1,84 @@
+"""Sharpness: how much of a picture's energy is fine detail, beside that of real faces.
+
+Blurred samples can have a fair FID, and an eye sees the blur at once. The figure is taken from the power
+spectrum, in which samples of generative models differ from photographs most at high frequencies (Durall,
+Keuper & Keuper 2020, "Watch your up-convolution", arXiv 2003.01826).
+
+Protocol ``detail-above-half``: luma (ITU-R BT.601), less its mean, under a Hann window, so that opposite
+edges need not meet; the share of the energy at radial frequencies above half of the highest that pixels can
+carry (0.25 cycles a pixel); energies are summed over all images before they are divided. The value is the
+share of the samples over that of the faces: 1 is as sharp as real faces, 0.3 is blurred, and above 1 is
+detail that real faces lack, most often noise or a pattern of dots. So more is not better above 1.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+PROTOCOL = "detail-above-half"
+LOWEST = 0.25  # cycles a pixel
+# The faces that samples are set beside; energies of so many vary by less than a percent.
+MOST_FACES = 2_000
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+class Detail:
+    """The share of fine detail in the energy of all images that were added.
+
+    >>> noise, flat = np.random.default_rng(0).integers(0, 256, (2, 1, 16, 16, 3), np.uint8)
+    >>> Detail().add(noise).share() > 0.5
+    True
+    """
+
+    def __init__(self) -> None:
+        self.images = 0
+        self._fine = self._whole = 0.0
+
+    def add(self, images: np.ndarray) -> "Detail":
+        """Take in uint8 images (B, H, W, 3); returns itself."""
+        if len(images) == 0:
+            return self
+        height, width = images.shape[1:3]
+        luma = images.astype(np.float32) @ _LUMA / 255
+        window = np.outer(np.hanning(height + 2)[1:-1], np.hanning(width + 2)[1:-1]).astype(np.float32)
+        # Less the mean under the window: what is left of it would leak into the lowest frequencies.
+        mean = (luma * window).sum((1, 2), keepdims=True) / window.sum()
+        energy = np.abs(np.fft.rfft2((luma - mean) * window)) ** 2
+        radius = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
+        # Columns between the first and the middle stand for two, themselves and their mirror image.
+        weight = np.full(energy.shape[2], 2.0)
+        weight[0] = 1.0
+        if width % 2 == 0:
+            weight[-1] = 1.0
+        total = energy.sum(0, dtype=np.float64) * weight
+        self._fine += float(total[radius > LOWEST].sum())
+        self._whole += float(total.sum())
+        self.images += len(images)
+        return self
+
+    def share(self) -> float:
+        """In [0, 1]; 0 for images without any contrast."""
+        return self._fine / self._whole if self._whole > 1e-9 * max(self.images, 1) else 0.0
+
+
+def sharpness(fake: Detail, real: Detail) -> dict[str, Any] | None:
+    """The figure with what made it, for a JSON line; None where the real images have no detail at all."""
+    if real.share() <= 0:
+        return None
+    return {
+        "protocol": PROTOCOL,
+        "value": fake.share() / real.share(),
+        "share_samples": fake.share(),
+        "share_faces": real.share(),
+        "samples": fake.images,
+        "faces": real.images,
+    }
+
+
+def detail(batches: Iterable[np.ndarray]) -> Detail:
+    """`Detail` of batches of images."""
+    found = Detail()
+    for batch in batches:
+        found.add(batch)
+    return found

@@ -1,0 +1,75 @@
+"""How many numbers a network has, counted without allocating one of them."""
+
+import warnings
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from .families import DISCRIMINATORS, MODELS
+from .recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Count:
+    """Numbers of one network.
+
+    Attributes:
+        trained: parameters that training changes.
+        frozen: parameters that it leaves alone, such as those of a feature network.
+        statistics: running means and variances of batch norms, which Keras counts as parameters.
+    """
+
+    trained: int
+    frozen: int = 0
+    statistics: int = 0
+
+    @property
+    def total(self) -> int:
+        """As Keras counts."""
+        return self.trained + self.frozen + self.statistics
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for the metadata of a snapshot."""
+        return asdict(self)
+
+
+def count(network: nn.Module) -> Count:
+    """The numbers of a network that is built.
+
+    >>> count(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)))
+    Count(trained=240, frozen=0, statistics=16)
+    """
+    parameters = list(network.parameters())
+    trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
+    frozen = sum(parameter.numel() for parameter in parameters) - trained
+    running = ("running_mean", "running_var")
+    statistics = sum(buffer.numel() for name, buffer in network.named_buffers() if name.endswith(running))
+    return Count(trained, frozen, statistics)
+
+
+def counted(recipe: Recipe) -> dict[str, Count]:
+    """The numbers of each network of a recipe, by its role: ``generator``, ``discriminator``."""
+    found = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # weights read from a file have nowhere to go
+        with torch.device("meta"):
+            found["generator"] = count(MODELS[recipe.model["name"]].build(recipe.model))
+            if recipe.discriminator:
+                discriminator = DISCRIMINATORS[recipe.discriminator["name"]].build(recipe.discriminator)
+                found["discriminator"] = count(discriminator)
+    return found
+
+
+def short(number: int) -> str:
+    """A count in three figures.
+
+    >>> short(3_576_704), short(410_945), short(460_155_072), short(812)
+    ('3.58 M', '411 k', '460 M', '812')
+    """
+    for unit, size in (("M", 1e6), ("k", 1e3)):
+        if number >= size:
+            value = number / size
+            return f"{value:.{max(0, 3 - len(str(int(value))))}f} {unit}"
+    return str(number)

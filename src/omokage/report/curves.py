@@ -1,0 +1,229 @@
+"""Curves as SVG that takes its colours from the page and needs nothing else."""
+
+import math
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from markupsafe import Markup, escape
+
+COLOURS = 8  # of the page's palette; more series are dashed
+MOST_POINTS = 240
+
+
+@dataclass(frozen=True)
+class Series:
+    """One curve: points whose x rise; y that is not finite is a gap. ``mark``: draw the points themselves."""
+
+    name: str
+    xs: Sequence[float]
+    ys: Sequence[float | None]
+    colour: int = 0
+    mark: bool = False
+
+    def finite(self) -> list[tuple[float, float]]:
+        """The points that can be drawn."""
+        pairs = zip(self.xs, self.ys, strict=True)
+        return [(x, y) for x, y in pairs if y is not None and math.isfinite(y) and math.isfinite(x)]
+
+
+def nice_ticks(low: float, high: float, about: int = 5) -> list[float]:
+    """Round numbers from at or above ``low`` to at or below ``high``, some ``about`` of them.
+
+    >>> nice_ticks(0, 320)
+    [0.0, 100.0, 200.0, 300.0]
+    >>> nice_ticks(0.31, 0.38)
+    [0.32, 0.34, 0.36, 0.38]
+    """
+    if not high > low:
+        return [low]
+    rough = (high - low) / about
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next((factor * power for factor in (1, 2, 5) if factor * power >= rough * 0.999), 10 * power)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(i * step, 12) for i in range(first, last + 1)]
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Powers of ten between two positive numbers, with 2 and 5 between them where those are few.
+
+    >>> log_ticks(15, 400)
+    [20.0, 50.0, 100.0, 200.0]
+    """
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for factors in ((1,), (1, 2, 5)):
+        ticks = [float(f"{factor}e{power}") for power in powers for factor in factors]
+        ticks = [tick for tick in ticks if low * 0.999 <= tick <= high * 1.001]
+        if len(ticks) >= 3:
+            break
+    every = -(-len(ticks) // 7) if ticks else 1
+    return ticks[::every]
+
+
+def tick_label(value: float) -> str:
+    """A short number.
+
+    >>> [tick_label(value) for value in (0.0, 0.25, 2000.0, 3e-05, 1500000.0)]
+    ['0', '0.25', '2,000', '3e-5', '1.5M']
+    """
+    if value == 0:
+        return "0"
+    if abs(value) >= 1e6:
+        return f"{value / 1e6:g}M"
+    if abs(value) < 1e-3:
+        return f"{value:.2g}".replace("e-0", "e-")
+    return f"{value:,.6g}"
+
+
+def smoothed(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The mean over a window of a thirtieth of the points around each; the ends have shorter ones.
+
+    >>> smoothed([(0, 1.0), (1, 3.0)])
+    [(0, 1.0), (1, 3.0)]
+    """
+    half = len(points) // 60
+    if half == 0:
+        return list(points)
+    sums = [0.0]
+    for _, y in points:
+        sums.append(sums[-1] + y)
+    found = []
+    for i, (x, _) in enumerate(points):
+        reach = min(half, i, len(points) - 1 - i)
+        found.append((x, (sums[i + reach + 1] - sums[i - reach]) / (2 * reach + 1)))
+    return found
+
+
+def thinned(points: Sequence[tuple[float, float]], most: int = MOST_POINTS) -> list[tuple[float, float]]:
+    """At most ``most`` points, each the mean of its neighbours; the last one stays as it is."""
+    if len(points) <= most:
+        return list(points)
+    size = -(-len(points) // (most - 1))
+    parts = [points[i : i + size] for i in range(0, len(points), size)]
+    means = [(sum(x for x, _ in part) / len(part), sum(y for _, y in part) / len(part)) for part in parts]
+    return [*means, points[-1]]
+
+
+def chart(
+    series: Sequence[Series],
+    *,
+    title: str,
+    x_label: str,
+    width: int = 560,
+    height: int = 230,
+    labels: bool = False,
+) -> Markup:
+    """An SVG of all ``series`` over one x; empty where there is nothing to draw.
+
+    Noisy curves are drawn twice: faint as they are and strong as a moving mean. Positive values that span
+    much are drawn on a logarithmic scale, said in the corner. A few outliers do not flatten the rest: they
+    leave the picture. ``labels``: each curve's name at its end.
+    """
+    drawn = [(one, one.finite()) for one in series]
+    drawn = [(one, points) for one, points in drawn if points]
+    if not drawn:
+        return Markup()
+    left, right, top, bottom = 48, (118 if labels else 14), 18, 34
+    xs = [x for _, points in drawn for x, _ in points]
+    x_low, x_high = (0.0 if min(xs) <= 0.2 * max(xs) else min(xs)), max(xs)
+    if x_high <= x_low:
+        x_low, x_high = x_low - 0.5, x_high + 0.5
+    values = sorted(y for _, points in drawn for _, y in points)
+    cut = len(values) // 50
+    y_low, y_high = values[cut], values[-1 - cut]
+    for one, points in drawn:
+        if one.mark or len(points) < 60:
+            ys = [y for _, y in points]
+            y_low, y_high = min(y_low, *ys), max(y_high, *ys)
+    log = y_low > 0 and y_high / y_low > 30
+    if log:
+        y_low, y_high = y_low / 1.1, y_high * 1.1
+        y_ticks = log_ticks(y_low, y_high)
+    else:
+        room = (y_high - y_low) * 0.06 or max(abs(y_high) * 0.1, 0.5)
+        floor = 0.0 if 0 <= y_low < 0.35 * y_high else y_low - room
+        y_low, y_high = floor, y_high + room
+        y_ticks = nice_ticks(y_low, y_high)
+
+    def across(x: float) -> float:
+        return left + (x - x_low) / (x_high - x_low) * (width - left - right)
+
+    def down(y: float) -> float:
+        if log:
+            share = (math.log(max(y, 1e-300)) - math.log(y_low)) / (math.log(y_high) - math.log(y_low))
+        else:
+            share = (y - y_low) / (y_high - y_low)
+        return height - bottom - max(-3.0, min(4.0, share)) * (height - top - bottom)
+
+    def path(points: Sequence[tuple[float, float]]) -> str:
+        return "M" + "L".join(f"{across(x):.1f} {down(y):.1f}" for x, y in points)
+
+    shapes = [path(points) for _, points in drawn]
+    clip = f"clip-{zlib.crc32(repr((title, x_label, shapes)).encode()):08x}"
+    inner = f'x="{left}" y="{top}" width="{width - left - right}" height="{height - top - bottom}"'
+    parts = [
+        f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" '
+        f'aria-label="{escape(title)} over {escape(x_label)}">',
+        f'<clipPath id="{clip}"><rect {inner}/></clipPath>',
+    ]
+
+    def write(x: float, y: float, text: str, anchor: str) -> None:
+        parts.append(
+            f'<text class="tick" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+        )
+
+    axis = height - bottom
+    for tick in y_ticks:
+        y = down(tick)
+        parts.append(f'<line class="rule" x1="{left}" x2="{width - right}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        write(left - 7, y + 3.6, tick_label(tick), "end")
+    for tick in nice_ticks(x_low, x_high):
+        write(across(tick), axis + 15, tick_label(tick), "middle")
+    parts.append(f'<line class="axis" x1="{left}" x2="{width - right}" y1="{axis}" y2="{axis}"/>')
+    write(width - right, height - 3, x_label, "end")
+    if log:
+        write(left, 9, "logarithmic", "start")
+    parts.append(f'<g clip-path="url(#{clip})">')
+    ends = []
+    for one, points in drawn:
+        style = f"c{one.colour % COLOURS}" + (" dashed" if one.colour >= COLOURS else "")
+        noisy = not one.mark and len(points) >= 60
+        if noisy:
+            parts.append(f'<path class="raw {style}" d="{path(thinned(points, 400))}"/>')
+        line = thinned(smoothed(points)) if noisy else thinned(points)
+        if len(line) > 1:
+            parts.append(f'<path class="curve {style}" d="{path(line)}"/>')
+        ends.append((one, style, line[-1]))
+    parts.append("</g>")
+    for one, points in drawn:
+        if one.mark or len(points) == 1:
+            style = f"c{one.colour % COLOURS}"
+            for x, y in points:
+                about = f"{escape(one.name)}: {y:,.4g} at {x:,.4g} {escape(x_label)}"
+                parts.append(
+                    f'<circle class="dot {style}" cx="{across(x):.1f}" cy="{down(y):.1f}" r="3.2">'
+                    f"<title>{about}</title></circle>"
+                )
+    if labels:
+        places = _apart([down(end[1]) for _, _, end in ends], 13, top, axis)
+        for (one, style, (x, _)), y in zip(ends, places, strict=True):
+            short = one.name if len(one.name) <= 18 else one.name[:17] + "…"
+            parts.append(
+                f'<text class="label {style}" x="{across(x) + 8:.1f}" y="{y + 4:.1f}">{escape(short)}</text>'
+            )
+    parts.append("</svg>")
+    return Markup("".join(parts))  # every text in it is escaped above
+
+
+def _apart(places: Sequence[float], least: float, low: float, high: float) -> list[float]:
+    """``places``, moved so that no two are nearer than ``least``; in their order, in the range if it fits."""
+    order = sorted(range(len(places)), key=lambda i: places[i])
+    found = [min(max(place, low), high) for place in places]
+    for before, after in pairwise(order):
+        found[after] = max(found[after], found[before] + least)
+    if order and found[order[-1]] > high:
+        found[order[-1]] = high
+        for before, after in zip(order[-2::-1], order[:0:-1], strict=True):
+            found[before] = min(found[before], found[after] - least)
+    return found

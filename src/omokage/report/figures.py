@@ -1,0 +1,348 @@
+"""The numbers of runs, sorted by the way in which they were measured, as cells and as CSV."""
+
+import csv
+import io
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..catalogue import objective
+from ..metrics.report import DEFAULT_PROTOCOL
+from .read import Run, number
+
+MISSING = "–"
+# Title, key, form, which is better: -1 low, 1 high, 0 neither.
+PRIMARY = (
+    ("FID", "fid", "{:.2f}", -1),
+    ("KID × 10³", "kid", "{:.2f}", -1),
+    ("precision", "precision", "{:.3f}", 1),
+    ("recall", "recall", "{:.3f}", 1),
+    ("density", "density", "{:.3f}", 1),
+    ("coverage", "coverage", "{:.3f}", 1),
+)
+
+
+@dataclass(frozen=True)
+class Way:
+    """What must be the same for two numbers to be comparable."""
+
+    protocol: str
+    face_set: str
+    resolution: tuple[int, ...]
+    precision: str
+
+    @classmethod
+    def of(cls, record: dict[str, Any]) -> "Way":
+        """The way of one record, whatever is in it."""
+        sides = record.get("resolution")
+        sides = sides if isinstance(sides, list | tuple) else ()
+        return cls(
+            str(record.get("protocol", "unknown protocol")),
+            str(record.get("face_set_hash", "unknown")),
+            tuple(int(side) for side in sides if number(side) is not None),
+            str(record.get("extractor_precision", "unknown")),
+        )
+
+    @property
+    def size(self) -> str:
+        """Such as 64×64."""
+        return "×".join(map(str, self.resolution)) or "unknown size"
+
+
+@dataclass
+class Measured:
+    """One run measured in one way, at one snapshot.
+
+    Attributes:
+        record: as `omokage evaluate` wrote it, with what other records say of the same snapshot.
+        seconds: by protocol, what further feature spaces say.
+    """
+
+    run: Run
+    way: Way
+    record: dict[str, Any]
+    seconds: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def images(self) -> int | None:
+        """Images seen by the model that was measured."""
+        seen = number(self.record.get("images_seen"))
+        return None if seen is None else int(seen)
+
+    @property
+    def minutes(self) -> float | None:
+        """Minutes it had been trained by then."""
+        return None if self.images is None else self.run.minutes_at(self.images)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number as shown. ``bar``: its length in [0, 1]; ``title``: what the pointer is told."""
+
+    text: str
+    note: str = ""
+    title: str = ""
+    best: bool = False
+    bar: float | None = None
+
+    @property
+    def missing(self) -> bool:
+        """Whether there is no number."""
+        return self.text == MISSING
+
+
+def measurements(run: Run) -> list[Measured]:
+    """The newest state of the run that was measured in each way."""
+    found: dict[Way, Measured] = {}
+    for record in run.evaluations:
+        way = Way.of(record)
+        known = found.get(way)
+        if known is not None and known.images is not None:
+            seen = number(record.get("images_seen"))
+            if seen is None or seen < known.images:
+                continue
+        record = dict(record)
+        if known is not None and known.record.get("snapshot_hash") == record.get("snapshot_hash"):
+            for key in ("two_sample", "sharpness"):
+                if key in known.record:
+                    record.setdefault(key, known.record[key])
+            seconds = known.seconds
+        else:
+            seconds = {}
+        found[way] = Measured(run, way, record, {**seconds, **_seconds(record)})
+    return list(found.values())
+
+
+# What a record says in the features of its own protocol; of other features it says nothing.
+_NUMBERS = {key for _, key, _, _ in PRIMARY} | {"kid_standard_error", "two_sample", "sharpness", "also"}
+
+
+def _seconds(record: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    also = record.get("also")
+    about = {key: value for key, value in record.items() if key not in _NUMBERS}
+    return {
+        other["protocol"]: {**about, **other}
+        for other in (also if isinstance(also, list) else ())
+        if isinstance(other, dict) and isinstance(other.get("protocol"), str)
+    }
+
+
+@dataclass
+class Group:
+    """A table: all runs measured in one way, best FID first, then those without any measurement."""
+
+    way: Way
+    faces: int | None
+    columns: list[tuple[str, str]]  # title and, where it differs from the way's, protocol
+    rows: list[tuple[Run, Measured | None, list[Cell]]]
+
+
+def groups(runs: Sequence[Run]) -> list[Group]:
+    """The tables, the default protocol's first; runs that nothing was measured of stand in the first."""
+    by_way: dict[Way, list[Measured]] = {}
+    for run in runs:
+        for measured in measurements(run):
+            by_way.setdefault(measured.way, []).append(measured)
+    unmeasured = [run for run in runs if not any(m.run is run for rows in by_way.values() for m in rows)]
+    order = sorted(
+        by_way, key=lambda way: (way.protocol != DEFAULT_PROTOCOL, -len(by_way[way]), way.protocol)
+    )
+    found = [_group(way, by_way[way], unmeasured if i == 0 else []) for i, way in enumerate(order)]
+    if not found and runs:
+        found = [_group(Way(DEFAULT_PROTOCOL, "", (), ""), [], list(runs))]
+    return found
+
+
+def _group(way: Way, rows: list[Measured], unmeasured: Sequence[Run]) -> Group:
+    rows = sorted(
+        rows, key=lambda m: fid if (fid := number(m.record.get("fid"))) is not None else float("inf")
+    )
+    further = list(dict.fromkeys(name for m in rows for name in m.seconds))
+    if not further and "-tags" not in way.protocol:
+        further = [re.sub(r"-full-[a-z0-9]+", "-full-tags", way.protocol)]
+    tests = list(dict.fromkeys(name for m in rows if (name := _protocol(m, "two_sample"))))
+    sharps = list(dict.fromkeys(name for m in rows if (name := _protocol(m, "sharpness"))))
+    columns: list[tuple[str, str]] = [(title, "") for title, *_ in PRIMARY]
+    columns += [("FID", name) for name in further]
+    columns += [("two-sample", name) for name in tests or [""]]
+    columns += [("sharpness", name) for name in sharps or [""]]
+    columns += [("k images", "")]
+
+    wanted: list[list[tuple[float | None, str, str, int]]] = []  # value, text, note, which is better
+    for m in rows:
+        line = [_primary(m.record, key, form, better) for _, key, form, better in PRIMARY]
+        line += [_primary(m.seconds.get(name, {}), "fid", "{:.2f}", -1) for name in further]
+        line += [_two_sample(m, name) for name in tests or [""]]
+        line += [_sharpness(m, name) for name in sharps or [""]]
+        line.append((None, MISSING if m.images is None else f"{m.images / 1000:,.1f}", "", 0))
+        wanted.append(line)
+    cells: list[list[Cell]] = [[] for _ in rows]
+    for column in range(len(columns)):
+        values = [line[column][0] for line in wanted]
+        known = [value for value in values if value is not None]
+        better = next((line[column][3] for line in wanted), 0)
+        best = None
+        if len(set(known)) > 1 and better:
+            best = min(known) if better < 0 else max(known)
+        for row, line in zip(cells, wanted, strict=True):
+            value, text, note, _ = line[column]
+            bar = value / max(known) if column == 0 and value is not None and max(known) > 0 else None
+            row.append(Cell(text, note, best=value is not None and value == best, bar=bar))
+    shown: list[tuple[Run, Measured | None, list[Cell]]] = [
+        (m.run, m, row) for m, row in zip(rows, cells, strict=True)
+    ]
+    shown += [(run, None, [Cell(MISSING) for _ in columns]) for run in unmeasured]
+    faces = next((int(n) for m in rows if (n := number(m.record.get("faces"))) is not None), None)
+    return Group(way, faces, columns, shown)
+
+
+def _protocol(m: Measured, key: str) -> str:
+    told = m.record.get(key)
+    return str(told.get("protocol", "protocol not said")) if isinstance(told, dict) else ""
+
+
+def _primary(record: dict[str, Any], key: str, form: str, better: int) -> tuple[float | None, str, str, int]:
+    value = number(record.get(key))
+    if value is None:
+        return None, MISSING, "", better
+    if key != "kid":
+        return value, form.format(value), "", better
+    error = number(record.get("kid_standard_error"))
+    return value, form.format(1e3 * value), "" if error is None else f"± {1e3 * error:.2f}", better
+
+
+def _two_sample(m: Measured, protocol: str) -> tuple[float | None, str, str, int]:
+    told = m.record.get("two_sample")
+    if not isinstance(told, dict) or _protocol(m, "two_sample") != protocol:
+        return None, MISSING, "", -1
+    value, interval = number(told.get("accuracy")), told.get("interval")
+    if value is None:
+        return None, MISSING, "", -1
+    note = ""
+    if isinstance(interval, list | tuple) and len(interval) == 2 and None not in map(number, interval):
+        note = f"{interval[0]:.3f} to {interval[1]:.3f}"
+    return value, f"{value:.3f}", note, -1
+
+
+def _sharpness(m: Measured, protocol: str) -> tuple[float | None, str, str, int]:
+    told = m.record.get("sharpness")
+    if not isinstance(told, dict) or _protocol(m, "sharpness") != protocol:
+        return None, MISSING, "", 0
+    value = number(told.get("value"))
+    return (None, MISSING, "", 0) if value is None else (value, f"{value:.2f}", "", 0)
+
+
+@dataclass(frozen=True)
+class Wanting:
+    """What a run lacks, and the command that makes it."""
+
+    run: Run
+    what: str
+    command: str
+
+
+def wanting(runs: Sequence[Run]) -> list[Wanting]:
+    """What is missing in the tables, run by run."""
+    found = []
+    for run in runs:
+        place = shlex.quote(str(run.folder))
+        if run.snapshot is None:
+            if run.recipe is not None:
+                command = f"omokage train {shlex.quote(run.recipe.name)} --data faces/ --out {place}"
+                found.append(Wanting(run, "a snapshot, and with it everything", command))
+            continue
+        known = measurements(run)
+        evaluate = f"omokage evaluate {place} --data faces/"
+        if not known:
+            full = f"{evaluate} --also tags --two-sample"
+            found.append(Wanting(run, "all figures of quality", full))
+        for m in known:
+            lacks, options = [], ""
+            if m.way.protocol != DEFAULT_PROTOCOL:
+                options += f" --protocol {shlex.quote(m.way.protocol)}"
+            if not m.seconds and "-tags" not in m.way.protocol:
+                lacks.append("second feature space")
+                options += " --also tags"
+            if not _protocol(m, "two_sample"):
+                lacks.append("two-sample accuracy")
+                options += " --two-sample"
+            if not _protocol(m, "sharpness"):
+                lacks.append("sharpness")
+            if lacks:
+                found.append(Wanting(run, f"{', '.join(lacks)} ({m.way.protocol})", evaluate + options))
+        if run.memory is None and run.recipe is not None:
+            command = f"omokage train {shlex.quote(run.recipe.name)} --data faces/ --out {place}"
+            found.append(Wanting(run, "peak memory: logged when training goes on", command))
+    return found
+
+
+CSV_COLUMNS = (
+    *("run", "recipe", "family", "objective", "training_seed"),
+    *("parameters_generator", "parameters_discriminator"),
+    *("images_seen", "minutes_trained", "images_per_second", "peak_memory_mb", "trained_on"),
+    *("protocol", "measured_at_images", "measured_at_minutes", "psi", "samples", "seed_first", "seed_last"),
+    *("fid", "kid", "kid_standard_error", "precision", "recall", "density", "coverage"),
+    *("two_sample_protocol", "two_sample_accuracy", "two_sample_low", "two_sample_high"),
+    *("sharpness_protocol", "sharpness"),
+    *("face_set_hash", "faces", "resolution", "extractor_precision", "snapshot_hash", "time", "measured_on"),
+)
+
+
+def csv_rows(runs: Sequence[Run]) -> Iterable[dict[str, Any]]:
+    """One row for each run and protocol by which it was ever measured; a run without any has one, too."""
+    for run in runs:
+        counts, recipe = run.parameters, run.recipe
+        machine = run.progress.get("machine")
+        about: dict[str, Any] = {
+            "run": run.name,
+            "recipe": recipe and recipe.name,
+            "family": recipe and recipe.model["name"],
+            "objective": recipe and objective(recipe.objective),
+            "training_seed": recipe and recipe.training.seed,
+            "parameters_generator": counts.get("generator"),
+            "parameters_discriminator": counts.get("discriminator"),
+            "images_seen": run.images,
+            "minutes_trained": run.minutes and round(run.minutes, 2),
+            "images_per_second": run.speed and round(run.speed, 2),
+            "peak_memory_mb": run.memory,
+            "trained_on": machine.get("device") if isinstance(machine, dict) else None,
+        }
+        if not run.evaluations:
+            yield about
+        for record in run.evaluations:
+            for numbers in (record, *_seconds(record).values()):
+                yield about | _measured_row(run, numbers, first=numbers is record)
+
+
+def _measured_row(run: Run, record: dict[str, Any], first: bool) -> dict[str, Any]:
+    row: dict[str, Any] = {name: record.get(name) for name in CSV_COLUMNS[CSV_COLUMNS.index("protocol") :]}
+    seen = number(record.get("images_seen"))
+    minutes = None if seen is None else run.minutes_at(seen)
+    seeds = record.get("seeds")
+    row |= {
+        "measured_at_images": seen,
+        "measured_at_minutes": minutes and round(minutes, 2),
+        "resolution": Way.of(record).size,
+        "measured_on": record.get("device"),
+        "sharpness": None,
+    }
+    if isinstance(seeds, list) and len(seeds) == 2:
+        row["seed_first"], row["seed_last"] = seeds
+    if first and isinstance(test := record.get("two_sample"), dict):
+        row |= {"two_sample_protocol": test.get("protocol"), "two_sample_accuracy": test.get("accuracy")}
+        if isinstance(interval := test.get("interval"), list) and len(interval) == 2:
+            row["two_sample_low"], row["two_sample_high"] = interval
+    if first and isinstance(sharp := record.get("sharpness"), dict):
+        row |= {"sharpness_protocol": sharp.get("protocol"), "sharpness": sharp.get("value")}
+    return row
+
+
+def to_csv(runs: Sequence[Run]) -> str:
+    """Everything of the tables, a protocol a row, numbers in full precision."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(csv_rows(runs))
+    return text.getvalue()

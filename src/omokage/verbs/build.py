@@ -1,0 +1,166 @@
+"""`omokage build`: from illustrations, or from faces, to a face set."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import UserError
+from .options import WORKERS, progress, within
+
+
+def build(
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="SOURCE", help="Folders, tar or zip files, images.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The face set to write (a folder).")],
+    as_faces: Annotated[
+        bool, typer.Option("--as-faces", help="The images are faces already: keep them as they come.")
+    ] = False,
+    size: Annotated[
+        int | None,
+        typer.Option(callback=within(1, 4096), help="Resize to this many pixels; default: keep the size."),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="A CSV whose column file names the image, or JSON lines of a booru; joins the index."
+        ),
+    ] = None,
+    workers: Annotated[int | None, WORKERS] = None,
+    detector: Annotated[
+        str | None,
+        typer.Option(help="network (default), cascade, cascade-example, or an ONNX file of YOLO boxes."),
+    ] = None,
+    no_detect: Annotated[bool, typer.Option("--no-detect", help="Every image is one face.")] = False,
+    detections: Annotated[
+        Path | None, typer.Option(help="A face set of the same sources: use its boxes, detect nothing again.")
+    ] = None,
+    detector_threshold: Annotated[float | None, typer.Option(help="Least score of a face, 0 to 1.")] = None,
+    rotations: Annotated[
+        bool, typer.Option("--rotations", help="Cascades also look at the image turned by 15 degrees.")
+    ] = False,
+    crop: Annotated[str | None, typer.Option(help="portrait (default), tight, or rai2020.")] = None,
+    no_crop: Annotated[bool, typer.Option("--no-crop", help="The face's box alone.")] = False,
+    aspect: Annotated[float | None, typer.Option(help="Width over height of a crop; default 1.")] = None,
+    enlarge: Annotated[float | None, typer.Option(help="A further factor of the crop's sides.")] = None,
+    upright: Annotated[bool, typer.Option("--upright", help="Turn tilted heads upright.")] = False,
+    border: Annotated[
+        str | None, typer.Option(help="Beyond the image: reflect (default), edge, white, or leave-out.")
+    ] = None,
+    threshold: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=NUMBER or NAME=off, for example sharpness=0.06; see docs/building.md."),
+    ] = None,
+    no_clean: Annotated[bool, typer.Option("--no-clean", help="Keep faces however poor.")] = False,
+    mirrored: Annotated[bool, typer.Option("--mirrored", help="Mirror images are duplicates too.")] = False,
+    no_duplicates: Annotated[bool, typer.Option("--no-duplicates", help="Keep duplicates.")] = False,
+    upscale: Annotated[str | None, typer.Option(help="auto (default), waifu2x, or lanczos.")] = None,
+    noise: Annotated[
+        int | None, typer.Option(callback=within(-1, 3), help="waifu2x: noise removal, -1 none, to 3.")
+    ] = None,
+    no_upscale: Annotated[
+        bool, typer.Option("--no-upscale", help="Leave out what is smaller than --size.")
+    ] = False,
+    no_label: Annotated[
+        bool, typer.Option("--no-label", help="Do not look at .txt and .json beside images, nor at colours.")
+    ] = False,
+    ratings: Annotated[str | None, typer.Option(help="Ratings to use, by commas; default: general.")] = None,
+    opt_out: Annotated[Path | None, typer.Option(help="A list of artists and hashes not to use.")] = None,
+    encoding: Annotated[
+        str | None,
+        typer.Option("--format", help="Of the faces: jpg (default), png, or webp (both lossless)."),
+    ] = None,
+) -> None:
+    """Find the faces in illustrations, cut them out, clean, scale and label them: a face set."""
+    for off, name, given in (
+        (no_detect, "detect", detector),
+        (no_crop, "crop", crop),
+        (no_clean, "clean", threshold),
+        (no_upscale, "upscale", upscale),
+    ):
+        if off and given:
+            raise UserError(
+                f"build: --no-{name} and the options of that step exclude each other; leave one out"
+            )
+    changes: dict[str, Any] = {
+        "detector": detector,
+        "threshold": detector_threshold,
+        "rotations": rotations or None,
+        "crop": crop,
+        "aspect": aspect,
+        "enlarge": enlarge,
+        "upright": upright or None,
+        "border": border,
+        "limits": tuple(threshold) if threshold else None,
+        "mirrored": mirrored or None,
+        "upscale": upscale,
+        "ratings": tuple(part.strip() for part in ratings.split(",")) if ratings else None,
+        "opt_out": None if opt_out is None else str(opt_out.expanduser().absolute()),
+        "format": encoding,
+    }
+    chosen = {name: value for name, value in changes.items() if value is not None}
+    if noise is not None:
+        chosen["noise"] = None if noise < 0 else noise
+    for name, off in (("clean", no_clean), ("duplicates", no_duplicates), ("label", no_label)):
+        if off:
+            chosen[name] = False
+    for name, off in (("detector", no_detect), ("crop", no_crop), ("upscale", no_upscale)):
+        if off:
+            chosen[name] = None
+    if as_faces and (chosen or detections):
+        raise UserError(
+            "build: --as-faces keeps images as they come and takes only --size, --labels and --workers"
+        )
+    _run(sources, out, as_faces, size, labels, workers, detections, chosen)
+
+
+def _run(
+    sources: list[Path],
+    out: Path,
+    as_faces: bool,
+    size: int | None,
+    labels: Path | None,
+    workers: int | None,
+    detections: Path | None,
+    chosen: dict[str, Any],
+) -> None:
+    from ..data.build import build as run
+
+    further: dict[str, Any] = {}
+    if not as_faces:
+        from ..data.pipeline import Options
+
+        further = {"options": Options(**chosen), "detections": detections}
+    report = run(
+        sources,
+        out,
+        as_faces=as_faces,
+        size=size,
+        labels=labels,
+        workers=workers,
+        progress=progress(),
+        **further,
+    )
+    what = "images" if report.pictures is None else "faces"
+    if report.already:
+        print(f"{out} is complete already: {report.kept:,} of {report.found:,} {what}")
+        return
+    if report.pictures is not None:
+        told = report.pictures
+        print(f"{told['found']:,} images, {told['kept']:,} of them with a face that is kept")
+        _list(told["rejected"], told["reasons"], "images")
+    print(f"{report.kept:,} of {report.found:,} {what} kept in {out} ({report.seconds:.1f} s)")
+    if report.rejected:
+        print(f"{report.rejected:,} left out, listed in {out / 'rejected.csv'}:")
+        for reason, count in sorted(report.reasons.items(), key=lambda item: -item[1]):
+            print(f"{count:>9,}  {reason}")
+    if report.pictures is not None:
+        print(f"see {out / 'report.html'}")
+
+
+def _list(total: int, reasons: dict[str, int], what: str) -> None:
+    if total:
+        print(f"{total:,} {what} give no face:")
+        for reason, count in sorted(reasons.items(), key=lambda item: -item[1]):
+            print(f"{count:>9,}  {reason}")

@@ -1,0 +1,191 @@
+"""`omokage faces`: look at finished face sets, count, split, join and export them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import WORKERS, progress, within
+
+app = typer.Typer(
+    help="Look at finished face sets, count, split, join and export them.", no_args_is_help=True
+)
+
+FACES = typer.Argument(metavar="FACES", help="A face set.")
+OUT = typer.Option("--out", "-o", help="The folder to write.")
+WHERE = typer.Option(
+    "--where", metavar="CONDITION", help="Only these, like hair=blonde or 'width>=96'; may be repeated."
+)
+OPT_OUT = typer.Option(help="A list of hashes and artists to leave out, one a line.")
+
+
+@app.command()
+def show(
+    faces: Annotated[Path, FACES],
+    out: Annotated[Path, typer.Option("--out", "-o", help="A PNG.")] = Path("faces.png"),
+    number: Annotated[
+        int, typer.Option("-n", "--number", callback=within(1, 10_000), help="How many faces at most.")
+    ] = 64,
+    conditions: Annotated[list[str] | None, WHERE] = None,
+    label: Annotated[
+        str | None, typer.Option(help="The column written under each face; default: the key.")
+    ] = None,
+    seed: Annotated[int, typer.Option(callback=within(0, 2**63 - 1), help="Another seed, other faces.")] = 0,
+    columns: Annotated[
+        int | None, typer.Option(callback=within(1, 1000), help="Faces a row. Default: near a square.")
+    ] = None,
+    duplicates: Annotated[
+        bool, typer.Option("--duplicates", help="Groups of pictures that are alike, one a row.")
+    ] = False,
+    workers: Annotated[int | None, WORKERS] = None,
+) -> None:
+    """Write a sheet with faces of a face set, drawn by chance."""
+    import numpy as np
+
+    from ..data.choose import where
+    from ..data.duplicates import ALIKE, duplicate_groups, face_set_signatures
+    from ..data.faceset import FaceSet
+    from ..errors import UserError
+    from ..explore.face_sheet import write_face_sheet
+
+    opened = FaceSet.open(faces)
+    rows = np.nonzero(where(opened.index, conditions or []))[0]
+    filters = "".join(f"  ·  {condition}" for condition in conditions or [])
+    line = f"{len(rows):,} of {len(opened):,} faces{filters}  ·  content {opened.content_hash[:12]}"
+    if not len(rows):
+        raise UserError("no face meets the conditions: `omokage faces stats` lists the labels")
+    if duplicates:
+        signatures = face_set_signatures(opened, rows.tolist(), workers=workers, progress=progress())
+        groups = duplicate_groups(signatures, likeness=ALIKE, progress=progress())
+        order = np.argsort(groups, kind="stable")
+        parts = np.split(rows[order], np.nonzero(np.diff(groups[order]))[0] + 1)
+        parts = sorted((part for part in parts if len(part) > 1), key=lambda part: (-len(part), part[0]))
+        if not parts:
+            print("no two faces are alike")
+            return
+        total = sum(map(len, parts))
+        title = f"{len(parts):,} group{'s'[: len(parts) > 1]} of faces alike, {total:,} faces"
+        shown: list[list[int]] = []
+        for part in parts:
+            if shown and sum(map(len, shown)) + min(len(part), 12) > number:
+                break
+            shown.append(part[:12].tolist())
+        print(write_face_sheet(opened, shown, out, title=title, line=line, label=label))
+        return
+    if len(rows) > number:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, number, replace=False))
+    print(write_face_sheet(opened, rows, out, line=line, label=label, columns=columns))
+
+
+@app.command()
+def stats(
+    faces: Annotated[Path, FACES],
+    as_json: Annotated[bool, typer.Option("--json", help="All figures, as JSON.")] = False,
+    near: Annotated[
+        bool, typer.Option("--near/--no-near", help="Look at every picture for near duplicates.")
+    ] = True,
+    workers: Annotated[int | None, WORKERS] = None,
+) -> None:
+    """Count sizes, labels, sources and duplicates."""
+    import json
+
+    from ..data.stats import show_statistics, statistics
+
+    figures = statistics(faces, near=near, workers=workers, progress=progress())
+    if as_json:
+        print(json.dumps(figures, indent=1, ensure_ascii=False))
+    else:
+        show_statistics(figures)
+
+
+@app.command()
+def split(
+    faces: Annotated[Path, FACES],
+    out: Annotated[Path, OUT],
+    holdout: Annotated[float, typer.Option(help="The share to hold out.")] = 0.05,
+    seed: Annotated[int, typer.Option(callback=within(0, 2**63 - 1), help="Another seed, other faces.")] = 0,
+    together: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Equal values stay on one side; may be repeated. Default: artist, source if many.",
+        ),
+    ] = None,
+    workers: Annotated[int | None, WORKERS] = None,
+) -> None:
+    """Split into OUT/train and OUT/heldout, with nothing of one in the other."""
+    from ..data.split import split as run
+
+    report = run(
+        faces, out, holdout=holdout, seed=seed, together=together, workers=workers, progress=progress()
+    )
+    if report.already:
+        print(f"{out} is complete already")
+    kept = ", ".join(["near-duplicates", "faces of one file", *report.together])
+    print(f"{report.train:,} faces in {out / 'train'}, {report.heldout:,} in {out / 'heldout'}")
+    print(f"{report.groups:,} groups on one side each (largest {report.largest:,}), by {kept}")
+
+
+@app.command()
+def merge(
+    faces: Annotated[list[Path], typer.Argument(metavar="FACES...", help="Face sets; one to clean it.")],
+    out: Annotated[Path, OUT],
+    drop: Annotated[
+        str, typer.Option(help="Duplicates to drop: none, exact, or near (copies too; the best stays).")
+    ] = "none",
+    conditions: Annotated[list[str] | None, WHERE] = None,
+    opt_out: Annotated[Path | None, OPT_OUT] = None,
+    workers: Annotated[int | None, WORKERS] = None,
+) -> None:
+    """Join face sets into one; or drop duplicates, and those who opted out, from one."""
+    from ..data.merge import OPTED_OUT
+    from ..data.merge import merge as run
+
+    report = run(
+        faces,
+        out,
+        drop=drop,
+        conditions=conditions or (),
+        opt_out=opt_out,
+        workers=workers,
+        progress=progress(),
+    )
+    if report.already:
+        print(f"{out} is complete already")
+    print(f"{report.kept:,} of {report.found:,} faces kept in {out}")
+    for reason, count in sorted(report.reasons.items(), key=lambda item: -item[1]):
+        print(f"{count:>9,}  {reason}")
+    if opt_out is not None and OPTED_OUT not in report.reasons:
+        print(f"{0:>9,}  {OPTED_OUT}: nobody on the list is in these face sets")
+
+
+@app.command()
+def export(
+    faces: Annotated[Path, FACES],
+    out: Annotated[Path, OUT],
+    layout: Annotated[
+        str, typer.Option("--as", help="folder, parquet, imagefolder or datasets (Hugging Face).")
+    ] = "folder",
+    conditions: Annotated[list[str] | None, WHERE] = None,
+    opt_out: Annotated[Path | None, OPT_OUT] = None,
+    name: Annotated[str, typer.Option("--split", help="The split's name for datasets.")] = "train",
+) -> None:
+    """Write the pictures into a folder, Parquet files, or a folder for Hugging Face datasets."""
+    from ..data.export import export as run
+
+    report = run(
+        faces,
+        out,
+        layout=layout,
+        conditions=conditions or (),
+        opt_out=opt_out,
+        name=name,
+        progress=progress(),
+    )
+    if report.already:
+        print(f"{out} is complete already")
+    print(f"{report.kept:,} of {report.found:,} faces in {out}")
+    if opt_out is not None:
+        print(f"{report.opted_out:>9,}  opted out")
+    if report.unmet:
+        print(f"{report.unmet:>9,}  do not meet the conditions")

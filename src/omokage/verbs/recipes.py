@@ -1,0 +1,32 @@
+"""omokage recipes: what ships, and one of them in full."""
+
+from typing import Annotated
+
+import typer
+
+
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="Show this one: a recipe's name or a TOML file.")] = None,
+    toml: Annotated[
+        bool, typer.Option("--toml", help="Print it as a TOML file, every setting written out.")
+    ] = False,
+) -> None:
+    """List the recipes, or show one with what was published and measured."""
+    from ..errors import UserError
+    from ..recipe import load_recipe
+
+    if name is None:
+        if toml:
+            raise UserError(
+                "recipes: --toml prints one recipe; name it, for example omokage recipes fast --toml"
+            )
+        from ..catalogue import show_list
+        from ..recipe import recipe_names
+
+        show_list([load_recipe(known) for known in recipe_names()])
+    elif toml:
+        print(load_recipe(name).to_toml(), end="")
+    else:
+        from ..catalogue import show_recipe
+
+        show_recipe(load_recipe(name), name)

@@ -1,0 +1,31 @@
+"""omokage report: one page about runs."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import parse_seeds, progress
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders, like runs/*.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write.")] = Path("report"),
+    title: Annotated[str | None, typer.Option(help="The page's heading.")] = None,
+    seeds: Annotated[str, typer.Option(help="Of the faces that every run draws; '' draws none.")] = "0-31",
+    neighbours: Annotated[
+        bool, typer.Option(help="Show the runs' nearest training faces, where measured: real faces.")
+    ] = True,
+) -> None:
+    """Compare runs on one HTML page: figures, faces of the same seeds, curves; and a CSV."""
+    chosen = parse_seeds(seeds) if seeds.strip() else []
+    from ..report.page import write_report
+
+    page, problems = write_report(
+        runs, out, title=title, seeds=chosen, neighbours=neighbours, progress=progress()
+    )
+    for problem in problems:
+        print(f"left out: {problem}", file=sys.stderr)
+    print(page)
+    print(page.with_name("report.csv"))

@@ -1,0 +1,153 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from omokage.data.read import cover
+from omokage.errors import UserError
+from omokage.explore.encode import (
+    Coder,
+    as_images,
+    read_pictures,
+    round_trip,
+    write_interpolation,
+    write_reconstructions,
+)
+from omokage.sampling import latents
+
+FLOWS = ("glow", "realnvp", "tarflow", "noisy tarflow")
+
+
+def frames_of(path):
+    av = pytest.importorskip("av")
+    with av.open(str(path)) as film:
+        return [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
+
+
+def test_pictures_are_resized_by_the_rule_of_face_sets(picture_files):
+    pixels = read_pictures(picture_files, (16, 16))
+    assert pixels.shape == (3, 16, 16, 3)
+    for file, found in zip(picture_files, pixels, strict=True):
+        assert (found == np.asarray(cover(Image.open(file).convert("RGB"), (16, 16)))).all()
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(b"", "empty file"), (b"\x89PNG\r\n\x1a\n....", "damaged|not a picture|cut short"), (b"hello", "text")],
+)
+def test_hostile_files_are_refused_in_one_line(tmp_path, picture_files, content, told):
+    bad = tmp_path / "bad\n.png"
+    bad.write_bytes(content)
+    with pytest.raises(UserError, match=told) as refused:
+        read_pictures([picture_files[0], bad], (16, 16))
+    assert "\n" not in str(refused.value)
+    with pytest.raises(UserError, match="no such file"):
+        read_pictures([tmp_path / "missing.png"], (16, 16))
+
+
+@pytest.mark.parametrize("name", FLOWS)
+@pytest.mark.parametrize(("dtype", "most"), [(torch.float32, 1e-3), (torch.float64, 1e-9)])
+def test_flows_lead_pictures_back_exactly(family_model, picture_files, name, dtype, most):
+    model = family_model(name)
+    trip = round_trip(model, read_pictures(picture_files, model.resolution), dtype)
+    assert trip.largest.max() < most
+    assert (trip.mean <= trip.largest).all()
+    assert not trip.changed.any()
+    assert (trip.back == trip.pictures).all()
+    assert model.network.parameters().__next__().dtype == torch.float32  # the model is left as it was
+
+
+def test_a_tarflow_takes_off_no_noise_from_a_picture_that_has_none(family_model, picture_files):
+    model = family_model("noisy tarflow")
+    images = as_images(read_pictures(picture_files, model.resolution))
+    z = model.encode(images)
+    assert (model.decode(z) - images).abs().max() > 1e-3  # what sampling does
+    assert (Coder(model).decode(z) - images).abs().max() < 1e-4
+
+
+def test_errors_of_a_vae_are_told_as_they_are(family_model, picture_files):
+    model = family_model("vae")
+    pictures = read_pictures(picture_files, model.resolution)
+    trip = round_trip(model, pictures)
+    before, after = as_images(pictures), model.decode(model.encode(as_images(pictures)))
+    error = (before - after).abs().flatten(1)
+    np.testing.assert_allclose(trip.largest, error.amax(1), atol=1e-5)
+    np.testing.assert_allclose(trip.mean, error.mean(1), atol=1e-5)
+    assert trip.largest.min() > 0.01
+    assert trip.changed.min() > 0.1
+
+
+def test_what_is_not_finite_is_no_small_error(family_model, picture_files):
+    model = family_model("glow")
+    with torch.no_grad():
+        model.network.levels[0][0].log_scale[0, 0] = 200.0
+    trip = round_trip(model, read_pictures(picture_files, model.resolution))
+    assert np.isnan(trip.largest).all()
+
+
+def test_a_page_of_reconstructions(family_model, picture_files, tmp_path):
+    path, trip = write_reconstructions(family_model("glow"), picture_files, tmp_path / "back.png")
+    page = Image.open(path)
+    assert page.text["recipe"] == "glow-32"
+    assert page.text["pictures"] == "own-0.png, own-1.png, own-2.png"
+    assert page.text["precision"] == "float32"
+    # Each picture is there three times: as it was, as it came back, and its difference in grey.
+    pixels = np.asarray(page)
+    middles = [row for row in range(page.height) if (pixels[row, 64] == 127).all()]
+    assert len(middles) > 100
+    assert len(trip.latents) == 3
+
+
+@pytest.mark.parametrize("name", [*FLOWS, "vae"])
+def test_a_walk_begins_and_ends_with_what_the_pictures_decode_to(family_model, picture_files, name, tmp_path):
+    model = family_model(name)
+    seen = []
+    decode = Coder.decode
+
+    def watched(self, z, psi=1.0):
+        images = decode(self, z, psi)
+        seen.append((z, images))
+        return images
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Coder, "decode", watched)
+        written, trip = write_interpolation(model, picture_files[:2], tmp_path / "walk.png", steps=5)
+    assert written == [tmp_path / "walk.png"]
+    z, images = seen[-1]
+    torch.testing.assert_close(z[[0, 4]], trip.latents, atol=1e-5, rtol=1e-5)
+    ends = as_images(trip.pictures if name != "vae" else trip.back)
+    torch.testing.assert_close(images[[0, 4]], ends, atol=1e-3 if name != "vae" else 0.01, rtol=0)
+    middle = images[2]
+    assert min((middle - end).abs().mean() for end in ends) > 1e-3
+    assert Image.open(written[0]).text["pictures"] == "own-0.png, own-1.png"
+
+
+def test_a_film_shows_every_picture_and_closes(family_model, picture_files, tmp_path):
+    model = family_model("glow")
+    written, _ = write_interpolation(model, picture_files, None, video=tmp_path / "walk.mp4")
+    frames = frames_of(written[0])
+    assert len(frames) == 3 * 45
+    pictures = read_pictures(picture_files, model.resolution)
+    for i, picture in enumerate(pictures):
+        shown = Image.fromarray(frames[45 * i]).resize((16, 16), Image.Resampling.BOX)
+        assert np.abs(np.asarray(shown).astype(int) - picture).mean() < 12
+
+
+def test_what_cannot_be_walked_is_refused_before_any_work(family_model, picture_files, tmp_path):
+    model = family_model("glow")
+    with pytest.raises(UserError, match="two pictures or more, got 1"):
+        write_interpolation(model, picture_files[:1], tmp_path / "walk.png")
+    with pytest.raises(UserError, match="steps: got 1"):
+        write_interpolation(model, picture_files, tmp_path / "walk.png", steps=1)
+    with pytest.raises(UserError, match=r"must end in \.mp4"):
+        write_interpolation(model, picture_files, None, video=tmp_path / "walk.png")
+    for write in (write_interpolation, write_reconstructions):
+        with pytest.raises(UserError, match=r"dcgan cannot encode images; .*vae.*sample --video"):
+            write(family_model("dcgan"), picture_files, tmp_path / "walk.png")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sampling_stays_as_it_is(family_model):
+    model = family_model("glow")
+    z = latents(range(2), model.latent_shape)
+    assert torch.equal(Coder(model).decode(z, 0.7), model.decode(z, 0.7))

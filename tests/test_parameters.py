@@ -1,0 +1,46 @@
+import pytest
+from torch import nn
+
+from omokage.families import DISCRIMINATORS, MODELS
+from omokage.parameters import Count, count, counted, short
+from omokage.recipe import load_recipe
+
+
+@pytest.mark.parametrize("name", ["fast", "yao2021-wgan", "sagan", "yao2021-vae"])
+def test_counting_without_memory_counts_what_is_built(name):
+    recipe = load_recipe(name, ["model.channels=[8, 8, 8, 8]"] if name == "yao2021-vae" else [])
+    built = {"generator": count(MODELS[recipe.model["name"]].build(recipe.model))}
+    if recipe.discriminator:
+        built["discriminator"] = count(
+            DISCRIMINATORS[recipe.discriminator["name"]].build(recipe.discriminator)
+        )
+    assert counted(recipe) == built
+
+
+@pytest.mark.parametrize(
+    ("name", "generator", "discriminator"),
+    [
+        ("yao2021-dcgan-dropout", (1_112_227, 1_120_867), (410_049, 410_945)),
+        ("yao2021-wgan", (17_475_712, 17_738_624), (1_045_633, 1_045_633)),
+    ],
+)
+def test_published_counts(name, generator, discriminator):
+    found = counted(load_recipe(name))
+    assert (found["generator"].trained, found["generator"].total) == generator
+    assert (found["discriminator"].trained, found["discriminator"].total) == discriminator
+
+
+def test_a_frozen_feature_network_is_not_trained():
+    judge = counted(load_recipe("fast"))["discriminator"]
+    assert judge.frozen > 1_000_000
+    assert judge.trained > 1_000_000
+
+
+def test_nothing_is_counted_twice():
+    shared = nn.Linear(3, 2)
+    assert count(nn.ModuleList([shared, shared])) == Count(8)
+
+
+@pytest.mark.parametrize(("number", "text"), [(999, "999"), (74_318_908, "74.3 M"), (1_099_200, "1.10 M")])
+def test_short(number, text):
+    assert short(number) == text

@@ -1,0 +1,134 @@
+"""`omokage explore`, and bits per dimension of `omokage evaluate`, as a user types them."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from omokage.__main__ import main
+from omokage.data.build import build
+from omokage.families import MODELS
+from omokage.recipe import load_recipe
+from omokage.snapshot import write_snapshot
+
+WHOLE = "a" * 64
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A run of a flow, one of a GAN, and two parts of a split with tagged faces."""
+    folder, rng = tmp_path_factory.mktemp("explore"), np.random.default_rng(0)
+    hashes = {}
+    for part, count in (("train", 6), ("heldout", 30)):
+        pictures = folder / f"{part}-pictures"
+        pictures.mkdir()
+        lines = ["file,hair"]
+        for i in range(count):
+            Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)).save(pictures / f"{i}.png")
+            lines.append(f"{i}.png,{'red' if i % 2 else 'blue'}")
+        (folder / "labels.csv").write_text("\n".join(lines) + "\n")
+        build([pictures], folder / part, as_faces=True, labels=folder / "labels.csv", workers=1)
+        manifest = json.loads((folder / part / "manifest.json").read_text())
+        hashes[part] = manifest["content_hash"]
+        manifest["split"] = {"of": WHOLE, "part": part, "holdout": 0.8, "seed": 0, "groups": "none"}
+        (folder / part / "manifest.json").write_text(json.dumps(manifest))
+    settings = ["model.size=16", "model.levels=2", "model.steps=1", "model.hidden=4"]
+    for name, recipe in (
+        ("flow", load_recipe("glow-32", settings)),
+        ("gan", load_recipe("dcgan", ["model.channels=[4,4,4,4]"])),
+    ):
+        torch.manual_seed(0)
+        network = MODELS[recipe.model["name"]].build(recipe.model)
+        if name == "flow":
+            network.log_prob(torch.rand(8, 3, 16, 16) * 2 - 1)
+        (folder / name).mkdir()
+        tensors = {f"average.{key}": value for key, value in network.state_dict().items()}
+        progress = {"images": 64, "face_set": hashes["train"]}
+        write_snapshot(folder / name / "snapshot-000000000064.safetensors", tensors, recipe, progress)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def there(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+
+
+def test_reconstruct_prints_the_error_of_each_picture(capsys):
+    files = ["heldout-pictures/0.png", "heldout-pictures/1.png"]
+    assert main(["explore", "reconstruct", *files, "--model", "flow", "-o", "back.png"]) == 0
+    told = capsys.readouterr().out
+    assert "0.png: largest error" in told
+    assert "0.00% of values another level" in told
+    assert "in float32" in told
+    assert main(["explore", "reconstruct", files[0], "-m", "flow", "-o", "back64.png", "--double"]) == 0
+    line = capsys.readouterr().out.splitlines()[0]
+    assert float(line.split("largest error ")[1].split(",")[0]) < 1e-9
+    assert Image.open("back.png").text["recipe"] == "glow-32"
+
+
+def test_interpolate_writes_a_strip_and_a_film(folder, capsys):
+    files = ["heldout-pictures/0.png", "heldout-pictures/1.png"]
+    assert main(["explore", "interpolate", *files, "--model", "flow", "--video", "only.mp4"]) == 0
+    assert not (folder / "walk.png").exists()
+    assert main(["explore", "interpolate", *files, "--model", "flow", "--steps", "3"]) == 0
+    assert (folder / "walk.png").exists()
+    assert "there and back with a largest error of" in capsys.readouterr().out
+
+
+def test_outliers_writes_page_and_table(folder, capsys):
+    assert main(["explore", "outliers", "heldout", "--model", "flow", "-o", "odd.png", "--show", "4"]) == 0
+    assert capsys.readouterr().out.split() == ["odd.png", "odd.csv"]
+    assert len((folder / "odd.csv").read_text().splitlines()) == 31
+
+
+def test_attribute_says_how_many_faces_the_means_have(capsys):
+    tags = ["--from", "hair=red", "--to", "hair=blue"]
+    assert main(["explore", "attribute", "-m", "flow", "--data", "heldout", *tags, "-o", "tag.png"]) == 0
+    assert "mean of 9 faces with hair=red, of 15 with hair=blue" in capsys.readouterr().out
+
+
+def test_evaluate_measures_bits_per_dimension_on_the_held_out_part(folder, capsys):
+    arguments = ["evaluate", "flow", "--data", "heldout", "--protocol", "bpd-heldout-8bit"]
+    assert main(arguments) == 0
+    assert "uniform dequantisation" in capsys.readouterr().out
+    record = json.loads((folder / "flow" / "evaluations.jsonl").read_text().splitlines()[-1])
+    assert record["trained_on_the_other_part"] is True
+    assert record["interval"][0] < record["bits_per_dimension"] < record["interval"][1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("evaluate flow --data train --protocol bpd-heldout-8bit", "is the train part of a split"),
+        ("evaluate flow --data heldout --protocol bpd-heldout-12bit", "did you mean 'bpd-heldout-8bit'"),
+        (
+            "evaluate flow --data heldout --protocol bpd-heldout-8bit --psi 0.7",
+            "draws no samples; drop --psi",
+        ),
+        ("evaluate gan --data heldout --protocol bpd-heldout-8bit", "dcgan has no likelihood"),
+        ("explore reconstruct labels.csv --model flow", "labels.csv: text, not a picture"),
+        ("explore reconstruct none.png --model flow", "none.png: no such file"),
+        ("explore reconstruct heldout-pictures/0.png --model gan", "dcgan cannot encode images; these"),
+        ("explore interpolate heldout-pictures/0.png --model flow", "two pictures or more, got 1"),
+        ("explore outliers none --model flow", "no face set none"),
+        ("explore outliers heldout --model gan", "dcgan has no likelihood"),
+        ("explore attribute --model flow --data heldout --from red --to hair=blue", "write it like hair="),
+        ("explore attribute -m flow --data train --from hair=red --to hair=blue", "3 faces have hair=red"),
+        ("explore attribute -m flow --data train --from hair=a --to b=c --strengths x", "no list of numbers"),
+        ("explore reconstruct heldout-pictures/0.png", "--model"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(arguments, told, capsys):
+    assert main(arguments.split()) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert told in last
+
+
+@pytest.mark.parametrize("verb", ["", "reconstruct", "interpolate", "outliers", "attribute"])
+def test_help_fits_80_columns(verb, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([*f"explore {verb}".split(), "--help"]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
