@@ -347,7 +347,7 @@ def _held_out(
     labels = None
     if recipe.training.condition:
         labels = Labels(others, recipe.training.condition, values=recipe.conditions)
-    batch = min(recipe.training.batch, len(others))
+    batch = min(batch_at(recipe.training.batch, recipe.training.images), len(others))
     batches = Batches(others, average.resolution, batch, recipe.training.seed, progress=progress)
     return batches, average, labels
 
