@@ -97,13 +97,18 @@ def boxes(monkeypatch):
 def words(monkeypatch):
     """What was written, where the letters are those of a line."""
     said = []
-    draw = figures._Sheet.text
+    draw, draw_all = figures._Sheet.text, figures._Sheet.headings
 
     def listen(self, text, *args, **kwargs):
         said.append(text)
         draw(self, text, *args, **kwargs)
 
+    def listen_to_all(self, texts, *args, **kwargs):
+        said.extend(texts)
+        draw_all(self, texts, *args, **kwargs)
+
     monkeypatch.setattr(figures._Sheet, "text", listen)
+    monkeypatch.setattr(figures._Sheet, "headings", listen_to_all)
     return said
 
 

@@ -81,6 +81,14 @@ class _Sheet:
         font = font_that_fits(self.draw, words, round(size * self.unit), int(width or self.image.width))
         self.draw.text((self.x + x, self.y + y), words, ink, font, anchor=anchor)
 
+    def headings(self, words: Sequence[str], xs: Sequence[float], y: float, width: float) -> None:
+        """Lines above columns that begin at ``xs``, all in the size in which the longest fits."""
+        plain = font_that_fits(self.draw, "", 20, 20)
+        longest = max(words, key=lambda line: self.draw.textlength(line, plain))
+        fitting = font_that_fits(self.draw, longest, 2 * self.unit, int(width))
+        for line, x in zip(words, xs, strict=True):
+            self.draw.text((self.x + x + width / 2, self.y + y), line, INK, fitting, anchor="mm")
+
     def upright(self, words: str, below: str, x: float, y: float, length: float) -> None:
         """Two lines turned to be read from below, the middle of them at (x, y), at most ``length`` long."""
         side = Image.new("L", (max(1, int(length)), round(5.2 * self.unit)), 0)
@@ -398,16 +406,15 @@ def write_noise_detail(
     seeds = checked_seeds(seeds, psi)
     path = checked_file(out, ".png")
     height, width, unit = _shown(model, 2 * SHOWN_SIZE)
-    gap, top, left = unit // 2, 3 * unit, 0
     unit = round(unit * 0.75)
+    gap, top = unit // 2, 3 * unit
     size = (top + len(seeds) * (height + unit) - unit, 3 * width + 4 * unit)
     title = "Noise detail" if title is None else title
     line = _told(model, f"seeds {seed_ranges(seeds)}", f"psi {psi:g}")
     sheet = _sheet(model, size, unit, title, line, out)
-    columns = [left, width + 2 * unit, 2 * (width + 2 * unit)]
-    names = ("Generated face", "Four noises", f"Deviation over {NOISES} noises")
-    for name, x in zip(names, columns, strict=True):
-        sheet.text(name, x + width / 2, 0.8 * unit, width=width)
+    columns = [column * (width + 2 * unit) for column in range(3)]
+    names = ["Generated face", "Four noises", f"Deviation over {NOISES} noises"]
+    sheet.headings(names, columns, 0.8 * unit, width)
     plain = _synthesised(model, _styles(model, seeds, psi))
     for row, style in enumerate(_styles(model, seeds, psi)):
         y = top + row * (height + unit)
@@ -451,9 +458,9 @@ def write_noise_components(
     coarse, fine = range(first_fine), range(first_fine, model.layers)
     kinds = {
         "Noise in all layers": range(model.layers),
-        "None": range(0),
-        f"Fine layers only ({_sizes_of(model, fine)})": fine,
-        f"Coarse layers only ({_sizes_of(model, coarse)})": coarse,
+        "No noise": range(0),
+        f"Only in fine ones ({_sizes_of(model, fine)})": fine,
+        f"Only in coarse ones ({_sizes_of(model, coarse)})": coarse,
     }
     w = _styles(model, seeds, psi)
     faces = []
@@ -469,9 +476,9 @@ def write_noise_components(
     line = _told(model, f"seeds {seed_ranges(seeds)}", f"psi {psi:g}")
     sheet = _sheet(model, size, unit, title, line, out)
     changed = np.stack(faces).astype(np.float32).mean(4).std(0)
-    for column, (name, its) in enumerate(zip(kinds, faces, strict=True)):
-        x = column * (width + unit)
-        sheet.text(name, x + width / 2, 0.8 * unit, width=width)
+    columns = [column * (width + unit) for column in range(len(kinds))]
+    sheet.headings(list(kinds), columns, 0.8 * unit, width)
+    for x, its in zip(columns, faces, strict=True):
         for row, face in enumerate(its):
             y = top + row * pitch
             place = _busiest(changed[row], (1 / 4, 1 / 2))

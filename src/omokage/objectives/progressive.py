@@ -103,8 +103,13 @@ def progressive(
             told["variety"] = spread(drawn(step)) / spread(real).clamp_min(1e-6)
         return total, told
 
+    def judge(step: Step) -> dict[str, Tensor]:
+        return {"logits/held-out": value(step.augment(shown(step))).mean()}
+
     phases = [
-        Phase("discriminator", discriminator.parameters(), discriminator_loss, floor=losses.floor),
+        Phase(
+            "discriminator", discriminator.parameters(), discriminator_loss, floor=losses.floor, judge=judge
+        ),
         Phase("generator", generator.parameters(), generator_loss),
     ]
     if penalise and penalty_every > 1:

@@ -347,8 +347,8 @@ def _held_out(
     labels = None
     if recipe.training.condition:
         labels = Labels(others, recipe.training.condition, values=recipe.conditions)
-    training = recipe.training
-    batches = Batches(others, average.resolution, training.batch, training.seed, progress=progress)
+    batch = min(batch_at(recipe.training.batch, recipe.training.images), len(others))
+    batches = Batches(others, average.resolution, batch, recipe.training.seed, progress=progress)
     return batches, average, labels
 
 
