@@ -223,7 +223,7 @@ class NetworkDetector:
     path: weights of another training (`bench/train_face_detector.py`); None: those that ship.
     """
 
-    threshold = 0.35
+    threshold = 0.5
 
     def __init__(
         self, longest: int = 640, threshold: float = threshold, path: str | Path | None = None
