@@ -212,7 +212,7 @@ def test_refusals(folder_of_faces, tmp_path):
     (tmp_path / "file").write_text("precious")
     out = tmp_path / "set"
     for call, message in [
-        (lambda: build([folder], out, as_faces=False), "--as-faces"),
+        (lambda: build([folder], out, workers=1), "no face is left of 3 files"),
         (lambda: build([], out, as_faces=True), "no source"),
         (lambda: build([tmp_path / "nowhere"], out, as_faces=True), "there is no"),
         (lambda: build([tmp_path / "empty"], out, as_faces=True), "no files found"),

@@ -304,7 +304,7 @@ class Pieces:
         for number, state in enumerate(self.done):
             end = ordinal + state["kept"]
             path = self.state / f"{number:06d}.faces"
-            if end > start and (wanted is None or any(ordinal <= i < end for i in wanted)):
+            if state["kept"] and end > start and (wanted is None or any(ordinal <= i < end for i in wanted)):
                 with open(path, "rb") as file:
                     for i in range(ordinal, end):
                         member = file.read(rows[candidates[i]]["length"])

@@ -223,7 +223,7 @@ class NetworkDetector:
     path: weights of another training (`bench/train_face_detector.py`); None: those that ship.
     """
 
-    threshold = 0.35
+    threshold = 0.5
 
     def __init__(
         self, longest: int = 640, threshold: float = threshold, path: str | Path | None = None
@@ -450,9 +450,10 @@ class OnnxDetector:
         """Rows of centre x, centre y, width, height, score."""
         if out.ndim == 3 and out.shape[0] == 1:
             out = out[0]
-        if out.ndim != 2 or min(out.shape) < 5:
+        if out.ndim != 2 or max(out.shape) < 5:
             raise UserError(f"the detector {one_line(self._path)} gives {out.shape}, no YOLO boxes")
-        turned = out.shape[0] < out.shape[1] and out.shape[0] <= 128
+        values, boxes = out.shape
+        turned = boxes != 6 and values >= 5 and (boxes < 5 or values < boxes)
         rows = out.T if turned else out
         if not turned and rows.shape[1] == 6 and np.all(rows[:, 2] >= rows[:, 0]) and np.all(rows[:, 4] <= 1):
             x0, y0, x1, y1, score = rows[:, :5].T

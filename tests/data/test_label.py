@@ -1,0 +1,85 @@
+import json
+
+import numpy as np
+import pytest
+
+from omokage.data.detect import Face
+from omokage.data.label import Labels, LabelTable, OptOut, from_record, measured_colours, merge, read_sidecar
+from omokage.errors import UserError
+
+
+def test_tags_of_both_styles():
+    for text in (
+        b"1girl long_hair blue_eyes",
+        b"1girl, long hair, blue eyes\n",
+        b"1girl\nlong_hair\nblue_eyes",
+    ):
+        assert read_sidecar("a.txt", text).tags == ("1girl", "long hair", "blue eyes")
+    labels = read_sidecar("a.txt", b"silver_hair, rating:questionable, artist:someone")
+    assert (labels.rating, labels.artist, labels.colour("hair")) == ("questionable", "someone", "grey")
+
+
+def test_records_of_boorus():
+    danbooru = {
+        "tag_string_general": "red_hair solo",
+        "tag_string_artist": "a_b",
+        "rating": "g",
+        "source": "http://x",
+    }
+    assert from_record(danbooru) == Labels(("red hair", "solo"), "general", "a b", None, "http://x")
+    old = {"rating": "q", "tags": [{"name": "smile", "category": "0"}, {"name": "kei", "category": "1"}]}
+    assert from_record(old) == Labels(("smile",), "questionable", "kei")
+    by_category = {"tags": {"general": ["hat"], "artist": ["mo"]}, "rating": "safe"}
+    assert from_record(by_category) == Labels(("hat",), "general", "mo")
+    assert from_record({"rating": "weird"}).rating == "explicit"  # unknown words are not taken for harmless
+    assert from_record({"rating": None, "tags": 7}) == Labels()
+
+
+@pytest.mark.parametrize("data", [b"{broken", b"[1, 2]", b"7", b"\xff\xfe", b"[" * 100_000])
+def test_broken_sidecars_say_why(data):
+    with pytest.raises(ValueError, match="labels"):
+        read_sidecar("a.json", data)
+
+
+def test_the_stricter_rating_holds():
+    assert merge(Labels(rating="general"), Labels(rating="explicit")).rating == "explicit"
+    assert merge(Labels(("a",), artist="x"), Labels(("b", "a"), artist="y")) == Labels(("a", "b"), artist="x")
+
+
+def test_tables(tmp_path):
+    (tmp_path / "t.csv").write_text("file,hair,rating,tags\na.jpg,red,g,smile|hat\nb/c.png,,e,\n")
+    table = LabelTable(tmp_path / "t.csv")
+    assert (len(table), table.columns) == (2, ["hair"])
+    assert table.get("x/a.jpg") == Labels(("smile", "hat"), "general", other=(("hair", "red"),))
+    assert table.get("b/c.png").rating == "explicit"
+    assert table.get("d.png") is None
+    lines = [{"id": 12, "tags": "hat", "rating": "s"}, {"md5": "f" * 32, "tag_string": "smile"}]
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    table = LabelTable(tmp_path / "t.jsonl")
+    assert table.get("0012/12.jpg").rating == "sensitive"
+    assert table.get("f" * 32 + ".png").tags == ("smile",)
+    for text in ("name,x\n", "file\n", "file,a\nx\n", '{"a": 1}', "[1]", "{"):
+        (tmp_path / "bad").write_text(text)
+        with pytest.raises(UserError, match="bad"):
+            LabelTable(tmp_path / "bad")
+
+
+def test_opt_out_by_artist_and_by_hash(tmp_path):
+    import hashlib
+
+    (tmp_path / "o.txt").write_text(f"# no\nartist: Some_One\n{hashlib.md5(b'x').hexdigest()}\n")
+    out = OptOut(tmp_path / "o.txt")
+    assert out.described["entries"] == 2
+    assert out.covers(b"", Labels(artist="other|some one"))
+    assert out.covers(b"x", Labels())
+    assert not out.covers(b"y", Labels(artist="someone"))
+
+
+def test_colours_are_measured_where_they_are():
+    picture = np.full((100, 100, 3), 255, np.uint8)
+    face = Face(25, 35, 50, 50, 1)
+    picture[15:45, 20:80] = (40, 60, 200)  # hair
+    picture[45:90, 25:75] = (250, 225, 205)  # skin
+    picture[58:72, 31:45] = picture[58:72, 55:69] = (30, 160, 60)  # eyes
+    assert measured_colours(picture, face) == ("blue", "green")
+    assert measured_colours(picture[:2, :2], Face(0, 0, 1, 1, 1))[0]

@@ -1,0 +1,41 @@
+import numpy as np
+import pytest
+
+from omokage.data.drawn import draw_face
+from omokage.data.upscale import to_size, upscaler
+from omokage.errors import UserError
+
+
+def psnr(a, b):
+    return 10 * np.log10(255**2 / ((a.astype(float) - b) ** 2).mean())
+
+
+def test_down_by_area_up_by_lanczos():
+    face = draw_face(1, 64).image
+    small, done = to_size(face, (32, 32))
+    assert done == "64×64 to 32×32 by area"
+    assert np.abs(small.astype(float) - face.reshape(32, 2, 32, 2, 3).mean((1, 3))).max() <= 0.5
+    large, done = to_size(small, (64, 64))
+    assert (large.shape, done) == ((64, 64, 3), "32×32 to 64×64 by lanczos")
+    assert psnr(large, face) > 20
+    assert to_size(face, (64, 64)) == (face, "")
+
+
+def test_waifu2x_beats_lanczos_and_repeats_itself():
+    pytest.importorskip("ncnn")
+    enlarge = upscaler("waifu2x", 0)
+    face = draw_face(2, 96).image
+    small, _ = to_size(face, (48, 48))
+    large, done = to_size(small, (96, 96), enlarge)
+    assert done == "48×48 to 96×96 by waifu2x anime noise 0"
+    assert psnr(large, face) > psnr(to_size(small, (96, 96))[0], face)
+    assert all(np.array_equal(to_size(small, (96, 96), enlarge)[0], large) for _ in range(3))
+    odd = enlarge(np.ascontiguousarray(face[:31, :45]))
+    assert odd.shape == (62, 90, 3)
+
+
+def test_refusals():
+    for arguments in (("bicubic",), ("waifu2x", 7), ("waifu2x", 0, "photo")):
+        with pytest.raises(UserError):
+            upscaler(*arguments)
+    assert upscaler("lanczos") is None
