@@ -14,6 +14,7 @@ import pytest
 from omokage.data import derive
 from omokage.data import split as splitting
 from omokage.data.build import build
+from omokage.data.duplicates import signatures
 from omokage.data.faceset import FaceSet, partial_folder
 from omokage.data.split import split
 from omokage.errors import UserError
@@ -119,6 +120,20 @@ def test_the_order_of_rows_does_not_matter_and_groups_are_fairly_drawn():
     for size in range(1, 6):
         share = held[np.cumsum(sizes)[sizes == size] - 1].mean()
         assert 0.14 < share < 0.26
+
+
+def test_what_joins_rows(drawing):
+    columns = {
+        "source": ["a", "a", "b", "b", "c", "c"],
+        "file": ["1", "1", "1", "2", "3", "4"],
+        "artist": [None, "", "Ann|Bo", "Cy", "bo", "cy"],
+        "picture_sha256": ["x", None, None, "y", "", "y"],
+        "year": pa.array([1, 2, 3, 3, None, None], pa.int32()),
+    }
+    index, rows = pa.table(columns), signatures(drawing(i) for i in range(6))
+    assert splitting.split_groups(index, rows).tolist() == [0, 0, 1, 2, 3, 2]
+    assert splitting.split_groups(index, rows, ["artist"]).tolist() == [0, 0, 1, 2, 1, 2]
+    assert splitting.split_groups(index, rows, ["year"]).tolist() == [0, 0, 1, 1, 2, 1]
 
 
 @pytest.mark.parametrize("holdout", [0, 1, -0.1, 1.5, float("nan")])

@@ -20,7 +20,7 @@ from scipy.sparse.csgraph import connected_components
 
 from ..errors import UserError
 from ..progress import Progress
-from .choose import known_column
+from .choose import as_text, known_column
 from .derive import Part, derive, target
 from .duplicates import ALIKE, SIGNATURE, TABLES, duplicate_groups, face_set_signatures
 from .faceset import FaceSet
@@ -107,15 +107,17 @@ def split_groups(
 ) -> np.ndarray:
     """Which rows must stay on one side: int64 (N,), the number of the group of every row, from 0.
 
-    Joined are pictures alike by `duplicates.ALIKE`, faces of one file, and rows of equal value in the columns
-    ``together``; in the column `artist` several names are joined by a vertical bar, and one is enough.
+    Joined are pictures alike by `duplicates.ALIKE`, faces of one file or of equal files (columns that end in
+    `_sha256`), and rows of equal value in the columns ``together``; in the column `artist` several names are
+    joined by a vertical bar, and one is enough.
     """
     n = len(signatures)
     tables = 2 * TABLES if n <= _THOROUGH else TABLES
     alike = duplicate_groups(signatures, likeness=ALIKE, chaining=True, tables=tables, progress=progress)
     rows, nodes, total = [np.arange(n)], [alike], n
     of_one_file = pc.binary_join_element_wise(index["source"], index["file"], "\0")
-    for name, column in [("file", of_one_file), *((name, index[name]) for name in together)]:
+    named = [*together, *(name for name in index.column_names if name.endswith("_sha256"))]
+    for name, column in [("file", of_one_file), *((name, index[name]) for name in named)]:
         parents, values = _values(column, several=name == "artist")
         rows.append(parents)
         nodes.append(values + total)
@@ -158,7 +160,7 @@ def held_out(digests: pa.ChunkedArray, groups: np.ndarray, holdout: float, seed:
 
 def _values(column: pa.ChunkedArray, several: bool) -> tuple[np.ndarray, np.ndarray]:
     """The rows that have a value, and the number of that value; ``several``: parted by vertical bars."""
-    text = pc.fill_null(pc.cast(column, pa.string()), "")
+    text = as_text(column)
     rows = np.arange(len(text))
     if several:
         lists = pc.split_pattern(pc.utf8_lower(text), "|").combine_chunks()
