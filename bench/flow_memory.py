@@ -5,7 +5,8 @@
 Every case is a process of its own. Its peak is how far resident memory (on a GPU: allocated memory) rises in
 one forward and backward pass above what it was before, less the gradients' own bytes: activations, in short.
 Weights, gradients and optimiser states do grow with the steps, and are given beside it. Times are medians of
-passes of the two ways in turns, in one process; gradients of the two ways are compared there too.
+passes of the two ways in turns, in one process (on a CPU, of its own processor seconds: other work changes
+those little); gradients of the two ways are compared there too.
 
 ``--published`` adds one whole training step, with Adam, of a Glow of the published size (32 steps a level,
 512 hidden channels, 64 px) and its peak of everything. ``--write`` writes the table to bench/results.
@@ -96,16 +97,17 @@ def memory(settings: dict) -> dict:
 
 
 def speed(settings: dict) -> dict:
+    clock = time.process_time if best_device().type == "cpu" else time.perf_counter
     flow, images = build(settings, True)
     seconds: dict[bool, list[float]] = {True: [], False: []}
     gradients = {}
     for repeat in range(settings["repeats"] + 1):
         for flow.reversible in (True, False):
             flow.zero_grad()
-            began = time.perf_counter()
+            began = clock()
             one_pass(flow, images)
             if repeat:  # the first warms up
-                seconds[flow.reversible].append(time.perf_counter() - began)
+                seconds[flow.reversible].append(clock() - began)
             gradients[flow.reversible] = torch.cat([p.grad.flatten() for p in flow.parameters()])
     # Of the whole gradient: a rectifier that rounding turns over moves the gradient of a single small layer
     # by a thousandth, in either way of working.
