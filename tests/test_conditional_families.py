@@ -36,7 +36,7 @@ DISCRIMINATORS_OF_16 = {
     "dense-dcgan": {"resolution": 16, "channels": [8, 8], "strides": [2, 2], "padded": []},
     "illustration": {"resolution": 16, "channels": [8, 8], "dense": 8},
     "sagan": {"resolution": 16, "channels": [8, 8], "attention_at": 8},
-    "projected": {"resolution": 32, "seen_at": 64, "width": 8},
+    "projected": {"resolution": 32, "seen_at": [[0, 64]], "width": 8},
 }
 
 
@@ -185,7 +185,7 @@ NARROW = {
     "illustration": (MODELS_OF_16["illustration"], DISCRIMINATORS_OF_16["illustration"]),
     "sagan": (MODELS_OF_16["sagan"], DISCRIMINATORS_OF_16["sagan"]),
     "vae": (MODELS_OF_16["vae"], {}),
-    "skipgan": ({"channels": [8, 8, 8, 8, 8], "latent": 8}, {"width": 8, "seen_at": 64}),
+    "skipgan": ({"channels": [8, 8, 8, 8, 8], "latent": 8}, {"width": 8, "seen_at": [[0, 64]]}),
 }
 TAKING = [name for name in recipe_names() if load_recipe(name).model["name"] in NARROW]
 

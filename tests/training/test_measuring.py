@@ -38,7 +38,7 @@ EVERY_KIND = {
     ],
     "wgan-gp": [*SMALL, "critic_steps=2"],
     "yao2021-vae": ["model.channels=[4, 4, 4, 4]", "model.latent=8", *SMALL[3:]],
-    "fast": ["model.channels=[8, 8, 8, 8, 8]", "discriminator.width=8", "seen_at=64", *SMALL[3:]],
+    "fast": ["model.channels=[8, 8, 8, 8, 8]", "discriminator.width=8", "seen_at=[[0, 64]]", *SMALL[3:]],
     "realnvp-32": ["model.size=8", "model.scales=2", "model.hidden=4", *SMALL[3:]],
 }
 
