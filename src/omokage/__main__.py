@@ -26,6 +26,7 @@ from .verbs.options import (
     SeveralPsi,
     check_psi,
     each_within,
+    parse_conditions,
     parse_seeds,
     progress,
     within,
@@ -153,6 +154,9 @@ def train(
     images: Annotated[
         int | None, typer.Option(callback=within(1, 10**12), help="Stop after this many images seen.")
     ] = None,
+    heldout: Annotated[
+        Path | None, typer.Option(help="A face set not trained on; the log says how its faces are judged.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")] = False,
 ) -> None:
     """Train a recipe on a face set; the same command again resumes."""
@@ -169,7 +173,7 @@ def train(
     from .training.loop import train as run
 
     print(resolved.to_toml(), flush=True)
-    print(run(resolved, data, out, minutes=minutes, images=images, progress=progress()))
+    print(run(resolved, data, out, minutes=minutes, images=images, heldout=heldout, progress=progress()))
     print(f"next: omokage sample {shlex.quote(str(out))} --seeds 0-63 -o faces.png")
 
 
@@ -206,6 +210,12 @@ def sample(
     video: Annotated[
         Path | None, typer.Option(help="A walk from seed to seed as MP4; also -o if both are given.")
     ] = None,
+    hair: Annotated[str | None, typer.Option(help="Short for --condition hair=...")] = None,
+    eyes: Annotated[str | None, typer.Option(help="Short for --condition eyes=...")] = None,
+    condition: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Only faces with this value of a condition trained with."),
+    ] = None,
 ) -> None:
     """Draw new faces with a trained model: a picture, one file a seed, or a video."""
     if each and out is None:
@@ -220,9 +230,10 @@ def sample(
         raise UserError(
             "sample: several --psi write files into a folder; give it by -o, no --sheet or --video"
         )
+    given = parse_conditions(condition or [], hair=hair, eyes=eyes)
     from .snapshot import load_model
 
-    model = load_model(source)
+    model = load_model(source).conditioned(given)
     check_psi(model, min(psi, *others) if others else psi)
     if others:
         from .explore.grid import write_each

@@ -3,7 +3,7 @@
 To add a model: one file in ``models/``, one row here, one recipe.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -17,7 +17,8 @@ class Row:
         place: ``module:name`` below this package.
         can: what a model can do beyond ``latent_shape`` and ``decode(z)``. ``psi``: ``decode(z, psi)``;
             ``style``: ``mapping(z, psi) -> w`` (B, layers, width) and ``synthesis(w, noise)``, psi from -2;
-            ``encode``: ``encode(images)`` to latents whose ``decode`` is near the images.
+            ``encode``: ``encode(images)`` to latents whose ``decode`` is near the images. ``condition``: it
+            has room for conditions (``joined`` entries of a latent, ``outputs`` of a discriminator).
     """
 
     place: str
@@ -36,12 +37,12 @@ class Row:
 # Latents to images: `latent_shape`, `resolution`, `decode(z) -> (B, C, H, W) in [-1, 1]`.
 # Some also `encode(images) -> z`, `log_prob(images) -> (B,)`: nats, density of values in [-1, 1].
 MODELS = {
-    "dcgan": Row("models.dcgan:Generator"),
-    "dense-dcgan": Row("models.dense_dcgan:Generator"),
-    "vae": Row("models.vae:VariationalAutoencoder", frozenset({"encode"})),
-    "illustration": Row("models.illustration:Generator"),
-    "sagan": Row("models.sagan:Generator"),
-    "skipgan": Row("models.skipgan:Generator", frozenset({"psi"})),
+    "dcgan": Row("models.dcgan:Generator", frozenset({"condition"})),
+    "dense-dcgan": Row("models.dense_dcgan:Generator", frozenset({"condition"})),
+    "vae": Row("models.vae:VariationalAutoencoder", frozenset({"encode", "condition"})),
+    "illustration": Row("models.illustration:Generator", frozenset({"condition"})),
+    "sagan": Row("models.sagan:Generator", frozenset({"condition"})),
+    "skipgan": Row("models.skipgan:Generator", frozenset({"psi", "condition"})),
     "progan": Row("models.progan:Generator", frozenset({"psi"})),
     "stylegan": Row("models.stylegan:Generator", frozenset({"psi", "style"})),
     "stylegan2": Row("models.stylegan2:Generator", frozenset({"psi", "style", "condition"})),
@@ -52,13 +53,13 @@ MODELS = {
 
 # Images, or what their frozen method `features` makes of images, to logits.
 DISCRIMINATORS = {
-    "dcgan": Row("models.dcgan:Discriminator"),
-    "dense-dcgan": Row("models.dense_dcgan:Discriminator"),
-    "illustration": Row("models.illustration:Discriminator"),
-    "sagan": Row("models.sagan:Discriminator"),
+    "dcgan": Row("models.dcgan:Discriminator", frozenset({"condition"})),
+    "dense-dcgan": Row("models.dense_dcgan:Discriminator", frozenset({"condition"})),
+    "illustration": Row("models.illustration:Discriminator", frozenset({"condition"})),
+    "sagan": Row("models.sagan:Discriminator", frozenset({"condition"})),
     "progan": Row("models.progan:Discriminator"),
     "stylegan2": Row("models.stylegan2:Discriminator", frozenset({"condition"})),
-    "projected": Row("models.projected:ProjectedDiscriminator"),
+    "projected": Row("models.projected:ProjectedDiscriminator", frozenset({"condition"})),
 }
 
 # Networks to phases.
@@ -69,3 +70,27 @@ OBJECTIVES = {
     "likelihood": Row("objectives.likelihood:likelihood"),
     "progressive": Row("objectives.progressive:progressive"),
 }
+
+
+def build_model(settings: dict[str, Any], conditions: Mapping[str, Sequence[str]] | None = None) -> Any:
+    """The model of a recipe's table, with the values of its conditions if it has any."""
+    row = MODELS[settings["name"]]
+    if not conditions:
+        return row.build(settings)
+    from .models.conditional import ConditionalGenerator
+
+    inner = row.build({**settings, "joined": sum(map(len, conditions.values()))})
+    return ConditionalGenerator(inner, conditions, "psi" in row.can)
+
+
+def build_discriminator(
+    settings: dict[str, Any], conditions: Mapping[str, Sequence[str]] | None = None
+) -> Any:
+    """The discriminator of a recipe's table, likewise."""
+    row = DISCRIMINATORS[settings["name"]]
+    if not conditions:
+        return row.build(settings)
+    from .models.conditional import ConditionalDiscriminator
+
+    sizes = [len(values) for values in conditions.values()]
+    return ConditionalDiscriminator(row.build({**settings, "outputs": 1 + sum(sizes)}), sizes)

@@ -24,6 +24,8 @@ class Training:
     precision: str = "auto"  # "auto": bf16 where the hardware has it, else fp32; or either by name
     mirror: bool = True  # half of the real images are mirrored
     augment: list[str] = field(default_factory=list)  # names of training/augment.py; empty: none
+    condition: list[str] = field(default_factory=list)  # labels of the face set to generate by; empty: none
+    share: float = 1.0  # of the faces that is trained on, chosen by the seed
     optimiser: str = "adam"  # or "rmsprop", whose momentum and memory of the squares are the betas
     learning_rate: dict[str, Any] = field(
         default_factory=lambda: {"default": 2e-4}
@@ -34,6 +36,8 @@ class Training:
     average_ramp: float = 0.05  # ... which is at most this share of the images seen
     log_kimg: float = 2.0  # a line in the log
     grid_kimg: float = 20.0  # a grid of samples of fixed seeds
+    fid_kimg: float = 0.0  # a measurement of `fid_protocol`; 0: never
+    fid_protocol: str = "fid1k-full-inception2015"  # a protocol of omokage evaluate
     snapshot_minutes: float = 3.0  # at most so much is lost when the power goes
     keep: int = 2  # snapshots kept, the newest; 0: all
     patience_kimg: float = 50.0  # so long signs of trouble may last before the watchdog speaks
@@ -51,6 +55,8 @@ class Recipe:
     objective: dict[str, Any]
     discriminator: dict[str, Any] = field(default_factory=dict)  # empty: the objective needs none
     training: Training = field(default_factory=Training)
+    # The values of each label in `training.condition`: training fills this in from the face set.
+    conditions: dict[str, list[str]] = field(default_factory=dict)
 
     def to_toml(self) -> str:
         """The recipe with every setting written out, as a file that ``load_recipe`` reads back."""
@@ -58,14 +64,18 @@ class Recipe:
         lines = [f"{key} = {_toml(value)}" for key, value in plain.items() if not isinstance(value, dict)]
         for table, settings in plain.items():
             if isinstance(settings, dict) and settings:
-                lines += ["", f"[{table}]", *(f"{key} = {_toml(value)}" for key, value in settings.items())]
+                lines += [
+                    "",
+                    f"[{table}]",
+                    *(f"{_key(key)} = {_toml(value)}" for key, value in settings.items()),
+                ]
         return "\n".join(lines) + "\n"
 
     def trained_alike(self, other: "Recipe") -> bool:
-        """Whether this one may continue a run of ``other``: only when to stop and what to keep differ."""
+        """Whether this one may continue a run of ``other``: only what no result depends on differs."""
         mine, theirs = asdict(self), asdict(other)
         for plain in (mine, theirs):
-            for free in ("images", "log_kimg", "grid_kimg", "snapshot_minutes", "keep", *WATCHDOG):
+            for free in FREE:
                 del plain["training"][free]
             del plain["title"], plain["source"], plain["name"]
         return mine == theirs
@@ -81,7 +91,8 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     """The recipe of that name, or in that TOML file, with ``key=value`` overrides, checked and completed.
 
     A key is a path like ``training.batch`` or ``model.latent``; a bare one is looked up in the tables, so
-    ``batch=32`` does. Values are TOML; anything else is a string.
+    ``batch=32`` does. Values are TOML; anything else is a string, and in place of a list of strings one with
+    commas will do, as in ``condition=hair,eyes``.
 
     Raises:
         UserError: no such recipe, key or setting (with the nearest right one), or an impossible value.
@@ -181,17 +192,31 @@ def _checked(plain: Mapping[str, Any], origin: str) -> Recipe:
         settings[key] = _typed(value, hints[key], f"{origin}: training.{key}")
     training = Training(**settings)
     _check_training(training, f"{origin}: training")
+    conditions = _typed(plain.get("conditions", {}), dict[str, list[str]], f"{origin}: conditions")
     tables = {
         table: _completed(plain[table], getattr(families, table.upper() + "S"), f"{origin}: {table}")
         for table in ("model", "objective", "discriminator")
         if plain.get(table)
     }
     name, title, source = (str(plain[text]) for text in ("name", "title", "source"))
-    return Recipe(name, title, source, **tables, training=training)
+    recipe = Recipe(name, title, source, **tables, training=training, conditions=conditions)
+    _check_conditions(recipe, origin)
+    return recipe
 
 
-WATCHDOG = ("patience_kimg", "rollbacks")
-TABLES = ("model", "objective", "discriminator", "training")
+# Settings of the training that its result does not depend on.
+FREE = (
+    "images",
+    "log_kimg",
+    "grid_kimg",
+    "fid_kimg",
+    "fid_protocol",
+    "snapshot_minutes",
+    "keep",
+    "patience_kimg",
+    "rollbacks",
+)
+TABLES = ("model", "objective", "discriminator", "training", "conditions")
 
 
 def _completed(table: Mapping[str, Any], rows: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -231,13 +256,17 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
         if value not in get_args(hint):
             choice = " or ".join(map(repr, get_args(hint)))
             raise UserError(f"{where}: got {value!r}, must be {choice}")
+    elif get_origin(hint) is dict:
+        if not isinstance(value, Mapping):
+            raise UserError(f"{where}: got {value!r}, must be a table like {{default = 2e-4}}")
+        value = {key: _typed(entry, get_args(hint)[1], f"{where}.{key}") for key, entry in value.items()}
     elif "Sequence" in str(hint) or "list" in str(hint):
+        if isinstance(value, str) and get_args(hint) == (str,):
+            value = [part.strip() for part in value.split(",") if part.strip()]
         if not isinstance(value, list):
             raise UserError(f"{where}: got {value!r}, must be a list like [1, 2]")
         inner = hint.__args__[0]
         value = [_typed(entry, inner, where) for entry in value]
-    elif "dict" in str(hint) and not isinstance(value, Mapping):
-        raise UserError(f"{where}: got {value!r}, must be a table like {{default = 2e-4}}")
     return value
 
 
@@ -251,6 +280,12 @@ def _check_training(training: Training, where: str) -> None:
     for key in ("log_kimg", "grid_kimg", "snapshot_minutes", "patience_kimg"):
         if getattr(training, key) <= 0:
             raise UserError(f"{where}.{key}: got {getattr(training, key)}, must be above 0")
+    if training.fid_kimg < 0:
+        raise UserError(f"{where}.fid_kimg: got {training.fid_kimg}, must be at least 0 (never)")
+    if not 0 < training.share <= 1:
+        raise UserError(f"{where}.share: got {training.share}, must be above 0 and at most 1")
+    if len(set(training.condition)) < len(training.condition):
+        raise UserError(f"{where}.condition: got {training.condition}, must name each label once")
     if training.rollbacks < 0:
         raise UserError(f"{where}.rollbacks: got {training.rollbacks}, must be at least 0")
     if training.precision not in ("auto", "fp32", "bf16"):
@@ -270,6 +305,27 @@ def _check_training(training: Training, where: str) -> None:
     for name in training.augment:
         if name not in AUGMENTATIONS:
             raise UserError(f"{where}.augment: {name!r} is not known{_nearest(name, list(AUGMENTATIONS))}")
+
+
+def _check_conditions(recipe: Recipe, origin: str) -> None:
+    wanted = recipe.training.condition
+    if recipe.conditions and list(recipe.conditions) != wanted:
+        raise UserError(
+            f"{origin}: conditions: names {', '.join(recipe.conditions)}, but training.condition says "
+            f"{', '.join(wanted) or 'none'}; leave the table out, training fills it in"
+        )
+    if not wanted:
+        return
+    from .families import DISCRIMINATORS, MODELS
+
+    rows = [("model", recipe.model, MODELS), ("discriminator", recipe.discriminator, DISCRIMINATORS)]
+    for table, settings, known in rows:
+        if settings and "condition" not in known[settings["name"]].can:
+            able = ", ".join(name for name, row in known.items() if "condition" in row.can)
+            raise UserError(
+                f"{origin}: training.condition: the {table} {settings['name']} takes no conditions; "
+                f"these do: {able}"
+            )
 
 
 def _refuse_unknown(given: Mapping[str, Any], known: Sequence[str], where: str) -> None:
@@ -299,4 +355,5 @@ def _toml(value: Any) -> str:
 
 
 def _key(key: str) -> str:
-    return key if key.replace("_", "").replace("-", "").isalnum() else _toml(key)
+    bare = key.replace("_", "").replace("-", "")
+    return key if bare.isascii() and bare.isalnum() else _toml(key)

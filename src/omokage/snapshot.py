@@ -4,7 +4,8 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from . import __version__
 from .errors import UserError
-from .families import MODELS
+from .families import MODELS, build_model
 from .hardware import best_device
 from .models.layers import Noises
 from .recipe import Recipe, read_recipe
@@ -94,6 +95,7 @@ class Model:
     Attributes:
         network: answers ``latent_shape`` and ``decode``; in evaluation mode.
         snapshot_hash: SHA-256 of the file it came from.
+        given: values of conditions that every image has; see `conditioned`.
     """
 
     network: nn.Module
@@ -101,6 +103,30 @@ class Model:
     progress: dict[str, Any]
     path: Path
     snapshot_hash: str
+    given: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def conditions(self) -> dict[str, list[str]]:
+        """The values of each condition it was trained with; empty: it has none."""
+        return self.recipe.conditions
+
+    def conditioned(self, given: Mapping[str, str]) -> "Model":
+        """The same model, all of whose images have these values; other conditions are drawn from latents.
+
+        Raises:
+            UserError: it has no such condition or value; the nearest right one is named, and all there are.
+        """
+        for name, value in given.items():
+            if not self.conditions:
+                raise UserError(
+                    f"{name}: {self.path} was trained without conditions; omokage train RECIPE "
+                    f"condition={name} ... trains with them"
+                )
+            if name not in self.conditions:
+                raise UserError(_no_such("condition", name, list(self.conditions)))
+            if value not in self.conditions[name]:
+                raise UserError(_no_such(name, value, self.conditions[name]))
+        return replace(self, given={**self.given, **given})
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
@@ -130,9 +156,18 @@ class Model:
         (Brock et al. 2018, section 3.1, shrink the latents' range likewise).
         """
         z = z.to(self.device)
+        if self.conditions:
+            return self.network.decode(z, psi, self._values()).float()  # type: ignore[operator]
         if "psi" in MODELS[self.recipe.model["name"]].can:
             return self.network.decode(z, psi).float()  # type: ignore[operator]
         return self.network.decode(z * psi).float()  # type: ignore[operator]
+
+    def _values(self) -> list[int | None]:
+        """The numbers of the values of conditions that every image has; None: drawn."""
+        return [
+            known.index(self.given[name]) if name in self.given else None
+            for name, known in self.conditions.items()
+        ]
 
     @torch.no_grad()
     def mapping(self, z: Tensor, psi: float = 1.0) -> Tensor:
@@ -142,6 +177,8 @@ class Model:
             UserError: a family without styles.
         """
         self._needs("style", "has no space of styles")
+        if self.conditions:
+            return self.network.mapping(z.to(self.device), psi, self._values()).float()  # type: ignore[operator]
         return self.network.mapping(z.to(self.device), psi).float()  # type: ignore[operator]
 
     @torch.no_grad()
@@ -200,7 +237,7 @@ def load_model(source: str | Path | None = None, device: str | torch.device | No
         hint = "the installation is incomplete" if source is None else "give a run folder or a snapshot file"
         raise UserError(f"{path}: no such file; {hint}")
     tensors, recipe, progress = read_snapshot(path, "average.")
-    network = MODELS[recipe.model["name"]].build(recipe.model)
+    network = build_model(recipe.model, recipe.conditions)
     load_weights(
         network,
         {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()},
@@ -221,6 +258,12 @@ def write_small(model: Model, path: Path) -> None:
         for name, tensor in model.network.state_dict().items()
     }
     write_snapshot(path, tensors, model.recipe, model.progress)
+
+
+def _no_such(what: str, name: str, known: list[str]) -> str:
+    near = get_close_matches(name, known, n=1)
+    meant = f" (did you mean {near[0]}?)" if near else ""
+    return f"no {what} {name!r}{meant}; there are {', '.join(known)}"
 
 
 def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:

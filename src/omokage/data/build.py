@@ -55,6 +55,8 @@ SHARD_PICTURES = 4096
 SHARD_BYTES = 64 * 2**20
 MAX_SIZE = 4096
 
+LABEL = "label"  # the column of labels that a source knows itself
+
 _STATE = ".state"
 _PLAN = "plan.json"
 _CHUNK = 4
@@ -91,6 +93,8 @@ def build(
 ) -> BuildReport:
     """Build the face set ``out`` (a folder) from folders, tars, zips, lists of files or single pictures.
 
+    IDX files (MNIST), alone or in a folder, are read too; their labels become the column ``label``.
+
     as_faces: the pictures are faces already.
     size: None keeps every picture in the size it comes in; else all become size×size by `read.RESIZE_RULE`.
     labels: a CSV with a column `file` and further columns, which are joined to the index by file name.
@@ -124,6 +128,7 @@ def build(
             for source in sources:
                 opened_sources.append(stack.enter_context(open_source(source, (out, partial))))
                 task.advance()
+        carried = _carried(opened_sources, label_table)
         rule = None if size is None else RESIZE_RULE
         plan: dict[str, Any] = {
             "options": {"as_faces": as_faces, "size": size, "resize_rule": rule},
@@ -139,7 +144,7 @@ def build(
         if not _complete(partial, plan):
             work = _Work(partial, plan, size, workers or cores())
             work.run(opened_sources, progress)
-            work.finish(label_table)
+            work.finish(label_table, carried)
         if (partial / _STATE).exists():
             shutil.rmtree(partial / _STATE)
         os.rename(partial, out)
@@ -385,7 +390,7 @@ class _Work:
         _write(self.state / f"{number:06d}.json", _json(state))
         self.done.append(state)
 
-    def finish(self, labels: "_Labels | None") -> None:
+    def finish(self, labels: "_Labels | None", carried: dict[tuple[str, str], str]) -> None:
         found, kept = self.done[-1]["position"], sum(state["kept"] for state in self.done)
         reasons: Counter[str] = Counter()
         rejected = io.StringIO()
@@ -414,6 +419,11 @@ class _Work:
             "bytes": sum(state["bytes"] for state in self.done),
             "reasons": dict(sorted(reasons.items())),
         }
+        if carried:
+            places = zip(index["source"].to_pylist(), index["file"].to_pylist(), strict=True)
+            index = index.append_column(
+                LABEL, pa.array([carried.get(place) for place in places], pa.string())
+            )
         labelled = None
         if labels is not None:
             index, matched = labels.join(index)
@@ -431,6 +441,22 @@ class _Work:
         _write(self.partial / REJECTED, rejected.getvalue().encode())
         _write(self.partial / INDEX, _parquet(index))
         _write(self.partial / MANIFEST, _json(manifest))
+
+
+def _carried(sources: Sequence[Source], labels: "_Labels | None") -> dict[tuple[str, str], str]:
+    """Labels that sources know themselves, by the names of source and item."""
+    knowing = [source for source in sources if source.labels]
+    names = [source.name for source in sources]
+    for source in knowing:
+        if names.count(source.name) > 1:
+            raise UserError(f"two sources are called {source.name}, and labels go by name: rename one")
+        if labels is not None and LABEL in labels.columns:
+            raise UserError(f"{source.name} has labels of its own: give the column {LABEL!r} another name")
+    return {
+        (source.name, one_line(item, 1000)): label
+        for source in knowing
+        for item, label in source.labels.items()
+    }
 
 
 class _Labels:

@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from ..errors import UserError
+from .idx import Idx, begins_like_pictures, labels_beside, looks_like_idx
 from .read import MAX_FILE_BYTES, Unreadable, one_line, read_file
 
 MAX_SKIPPED_BYTES = 4 * 2**30
@@ -65,6 +66,7 @@ class Source:
     kind: "folder", "tar", "zip", "list" or "picture".
     total: how many files were found, None where only reading tells (a compressed tar).
     fingerprint: changes if the source changes (names, sizes and times of the files).
+    labels: of items, by their names, where the source itself knows them (IDX files do).
     """
 
     kind = ""
@@ -73,6 +75,7 @@ class Source:
         self.path = path
         self.name = one_line(path.name or str(path))
         self.total: int | None = None
+        self.labels: dict[str, str] = {}
         self.fingerprint = ""
 
     @property
@@ -105,6 +108,8 @@ def open_source(path: str | Path, skip: tuple[Path, ...] = ()) -> Source:
             return _Folder(path, skip)
         if not path.is_file():
             raise UserError(f"{one_line(path)} is neither a file nor a folder")
+        if looks_like_idx(path.name) or begins_like_pictures(path):
+            return _IdxFile(path)
         with open(path, "rb") as file:
             start = file.read(512)
         compressed = next((opener for magic, opener in _COMPRESSED.items() if start.startswith(magic)), None)
@@ -210,17 +215,87 @@ class _Folder(Source):
                     marks += int(_digest(name, status.st_size, status.st_mtime_ns), 16)
                     found.append((name, None))
         found.sort(key=lambda item: natural(item[0]))
-        self._found = found
-        self.total = len(found)
+        self._found, self._idx = (
+            found,
+            _IdxFiles(path, [n for n, r in found if r is None and looks_like_idx(n)]),
+        )
+        self._found = [(n, r or self._idx.reasons.get(n)) for n, r in found if n not in self._idx.read]
+        self.labels = self._idx.labels
+        self.total = sum(self._idx.count(name) for name, _ in self._found)
         self.fingerprint = _digest(marks, *(f"{n}:{r}" for n, r in found if r))
 
     def __iter__(self) -> Iterator[Found]:
         for name, reason in self._found:
-            if reason is None:
+            if name in self._idx.pictures:
+                yield from self._idx.found(name)
+            elif reason is None:
                 full = os.path.join(self.path, name)
                 yield Found(name, lambda full=full: read_file(full))  # type: ignore[misc]
             else:
                 yield _refused(name, reason)
+
+
+class _IdxFiles:
+    """The IDX files among the files ``names`` of a folder.
+
+    pictures: those with pictures, whole and sound; reasons: of what others are left out for; read: labels
+    that belong to pictures; labels: of pictures, by their names.
+    """
+
+    def __init__(self, folder: Path, names: list[str]) -> None:
+        self.pictures: dict[str, Idx] = {}
+        self.reasons: dict[str, str] = {}
+        self.labels: dict[str, str] = {}
+        self.read: set[str] = set()
+        others: dict[str, Idx] = {}
+        for name in names:
+            try:
+                if name.endswith(".gz") and name.removesuffix(".gz") in names:
+                    raise Unreadable("the same file lies there unpacked")
+                idx = Idx(folder / name)
+                idx.check()
+            except Unreadable as reason:
+                self.reasons[name] = str(reason)
+                continue
+            (self.pictures if len(idx.shape) == 3 else others)[name] = idx
+        for name, idx in self.pictures.items():
+            for beside in labels_beside(name):
+                if (known := others.get(beside)) is not None and known.shape[0] == idx.shape[0]:
+                    del others[beside]
+                    self.read.add(beside)
+                    values = (str(value[0]) for value in known.items())
+                    self.labels |= zip(self._names(name), values, strict=True)
+        self.reasons |= {name: "IDX labels without as many pictures beside them" for name in others}
+
+    def count(self, name: str) -> int:
+        """How many items the file ``name`` is."""
+        return self.pictures[name].shape[0] if name in self.pictures else 1
+
+    def found(self, name: str) -> Iterator[Found]:
+        """The pictures in the file ``name``."""
+        idx = self.pictures[name]
+        for item_name, item in zip(self._names(name), idx.items(), strict=True):
+            yield Found(item_name, lambda item=item: idx.png(item))  # type: ignore[misc]
+
+    def _names(self, name: str) -> Iterator[str]:
+        return (f"{name}/{number:05d}" for number in range(self.pictures[name].shape[0]))
+
+
+class _IdxFile(Source):
+    kind = "idx"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        beside = [name for name in labels_beside(path.name) if (path.parent / name).is_file()]
+        self._idx = _IdxFiles(path.parent, [path.name, *beside[:1]])
+        if path.name not in self._idx.pictures:
+            reason = self._idx.reasons[path.name]
+            raise UserError(f"{one_line(path)} cannot be read: {reason}")
+        self.labels, self.total = self._idx.labels, self._idx.count(path.name)
+        self.fingerprint = _digest(*(_file_fingerprint(path.parent / name) for name in (path.name, *beside)))
+
+    def __iter__(self) -> Iterator[Found]:
+        return self._idx.found(self.path.name)
 
 
 class _Single(Source):

@@ -47,14 +47,15 @@ class Generator(nn.Module):
             64,
         ),  # of the 4x4, 8x8, ... features; n of them give 4·2ⁿ px
         image_channels: int = 3,
+        joined: int = 0,  # entries that conditions add to a latent; 0: none
     ) -> None:
         super().__init__()
-        self.latent_shape = (latent,)
+        self.latent_shape = (latent + joined,)
         self.image_channels = image_channels
         size = 4 * 2 ** len(channels)
         self.resolution = (size, size)
         layers: list[nn.Module] = []
-        incoming = latent
+        incoming = latent + joined
         for i, outgoing in enumerate(channels):
             # From 1x1 to 4x4 first, then from n to 2n.
             stride, padding = (1, 0) if i == 0 else (2, 1)
@@ -70,7 +71,7 @@ class Generator(nn.Module):
         self.apply(initialise)
 
     def forward(self, z: Tensor) -> Tensor:
-        """(B, latent) to (B, image_channels, H, W) in [-1, 1]."""
+        """(B, latent + joined) to (B, image_channels, H, W) in [-1, 1]."""
         return self.layers(z[:, :, None, None])
 
     decode = forward
@@ -92,6 +93,7 @@ class Discriminator(nn.Module):
         image_channels: int = 3,
         dropout: float = 0.0,  # share of features dropped after every leaky ReLU; 0: none, as in the paper
         norm: Literal["batch", "layer", "none"] = "batch",  # a gradient penalty wants no "batch"
+        outputs: int = 1,  # logits an image, 1 or more: conditions add one for each of their values
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
@@ -104,10 +106,13 @@ class Discriminator(nn.Module):
             if dropout > 0:
                 layers.append(nn.Dropout(dropout))
             incoming = outgoing
-        layers.append(nn.Conv2d(incoming, 1, 4, 1, 0, bias=False))
+        layers.append(nn.Conv2d(incoming, outputs, 4, 1, 0, bias=False))
         self.layers = nn.Sequential(*layers)
         self.apply(initialise)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, image_channels, H, W) in [-1, 1] to logits (B,): above 0 where an image looks real."""
-        return self.layers(images)[:, 0, 0, 0]
+        """(B, image_channels, H, W) in [-1, 1] to logits (B,): above 0 where an image looks real.
+
+        With several ``outputs`` the logits are (B, outputs).
+        """
+        return self.layers(images)[:, :, 0, 0].squeeze(1)

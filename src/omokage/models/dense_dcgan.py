@@ -34,13 +34,14 @@ class Generator(nn.Module):
         kernel: int = 4,  # side of the kernels: at least the largest stride, odd with a stride of 1
         bias: bool = True,  # whether dense and convolution layers have biases
         slope: float = 0.2,  # of the leaky ReLUs where they are negative
+        joined: int = 0,  # entries that conditions add to a latent; 0: none
     ) -> None:
         super().__init__()
-        self.latent_shape = (latent,)
+        self.latent_shape = (latent + joined,)
         size = first_size
         features = channels[0] * first_size**2
         self.dense = nn.Sequential(
-            nn.Linear(latent, features, bias=bias), nn.BatchNorm1d(features), nn.LeakyReLU(slope)
+            nn.Linear(latent + joined, features, bias=bias), nn.BatchNorm1d(features), nn.LeakyReLU(slope)
         )
         self.first_shape = (channels[0], first_size, first_size)
         layers: list[nn.Module] = []
@@ -59,7 +60,7 @@ class Generator(nn.Module):
         self.apply(initialise)
 
     def forward(self, z: Tensor) -> Tensor:
-        """(B, latent) to (B, 3, H, W) in [-1, 1]."""
+        """(B, latent + joined) to (B, 3, H, W) in [-1, 1]."""
         return self.layers(self.dense(z).view(-1, *self.first_shape))
 
     decode = forward
@@ -83,6 +84,7 @@ class Discriminator(nn.Module):
         dropout: float = 0.25,  # share of features dropped after every leaky ReLU; 0: none
         padded: Sequence[int] = (2,),  # layers, from 0, before which a row and a column of 0 are added
         slope: float = 0.2,  # of the leaky ReLUs where they are negative
+        outputs: int = 1,  # logits an image, 1 or more: conditions add one for each of their values
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
@@ -98,9 +100,9 @@ class Discriminator(nn.Module):
             if dropout > 0:
                 layers.append(nn.Dropout(dropout))
             incoming, size = outgoing, (size - 1) // stride + 1
-        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(incoming * size**2, 1))
+        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(incoming * size**2, outputs))
         self.apply(initialise)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) in [-1, 1] to logits (B,): above 0 where an image looks real."""
-        return self.layers(images)[:, 0]
+        """(B, 3, H, W) in [-1, 1] to logits (B,), or (B, outputs): above 0 where an image looks real."""
+        return self.layers(images).squeeze(1)

@@ -1,8 +1,8 @@
 """IllustrationGAN (Russell 2016): a DCGAN with more dense layers, kept from collapse in two ways.
 
 Its description has stride-1 convolutions with bilinear upsampling and max pooling, minibatch discrimination,
-and a network that predicts the latent back from the generator's last dense layer. It gives no sizes: the
-defaults here are chosen.
+and a network that predicts the latent back from the generator's last dense layer. Its code has two to four
+times these widths: the defaults here are chosen for processors.
 """
 
 from collections.abc import Sequence
@@ -27,13 +27,14 @@ class Generator(nn.Module):
         latent: int = 100,  # entries of a latent, each N(0, 1)
         channels: Sequence[int] = (256, 128, 64, 32),  # at 4x4, 8x8, ...; n of them give 4·2ⁿ px
         dense: Sequence[int] = (512, 512),  # widths of the dense layers before the one to 4x4
+        joined: int = 0,  # entries that conditions add to a latent; 0: none
     ) -> None:
         super().__init__()
-        self.latent_shape = (latent,)
+        self.latent_shape = (latent + joined,)
         size = 4 * 2 ** len(channels)
         self.resolution = (size, size)
         self.first_shape = (channels[0], 4, 4)
-        widths = (latent, *dense, 16 * channels[0])
+        widths = (latent + joined, *dense, 16 * channels[0])
         layers: list[nn.Module] = []
         for incoming, outgoing in pairwise(widths):
             layers += [
@@ -57,13 +58,13 @@ class Generator(nn.Module):
         self.apply(initialise)
 
     def forward(self, z: Tensor) -> Tensor:
-        """(B, latent) to (B, 3, H, W) in [-1, 1]."""
+        """(B, latent + joined) to (B, 3, H, W) in [-1, 1]."""
         return self.layers(self.dense(z).view(-1, *self.first_shape))
 
     decode = forward
 
     def recovered(self, z: Tensor) -> Tensor:
-        """The predictor's guess at ``z`` (B, latent) from what the dense layers made of it."""
+        """The predictor's guess at the latents (B, latent) in ``z`` from what the dense layers made of it."""
         return self.predictor(self.dense(z))
 
 
@@ -98,6 +99,7 @@ class Discriminator(nn.Module):
         dense: int = 512,  # width of the two dense layers
         kernels: int = 50,  # of minibatch discrimination: numbers that it adds
         kernel_width: int = 5,  # entries of each kernel's rows
+        outputs: int = 1,  # logits an image, 1 or more: conditions add one for each of their values
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
@@ -117,10 +119,10 @@ class Discriminator(nn.Module):
             nn.Linear(dense, dense),
             nn.LeakyReLU(0.2, inplace=True),
             MinibatchDiscrimination(dense, kernels, kernel_width),
-            nn.Linear(dense + kernels, 1),
+            nn.Linear(dense + kernels, outputs),
         )
         self.apply(initialise)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) in [-1, 1] to logits (B,), which depend on the rest of the batch."""
-        return self.layers(images)[:, 0]
+        """(B, 3, H, W) in [-1, 1] to logits (B,), or (B, outputs), which depend on the rest of the batch."""
+        return self.layers(images).squeeze(1)

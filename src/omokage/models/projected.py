@@ -47,24 +47,33 @@ def _layer(channels_in: int, channels_out: int, kernel: int, stride: int) -> lis
     ]
 
 
-class _Head(nn.Sequential):
-    """One scale: strided convolutions down to at most ``smallest`` px, then patch logits (B, patches)."""
+def _flatten(outputs: int) -> nn.Module:
+    return nn.Flatten() if outputs == 1 else nn.Flatten(2)
 
-    def __init__(self, channels: int, size: int, most: int = 256, smallest: int = 6) -> None:
+
+class _Head(nn.Sequential):
+    """One scale: strided convolutions down to at most ``smallest`` px, then patch logits.
+
+    They are (B, patches), or (B, outputs, patches) with several ``outputs``.
+    """
+
+    def __init__(
+        self, channels: int, size: int, most: int = 256, smallest: int = 6, outputs: int = 1
+    ) -> None:
         layers: list[nn.Module] = []
         while size > smallest:
             wider = min(most, 2 * channels)
             layers += _layer(channels, wider, 4, 2)
             channels, size = wider, size // 2
         layers += _layer(channels, channels, 3, 1)
-        super().__init__(*layers, spectral_norm(nn.Conv2d(channels, 1, 1)), nn.Flatten())
+        super().__init__(*layers, spectral_norm(nn.Conv2d(channels, outputs, 1)), _flatten(outputs))
 
 
 class ProjectedDiscriminator(nn.Module):
     """Heads on projections of ImageNet features, and one that sees the pixels at half size.
 
     ``features`` is frozen and differentiable for its input; calling the discriminator on what it gives
-    returns patch logits, one tensor (B, patches) a scale.
+    returns patch logits, one tensor (B, patches), or (B, outputs, patches), a scale.
 
     ImageNet networks learn to overlook colour; ``pixels`` gives it back to the discriminator.
     """
@@ -75,18 +84,21 @@ class ProjectedDiscriminator(nn.Module):
         seen_at: int = 96,  # images are scaled to this before the feature network; a multiple of 32
         width: int = 64,  # channels of the finest projection; each coarser one has twice as many
         pixels: bool = True,  # whether a head sees the image itself
+        outputs: int = 1,  # logits a patch, 1 or more: conditions add one for each of their values
     ) -> None:
         super().__init__()
         self.seen_at = seen_at
         self.network = EfficientNetLite0.pretrained()
         self.projection = _Projection(self.network.channels, width)
         self.heads = nn.ModuleList(
-            _Head(channels, seen_at // stride)
+            _Head(channels, seen_at // stride, outputs=outputs)
             for channels, stride in zip(self.projection.channels, self.network.strides, strict=True)
         )
         self.pixels = (
             nn.Sequential(
-                spectral_norm(nn.Conv2d(3, 32, 3, 1, 1)), nn.LeakyReLU(0.2), _Head(32, resolution // 2)
+                spectral_norm(nn.Conv2d(3, 32, 3, 1, 1)),
+                nn.LeakyReLU(0.2),
+                _Head(32, resolution // 2, outputs=outputs),
             )
             if pixels
             else None

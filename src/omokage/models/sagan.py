@@ -94,11 +94,12 @@ class Generator(nn.Module):
         latent: int = 128,  # entries of a latent, each N(0, 1)
         channels: Sequence[int] = (512, 512, 256, 128, 64),  # at 4x4, 8x8, ...; n of them give 4·2ⁿ⁻¹ px
         attention_at: int = 32,  # side in px of the features with self-attention; 0: none
+        joined: int = 0,  # entries that conditions add to a latent; 0: none
     ) -> None:
         super().__init__()
-        self.latent_shape = (latent,)
+        self.latent_shape = (latent + joined,)
         self.first_shape = (channels[0], 4, 4)
-        self.dense = _dense(latent, 16 * channels[0])
+        self.dense = _dense(latent + joined, 16 * channels[0])
         blocks: list[nn.Module] = []
         size = 4
         for incoming, outgoing in pairwise(channels):
@@ -113,7 +114,7 @@ class Generator(nn.Module):
         )
 
     def forward(self, z: Tensor) -> Tensor:
-        """(B, latent) to (B, 3, H, W) in [-1, 1]."""
+        """(B, latent + joined) to (B, 3, H, W) in [-1, 1]."""
         return self.to_image(self.blocks(self.dense(z).view(-1, *self.first_shape)))
 
     decode = forward
@@ -131,6 +132,7 @@ class Discriminator(nn.Module):
         resolution: int = 64,  # side of the images in px
         channels: Sequence[int] = (64, 128, 256, 512, 512),  # of the blocks; all but the last halve the size
         attention_at: int = 32,  # side in px of the features with self-attention; 0: none
+        outputs: int = 1,  # logits an image, 1 or more: conditions add one for each of their values
     ) -> None:
         super().__init__()
         blocks: list[nn.Module] = []
@@ -142,8 +144,8 @@ class Discriminator(nn.Module):
             if halve and size == attention_at:
                 blocks.append(SelfAttention(outgoing))
         self.blocks = nn.Sequential(*blocks)
-        self.to_logit = _dense(incoming, 1)
+        self.to_logit = _dense(incoming, outputs)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) in [-1, 1] to logits (B,): above 0 where an image looks real."""
-        return self.to_logit(F.relu(self.blocks(images)).sum((2, 3)))[:, 0]
+        """(B, 3, H, W) in [-1, 1] to logits (B,), or (B, outputs): above 0 where an image looks real."""
+        return self.to_logit(F.relu(self.blocks(images)).sum((2, 3))).squeeze(1)

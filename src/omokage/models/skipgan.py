@@ -8,6 +8,7 @@ gives one image).
 import math
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -61,13 +62,14 @@ class Generator(nn.Module):
         channels: Sequence[int] = (256, 256, 128, 64, 48),  # at 4x4, 8x8, ...; n of them give 4·2ⁿ⁻¹ px
         refined: int = 4,  # how many sizes, from 4x4 up, have a second convolution
         image_channels: int = 3,
+        joined: int = 0,  # entries that conditions add to a latent; 0: none
     ) -> None:
         super().__init__()
-        self.latent_shape = (latent,)
+        self.latent, self.latent_shape = latent, (latent + joined,)
         size = 4 * 2 ** (len(channels) - 1)
         self.resolution = (size, size)
         self.first = nn.Sequential(
-            nn.ConvTranspose2d(latent, channels[0], 4, bias=False),
+            nn.ConvTranspose2d(latent + joined, channels[0], 4, bias=False),
             nn.BatchNorm2d(channels[0]),
             nn.LeakyReLU(0.2),
             *([_Refine(channels[0])] if refined > 0 else []),
@@ -82,8 +84,13 @@ class Generator(nn.Module):
         self.to_image = nn.Conv2d(channels[-1], image_channels, 3, 1, 1)
 
     def forward(self, z: Tensor, psi: float = 1.0) -> Tensor:
-        """(B, latent) to (B, image_channels, H, W) in [-1, 1]; ``psi`` scales the radius of the sphere."""
+        """(B, latent + joined) to (B, image_channels, H, W) in [-1, 1]; ``psi`` scales the sphere's radius.
+
+        What is joined to a latent stays as it is.
+        """
+        z, joined = z[:, : self.latent], z[:, self.latent :]
         z = F.normalize(z, dim=1) * (psi * math.sqrt(z.shape[1]))
+        z = torch.cat([z, joined], 1) if joined.shape[1] else z
         sizes = [self.first(z[:, :, None, None])]
         for i, stage in enumerate(self.stages, 1):
             x = stage(sizes[-1])

@@ -22,9 +22,10 @@ class VariationalAutoencoder(nn.Module):
         self,
         latent: int = 32,  # entries of a latent, each N(0, 1) under the prior
         channels: Sequence[int] = (32, 64, 128, 256),  # of the features at 31, 14, 6 and 2 px: four numbers
+        joined: int = 0,  # entries that conditions add to a latent before it is decoded; 0: none
     ) -> None:
         super().__init__()
-        self.latent_shape = (latent,)
+        self.latent_shape = (latent + joined,)
         self.resolution = (64, 64)
         layers: list[nn.Module] = []
         incoming = 3
@@ -35,7 +36,7 @@ class VariationalAutoencoder(nn.Module):
         self.encoder = nn.Sequential(*layers, nn.Flatten())
         self.mean = nn.Linear(features, latent)
         self.log_variance = nn.Linear(features, latent)
-        self.to_features = nn.Linear(latent, features)
+        self.to_features = nn.Linear(latent + joined, features)
         # From 1 px to 5, 13, 30 and 64.
         layers, incoming = [], features
         for outgoing, kernel in zip((*reversed(channels[:-1]), 3), (5, 5, 6, 6), strict=True):
@@ -53,11 +54,11 @@ class VariationalAutoencoder(nn.Module):
         return self.posterior(images)[0]
 
     def logits(self, z: Tensor) -> Tensor:
-        """(B, latent) to (B, 3, 64, 64); their sigmoids are the images in [0, 1]."""
+        """(B, latent + joined) to (B, 3, 64, 64); their sigmoids are the images in [0, 1]."""
         return self.decoder(self.to_features(z)[:, :, None, None])
 
     def forward(self, z: Tensor) -> Tensor:
-        """(B, latent) to (B, 3, 64, 64) in [-1, 1]."""
+        """(B, latent + joined) to (B, 3, 64, 64) in [-1, 1]."""
         return 2 * torch.sigmoid(self.logits(z)) - 1
 
     decode = forward

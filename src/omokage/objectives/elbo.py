@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -53,11 +54,15 @@ def elbo(
 
     def loss(step: Step) -> Loss:
         mean, log_variance = (part.float() for part in model.posterior(step.real))  # type: ignore[operator]
-        z = mean + (log_variance / 2).exp() * step.latents
-        logits = model.logits(z).float()  # type: ignore[operator]
+        noise, joined = step.latents.tensor_split([mean.shape[1]], 1)  # conditions may be joined to it
+        z = torch.cat([mean + (log_variance / 2).exp() * noise, joined], 1)
+        logits = model.logits(z, *step.given).float()  # type: ignore[operator]
         error = RECONSTRUCTIONS[reconstruction](logits, (step.real + 1) / 2).mean()
         divergence = gaussian_kl(mean, log_variance).mean()
         total = error + kl_weight * divergence
         return total, {"loss/elbo": total, "elbo/reconstruction": error, "elbo/divergence": divergence}
 
-    return [Phase("elbo", model.parameters(), loss)]
+    def judge(step: Step) -> dict[str, Tensor]:
+        return {"held-out/elbo": loss(step)[1]["loss/elbo"]}
+
+    return [Phase("elbo", model.parameters(), loss, judge=judge)]

@@ -54,16 +54,17 @@ def gan(
     losses = ADVERSARIAL_LOSSES[loss](**labels)
     look = getattr(discriminator, "features", lambda images: images)
 
-    def judged(seen: Any) -> list[Tensor]:
-        logits = discriminator(seen)
+    def judged(seen: Any, step: Step) -> list[Tensor]:
+        logits = discriminator(seen, *step.given)
         return [scale.float() for scale in (logits if isinstance(logits, list) else [logits])]
 
-    def value(images: Tensor) -> Tensor:
+    def value(images: Tensor, step: Step) -> Tensor:
         """One number an image, as the losses weigh patches and scales."""
-        return torch.stack([scale.reshape(len(scale), -1).mean(1) for scale in judged(look(images))]).sum(0)
+        scales = judged(look(images), step)
+        return torch.stack([scale.reshape(len(scale), -1).mean(1) for scale in scales]).sum(0)
 
     def drawn(step: Step) -> Tensor:
-        return step.once("drawn", lambda: generator(step.latents))
+        return step.once("drawn", lambda: generator(step.latents, *step.given))
 
     def generated(step: Step) -> Tensor:
         return step.once("generated", lambda: step.augment(drawn(step)))
@@ -76,7 +77,7 @@ def gan(
         with torch.no_grad():
             seen = look(images)
         with parametrize.cached():  # spectral norms once for both
-            real, fake = judged(seen), judged(_detached(looked(step)))
+            real, fake = judged(seen, step), judged(_detached(looked(step)), step)
             total = torch.stack([losses.discriminator(r, f) for r, f in zip(real, fake, strict=True)]).sum()
             told = {
                 "loss/discriminator": total,
@@ -84,20 +85,27 @@ def gan(
                 "logits/generated": torch.stack([scale.mean() for scale in fake]).mean(),
             }
             if penalty != "none":
-                told["penalty"] = PENALTIES[penalty](value, images, generated(step).detach())
+                told["penalty"] = PENALTIES[penalty](
+                    lambda images: value(images, step), images, generated(step).detach()
+                )
                 total = total + penalty_weight * told["penalty"]
         return total, told
 
     def generator_loss(step: Step) -> Loss:
-        total = torch.stack([losses.generator(scale) for scale in judged(looked(step))]).sum()
+        total = torch.stack([losses.generator(scale) for scale in judged(looked(step), step)]).sum()
         told = {"loss/generator": total}
         if len(step.real) > 1:
             told["variety"] = spread(drawn(step)) / spread(step.real).clamp_min(1e-6)
         if prediction_weight:
-            recovered = generator.recovered(step.latents).float()  # type: ignore[operator]
-            told["prediction error"] = (recovered - step.latents).square().mean()
+            recovered = generator.recovered(step.latents, *step.given).float()  # type: ignore[operator]
+            predicted = step.latents[:, : recovered.shape[1]]  # conditions may be joined to it
+            told["prediction error"] = (recovered - predicted).square().mean()
             total = total + prediction_weight * told["prediction error"]
         return total, told
+
+    def judge(step: Step) -> dict[str, Tensor]:
+        logits = judged(look(step.augment(step.real)), step)
+        return {"logits/held-out": torch.stack([scale.mean() for scale in logits]).mean()}
 
     return [
         Phase(
@@ -107,6 +115,7 @@ def gan(
             clip_gradients=clip_gradients,
             clip_weights=clip_weights,
             floor=losses.floor,
+            judge=judge,
         ),
         Phase("generator", generator.parameters(), generator_loss, every=critic_steps),
     ]

@@ -73,4 +73,7 @@ def likelihood(
             total = total + scale_penalty * penalty
         return total, told
 
-    return [Phase("likelihood", flow.parameters(), loss)]
+    def judge(step: Step) -> dict[str, Tensor]:
+        return {"held-out/bits per dimension": loss(step)[1]["loss/bits per dimension"]}
+
+    return [Phase("likelihood", flow.parameters(), loss, judge=judge)]

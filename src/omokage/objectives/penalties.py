@@ -35,8 +35,8 @@ def gulrajani(value: Value, real: Tensor, fake: Tensor) -> Tensor:
 def dragan(value: Value, real: Tensor, fake: Tensor) -> Tensor:
     """Kodali et al. 2017 (DRAGAN), algorithm 1 with k = 1: gradients of length 1 around the real images.
 
-    The noise is that of the authors' code: each entry uniform from 0 to half the standard deviation of the
-    batch, times one uniform number an image; ``fake`` is not looked at.
+    The noise is that of the authors' notebook (github.com/kodalinaveen3/DRAGAN): each entry uniform from 0 to
+    half the standard deviation of the batch, times one uniform number an image; ``fake`` is not looked at.
     """
     noise = torch.rand(real.shape).to(real) * (0.5 * real.std())
     share = torch.rand(len(real), 1, 1, 1).to(real)

@@ -63,6 +63,7 @@ class Phase:
         floor: what its loss (``loss/`` and its name in the log) cannot fall below, if to reach it means that
             there is nothing left to learn; None: no such value.
         shares: the phase whose optimiser and learning rate it uses; None: it has its own.
+        judge: from a step of held-out faces to numbers for the log that tell how they fare; None: none.
     """
 
     def __init__(
@@ -75,8 +76,9 @@ class Phase:
         clip_weights: float = 0.0,
         floor: float | None = None,
         shares: str | None = None,
+        judge: Callable[[Step], dict[str, Tensor]] | None = None,
     ) -> None:
-        self.name, self.loss, self.every = name, loss, every
+        self.name, self.loss, self.every, self.judge = name, loss, every, judge
         self.clip_gradients, self.clip_weights, self.floor = clip_gradients, clip_weights, floor
         self.shares = shares
         self.parameters = [parameter for parameter in parameters if parameter.requires_grad]

@@ -14,11 +14,25 @@ from ..schedule import Batch, batch_at
 MEMORY = 4 * 2**30
 
 
+def shared(count: int, share: float, seed: int) -> np.ndarray:
+    """Which of ``count`` faces are the first ``share`` when ``seed`` has shuffled them, in ascending order.
+
+    At least one; a larger share has all faces of a smaller one.
+
+    >>> shared(10, 0.3, 0).size, set(shared(10, 0.3, 0)) < set(shared(10, 0.5, 0)), shared(3, 1.0, 0)
+    (3, True, array([0, 1, 2]))
+    """
+    # The second number is one that no epoch reaches.
+    shuffled = np.random.default_rng((seed, 2**62)).permutation(count)
+    return np.sort(shuffled[: max(1, round(share * count))])
+
+
 class Batches:
     """Batches of a face set, each epoch in an order of its own.
 
     ``at(images)`` gives what follows after ``images`` images: this process's part of the batch, a uint8
-    tensor (batch / processes, 3, H, W). Where ``batch`` is points, its size follows from the position too.
+    tensor (batch / processes, 3, H, W). ``used`` are the indices of the faces that count; None: all. Where
+    ``batch`` is points, its size follows from the position too.
     """
 
     def __init__(
@@ -31,7 +45,9 @@ class Batches:
         processes: int = 1,
         progress: Progress | None = None,
         memory: int = MEMORY,
+        used: np.ndarray | None = None,
     ) -> None:
+        self.used = np.arange(len(faces)) if used is None else used
         self.faces, self.size, self.batch, self.seed = faces, size, batch, seed
         self.rank, self.processes = rank, processes
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
@@ -63,7 +79,7 @@ class Batches:
         return torch.from_numpy(self.faces.pixels(indices, self.size)).permute(0, 3, 1, 2)
 
     def _face(self, position: int) -> int:
-        epoch, place = divmod(position, len(self.faces))
+        epoch, place = divmod(position, len(self.used))
         if self._order[0] != epoch:
-            self._order = (epoch, np.random.default_rng((self.seed, epoch)).permutation(len(self.faces)))
+            self._order = (epoch, np.random.default_rng((self.seed, epoch)).permutation(self.used))
         return int(self._order[1][place])

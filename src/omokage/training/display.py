@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as RichProgress
+from rich.text import Text
 
 from ..progress import Progress, TerminalProgress
 from .state import TrainingState
@@ -53,10 +54,11 @@ def training_display(
         yield show
 
 
-def announce(progress: Progress | None, sentence: str) -> None:
-    """Show a sentence above the live line of a terminal; others find it in the log."""
+def announce(progress: Progress | None, sentence: str, label: str = "watchdog") -> None:
+    """Show a sentence on a terminal, above the live line if there is one; others find it in the log."""
     if isinstance(progress, TerminalProgress):
-        progress.console.print(f"[bold yellow]watchdog:[/] {sentence}", highlight=False)
+        told = Text.assemble((f"{label}: ", "bold yellow"), sentence)
+        progress.console.print(told, soft_wrap=True)
 
 
 def _share(state: TrainingState, last: int, seconds: float) -> float:

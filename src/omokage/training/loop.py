@@ -1,6 +1,7 @@
 """THE training loop: the same for every family."""
 
 import copy
+import dataclasses
 import fcntl
 import logging
 import math
@@ -21,21 +22,25 @@ from torch import Tensor, nn
 
 from ..data.faceset import FaceSet
 from ..errors import UserError
-from ..families import DISCRIMINATORS, MODELS, OBJECTIVES
+from ..families import OBJECTIVES, build_discriminator, build_model
 from ..hardware import best_device, best_precision, keep_freed_memory
-from ..objectives.phase import Phase, Step, pace
+from ..objectives.phase import Phase, pace
 from ..progress import Progress
 from ..recipe import Recipe
 from ..sampling import decoded, latents, to_pixels
 from ..schedule import batch_at, value_at
-from ..snapshot import snapshots
+from ..snapshot import Model, snapshots
 from .augment import augmenter
-from .batches import Batches
-from .display import training_display
+from .batches import Batches, shared
+from .conditions import Labels
+from .display import announce, training_display
 from .ema import decay_for, update_average
+from .heldout import held_out_numbers
 from .logs import Logs
+from .measure import fid_measure
 from .optimisers import OPTIMISERS
 from .state import TrainingState, resume, save
+from .steps import Steps
 from .watchdog import look, recover
 
 GRID_SEEDS = range(64)
@@ -48,12 +53,14 @@ def train(
     *,
     minutes: float | None = None,
     images: int | None = None,
+    heldout: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Train ``recipe`` on the face set ``data`` in the run folder ``out``; called again, go on.
 
     ``minutes`` (of training, all pieces of the run together) and ``images`` (seen) say when to stop; the
-    recipe's own number of images does so too. Ctrl-C saves first. Returns the newest snapshot.
+    recipe's own number of images does so too. ``heldout`` is a face set that is not trained on: the log says
+    how the objective judges its faces. Ctrl-C saves first. Returns the newest snapshot.
 
     Raises:
         UserError: no face set, a run of another recipe or face set in ``out``, or a run in use.
@@ -70,7 +77,14 @@ def train(
         # Set up: everything follows from the recipe, the seed and the face set.
         keep_freed_memory()
         torch.manual_seed(recipe.training.seed)
+        used = shared(len(faces), recipe.training.share, recipe.training.seed)
+        if len(used) < len(faces):
+            sentence = f"{len(used):,} of {len(faces):,} faces, chosen by seed {recipe.training.seed}"
+            announce(progress, sentence, "trained on")
+        recipe, labels = _conditioned(recipe, faces, used, progress)
         networks = _networks(recipe).to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if labels:
+            networks["generator"].seen.copy_(labels.seen())  # type: ignore[operator,union-attr]
         average = copy.deepcopy(networks["generator"]).eval().requires_grad_(False)
         phases: list[Phase] = OBJECTIVES[recipe.objective["name"]].load()(
             networks, **{key: value for key, value in recipe.objective.items() if key != "name"}
@@ -83,7 +97,9 @@ def train(
             for phase in phases
             if phase.shares is None
         }
-        state = TrainingState(networks, average, optimisers, faces.content_hash)
+        state = TrainingState(
+            networks, average, optimisers, faces.content_hash + (f"+{labels.digest()}" if labels else "")
+        )
 
         # Resume where the newest whole snapshot stands.
         resume(state, recipe, run)
@@ -95,8 +111,16 @@ def train(
             fabric.global_rank,
             fabric.world_size,
             progress,
+            used=used,
         )
-        augment = augmenter(recipe.training.augment)
+        about = recipe.training.mirror, augmenter(recipe.training.augment), fabric.device
+        steps, judged = Steps(batches, average, labels, *about), None
+        if heldout:
+            judged = Steps(*_held_out(recipe, heldout, faces, phases, average, progress), *about)
+        measure = None
+        if recipe.training.fid_kimg > 0 and fabric.is_global_zero:
+            averaged = Model(average, recipe, {}, run, "")
+            measure = fid_measure(recipe.training.fid_protocol, faces, averaged, progress)
         last = min(recipe.training.images, images or recipe.training.images)
         seconds = float("inf") if minutes is None else minutes * 60
         logs = Logs(run, state.images) if fabric.is_global_zero else None
@@ -110,13 +134,9 @@ def train(
 
                 # Draw a batch. All randomness follows from the position.
                 torch.manual_seed(_position_seed(recipe.training.seed, fabric.global_rank, state))
-                pixels = batches.at(before)
+                pixels = steps.pixels(before)
                 waited = time.monotonic() - started
-                real = _normalised(pixels, recipe.training.mirror, fabric.device)
-                if getattr(average, "image_channels", 3) == 1:
-                    real = _grey(real)
-                z = torch.randn(len(real), *average.latent_shape).to(fabric.device)  # type: ignore[misc]
-                step = Step(real, z, augment, before)
+                step = steps.step(pixels, before)
 
                 # Run the phases that are due.
                 for phase in phases:
@@ -155,12 +175,17 @@ def train(
                     line = numbers.taken()
                     show(line)
                     if logs:
+                        others: dict[str, float] = {}
+                        if judged:
+                            seed = _position_seed(recipe.training.seed, fabric.world_size, state)
+                            with fabric.autocast():
+                                others = held_out_numbers(networks, phases, judged, before, seed)
                         rates = {
                             f"learning rate/{phase.name}": _rate(recipe, phase, before)
                             for phase in phases
                             if phase.shares is None
                         }
-                        logs.write(state.images, {"minutes": state.seconds / 60, **line, **rates})
+                        logs.write(state.images, {"minutes": state.seconds / 60, **line, **others, **rates})
                     # Where it goes badly, say so and go back.
                     trouble = look(line, phases, state.images, state.signs, recipe.training.patience_kimg)
                     if trouble := fabric.broadcast(trouble):
@@ -168,6 +193,12 @@ def train(
                         continue
                 if logs and _passed(before, state.images, recipe.training.grid_kimg):
                     _write_grid(average, run, state.images, logs)
+                if _passed(before, state.images, recipe.training.fid_kimg):
+                    paused = time.monotonic()
+                    if measure and logs:
+                        logs.write(state.images, measure())
+                    fabric.barrier()
+                    begun += time.monotonic() - paused  # measuring is no training
                 if time.monotonic() - saved > recipe.training.snapshot_minutes * 60:
                     saved = time.monotonic()
                     if fabric.is_global_zero and state.sound():
@@ -258,31 +289,60 @@ def _agreed(fabric: Fabric, wanted: bool) -> bool:
 
 
 def _networks(recipe: Recipe) -> nn.ModuleDict:
-    networks = {"generator": MODELS[recipe.model["name"]].build(recipe.model)}
+    networks = {"generator": build_model(recipe.model, recipe.conditions)}
     if recipe.discriminator:
-        networks["discriminator"] = DISCRIMINATORS[recipe.discriminator["name"]].build(recipe.discriminator)
+        networks["discriminator"] = build_discriminator(recipe.discriminator, recipe.conditions)
     return nn.ModuleDict(networks)
+
+
+def _conditioned(
+    recipe: Recipe, faces: FaceSet, used: np.ndarray, progress: Progress | None
+) -> tuple[Recipe, Labels | None]:
+    """The recipe with the values of its conditions, and the labels of the faces; says what they are."""
+    if not recipe.training.condition:
+        return recipe, None
+    labels = Labels(faces, recipe.training.condition, used)
+    if recipe.conditions not in ({}, labels.values):
+        raise UserError(
+            f"conditions: {faces.path} has other values than the recipe says; leave that table out of it, "
+            "training fills it in"
+        )
+    for sentence in labels.sentences():
+        announce(progress, sentence, "condition")
+    return dataclasses.replace(recipe, conditions=labels.values), labels
+
+
+def _held_out(
+    recipe: Recipe,
+    heldout: str | Path,
+    faces: FaceSet,
+    phases: list[Phase],
+    average: Any,
+    progress: Progress | None,
+) -> tuple[Batches, Any, Labels | None]:
+    """Batches of a face set that is not trained on, the model, and the labels of the set."""
+    if all(phase.judge is None for phase in phases):
+        raise UserError(
+            f"--heldout: the objective {recipe.objective['name']} has nothing to say of other faces"
+        )
+    others = FaceSet.open(heldout)
+    if others.content_hash == faces.content_hash:
+        raise UserError(f"--heldout {heldout} has the faces that are trained on; give a set of others")
+    both = len(set(others.index["sha256"].to_pylist()) & set(faces.index["sha256"].to_pylist()))
+    if both:
+        announce(progress, f"{both:,} pictures are among the faces trained on too", "held out")
+    labels = None
+    if recipe.training.condition:
+        labels = Labels(others, recipe.training.condition, values=recipe.conditions)
+    training = recipe.training
+    batches = Batches(others, average.resolution, training.batch, training.seed, progress=progress)
+    return batches, average, labels
 
 
 def _position_seed(seed: int, rank: int, state: TrainingState) -> int:
     """A seed of its own for each step of each process; another one after going back, or it happens again."""
     position = (seed, rank, state.images, *([state.rollbacks] if state.rollbacks else []))
     return int(np.random.SeedSequence(position).generate_state(1, np.uint64)[0] >> 1)
-
-
-def _normalised(pixels: Tensor, mirror: bool, device: torch.device) -> Tensor:
-    """uint8 (B, 3, H, W) to float in [-1, 1], half of them mirrored."""
-    real = pixels.to(device).float() / 127.5 - 1
-    if mirror:
-        flipped = torch.rand(len(real), 1, 1, 1) < 0.5
-        real = torch.where(flipped.to(device), real.flip(3), real)
-    return real.contiguous(memory_format=torch.channels_last)
-
-
-def _grey(real: Tensor) -> Tensor:
-    """(B, 3, H, W) to (B, 1, H, W): luma as in ITU-R BT.601, like Pillow's "L"."""
-    weights = torch.tensor([0.299, 0.587, 0.114], device=real.device)[:, None, None]
-    return (real * weights).sum(1, keepdim=True)
 
 
 def _average_gradients(fabric: Fabric, phase: Phase) -> None:
@@ -324,8 +384,8 @@ def _rate(recipe: Recipe, phase: Phase, images: int) -> float:
 
 
 def _passed(before: int, after: int, kimg: float) -> bool:
-    """Whether a multiple of ``kimg`` thousand images lies behind ``before`` and not behind ``after``."""
-    return after // (kimg * 1000) > before // (kimg * 1000)
+    """Whether a multiple of ``kimg`` thousand images, none if it is 0, was passed on the way."""
+    return kimg > 0 and after // (kimg * 1000) > before // (kimg * 1000)
 
 
 def _write_grid(average: nn.Module, run: Path, images: int, logs: Logs) -> None:

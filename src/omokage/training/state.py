@@ -134,7 +134,8 @@ def resume(state: TrainingState, recipe: Recipe, run: Path) -> None:
             )
         if progress["face_set"] != state.face_set:
             raise UserError(
-                f"{run} was trained on another face set; give that one by --data, or another --out"
+                f"{run} was trained on another face set, or with other labels of its faces; give that one by "
+                "--data, or another --out"
             )
         state.restore(tensors, path)
         state.images, state.steps, state.seconds = progress["images"], progress["steps"], progress["seconds"]

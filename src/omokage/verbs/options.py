@@ -113,6 +113,24 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
+def parse_conditions(pairs: Sequence[str], **short: str | None) -> dict[str, str]:
+    """Conditions by name from ``NAME=VALUE`` and from options that are called like them.
+
+    Raises UserError for anything else, and for two values of one condition.
+
+    >>> parse_conditions(["mouth=open"], hair="blue", eyes=None)
+    {'hair': 'blue', 'mouth': 'open'}
+    """
+    given = {name: value for name, value in short.items() if value is not None}
+    for pair in pairs:
+        name, equals, value = (part.strip() for part in pair.partition("="))
+        if not (name and equals and value):
+            raise UserError(f"--condition: {pair!r} is not NAME=VALUE, for example hair=blue")
+        if given.setdefault(name, value) != value:
+            raise UserError(f"--condition: {name} is {given[name]} and {value} at once; give one of them")
+    return given
+
+
 def progress() -> "TerminalProgress":
     """Bars on the terminal."""
     from ..progress import TerminalProgress

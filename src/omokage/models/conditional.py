@@ -1,0 +1,193 @@
+"""Conditions, such as hair and eye colours, for any generator and discriminator that has room for them.
+
+A generator sees them joined to its latent (Mirza & Osindero 2014, section 3.2). A discriminator judges them
+by projection (Miyato & Koyama 2018, equation 3): besides its logit it gives one number for each value of each
+condition, and those of the image's own values are added.
+"""
+
+from collections.abc import Mapping, Sequence
+from math import prod, sqrt
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Given = Sequence[int | None]  # for each condition the number of a value, or None: drawn
+
+
+def one_hot(conditions: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Numbers of values (B, n) to float (B, sum of sizes); a number that there is not, like -1, gives zeros.
+
+    >>> one_hot(torch.tensor([[1, 0], [0, -1]]), (2, 3))
+    tensor([[0., 1., 1., 0., 0.],
+            [1., 0., 0., 0., 0.]])
+    """
+    columns = [
+        conditions[:, i, None] == torch.arange(size, device=conditions.device) for i, size in enumerate(sizes)
+    ]
+    return torch.cat(columns, 1).float()
+
+
+class ConditionalGenerator(nn.Module):
+    """A generator with conditions: latents and numbers of values to images.
+
+    The last entries of its latents, one for each value, are for conditions that nobody gives: from these
+    normal numbers `drawn` takes values as often as the training saw them. So whatever draws from a model by
+    seeds draws from a conditional one too.
+
+    >>> from omokage.models.dcgan import Generator
+    >>> inner = Generator(latent=8, channels=(8, 8), joined=5)
+    >>> generator = ConditionalGenerator(inner, {"hair": ["blue", "red"], "eyes": ["blue", "green", "red"]})
+    >>> generator.decode(torch.randn(4, 13), given=(1, None)).shape  # red hair, eyes as they come
+    torch.Size([4, 3, 16, 16])
+    """
+
+    def __init__(
+        self,
+        network: Any,  # takes latents with `sum of values` further entries joined to them
+        values: Mapping[str, Sequence[str]],  # of each condition, in the order of their numbers
+        truncates: bool = False,  # whether the network's `decode` takes a truncation of its own
+    ) -> None:
+        super().__init__()
+        self.network, self.truncates = network, truncates
+        self.sizes = tuple(len(known) for known in values.values())
+        self.latent_shape: tuple[int, ...] = network.latent_shape
+        self.latent = self.latent_shape[0] - sum(self.sizes)
+        self.resolution: tuple[int, int] = network.resolution
+        self.image_channels: int = getattr(network, "image_channels", 3)
+        # How many faces of the training had each combination of values, the last condition running fastest.
+        self.register_buffer("seen", torch.ones(prod(self.sizes)))
+
+    def joined(self, z: Tensor, conditions: Tensor, psi: float = 1.0) -> Tensor:
+        """Latents (B, *latent_shape), their last entries replaced by conditions (B, n), the others times psi.
+
+        A value is as long as so many normal numbers are, lest it drown among the entries of the latent.
+        """
+        lengths = [sqrt(size) for size in self.sizes for _ in range(size)]
+        hot = one_hot(conditions, self.sizes) * torch.tensor(lengths, device=conditions.device)
+        return torch.cat([z[:, : self.latent] * psi, hot.to(z)], 1)
+
+    def forward(self, z: Tensor, conditions: Tensor) -> Tensor:
+        """(B, *latent_shape) and (B, n) to (B, image_channels, H, W) in [-1, 1]."""
+        return self.network(self.joined(z, conditions))
+
+    def decode(self, z: Tensor, psi: float = 1.0, given: Given | None = None) -> Tensor:
+        """(B, *latent_shape) to images; conditions that are not ``given`` are drawn from the latents."""
+        if hasattr(self.network, "mapping"):
+            return self.synthesis(self.mapping(z, psi, given)).clamp(-1, 1)
+        conditions = self.drawn(z[:, self.latent :] * psi, given).to(z.device)
+        if self.truncates:
+            return self.network.decode(self.joined(z, conditions), psi)
+        return self.network.decode(self.joined(z, conditions, psi))
+
+    def mapping(self, z: Tensor, psi: float = 1.0, given: Given | None = None) -> Tensor:
+        """As the network's: styles (B, layers, width), drawn towards the average of their own conditions.
+
+        So a face keeps what is asked of it.
+        """
+        conditions = self.drawn(z[:, self.latent :] * abs(psi), given).to(z.device)
+        w = self.network.mapping(self.joined(z, conditions))
+        if psi == 1:
+            return w
+        rows, which = conditions.unique(dim=0, return_inverse=True)
+        return torch.stack([self.average_style(row) for row in rows])[which].lerp(w, psi)
+
+    def average_style(self, conditions: Tensor, number: int = 256) -> Tensor:
+        """The mean style (1, width) of ``number`` latents with these conditions (n,)."""
+        z = torch.randn(number, self.latent_shape[0], generator=torch.Generator().manual_seed(0))
+        joined = self.joined(z.to(conditions.device), conditions.expand(number, -1))
+        return self.network.mapping(joined)[:, :1].mean(0)
+
+    def styles(self, z: Tensor, conditions: Tensor) -> Tensor:
+        """As the network's: styles to train with."""
+        return self.network.styles(self.joined(z, conditions))
+
+    def synthesis(self, w: Tensor, noise: Any = "constant") -> Tensor:
+        """As the network's: styles to images; what they are conditioned on is in them."""
+        return self.network.synthesis(w, noise)
+
+    @property
+    def layers(self) -> int:
+        """As the network's: how many styles an image has."""
+        return self.network.layers
+
+    @property
+    def layer_sizes(self) -> list[tuple[int, int]]:
+        """As the network's: height and width of the features of each layer."""
+        return self.network.layer_sizes
+
+    def drawn(self, noise: Tensor, given: Given | None = None) -> Tensor:
+        """Normal numbers (B, sum of sizes) to values (B, n), as often as seen in training beside those given.
+
+        The values of one condition after the other, by the Gumbel-max trick (Maddison et al. 2014): noise
+        that moves a little mostly keeps its value, and noise of zero gives the most frequent one.
+        """
+        given = given or [None] * len(self.sizes)
+        # In double precision and on the CPU: a seed has the same values everywhere.
+        noise, seen = noise.cpu().double(), self.seen.cpu().double().view(self.sizes)  # type: ignore[operator]
+        gumbel = -(-torch.special.ndtr(noise).clamp(1e-12, 1 - 1e-12).log()).log()
+        table = seen
+        for axis, value in enumerate(given):
+            if value is not None:
+                only = torch.zeros(self.sizes[axis]).index_fill(0, torch.tensor(value), 1)
+                table = table * only.view([-1 if i == axis else 1 for i in range(seen.dim())])
+        if table.sum() == 0:  # never seen together
+            table = seen
+        rows = table.expand(len(noise), *self.sizes)
+        found = []
+        for axis, scores in enumerate(gumbel.split(self.sizes, 1)):
+            weights = rows.flatten(2).sum(2) if rows.dim() > 2 else rows
+            alone = seen.movedim(axis, 0).reshape(self.sizes[axis], -1).sum(1)
+            weights = torch.where(weights.sum(1, keepdim=True) > 0, weights, alone)
+            value = given[axis]
+            chosen = (weights.log() + scores).argmax(1)
+            chosen = chosen if value is None else torch.full_like(chosen, value)
+            rows = rows[torch.arange(len(rows)), chosen]
+            found.append(chosen)
+        return torch.stack(found, 1)
+
+    def recovered(self, z: Tensor, conditions: Tensor) -> Tensor:
+        """As the network's: its guess at the latents (B, latent)."""
+        return self.network.recovered(self.joined(z, conditions))
+
+    def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """As the network's: mean and log-variance of q(z|x); it does not look at conditions."""
+        return self.network.posterior(images)
+
+    def logits(self, z: Tensor, conditions: Tensor) -> Tensor:
+        """As the network's: the logits of p(x|z, conditions)."""
+        return self.network.logits(self.joined(z, conditions))
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Images to latents (B, *latent_shape): conditions that nobody gives are the most frequent ones."""
+        z = self.network.encode(images)
+        return torch.cat([z, z.new_zeros(len(z), sum(self.sizes))], 1)
+
+
+class ConditionalDiscriminator(nn.Module):
+    """A discriminator with conditions: what it sees and numbers of values to logits.
+
+    >>> from omokage.models.dcgan import Discriminator
+    >>> inner = Discriminator(channels=(8, 8), outputs=1 + 5)
+    >>> ConditionalDiscriminator(inner, (2, 3))(torch.randn(4, 3, 16, 16), torch.tensor([[0, 2]] * 4)).shape
+    torch.Size([4])
+    """
+
+    def __init__(self, network: Any, sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.network, self.sizes = network, tuple(sizes)
+
+    def features(self, images: Tensor) -> Any:
+        """What the network sees of images: its own ``features``, or the images."""
+        return self.network.features(images) if hasattr(self.network, "features") else images
+
+    def forward(self, seen: Any, conditions: Tensor) -> Tensor | list[Tensor]:
+        """What ``features`` gives, and (B, n), to logits (B, ...), or to a list of them."""
+        hot = one_hot(conditions, self.sizes)
+        own = torch.cat([torch.ones_like(hot[:, :1]), hot], 1)
+
+        def chosen(outputs: Tensor) -> Tensor:
+            return (outputs * own.view(*own.shape, *[1] * (outputs.dim() - 2)).to(outputs)).sum(1)
+
+        outputs = self.network(seen)
+        return [chosen(scale) for scale in outputs] if isinstance(outputs, list) else chosen(outputs)

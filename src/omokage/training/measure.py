@@ -1,0 +1,49 @@
+"""FID while a model trains: the averaged weights against the face set, by a small protocol."""
+
+import time
+from collections.abc import Callable
+
+import torch
+
+from ..data.faceset import FaceSet
+from ..progress import Progress
+from ..sampling import BATCH, decoded, latents, to_pixels
+from ..snapshot import Model
+
+Measure = Callable[[], dict[str, float]]
+
+
+def fid_measure(protocol: str, faces: FaceSet, model: Model, progress: Progress | None) -> Measure:
+    """A function that measures ``model`` by ``protocol``; the number comes under ``fid/`` and its name.
+
+    The features of the faces are made here, before training begins, or come from the cache.
+
+    Raises:
+        UserError: an unknown protocol, or its feature network is not to be had.
+    """
+    # Metrics stand above training, which reaches for them only where a recipe asks for it.
+    from ..metrics.features import face_features, load_extractor
+    from ..metrics.fid import Moments, fid
+    from ..metrics.report import parse_protocol
+
+    asked = parse_protocol(protocol)
+    extractor = load_extractor(asked.extractor, device=model.device, progress=progress)
+    reference = face_features(faces, model.resolution, extractor, progress=progress)
+
+    def measure() -> dict[str, float]:
+        started, moments = time.monotonic(), Moments(extractor.dimensions)
+        with torch.random.fork_rng([model.device] if model.device.type == "cuda" else []):
+            for first in range(0, asked.samples, BATCH):
+                seeds = range(first, min(first + BATCH, asked.samples))
+                for images in decoded(model, latents(seeds, model.latent_shape), asked.psi):
+                    finite = images.isfinite().flatten(1).all(1).cpu().numpy()
+                    moments.add(extractor(to_pixels(images)[finite]))
+        numbers: dict[str, float] = {}
+        if moments.count > 1:
+            mean, covariance = moments.result()
+            numbers[f"fid/{asked.name}"] = fid(mean, covariance, reference.mean, reference.covariance)
+        if moments.count < asked.samples:
+            numbers["samples not finite"] = float(asked.samples - moments.count)
+        return numbers | {"speed/seconds of measuring": time.monotonic() - started}
+
+    return measure
