@@ -72,9 +72,10 @@ def main() -> None:
         z = torch.randn(args.batch, *generator.latent_shape, device=device)
         step = Step(real, z, lambda images: images, args.images)
         for phase in phases:
-            with torch.autocast(device.type, torch.bfloat16, enabled=args.precision == "bf16"):
-                loss, _ = phase.loss(step)
-            loss.backward(inputs=phase.parameters)
+            for part in step.parts(recipe.training.micro_batch):
+                with torch.autocast(device.type, torch.bfloat16, enabled=args.precision == "bf16"):
+                    loss, _ = phase.loss(part)
+                (loss * (len(part.real) / args.batch)).backward(inputs=phase.parameters)
             optimiser = optimisers[phase.shares or phase.name]
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)

@@ -30,6 +30,7 @@ MODELS_OF_16 = {
     "illustration": {"channels": [8, 8], "dense": [16], "latent": 8},
     "sagan": {"channels": [8, 8, 8], "attention_at": 8, "latent": 8},
     "skipgan": {"channels": [8, 8, 8, 8], "latent": 8},
+    "stylegan2": {"channels": [8, 8, 8], "resolution": [16, 16], "latent": 8, "style": 8, "depth": 1},
 }
 DISCRIMINATORS_OF_16 = {
     "dcgan": {"channels": [8, 8]},
@@ -37,6 +38,7 @@ DISCRIMINATORS_OF_16 = {
     "illustration": {"resolution": 16, "channels": [8, 8], "dense": 8},
     "sagan": {"resolution": 16, "channels": [8, 8], "attention_at": 8},
     "projected": {"resolution": 32, "seen_at": [[0, 64]], "width": 8},
+    "stylegan2": {"channels": [8, 8, 8], "resolution": [16, 16]},
 }
 
 
@@ -156,8 +158,8 @@ def test_a_discriminator_judges_by_projection(name):
     for parameter in discriminator.parameters():
         if parameter.requires_grad and parameter.numel() == 1 and parameter.item() == 0:
             parameter.data.fill_(0.5)  # a gate that starts at zero
-    side = settings.get("resolution", 16)
-    images = torch.rand(6, 3, side, side).requires_grad_()
+    size = settings.get("resolution", 16)
+    images = torch.rand(6, 3, *(size if isinstance(size, list) else (size, size))).requires_grad_()
     logits = discriminator(discriminator.features(images), EVERY)
     scales = logits if isinstance(logits, list) else [logits]
     assert all(len(scale) == 6 for scale in scales)

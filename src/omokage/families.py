@@ -45,7 +45,7 @@ MODELS = {
     "skipgan": Row("models.skipgan:Generator", frozenset({"psi", "condition"})),
     "progan": Row("models.progan:Generator", frozenset({"psi"})),
     "stylegan": Row("models.stylegan:Generator", frozenset({"psi", "style"})),
-    "stylegan2": Row("models.stylegan2:Generator", frozenset({"psi", "style"})),
+    "stylegan2": Row("models.stylegan2:Generator", frozenset({"psi", "style", "condition"})),
     "realnvp": Row("models.realnvp:RealNVP", frozenset({"encode", "log_prob"})),
     "glow": Row("models.glow:Glow", frozenset({"encode", "log_prob"})),
     "tarflow": Row("models.tarflow:TarFlow", frozenset({"encode", "log_prob"})),
@@ -57,9 +57,9 @@ DISCRIMINATORS = {
     "dense-dcgan": Row("models.dense_dcgan:Discriminator", frozenset({"condition"})),
     "illustration": Row("models.illustration:Discriminator", frozenset({"condition"})),
     "sagan": Row("models.sagan:Discriminator", frozenset({"condition"})),
-    "projected": Row("models.projected:ProjectedDiscriminator", frozenset({"condition"})),
     "progan": Row("models.progan:Discriminator"),
-    "stylegan2": Row("models.stylegan2:Discriminator"),
+    "stylegan2": Row("models.stylegan2:Discriminator", frozenset({"condition"})),
+    "projected": Row("models.projected:ProjectedDiscriminator", frozenset({"condition"})),
 }
 
 # Networks to phases.

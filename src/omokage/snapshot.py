@@ -162,14 +162,17 @@ class Model:
         """
         z = z.to(self.device)
         if self.conditions:
-            values = [
-                known.index(self.given[name]) if name in self.given else None
-                for name, known in self.conditions.items()
-            ]
-            return self.network.decode(z, psi, values).float()  # type: ignore[operator]
+            return self.network.decode(z, psi, self._values()).float()  # type: ignore[operator]
         if "psi" in MODELS[self.recipe.model["name"]].can:
             return self.network.decode(z, psi).float()  # type: ignore[operator]
         return self.network.decode(z * psi).float()  # type: ignore[operator]
+
+    def _values(self) -> list[int | None]:
+        """The numbers of the values of conditions that every image has; None: drawn."""
+        return [
+            known.index(self.given[name]) if name in self.given else None
+            for name, known in self.conditions.items()
+        ]
 
     def require(self, ability: str) -> None:
         """UserError, with what to use instead, unless the family can ``encode`` or ``log_prob``."""
@@ -187,6 +190,8 @@ class Model:
             UserError: a family without styles.
         """
         self._needs("style", "has no space of styles")
+        if self.conditions:
+            return self.network.mapping(z.to(self.device), psi, self._values()).float()  # type: ignore[operator]
         return self.network.mapping(z.to(self.device), psi).float()  # type: ignore[operator]
 
     @torch.no_grad()

@@ -202,6 +202,16 @@ def test_labels_are_the_last_entries_of_a_latent():
     assert Discriminator(resolution=(16, 16), channels=(8, 8, 8), outputs=5)(generator(z)).shape == (2, 5)
 
 
+def test_squashed_images_are_in_range_in_training_too():
+    torch.manual_seed(0)
+    free, squashed = Generator(**SMALL).eval(), Generator(**SMALL, squashed=True).eval()
+    squashed.load_state_dict(free.state_dict())
+    z = torch.randn(4, 16)
+    assert free(z).abs().max() > 1
+    torch.testing.assert_close(squashed(z), (free(z) / 3**0.5).tanh())
+    assert torch.equal(squashed(z), squashed.decode(z))
+
+
 @pytest.mark.parametrize("architecture", ["orig", "skip", "resnet"])
 def test_activations_are_cut_where_asked(architecture):
     torch.manual_seed(0)

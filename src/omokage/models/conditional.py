@@ -73,10 +73,48 @@ class ConditionalGenerator(nn.Module):
 
     def decode(self, z: Tensor, psi: float = 1.0, given: Given | None = None) -> Tensor:
         """(B, *latent_shape) to images; conditions that are not ``given`` are drawn from the latents."""
+        if hasattr(self.network, "mapping"):
+            return self.synthesis(self.mapping(z, psi, given)).clamp(-1, 1)
         conditions = self.drawn(z[:, self.latent :] * psi, given).to(z.device)
         if self.truncates:
             return self.network.decode(self.joined(z, conditions), psi)
         return self.network.decode(self.joined(z, conditions, psi))
+
+    def mapping(self, z: Tensor, psi: float = 1.0, given: Given | None = None) -> Tensor:
+        """As the network's: styles (B, layers, width), drawn towards the average of their own conditions.
+
+        So a face keeps what is asked of it.
+        """
+        conditions = self.drawn(z[:, self.latent :] * abs(psi), given).to(z.device)
+        w = self.network.mapping(self.joined(z, conditions))
+        if psi == 1:
+            return w
+        rows, which = conditions.unique(dim=0, return_inverse=True)
+        return torch.stack([self.average_style(row) for row in rows])[which].lerp(w, psi)
+
+    def average_style(self, conditions: Tensor, number: int = 256) -> Tensor:
+        """The mean style (1, width) of ``number`` latents with these conditions (n,)."""
+        z = torch.randn(number, self.latent_shape[0], generator=torch.Generator().manual_seed(0))
+        joined = self.joined(z.to(conditions.device), conditions.expand(number, -1))
+        return self.network.mapping(joined)[:, :1].mean(0)
+
+    def styles(self, z: Tensor, conditions: Tensor) -> Tensor:
+        """As the network's: styles to train with."""
+        return self.network.styles(self.joined(z, conditions))
+
+    def synthesis(self, w: Tensor, noise: Any = "constant") -> Tensor:
+        """As the network's: styles to images; what they are conditioned on is in them."""
+        return self.network.synthesis(w, noise)
+
+    @property
+    def layers(self) -> int:
+        """As the network's: how many styles an image has."""
+        return self.network.layers
+
+    @property
+    def layer_sizes(self) -> list[tuple[int, int]]:
+        """As the network's: height and width of the features of each layer."""
+        return self.network.layer_sizes
 
     def drawn(self, noise: Tensor, given: Given | None = None) -> Tensor:
         """Normal numbers (B, sum of sizes) to values (B, n), as often as seen in training beside those given.

@@ -241,6 +241,7 @@ class Generator(StyleSpace):
         mixing: float = 0.9,  # share of the images in training that have two styles
         mapping_rate: float = 0.01,  # how fast the mapping network learns, as a multiple of the others' rate
         clamp: float = 0.0,  # activations are cut to ± this (networks trained in half precision); 0: free
+        squashed: bool = False,  # images go through a tanh into [-1, 1]; false: they are cut there when drawn
         image_channels: int = 3,
         joined: int = 0,  # entries that conditions add to a latent; 0: none
         classes: int = 0,  # further entries, the largest of which chooses a class; 0: none
@@ -249,7 +250,7 @@ class Generator(StyleSpace):
         sizes = sides(resolution, base, "model")
         wide = widths(sizes, channels, capacity, most, "model")
         self.resolution = sizes[-1]
-        self.image_channels = image_channels
+        self.image_channels, self.squashed = image_channels, squashed
         self.blocks = nn.ModuleList(
             Block(
                 wide[i - 1] if i else 0,
@@ -283,7 +284,8 @@ class Generator(StyleSpace):
             x, image = block(x, image, w[:, first : first + count + 1], kinds[first:])
             first += count
         assert image is not None
-        return image
+        # The images of all sizes are added up, each with variance 1 at the start.
+        return (image / math.sqrt(len(self.blocks))).tanh() if self.squashed else image
 
 
 class _Down(nn.Module):

@@ -34,6 +34,7 @@ class AdaptiveAugmentation(nn.Module):
     def __init__(self, target: float = 0.6, kimg: float = 500.0, every: int = 4) -> None:
         super().__init__()
         self.target, self.kimg, self.every = target, kimg, every
+        self.device = torch.device("cpu")  # where logits are; the state stays here, as numbers are drawn here
         self.register_buffer("p", torch.zeros(()))
         self.register_buffer("signs", torch.zeros(()))  # sum of those since the last look
         self.register_buffer("count", torch.zeros(()))  # ... and how many
@@ -53,11 +54,11 @@ class AdaptiveAugmentation(nn.Module):
         self.images.fill_(images)
         if int(self.steps) < self.every:
             return
-        seen = torch.stack([self.signs, self.count])
+        seen = torch.stack([self.signs, self.count]).to(self.device)
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.all_reduce(seen)
         if seen[1] > 0:
-            direction = torch.sign(seen[0] / seen[1] - self.target)
+            direction = torch.sign(seen[0] / seen[1] - self.target).to(self.p)
             change = (images - int(self.since)) / (self.kimg * 1000)
             self.p.copy_((self.p + direction * change).clamp(0, 1))
         for buffer in (self.signs, self.count, self.steps):
@@ -67,6 +68,7 @@ class AdaptiveAugmentation(nn.Module):
     @torch.no_grad()
     def observe(self, logits: Tensor) -> None:
         """Take account of the logits of real images of this step."""
+        self.device = logits.device
         self.signs += logits.detach().sign().sum().to(self.signs)
         self.count += logits.numel()
 

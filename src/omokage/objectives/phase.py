@@ -34,8 +34,12 @@ class Step:
         self._shared: dict[str, Any] = {}
 
     def parts(self, size: int) -> list["Step"]:
-        """The step, ``size`` images at a time, nothing shared between the parts; 0: as it is."""
-        if size == 0 or size >= len(self.real):
+        """The step, ``size`` images at a time; 0: as it is.
+
+        Parts are new at every call, so phases share nothing: what one has kept for its gradient is gone when
+        the next begins.
+        """
+        if size == 0:
             return [self]
         every = zip(*(batch.split(size) for batch in (self.real, self.latents, *self.given)), strict=True)
         return [

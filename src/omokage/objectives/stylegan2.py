@@ -42,7 +42,7 @@ def stylegan2(
         raise UserError(
             'objective.name: stylegan2 needs a [discriminator] that sees images, such as name = "stylegan2"'
         )
-    if path_length and not hasattr(generator, "styles"):
+    if path_length and not hasattr(getattr(generator, "network", generator), "styles"):
         raise UserError("objective.path_length: this model has no styles; set it to 0, or take stylegan2")
     settings = {"r1_every": r1_every, "path_length_every": path_length_every, "ada_every": ada_every}
     for name, number in (settings | {"path_length_share": path_length_share}).items():
@@ -56,7 +56,7 @@ def stylegan2(
     if ada_target:
         adaptive = networks["augmentation"] = AdaptiveAugmentation(ada_target, ada_kimg, ada_every)
     if path_length:
-        networks["path_length"] = PathLength().to(generator.w_average.device)
+        networks["path_length"] = PathLength().to(next(generator.parameters()).device)
 
     def judged(images: Tensor, step: Step) -> Tensor:
         return discriminator(images, *step.given).float()
@@ -104,8 +104,17 @@ def stylegan2(
         told = {"penalty/path length": penalty, "path length": lengths.mean()}
         return penalty * (path_length * path_length_every), told
 
+    def judge(step: Step) -> dict[str, Tensor]:
+        return {"logits/held-out": judged(augmented(step.real, step), step).mean()}
+
     phases = [
-        Phase("discriminator", discriminator.parameters(), discriminator_loss, floor=losses.floor),
+        Phase(
+            "discriminator",
+            discriminator.parameters(),
+            discriminator_loss,
+            floor=losses.floor,
+            judge=judge,
+        ),
         Phase("generator", generator.parameters(), generator_loss),
     ]
     if r1:
