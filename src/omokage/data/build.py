@@ -174,7 +174,8 @@ def build(
         if not _complete(partial, plan):
             work = _Work(partial, plan, size, workers or cores())
             work.run(opened_sources, progress)
-            work.finish(label_table, carried)
+            work.carried = carried
+            work.finish(label_table)
         if (partial / _STATE).exists():
             shutil.rmtree(partial / _STATE)
         os.rename(partial, out)
@@ -307,6 +308,7 @@ class _Work:
         self.partial, self.plan, self.size, self.workers = partial, plan, size, workers
         self.state = partial / _STATE
         self.done: list[dict[str, Any]] = []  # one state a shard
+        self.carried: dict[tuple[str, str], str] = {}  # labels that sources know, see `_carried`
         if _same_plan(self.state, plan):
             self._resume()
         else:
@@ -419,7 +421,7 @@ class _Work:
         _write(self.state / f"{number:06d}.json", _json(state))
         self.done.append(state)
 
-    def finish(self, labels: "_Labels | None", carried: dict[tuple[str, str], str]) -> None:
+    def finish(self, labels: "_Labels | None") -> None:
         found, kept = self.done[-1]["position"], sum(state["kept"] for state in self.done)
         reasons: Counter[str] = Counter()
         rejected = io.StringIO()
@@ -448,10 +450,10 @@ class _Work:
             "bytes": sum(state["bytes"] for state in self.done),
             "reasons": dict(sorted(reasons.items())),
         }
-        if carried:
+        if self.carried:
             places = zip(index["source"].to_pylist(), index["file"].to_pylist(), strict=True)
             index = index.append_column(
-                LABEL, pa.array([carried.get(place) for place in places], pa.string())
+                LABEL, pa.array([self.carried.get(place) for place in places], pa.string())
             )
         labelled = None
         if labels is not None:
