@@ -215,8 +215,8 @@ def test_noise_detail_looks_where_noise_is(tmp_path, boxes, words, monkeypatch):
     assert all(np.abs(one - other).max() > 5 for one, other in pairwise(near))
     deviation = patch(picture, *boxes[5])
     half = deviation.shape[1] // 2
-    assert deviation[:, : half - 4].mean() > 60
-    assert deviation[:, half + 4 :].max() <= 2
+    assert deviation[:, : half - 24].mean() > 60
+    assert deviation[:, half + 24 :].max() <= 2
     assert f"Deviation over {figures.NOISES} noises" in words
     again = figures.write_noise_detail(model, tmp_path / "again.png", seeds=[2])
     assert (pixels(again) == picture).all()  # noise comes from its seed
