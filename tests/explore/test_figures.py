@@ -215,8 +215,8 @@ def test_noise_detail_looks_where_noise_is(tmp_path, boxes, words, monkeypatch):
     assert all(np.abs(one - other).max() > 5 for one, other in pairwise(near))
     deviation = patch(picture, *boxes[5])
     half = deviation.shape[1] // 2
-    assert deviation[:, : half - 4].mean() > 60
-    assert deviation[:, half + 4 :].max() <= 2
+    assert deviation[:, : half - 24].mean() > 60
+    assert deviation[:, half + 24 :].max() <= 2
     assert f"Deviation over {figures.NOISES} noises" in words
     again = figures.write_noise_detail(model, tmp_path / "again.png", seeds=[2])
     assert (pixels(again) == picture).all()  # noise comes from its seed
@@ -322,16 +322,17 @@ def test_progression_from_grids_shows_the_seeds_asked_for(run, tmp_path, boxes):
         figures.write_progression(run, tmp_path / "p.png", seeds=[64], source="grids")
 
 
-def test_a_montage_shows_every_moment(run, tmp_path):
+def test_a_montage_shows_every_moment(run, tmp_path, monkeypatch):
     film = tmp_path / "p.mp4"
+    monkeypatch.setattr(figures, "LEAST_SECONDS", 0.9)
     figures.write_progression(run, tmp_path / "p.png", seeds=[0, 1, 2], video=film)
     with av.open(str(film)) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
         assert json.loads(container.metadata["comment"])["seeds"] == "0-2"
-    assert len(frames) == 9 * 20 + 60  # six seconds, and two of the last
+    assert len(frames) == 9 * 3 + 60  # nine tenths of a second, and two seconds of the last
     height, width = frames[0].shape[:2]
     middle = [int(frame[height // 3, width // 2, 1]) for frame in frames]
-    for i, value in ((0, 128), (10, 128), (8 * 20 + 5, 255), (-1, 255)):
+    for i, value in ((0, 128), (2, 128), (8 * 3 + 1, 255), (-1, 255)):
         assert abs(middle[i] - value) <= 4
 
 
