@@ -22,11 +22,11 @@ def test_tags_of_both_styles():
 def test_records_of_boorus():
     danbooru = {
         "tag_string_general": "red_hair solo",
-        "tag_string_artist": "a_b",
+        "tag_string_artist": "some_one",
         "rating": "g",
         "source": "http://x",
     }
-    assert from_record(danbooru) == Labels(("red hair", "solo"), "general", "a b", None, "http://x")
+    assert from_record(danbooru) == Labels(("red hair", "solo"), "general", "some one", None, "http://x")
     old = {"rating": "q", "tags": [{"name": "smile", "category": "0"}, {"name": "kei", "category": "1"}]}
     assert from_record(old) == Labels(("smile",), "questionable", "kei")
     by_category = {"tags": {"general": ["hat"], "artist": ["mo"]}, "rating": "safe"}

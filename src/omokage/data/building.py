@@ -17,7 +17,7 @@ import shutil
 import time
 import zlib
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, closing, contextmanager
@@ -186,7 +186,7 @@ class Pieces:
 
     def _results(
         self, sources: Sequence[Source], table: LabelTable | None, before: "Before | None", start: int
-    ) -> Iterator[tuple[Handled, int]]:
+    ) -> Generator[tuple[Handled, int], None, None]:
         """Every picture's outcome from position ``start`` on, in order, and how many files lie beside it."""
         keys = base._Keys()
         named = (

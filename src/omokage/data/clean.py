@@ -35,7 +35,7 @@ class Criterion:
 CRITERIA = {
     "face_side": Criterion("too small", True, 32.0, "side of the face box in pixels of the picture"),
     "aspect": Criterion("extreme aspect", False, 2.2, "longer over shorter side of the face box"),
-    "visible": Criterion("too far beyond the border", True, 0.6, "part of the crop inside the picture"),
+    "visible": Criterion("too far beyond the border", True, 0.5, "part of the crop inside the picture"),
     "face_score": Criterion("not a face", True, 0.2, "the network's verdict on the box, 0 to 1"),
     "sharpness": Criterion("too blurred", True, 0.045, "fine detail over contrast, at 128 pixels"),
     "colour": Criterion("near-monochrome", True, 4.0, "spread of the colours, Lab units"),

@@ -208,10 +208,11 @@ class CascadeDetector:
             centre = np.array([x + w / 2, y + h / 2 - HEAD_TO_FACE_RISE * HEAD_TO_FACE * h])
             if back is not None:
                 centre = back @ [*centre, 1.0]
-            w, h = w * HEAD_TO_FACE, h * HEAD_TO_FACE
+            wide, high = float(w) * HEAD_TO_FACE, float(h) * HEAD_TO_FACE
+            left, top = float(centre[0]) - wide / 2, float(centre[1]) - high / 2
             score = float(n) / (float(n) + 3)
             # A picture turned anticlockwise by `angle` sets upright what leaned clockwise by it.
-            faces.append(Face(centre[0] - w / 2, centre[1] - h / 2, w, h, score, float(angle) or None))
+            faces.append(Face(left, top, wide, high, score, float(angle) or None))
         return faces
 
 
@@ -355,7 +356,8 @@ def load_network(path: str) -> tuple["DetectorNetwork", str]:
             if isinstance(convolution, torch.nn.Conv2d) and isinstance(norm, torch.nn.BatchNorm2d):
                 module[0] = torch.nn.utils.fusion.fuse_conv_bn_eval(convolution, norm)
                 module[1] = torch.nn.Identity()
-    return network.to(memory_format=torch.channels_last), hashlib.sha256(data).hexdigest()
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network, hashlib.sha256(data).hexdigest()
 
 
 def run_network(network: "DetectorNetwork", picture: np.ndarray) -> np.ndarray:

@@ -48,9 +48,8 @@ class DetectorNetwork(nn.Module):
         self.merge4 = _conv(32, 48)
         self.head = nn.Conv2d(48, OUTPUTS, 1)
         nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
         # Hardly any cell is the centre of a face: start from that (focal loss, Lin et al. 2017).
-        nn.init.constant_(self.head.bias[:1], -4.0)
+        self.head.bias = nn.Parameter(torch.tensor([-4.0] + [0.0] * (OUTPUTS - 1)))
 
     def forward(self, x: Tensor) -> Tensor:
         x4 = self.down4(self.down2(x))

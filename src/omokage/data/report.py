@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from .clean import CRITERIA
+from .clean import CRITERIA, Criterion
 
 _STEPS = (
     ("read", "could be read"),
@@ -168,7 +168,8 @@ def _lost(counts: dict[str, Any], examples: dict[str, Any]) -> str:
 
 def _histograms(rows: list[dict[str, Any]], limits: dict[str, float | None]) -> str:
     out = []
-    for name, criterion in (("score", None), *CRITERIA.items()):
+    named: list[tuple[str, Criterion | None]] = [("score", None), *CRITERIA.items()]
+    for name, criterion in named:
         values = np.array([row[name] for row in rows if row.get(name) is not None], float)
         if not len(values):
             continue
