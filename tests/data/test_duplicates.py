@@ -13,6 +13,7 @@ from omokage.data.duplicates import (
     duplicate_groups,
     face_set_signatures,
     near_pairs,
+    pairs_between,
     signatures,
 )
 from omokage.data.faceset import FaceSet
@@ -125,6 +126,8 @@ def test_pairs_agree_with_a_search_of_all_pairs(pictures):
     pairs, bits = near_pairs(rows)
     assert len(want) > 300
     assert {tuple(p): d for p, d in zip(pairs.tolist(), bits, strict=True)} == want
+    between = pairs_between(rows[:100], rows[100:])
+    assert {(a, b + 100) for a, b in between.tolist()} == {(a, b) for a, b in want if a < 100 <= b}
 
 
 def test_thousands_of_one_picture_cost_no_square(drawing):

@@ -218,6 +218,35 @@ def near_pairs(
     return np.stack(np.divmod(code, n), 1), differing
 
 
+def pairs_between(
+    first: np.ndarray, second: np.ndarray, likeness: Likeness = SAME, progress: Progress | None = None
+) -> np.ndarray:
+    """All pairs (row of ``first``, row of ``second``) that are alike, int64 (M, 2): every pair is compared.
+
+    None is missed, at the cost of N times M comparisons: some millions a second.
+    """
+    found = [np.empty((0, 2), np.int64)]
+    with opened(progress, "comparing all pairs", len(first)) as task:
+        for start in range(0, len(first), 64):
+            block = first[start : start + 64]
+            apart = np.full((len(block), len(second)), 64 * WORDS, np.int16)
+            for window, others in _meetings(False).items():
+                for other in others:
+                    for a, b in {(other, window), (window, other)}:
+                        ours, theirs = block["hashes"][:, a, None], second["hashes"][:, b]
+                        bits = np.zeros_like(apart)
+                        for word in range(WORDS):
+                            bits += _ones(ours[..., word] ^ theirs[:, word])
+                        np.minimum(apart, bits, out=apart)
+            i, j = np.nonzero(apart <= likeness.bits)
+            both = np.concatenate([block[i], second[j]])
+            rows = np.arange(len(i))
+            good = _similar_colours(both, rows, rows + len(i), apart[i, j], likeness, False)
+            found.append(np.stack([i[good] + start, j[good]], 1))
+            task.advance(len(block))
+    return np.concatenate(found)
+
+
 def _selective(centre: np.ndarray, order: np.ndarray, bits: int) -> tuple[np.ndarray, int]:
     """The first bits of ``order`` as a mask (2,), and how many: just enough to keep the buckets small.
 
@@ -291,9 +320,14 @@ def _keys(hashes: np.ndarray, words: np.ndarray) -> np.ndarray:
 
 def _bit_count(words: np.ndarray) -> np.ndarray:
     """How many bits are set in each row of uint64 (N, W)."""
+    return _ones(words).sum(-1, dtype=np.int64)
+
+
+def _ones(words: np.ndarray) -> np.ndarray:
+    """How many bits are set in each word of uint64, as uint8."""
     if hasattr(np, "bitwise_count"):
-        return np.bitwise_count(words).sum(-1, dtype=np.int64)
-    return _ONES[np.ascontiguousarray(words).view(np.uint16)].sum(-1, dtype=np.int64)
+        return np.bitwise_count(words)
+    return _ONES[np.ascontiguousarray(words)[..., None].view(np.uint16)].sum(-1, dtype=np.uint8)
 
 
 _ONES = np.unpackbits(np.arange(2**16, dtype="<u2").view(np.uint8).reshape(-1, 2), axis=1).sum(
