@@ -122,6 +122,16 @@ def test_the_order_of_rows_does_not_matter_and_groups_are_fairly_drawn():
         assert 0.14 < share < 0.26
 
 
+def test_pairs_that_hashing_misses_do_not_cross(forty, tmp_path, monkeypatch):
+    monkeypatch.setattr(splitting, "TABLES", 0)  # hashing finds nothing at all
+    split(forty, tmp_path / "out", holdout=0.25)
+    train, held = (FaceSet.open(tmp_path / "out" / name) for name in ("train", "heldout"))
+    side = {key: "train" for key in train.keys} | {key: "held" for key in held.keys}
+    assert all(side[str(i)] == side[f"copy-{i}"] for i in range(8))
+    assert len(held) == 12
+    assert train.manifest["split"]["groups"]["number"] < 48 - 3
+
+
 def test_what_joins_rows(drawing):
     columns = {
         "source": ["a", "a", "b", "b", "c", "c"],

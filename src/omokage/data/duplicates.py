@@ -69,7 +69,7 @@ _WINDOW = 56
 _STARTS = (3, 4, 6)
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 TABLES = 16
-_BUCKET = 256
+_BUCKET = 64
 _FEW, _MANY = 6, 24
 _ALL_CANDIDATES = 2_400_000
 _AT_ONCE = 2**21
@@ -198,24 +198,61 @@ def near_pairs(
     centre = np.ascontiguousarray(signatures["hashes"][:, CENTRE])
     bits = int(np.log2(max(n, 2)))
     draw = np.random.default_rng(2010)
-    found: dict[str, list[np.ndarray]] = {"code": [], "bits": []}
+    code, differing = np.empty(0, np.int64), np.empty(0, np.int64)
     with opened(progress, "looking for duplicates", tables) as task:
         for table in range(tables if n > 1 else 0):
             # Low frequencies suffer least from a shift, middle ones tell more faces apart: in turn.
             words, bits = _selective(centre, draw.permutation(64 * (1 + table % 2)), bits)
-            for code, differing in _pairs_of_a_table(signatures, words, likeness, mirrored):
-                found["code"].append(code)
-                found["bits"].append(differing)
-            code, differing = (np.concatenate(found[name]) for name in ("code", "bits"))
-            order = np.lexsort((differing, code))
-            code, differing = code[order], differing[order]
-            first = np.concatenate([[True], code[1:] != code[:-1]])[: len(code)]
-            found = {"code": [code[first]], "bits": [differing[first]]}
-            task.advance(1, f"{first.sum():,} pairs")
-    if n < 2:
-        return np.empty((0, 2), np.int64), np.empty(0, np.int64)
-    code, differing = found["code"][0], found["bits"][0]
-    return np.stack(np.divmod(code, n), 1), differing
+            waiting: list[tuple[np.ndarray, np.ndarray]] = []
+            count = 0
+            for more in _pairs_of_a_table(signatures, words, likeness, mirrored):
+                waiting.append(more)
+                count += len(more[0])
+                # The same pairs come again and again: memory must not grow with that.
+                if count > max(_AT_ONCE, len(code)):
+                    code, differing = _once([(code, differing), *waiting])
+                    waiting, count = [], 0
+            code, differing = _once([(code, differing), *waiting])
+            task.advance(1, f"{len(code):,} pairs")
+    return np.stack(np.divmod(code, max(n, 1)), 1), differing
+
+
+def _once(found: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Every pair once, with the fewest bits that it was found with."""
+    code, differing = (np.concatenate(part) for part in zip(*found, strict=True))
+    order = np.lexsort((differing, code))
+    code, differing = code[order], differing[order]
+    first = np.concatenate([[True], code[1:] != code[:-1]])[: len(code)]
+    return code[first], differing[first]
+
+
+def pairs_between(
+    first: np.ndarray, second: np.ndarray, likeness: Likeness = SAME, progress: Progress | None = None
+) -> np.ndarray:
+    """All pairs (row of ``first``, row of ``second``) that are alike, int64 (M, 2): every pair is compared.
+
+    None is missed, at the cost of N times M comparisons: some millions a second.
+    """
+    found = [np.empty((0, 2), np.int64)]
+    with opened(progress, "comparing all pairs", len(first)) as task:
+        for start in range(0, len(first), 64):
+            block = first[start : start + 64]
+            apart = np.full((len(block), len(second)), 64 * WORDS, np.int16)
+            for window, others in _meetings(False).items():
+                for other in others:
+                    for a, b in {(other, window), (window, other)}:
+                        ours, theirs = block["hashes"][:, a, None], second["hashes"][:, b]
+                        bits = np.zeros_like(apart)
+                        for word in range(WORDS):
+                            bits += _ones(ours[..., word] ^ theirs[:, word])
+                        np.minimum(apart, bits, out=apart)
+            i, j = np.nonzero(apart <= likeness.bits)
+            both = np.concatenate([block[i], second[j]])
+            rows = np.arange(len(i))
+            good = _similar_colours(both, rows, rows + len(i), apart[i, j], likeness, False)
+            found.append(np.stack([i[good] + start, j[good]], 1))
+            task.advance(len(block))
+    return np.concatenate(found)
 
 
 def _selective(centre: np.ndarray, order: np.ndarray, bits: int) -> tuple[np.ndarray, int]:
@@ -291,9 +328,14 @@ def _keys(hashes: np.ndarray, words: np.ndarray) -> np.ndarray:
 
 def _bit_count(words: np.ndarray) -> np.ndarray:
     """How many bits are set in each row of uint64 (N, W)."""
+    return _ones(words).sum(-1, dtype=np.int64)
+
+
+def _ones(words: np.ndarray) -> np.ndarray:
+    """How many bits are set in each word of uint64, as uint8."""
     if hasattr(np, "bitwise_count"):
-        return np.bitwise_count(words).sum(-1, dtype=np.int64)
-    return _ONES[np.ascontiguousarray(words).view(np.uint16)].sum(-1, dtype=np.int64)
+        return np.bitwise_count(words)
+    return _ONES[np.ascontiguousarray(words)[..., None].view(np.uint16)].sum(-1, dtype=np.uint8)
 
 
 _ONES = np.unpackbits(np.arange(2**16, dtype="<u2").view(np.uint8).reshape(-1, 2), axis=1).sum(
