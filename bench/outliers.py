@@ -3,11 +3,12 @@
     python bench/outliers.py RUN --heldout DIR/heldout [--larger faces-256.tar] [--count 400] [--write]
 
 Good faces are one half of the held-out part; bad pictures of several kinds are mixed in. A score's area is
-the chance that a bad one scores above a good one: 0.5 is chance, below it the score is misled. What compressed
-length alone would find (shorter is worse) stands beside it, for many bad pictures compress well and then the
-correction does the flow's work. Kinds that need a face are made of the other half, so that no face is on both sides. ``--larger``: a tar, zip or folder
-of larger faces, of which corners are cut ("off-centre crops") and which are also shrunk whole, as a control:
-good faces of another source, which ought to stay near 0.5. ``--write`` writes the table to bench/results.
+the chance that a bad one scores above a good one: 0.5 is chance, below it the score is misled. Beside it
+stands what compressed length alone would find (shorter is worse): many bad pictures compress well, and then
+the correction alone does the work. Kinds that need a face are made of the other half, so that no face is on
+both sides. ``--larger``: a tar, zip or folder of larger faces, of which corners are cut ("off-centre crops")
+and which are also shrunk whole, as a control: good faces of another source, which ought to stay near 0.5.
+``--write`` writes the table to bench/results.
 """
 
 import argparse
