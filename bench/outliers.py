@@ -3,10 +3,12 @@
     python bench/outliers.py RUN --heldout DIR/heldout [--larger faces-256.tar] [--count 400] [--write]
 
 Good faces are one half of the held-out part; bad pictures of several kinds are mixed in. A score's area is
-the chance that a bad one scores above a good one: 0.5 is chance, below it the score is misled. Kinds that
-need a face are made of the other half, so that no face is on both sides. ``--larger``: a tar, zip or folder
-of larger faces, of which corners are cut ("off-centre crops") and which are also shrunk whole, as a control:
-good faces of another source, which ought to stay near 0.5. ``--write`` writes the table to bench/results.
+the chance that a bad one scores above a good one: 0.5 is chance, below it the score is misled. Beside it
+stands what compressed length alone would find (shorter is worse): many bad pictures compress well, and then
+the correction alone does the work. Kinds that need a face are made of the other half, so that no face is on
+both sides. ``--larger``: a tar, zip or folder of larger faces, of which corners are cut ("off-centre crops")
+and which are also shrunk whole, as a control: good faces of another source, which ought to stay near 0.5.
+``--write`` writes the table to bench/results.
 """
 
 import argparse
@@ -128,15 +130,18 @@ def main() -> None:
         kind: score(model, pictures, seed=options.seed, progress=progress)
         for kind, pictures in (bad | control).items()
     }
-    every = {
-        way: np.concatenate([getattr(scores[kind], way) for kind in bad]) for way in ("plain", "corrected")
+    ways = {
+        "plain likelihood": lambda found: found.plain,
+        "corrected for complexity": lambda found: found.corrected,
+        "compressed length alone": lambda found: -found.complexity,
     }
-    lines = ["| bad pictures | number | plain likelihood | corrected for complexity |", "|---|---|---|---|"]
+    lines = [f"| bad pictures | number | {' | '.join(ways)} |", "|---" * (2 + len(ways)) + "|"]
     for kind in [*bad, "all of these", *control]:
         cells = []
-        for way in ("plain", "corrected"):
-            values = every[way] if kind == "all of these" else getattr(scores[kind], way)
-            area = roc_area(values, getattr(standard, way))
+        for way in ways.values():
+            kinds = bad if kind == "all of these" else [kind]
+            values = np.concatenate([way(scores[each]) for each in kinds])
+            area = roc_area(values, way(standard))
             cells.append(f"{area.value:.3f} ({area.interval[0]:.3f} to {area.interval[1]:.3f})")
         lines.append(f"| {kind} | {area.bad} | {' | '.join(cells)} |")
     lines += [
