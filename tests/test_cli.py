@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from omokage.__main__ import main, parse_seeds
+from omokage.__main__ import main
 from omokage.errors import UserError
+from omokage.verbs.options import parse_seeds
 
 VERBS = (
     "build",

@@ -73,3 +73,10 @@ def test_a_recipe_of_ones_own(tmp_path):
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(UserError, match="not a text file"):
         load_recipe(path)
+
+
+def test_a_setting_of_two_kinds_takes_both_and_refuses_others():
+    assert load_recipe("fast", ["seen_at=96"]).discriminator["seen_at"] == 96
+    assert load_recipe("fast", ["seen_at=[[0, 64]]"]).discriminator["seen_at"] == [[0.0, 64.0]]
+    with pytest.raises(UserError, match="seen_at"):
+        load_recipe("fast", ["seen_at='large'"])

@@ -23,19 +23,14 @@ from .verbs import explore, figure, imports
 from .verbs.build import build
 from .verbs.faces import app as faces
 from .verbs.options import (
-    MAX_SEEDS,
     WORKERS,
     SeveralPsi,
-    check_psi,
-    each_within,
-    parse_conditions,
-    parse_seeds,
     progress,
-    tell_broken,
     within,
 )
 from .verbs.recipes import recipes
 from .verbs.report import report
+from .verbs.sample import sample
 
 if TYPE_CHECKING:
     from .data.faceset import FaceSet
@@ -157,96 +152,7 @@ def train(
     print(f"next: omokage sample {shlex.quote(str(out))} --seeds 0-63 -o faces.png")
 
 
-@app.command(cls=SeveralPsi)
-def sample(
-    source: Annotated[
-        Path | None,
-        typer.Argument(metavar="RUN|SNAPSHOT", help="Default: the model that ships with the package."),
-    ] = None,
-    seeds: Annotated[
-        str | None, typer.Option(help="Like 0-63,100,200-210. Default: 0-63, for a video 0-7.")
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="A PNG, or with --each a folder. Default: faces.png."),
-    ] = None,
-    psis: Annotated[
-        list[float] | None,
-        typer.Option(
-            "--psi",
-            callback=each_within(-2, 2),
-            help="Truncation: 1 all variety, 0 the average face, below 0 its opposite side (models with "
-            "styles). Several, like --psi 1 0.5 -0.5, write a folder each into the folder -o.",
-        ),
-    ] = None,
-    number: Annotated[
-        int | None, typer.Option("-n", "--number", callback=within(1, MAX_SEEDS), help="Seeds from 0 on.")
-    ] = None,
-    each: Annotated[bool, typer.Option("--each", help="One file a seed.")] = False,
-    sheet: Annotated[bool, typer.Option("--sheet", help="A contact sheet: larger, with seeds.")] = False,
-    columns: Annotated[
-        int | None, typer.Option(callback=within(1, 1000), help="Faces a row. Default: near a square.")
-    ] = None,
-    video: Annotated[
-        Path | None, typer.Option(help="A walk from seed to seed as MP4; also -o if both are given.")
-    ] = None,
-    hair: Annotated[str | None, typer.Option(help="Short for --condition hair=...")] = None,
-    eyes: Annotated[str | None, typer.Option(help="Short for --condition eyes=...")] = None,
-    condition: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="Only faces with this value of a condition trained with."),
-    ] = None,
-) -> None:
-    """Draw new faces with a trained model: a picture, one file a seed, or a video."""
-    if each and out is None:
-        raise UserError("sample: --each needs a folder, for example -o samples/")
-    if each and sheet:
-        raise UserError("sample: --each and --sheet exclude each other; make two calls")
-    if seeds is not None and number is not None:
-        raise UserError("sample: --seeds and -n exclude each other; -n 100 is --seeds 0-99")
-    chosen = parse_seeds(seeds) if seeds is not None else list(range(number)) if number else None
-    psi, *others = psis or [1.0]
-    if others and (out is None or sheet or video):
-        raise UserError(
-            "sample: several --psi write files into a folder; give it by -o, no --sheet or --video"
-        )
-    given = parse_conditions(condition or [], hair=hair, eyes=eyes)
-    from .snapshot import load_model
-
-    model = load_model(source).conditioned(given)
-    check_psi(model, min(psi, *others) if others else psi)
-    if others:
-        from .explore.grid import write_each
-
-        for value in (psi, *others):
-            folder = Path(out or ".") / f"psi{value:+.2f}"
-            faces = list(range(64)) if chosen is None else chosen
-            print(
-                f"{len(write_each(model, faces, folder, psi=value, progress=progress())):,} files in {folder}"
-            )
-        return
-    if video is not None:
-        from .explore.video import write_walk
-
-        broken: list[int] = []
-        stops = list(range(8)) if chosen is None else chosen
-        print(write_walk(model, stops, video, psi=psi, progress=progress(), broken=broken))
-        tell_broken("frames of the video are", "frames", broken)
-        if out is None:
-            return
-    from .explore.contact_sheet import write_contact_sheet
-    from .explore.grid import write_each, write_grid
-
-    faces = list(range(64)) if chosen is None else chosen
-    broken = []
-    target = Path("faces.png") if out is None else out
-    if each:
-        written = write_each(model, faces, target, psi=psi, progress=progress(), broken=broken)
-        print(f"{len(written):,} files in {target}")
-    else:
-        write = write_contact_sheet if sheet else write_grid
-        print(write(model, faces, target, psi=psi, columns=columns, progress=progress(), broken=broken))
-    tell_broken(f"of {len(faces):,} images are", "seeds", broken)
+app.command(cls=SeveralPsi)(sample)
 
 
 @app.command()

@@ -7,6 +7,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
+from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from .errors import UserError
@@ -244,6 +245,9 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
     """``value`` if it fits the annotation, whole numbers made floats where floats are wanted."""
     if isinstance(value, tuple):
         value = list(value)
+    if isinstance(hint, UnionType):
+        *others, last = get_args(hint)
+        return _typed(value, next((kind for kind in others if type(value) is kind), last), where)
     if hint in (int, float, str, bool):
         if hint is float and type(value) is int:
             value = float(value)

@@ -26,6 +26,7 @@ FORMAT = "omokage-snapshot-1"
 INSTEAD = {
     "encode": ("cannot encode images", "omokage sample --video walks between faces of its own"),
     "log_prob": ("has no likelihood", "omokage evaluate measures samples"),
+    "style": ("has no space of styles", "omokage sample --psi truncates where a family can"),
 }
 SHIPPED = Path(__file__).parent / "assets" / "fast-getchu-64.safetensors"
 
@@ -175,7 +176,7 @@ class Model:
         ]
 
     def require(self, ability: str) -> None:
-        """UserError, with what to use instead, unless the family can ``encode`` or ``log_prob``."""
+        """UserError, with what to use instead, unless the family can do it (see `families.Row`)."""
         name = self.recipe.model["name"]
         if ability not in MODELS[name].can:
             lack, instead = INSTEAD[ability]
@@ -189,7 +190,7 @@ class Model:
         Raises:
             UserError: a family without styles.
         """
-        self._needs("style", "has no space of styles")
+        self.require("style")
         if self.conditions:
             return self.network.mapping(z.to(self.device), psi, self._values()).float()  # type: ignore[operator]
         return self.network.mapping(z.to(self.device), psi).float()  # type: ignore[operator]
@@ -203,26 +204,20 @@ class Model:
         Raises:
             UserError: a family without styles.
         """
-        self._needs("style", "has no space of styles")
+        self.require("style")
         return self.network.synthesis(w.to(self.device), noise).float().clamp(-1, 1)  # type: ignore[operator]
 
     @property
     def layers(self) -> int:
         """How many styles an image has; UserError for a family without styles."""
-        self._needs("style", "has no space of styles")
+        self.require("style")
         return self.network.layers  # type: ignore[return-value]
 
     @property
     def layer_sizes(self) -> list[tuple[int, int]]:
         """Height and width of the features of each layer; UserError for a family without styles."""
-        self._needs("style", "has no styles")
+        self.require("style")
         return self.network.layer_sizes  # type: ignore[return-value]
-
-    def _needs(self, ability: str, lack: str) -> None:
-        name = self.recipe.model["name"]
-        if ability not in MODELS[name].can:
-            able = ", ".join(known for known, row in MODELS.items() if ability in row.can)
-            raise UserError(f"{name} {lack}; these families can: {able}")
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from omokage.errors import UserError
 from omokage.models.projected import ProjectedDiscriminator
 
 
@@ -32,6 +33,12 @@ def test_the_size_seen_follows_the_images():
         assert all(scale.shape[0] == 2 for scale in growing(features))
         seen.append(features[0].shape[2])
     assert seen == [8, 8, 16, 16]
+
+
+@pytest.mark.parametrize("wrong", [48, [], [[1, 64]], [[0, 64], [0, 96]], [[0, 64, 1]], [[0, -32]]])
+def test_sizes_that_cannot_be_are_refused(wrong):
+    with pytest.raises(UserError, match="seen_at"):
+        ProjectedDiscriminator(resolution=32, seen_at=wrong, width=8)
 
 
 def test_without_pixels_there_is_one_scale_less():

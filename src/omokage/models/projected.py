@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from ..errors import UserError
 from .efficientnet_lite import EfficientNetLite0
 
 
@@ -69,6 +70,18 @@ class _Head(nn.Sequential):
         super().__init__(*layers, spectral_norm(nn.Conv2d(channels, outputs, 1)), _flatten(outputs))
 
 
+def _sizes(points: Sequence[Sequence[float]]) -> list[tuple[float, int]]:
+    pairs = [(point[0], int(point[1])) for point in points if len(point) == 2 and point[1] > 0]
+    kimgs = [kimg for kimg, _ in pairs]
+    fits = len(pairs) == len(points) > 0 and kimgs[0] == 0 and kimgs == sorted(set(kimgs))
+    if not fits or any(size % 32 for _, size in pairs):
+        raise UserError(
+            f"discriminator.seen_at: got {[list(point) for point in points]}; write a multiple of 32, or "
+            "points [kimg, size] of such sizes that begin at kimg 0 and rise, like [[0, 64], [60, 128]]"
+        )
+    return pairs
+
+
 class ProjectedDiscriminator(nn.Module):
     """Heads on projections of ImageNet features, and one that sees the pixels at half size.
 
@@ -81,15 +94,16 @@ class ProjectedDiscriminator(nn.Module):
     def __init__(
         self,
         resolution: int = 64,  # of the images; a multiple of 32
-        # Images are scaled to this before the feature network, multiples of 32; points [kimg, size] hold from
-        # there on: small is fast and enough until faces are there, large sees their fine dots and strokes.
-        seen_at: Sequence[Sequence[float]] = ((0, 96),),
+        # Images are scaled to this before the feature network, a multiple of 32; points [kimg, size] hold
+        # from there on: small is fast and enough until faces are there, large sees fine dots and strokes.
+        seen_at: int | Sequence[Sequence[float]] = 96,
         width: int = 64,  # channels of the finest projection; each coarser one has twice as many
         pixels: bool = True,  # whether a head sees the image itself
         outputs: int = 1,  # logits a patch, 1 or more: conditions add one for each of their values
     ) -> None:
         super().__init__()
-        self.sizes = [(float(kimg), int(size)) for kimg, size in seen_at]
+        points = [(0, seen_at)] if isinstance(seen_at, int) else seen_at
+        self.sizes = _sizes(points)
         self.seen_at = self.sizes[0][1]
         self.network = EfficientNetLite0.pretrained()
         self.projection = _Projection(self.network.channels, width)
