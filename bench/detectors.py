@@ -110,7 +110,7 @@ def main() -> None:
                     _show(picture, findings, boxes, args.show / f"{Path(picture_name).stem}.jpg")
         for name in names:
             if name == "network":
-                for least in (0.1, 0.2, 0.3, NetworkDetector.threshold, 0.4, 0.5, 0.6):
+                for least in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6):
                     rows.append(
                         _row(title, f"{name} ≥ {least:g}", found[name], least, seconds[name] / max(count, 1))
                     )

@@ -562,8 +562,8 @@ def _report(out: Path, started: float, already: bool = False) -> BuildReport:
     counts = read_manifest(out, one_line(out))["counts"]
     numbers = (counts["found"], counts["kept"], counts["rejected"])
     seconds = time.monotonic() - started
-    told = (counts["reasons"], counts["duplicates"], already, counts.get("pictures"))
-    return BuildReport(*numbers, out, seconds, *told)
+    reasons, copies, pictures = counts["reasons"], counts["duplicates"], counts.get("pictures")
+    return BuildReport(*numbers, out, seconds, reasons, copies, already, pictures)
 
 
 def _refuse_foreign(out: Path) -> None:
