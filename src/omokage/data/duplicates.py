@@ -69,7 +69,7 @@ _WINDOW = 56
 _STARTS = (3, 4, 6)
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 TABLES = 16
-_BUCKET = 64
+_BUCKET = 128
 _FEW, _MANY = 6, 24
 _ALL_CANDIDATES = 2_400_000
 _AT_ONCE = 2**21
@@ -196,13 +196,16 @@ def near_pairs(
     """
     n = len(signatures)
     centre = np.ascontiguousarray(signatures["hashes"][:, CENTRE])
+    # Equal hashes cannot be told apart by more bits, so they count once.
+    _, first = np.unique(centre.view("V32")[:, 0], return_index=True)
+    distinct = centre[first]
     bits = int(np.log2(max(n, 2)))
     draw = np.random.default_rng(2010)
     code, differing = np.empty(0, np.int64), np.empty(0, np.int64)
     with opened(progress, "looking for duplicates", tables) as task:
         for table in range(tables if n > 1 else 0):
             # Low frequencies suffer least from a shift, middle ones tell more faces apart: in turn.
-            words, bits = _selective(centre, draw.permutation(64 * (1 + table % 2)), bits)
+            words, bits = _selective(distinct, draw.permutation(64 * (1 + table % 2)), bits)
             waiting: list[tuple[np.ndarray, np.ndarray]] = []
             count = 0
             for more in _pairs_of_a_table(signatures, words, likeness, mirrored):
@@ -268,7 +271,7 @@ def _selective(centre: np.ndarray, order: np.ndarray, bits: int) -> tuple[np.nda
         words = (mask.reshape(2, 64) * _BIT).sum(-1, dtype=np.uint64)
         keys = np.sort(_keys(centre, words))
         ends = np.nonzero(np.concatenate([keys[1:] != keys[:-1], [True]]))[0]
-        sizes = np.minimum(np.diff(ends, prepend=-1), _BUCKET)
+        sizes = np.diff(ends, prepend=-1)
         if (sizes * sizes).sum() <= most * len(keys) or bits >= len(order):
             return words, bits
         bits += 2
