@@ -14,8 +14,9 @@ def path_lengths(synthesis: Callable[[Tensor], Tensor], w: Tensor, noise: Tensor
     and here divided by the root of the number of pixels. Layers count as one step in all of them, so squares
     are averaged over layers.
 
-    >>> path_lengths(lambda w: 3 * w[:, :, :, None], torch.zeros(1, 1, 2), torch.ones(1, 1, 2, 1)).item()
-    6.0
+    >>> lengths = path_lengths(lambda w: 3 * w[:, :, :, None], torch.zeros(1, 1, 2), torch.ones(1, 1, 2, 1))
+    >>> round(lengths.item(), 3)  # the root of 2 (3 / sqrt(2))²
+    3.0
     """
     if not w.requires_grad:
         w = w.detach().requires_grad_()
