@@ -313,6 +313,11 @@ _REFUSALS = {
 }
 
 
+def _drop_output() -> None:
+    """What standard output still holds cannot be written; at its end Python would complain of it again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line with ``arguments`` (None: those of the process) and give its exit code."""
     for stream in (sys.stdout, sys.stderr):
@@ -333,13 +338,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"interrupted: {error}" if str(error) else "interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader has gone; without this Python would complain again while it closes the stream.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 1
     except OSError as error:
         if error.errno not in _REFUSALS:
             raise
         _complain(_REFUSALS[error.errno] + (f": {error.filename}" if error.filename else ""))
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _drop_output()
         return 2
     return code if isinstance(code, int) else 0
 
