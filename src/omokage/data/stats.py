@@ -111,7 +111,8 @@ def show_statistics(figures: dict[str, Any], console: Console | None = None) -> 
             parts += ["", _bars(title, counts, n)]
     parts += ["", _bars("source", figures["sources"], n)]
     for name, column in figures["labels"].items():
-        parts += ["", _label(name, column, n)]
+        if not name.endswith("_sha256"):  # for programs: in the JSON
+            parts += ["", _label(name, column, n)]
     console.print(Group(*(Text(part) if isinstance(part, str) else part for part in parts)))
 
 
