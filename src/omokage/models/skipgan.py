@@ -63,7 +63,7 @@ class Generator(nn.Module):
         channels: Sequence[int] = (256, 256, 128, 64, 48),  # at 4x4, 8x8, ...; n of them give 4·2ⁿ⁻¹ px
         refined: int = 4,  # how many sizes, from 4x4 up, have a second convolution
         image_channels: int = 3,
-        upsampling: Literal["nearest", "bilinear"] = "nearest",  # nearest is faster and leaves more fine dots
+        upsampling: Literal["nearest", "bilinear"] = "nearest",  # bilinear learned badly in `fast`
         joined: int = 0,  # entries that conditions add to a latent; 0: none
     ) -> None:
         super().__init__()
