@@ -112,6 +112,7 @@ class ProjectedDiscriminator(nn.Module):
             for channels, stride in zip(self.projection.channels, self.network.strides, strict=True)
         )
         self.summary_width = sum(self.projection.channels)
+        self.feature_channels = [*self.projection.channels, *([3] if pixels else [])]
         self.pixels = (
             nn.Sequential(
                 spectral_norm(nn.Conv2d(3, 32, 3, 1, 1)),

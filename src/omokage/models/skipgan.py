@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import UserError
+
 
 class _Refine(nn.Sequential):
     """Convolution at one size."""
@@ -64,10 +66,16 @@ class Generator(nn.Module):
         refined: int = 4,  # how many sizes, from 4x4 up, have a second convolution
         image_channels: int = 3,
         upsampling: Literal["nearest", "bilinear"] = "nearest",  # bilinear learned badly in `fast`
+        halved_chroma: bool = False,  # whether colour has half the resolution of brightness, as in most JPEGs
         joined: int = 0,  # entries that conditions add to a latent; 0: none
     ) -> None:
         super().__init__()
         self.latent, self.latent_shape = latent, (latent + joined,)
+        if halved_chroma and image_channels != 3:
+            raise UserError(
+                f"model.halved_chroma: images of {image_channels} channel(s) have no chroma; leave it out"
+            )
+        self.halved_chroma = halved_chroma
         size = 4 * 2 ** (len(channels) - 1)
         self.resolution = (size, size)
         self.first = nn.Sequential(
@@ -98,6 +106,19 @@ class Generator(nn.Module):
         for i, stage in enumerate(self.stages, 1):
             x = stage(sizes[-1])
             sizes.append(self.excitations[str(i)](sizes[i - 3], x) if str(i) in self.excitations else x)
-        return self.to_image(sizes[-1]).tanh()
+        images = self.to_image(sizes[-1]).tanh()
+        return with_halved_chroma(images) if self.halved_chroma else images
 
     decode = forward
+
+
+def with_halved_chroma(images: Tensor) -> Tensor:
+    """(B, 3, H, W) with chroma at half the resolution, as JPEG's 4:2:0 keeps it; luma stays as it is.
+
+    Chroma is what is left of a colour beside its luma (ITU-R BT.601): averaged over 2x2 pixels and brought
+    back bilinearly, like the "fancy upsampling" of libjpeg. Values may leave the images' range a little.
+    """
+    weights = images.new_tensor([0.299, 0.587, 0.114])[:, None, None]
+    luma = (images * weights).sum(1, keepdim=True)
+    chroma = F.avg_pool2d(images - luma, 2)
+    return luma + F.interpolate(chroma, scale_factor=2.0, mode="bilinear", align_corners=False)

@@ -14,6 +14,7 @@ from .adversarial import ADVERSARIAL_LOSSES
 from .frechet import FrechetMatching
 from .penalties import PENALTIES
 from .phase import Loss, Phase, Step
+from .reconstruction import Reconstruction
 
 
 def gan(
@@ -29,6 +30,10 @@ def gan(
     penalty_weight: float = 10.0,  # lambda of both papers
     moments_weight: float = 0.0,  # of the Fréchet distance in the discriminator's features; 0: not used
     moments_kimg: Sequence[float] = (20.0, 50.0),  # thousands of images over which that weight rises from 0
+    reconstruction_weight: float = 0.0,  # of redrawn faces' error in those features; 0: none are
+    reconstruction_kimg: Sequence[float] = (4.0, 20.0),  # over which that weight rises from 0
+    reconstructed: float = 0.5,  # share of the generated images that redraw real ones
+    kl_weight: float = 0.005,  # of the nats a redrawn face's latent holds
     prediction_weight: float = 0.0,  # of the error of a generator's predictor of latents; 0: not used
 ) -> list[Phase]:
     """The phases ``discriminator`` and ``generator``.
@@ -58,23 +63,28 @@ def gan(
         raise UserError(
             "objective.prediction_weight: this model predicts no latents; illustration does, or set it to 0"
         )
+    device = next(generator.parameters()).device
     moments = None
     if moments_weight:
         if not hasattr(inner, "summary"):
-            raise UserError(
-                "objective.moments_weight: this discriminator has no frozen features; projected has, "
-                "or set it to 0"
-            )
-        if len(moments_kimg) != 2 or not 0 <= moments_kimg[0] < moments_kimg[1]:
-            raise UserError(
-                f"objective.moments_kimg: got {list(moments_kimg)}, must be two numbers that rise"
-            )
-        moments = networks["moments"] = FrechetMatching(inner.summary_width)  # type: ignore[arg-type]
+            raise _no_frozen_features("moments_weight")
+        _check_rise("moments_kimg", moments_kimg)
+        moments = networks["moments"] = FrechetMatching(inner.summary_width).to(device)  # type: ignore[arg-type]
+    redrawn = None
+    if reconstruction_weight:
+        if not hasattr(inner, "feature_channels"):
+            raise _no_frozen_features("reconstruction_weight")
+        _check_rise("reconstruction_kimg", reconstruction_kimg)
+        if not 0 < reconstructed < 1:
+            raise UserError(f"objective.reconstructed: got {reconstructed}, must be between 0 and 1")
+        latent = getattr(generator, "latent", generator.latent_shape[0])  # type: ignore[index]
+        redrawn = Reconstruction(inner, latent, reconstructed).to(device)
+        networks["reconstruction"] = redrawn
     losses = ADVERSARIAL_LOSSES[loss](**labels)
     look = getattr(discriminator, "features", lambda images: images)
 
-    def risen(images: int) -> float:
-        return value_at([(moments_kimg[0], 0.0), (moments_kimg[1], moments_weight)], images)
+    def risen(weight: float, kimg: Sequence[float], images: int) -> float:
+        return value_at([(kimg[0], 0.0), (kimg[1], weight)], images)
 
     def judged(seen: Any, step: Step) -> list[Tensor]:
         logits = discriminator(seen, *step.given)
@@ -85,11 +95,19 @@ def gan(
         scales = judged(look(images), step)
         return torch.stack([scale.reshape(len(scale), -1).mean(1) for scale in scales]).sum(0)
 
+    def seen_real(step: Step) -> Any:
+        with torch.no_grad():
+            return step.once("seen", lambda: look(step.augmented(step.real)))
+
     def drawn(step: Step) -> Tensor:
-        return step.once("drawn", lambda: generator(step.latents, *step.given))
+        def draw() -> Tensor:
+            z = step.latents if redrawn is None else redrawn.latents(step, seen_real(step))
+            return generator(z, *step.given)
+
+        return step.once("drawn", draw)
 
     def generated(step: Step) -> Tensor:
-        return step.once("generated", lambda: step.augment(drawn(step)))
+        return step.once("generated", lambda: step.augmented(drawn(step)))
 
     def looked(step: Step) -> Any:
         return step.once("looked", lambda: look(generated(step)))
@@ -97,9 +115,7 @@ def gan(
     def discriminator_loss(step: Step) -> Loss:
         if hasattr(inner, "at_images"):
             inner.at_images(step.images)  # type: ignore[operator]
-        images = step.augment(step.real)
-        with torch.no_grad():
-            seen = look(images)
+        seen = seen_real(step)
         if moments is not None:
             moments.observe(
                 inner.summary(seen),  # type: ignore[operator]
@@ -116,7 +132,7 @@ def gan(
             }
             if penalty != "none":
                 told["penalty"] = PENALTIES[penalty](
-                    lambda images: value(images, step), images, generated(step).detach()
+                    lambda images: value(images, step), step.augmented(step.real), generated(step).detach()
                 )
                 total = total + penalty_weight * told["penalty"]
         return total, told
@@ -131,7 +147,12 @@ def gan(
         if moments is not None:
             told["moments/loss"] = moments.loss(inner.summary(looked(step)))  # type: ignore[operator]
             told["moments/distance"] = moments.distance
-            total = total + risen(step.images) * told["moments/loss"]
+            total = total + risen(moments_weight, moments_kimg, step.images) * told["moments/loss"]
+        if redrawn is not None:
+            told["reconstruction/error"] = redrawn.error(step, seen_real(step), looked(step))
+            told["reconstruction/nats"] = redrawn.divergence(step, seen_real(step))
+            weight = risen(reconstruction_weight, reconstruction_kimg, step.images)
+            total = total + weight * told["reconstruction/error"] + kl_weight * told["reconstruction/nats"]
         if prediction_weight:
             recovered = generator.recovered(step.latents, *step.given).float()  # type: ignore[operator]
             predicted = step.latents[:, : recovered.shape[1]]  # conditions may be joined to it
@@ -153,8 +174,24 @@ def gan(
             floor=losses.floor,
             judge=judge,
         ),
-        Phase("generator", generator.parameters(), generator_loss, every=critic_steps),
+        Phase(
+            "generator",
+            [*generator.parameters(), *([] if redrawn is None else redrawn.parameters())],
+            generator_loss,
+            every=critic_steps,
+        ),
     ]
+
+
+def _no_frozen_features(key: str) -> UserError:
+    return UserError(
+        f"objective.{key}: this discriminator has no frozen features; projected has, or set it to 0"
+    )
+
+
+def _check_rise(key: str, kimg: Sequence[float]) -> None:
+    if len(kimg) != 2 or not 0 <= kimg[0] < kimg[1]:
+        raise UserError(f"objective.{key}: got {list(kimg)}, must be two numbers that rise")
 
 
 def spread(images: Tensor) -> Tensor:

@@ -46,6 +46,16 @@ class Step:
             Step(real, latents, self.augment, self.images, tuple(given)) for real, latents, *given in every
         ]
 
+    def augmented(self, images: Tensor) -> Tensor:
+        """What ``augment`` makes of ``images`` (B, C, H, W), the same for image i whichever images they are.
+
+        So a real image and the generated one that redraws it are shifted and cut alike.
+        """
+        seed = self.once("augmentation", lambda: int(torch.randint(2**62, ())))
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return self.augment(images)
+
     def once(self, name: str, compute: Callable[[], Any]) -> Any:
         """The result of ``compute``, which runs only for the first phase of the step that asks."""
         if name not in self._shared:

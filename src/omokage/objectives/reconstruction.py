@@ -1,0 +1,65 @@
+"""A part of a generator's images redraws the real ones of the batch: no kind of face can be left out."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..models.feature_encoder import FeatureEncoder
+from .phase import Step
+
+
+class Reconstruction(nn.Module):
+    """The variational half of a VAE/GAN (Larsen et al. 2016, arXiv 1512.09300, equations 5 to 8).
+
+    An encoder turns the first ``share`` of a batch into latents; what the generator makes of them is to have
+    the features of those faces. The features are a discriminator's, as in the paper, here of its frozen
+    network: they cost nothing, since the discriminator judges the same images by them.
+
+    A generator alone may forget kinds of faces and may move a latent's face from step to step, and then
+    averaged weights draw an average of faces. Here every face keeps its place.
+    """
+
+    def __init__(self, discriminator: Any, latent: int, share: float) -> None:
+        super().__init__()
+        # The finest map tells of strokes, not of faces.
+        self.encoder = FeatureEncoder(discriminator.feature_channels[1:], latent)
+        self.latent, self.share = latent, share
+
+    def count(self, batch: int) -> int:
+        """How many images of a batch are redrawn."""
+        return max(2, round(self.share * batch)) if batch > 1 else 0
+
+    def encoded(self, step: Step, features: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """What the encoder says of the redrawn faces of a step: means and logarithms of variances."""
+        count = self.count(len(step.real))
+        return step.once("encoded", lambda: self.encoder([x[:count] for x in features[1:]]))
+
+    def latents(self, step: Step, features: list[Tensor]) -> Tensor:
+        """The step's latents, the first ones replaced by samples of what the encoder says."""
+        if (count := self.count(len(step.real))) == 0:
+            return step.latents
+        mean, log_variance = self.encoded(step, features)
+        noise = step.latents[:count, : self.latent]
+        z = mean + (log_variance / 2).exp() * noise
+        z = torch.cat([z, step.latents[:count, self.latent :]], 1)  # entries for conditions stay
+        return torch.cat([z, step.latents[count:]])
+
+    def error(self, step: Step, real: list[Tensor], generated: list[Tensor]) -> Tensor:
+        """Squared differences of features, a mean over maps: 2 for unrelated faces, 1 for the mean face."""
+        count = self.count(len(step.real))
+        if count == 0:
+            return torch.zeros((), device=step.real.device)
+        errors = []
+        for x, y in zip(real, generated, strict=True):
+            x = x.float()
+            difference = (x[:count] - y[:count].float()).square().mean()
+            errors.append(difference / x.var(0).mean().clamp_min(1e-6))
+        return torch.stack(errors).mean()
+
+    def divergence(self, step: Step, features: list[Tensor]) -> Tensor:
+        """KL of the encoder's normal distributions from the latents' prior, in nats a face."""
+        if self.count(len(step.real)) == 0:
+            return torch.zeros((), device=step.real.device)
+        mean, log_variance = self.encoded(step, features)
+        return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean()
