@@ -1,0 +1,48 @@
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from omokage.errors import UserError
+from omokage.models.skipgan import Generator, with_halved_chroma
+
+
+def luma(images):
+    return (images * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1)
+
+
+def test_halved_chroma_keeps_luma_and_grey_pictures():
+    torch.manual_seed(0)
+    images = torch.rand(2, 3, 16, 16) * 2 - 1
+    halved = with_halved_chroma(images)
+    torch.testing.assert_close(luma(halved), luma(images))
+    grey = images[:, :1].expand(-1, 3, -1, -1)
+    torch.testing.assert_close(with_halved_chroma(grey), grey)
+    assert (halved - images).abs().max() > 0.1
+
+
+def test_halved_chroma_is_what_jpeg_does_to_colour():
+    """A fine JPEG of noise differs from the noise by its chroma alone, and from this hardly at all."""
+    torch.manual_seed(0)
+    images = torch.rand(1, 3, 64, 64) * 0.5 + 0.25
+    pixels = (images[0].permute(1, 2, 0) * 255).round().byte().numpy()
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=100, subsampling=2)
+    jpeg = torch.from_numpy(np.asarray(Image.open(file)).copy()).permute(2, 0, 1)[None] / 255
+    assert (with_halved_chroma(images) - jpeg).abs().mean() < 0.1 * (images - jpeg).abs().mean()
+
+
+def test_a_generator_with_halved_chroma_draws_that():
+    torch.manual_seed(0)
+    plain = Generator(latent=8, channels=(16, 8, 8)).eval()
+    halved = Generator(latent=8, channels=(16, 8, 8), halved_chroma=True).eval()
+    halved.load_state_dict(plain.state_dict())
+    z = torch.randn(2, 8)
+    torch.testing.assert_close(halved(z), with_halved_chroma(plain(z)))
+
+
+def test_one_channel_has_no_chroma():
+    with pytest.raises(UserError, match="halved_chroma"):
+        Generator(image_channels=1, halved_chroma=True)

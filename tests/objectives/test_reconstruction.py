@@ -1,0 +1,145 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from omokage.errors import UserError
+from omokage.models.dcgan import Discriminator, Generator
+from omokage.models.projected import ProjectedDiscriminator
+from omokage.objectives.gan import gan
+from omokage.objectives.phase import Step
+from omokage.objectives.reconstruction import Reconstruction
+from omokage.training.augment import augmenter
+
+
+def projected():
+    torch.manual_seed(0)
+    small = ProjectedDiscriminator(resolution=32, seen_at=[[0, 32]], width=8)
+    return nn.ModuleDict({"generator": Generator(latent=4, channels=(8, 8, 8)), "discriminator": small})
+
+
+def step(count=8, augment=(), images=0):
+    torch.manual_seed(1)
+    return Step(torch.rand(count, 3, 32, 32) * 2 - 1, torch.randn(count, 4), augmenter(augment), images)
+
+
+def part(share=0.5):
+    return Reconstruction(projected()["discriminator"], latent=4, share=share)
+
+
+def test_the_first_latents_come_from_the_encoder_and_the_others_stay():
+    networks, here = projected(), step()
+    redrawn = Reconstruction(networks["discriminator"], latent=4, share=0.25)
+    features = networks["discriminator"].features(here.real)
+    z = redrawn.latents(here, features)
+    mean, log_variance = redrawn.encoded(here, features)
+    expected = mean + log_variance.mul(0.5).exp() * here.latents[:2]
+    torch.testing.assert_close(z, torch.cat([expected, here.latents[2:]]))
+
+
+def test_entries_of_a_latent_that_are_for_conditions_stay():
+    networks = projected()
+    here = Step(torch.rand(8, 3, 32, 32), torch.randn(8, 6), lambda images: images)
+    redrawn = Reconstruction(networks["discriminator"], latent=4, share=0.5)
+    z = redrawn.latents(here, networks["discriminator"].features(here.real))
+    assert (z[:4, :4] != here.latents[:4, :4]).all()
+    torch.testing.assert_close(z[:, 4:], here.latents[:, 4:])
+
+
+def test_the_error_is_0_for_the_same_face_1_for_the_mean_and_2_for_unrelated_ones():
+    torch.manual_seed(0)
+    redrawn = part()
+    here = Step(torch.zeros(4000, 3, 1, 1), torch.zeros(4000, 4), lambda images: images)
+    real, other = ([torch.randn(4000, 5, 2, 2) * 3 + 1] for _ in range(2))
+    assert redrawn.error(here, real, real).item() == 0
+    assert redrawn.error(here, real, [torch.full_like(real[0], 1.0)]).item() == pytest.approx(1, abs=0.05)
+    assert redrawn.error(here, real, other).item() == pytest.approx(2, abs=0.05)
+
+
+def test_the_divergence_is_that_of_two_normal_distributions():
+    redrawn, here = part(), step()
+    mean, log_variance = torch.randn(4, 4), torch.randn(4, 4)
+    here.once("encoded", lambda: (mean, log_variance))
+    normal = torch.distributions.Normal
+    expected = torch.distributions.kl_divergence(normal(mean, (log_variance / 2).exp()), normal(0.0, 1.0))
+    torch.testing.assert_close(redrawn.divergence(here, []), expected.sum(1).mean())
+
+
+def test_a_single_image_is_not_redrawn():
+    redrawn, here = part(), step(1)
+    assert redrawn.latents(here, []) is here.latents
+    assert redrawn.error(here, [], []) == redrawn.divergence(here, []) == 0
+
+
+def test_the_encoder_learns_with_the_generator_alone():
+    networks, here = projected(), step(images=50_000)
+    phases = gan(networks, loss="hinge", reconstruction_weight=3.0)
+    encoder = list(networks["reconstruction"].parameters())
+    phases[0].loss(here)[0].backward(inputs=phases[0].parameters)
+    assert not {id(p) for p in encoder} & {id(p) for p in phases[0].parameters}
+    phases[1].loss(here)[0].backward(inputs=phases[1].parameters)
+    assert all(parameter.grad.abs().max() > 0 for parameter in encoder)
+
+
+def test_the_weight_rises_with_the_images_seen():
+    shares = []
+    for seen in (0, 1000, 2000, 3000, 9000):
+        networks = projected()
+        phases = gan(networks, reconstruction_weight=2.0, reconstruction_kimg=(1.0, 3.0), kl_weight=0.0)
+        total, told = phases[1].loss(step(images=seen))
+        shares.append(((total - told["loss/generator"]) / told["reconstruction/error"]).item())
+    assert shares == pytest.approx([0, 0, 1, 2, 2], abs=1e-3)
+
+
+def test_training_teaches_it_to_tell_faces_apart():
+    """Of flat pictures the error falls under that of the mean picture: it must know which is which."""
+    torch.manual_seed(0)
+    real = torch.randn(8, 3, 1, 1).expand(-1, -1, 4, 4).contiguous()
+    features = [real, real]
+    redrawn = Reconstruction(SimpleNamespace(feature_channels=[3, 3]), latent=4, share=0.9)
+    generator = nn.Linear(4, 3)
+    optimiser = torch.optim.Adam([*redrawn.parameters(), *generator.parameters()], 1e-2)
+    errors = []
+    for _ in range(200):
+        here = Step(real, torch.randn(8, 4), lambda images: images)
+        drawn = generator(redrawn.latents(here, features))[:, :, None, None].expand(-1, -1, 4, 4)
+        error = redrawn.error(here, features, [drawn, drawn])
+        optimiser.zero_grad()
+        error.backward()
+        optimiser.step()
+        errors.append(error.item())
+    assert errors[0] > 1
+    assert errors[-1] < 0.2
+
+
+def test_augmentation_is_the_same_for_a_face_and_what_redraws_it():
+    here = step(augment=("translation", "cutout", "colour"))
+    once, again = here.augmented(here.real), here.augmented(here.real.clone())
+    assert not torch.equal(once, here.real)
+    torch.testing.assert_close(once, again, rtol=0, atol=0)
+    before = torch.get_rng_state()
+    here.augmented(here.real)
+    assert torch.equal(before, torch.get_rng_state())
+    assert not torch.equal(step(augment=("translation",)).augmented(here.real), once)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"reconstructed": 1.0}, "between 0 and 1"),
+        ({"reconstructed": 0.0}, "between 0 and 1"),
+        ({"reconstruction_kimg": (5, 2)}, "two numbers that rise"),
+    ],
+)
+def test_impossible_settings_are_refused(settings, said):
+    with pytest.raises(UserError, match=said):
+        gan(projected(), reconstruction_weight=1.0, **settings)
+
+
+def test_images_alone_have_no_frozen_features():
+    networks = nn.ModuleDict(
+        {"generator": Generator(latent=4, channels=(8, 8)), "discriminator": Discriminator(channels=(8, 8))}
+    )
+    with pytest.raises(UserError, match=r"reconstruction_weight.*projected has"):
+        gan(networks, reconstruction_weight=1.0)
