@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 
 from omokage.errors import UserError
-from omokage.models.skipgan import Generator, with_halved_chroma
+from omokage.models.layers import with_halved_chroma
+from omokage.models.skipgan import Generator
 
 
 def luma(images):

@@ -295,7 +295,8 @@ class StyleSpace(nn.Module):
     def styles(self, z: Tensor) -> Tensor:
         """Styles to train with: a share ``mixing`` of the images have two, one before and one after a layer.
 
-        Karras et al. 2019, section 3.1, mixing regularisation. Both have the same label.
+        Karras et al. 2019, section 3.1, mixing regularisation. Both have the same label. The last images
+        of a batch have them: the first may redraw real faces.
         """
         w = self.mapping(z)
         if not self.training or self.mixing == 0:
@@ -303,7 +304,8 @@ class StyleSpace(nn.Module):
         fresh = torch.randn(len(z), self.latent).to(z)
         others = self.mapping(torch.cat([fresh, z[:, self.latent :]], 1))
         crossover = torch.randint(1, self.layers_in_use, (len(z), 1))
-        mixed = torch.rand(len(z), 1) < self.mixing
+        whole = int((1 - self.mixing) * len(z) + torch.rand(()))
+        mixed = torch.arange(len(z))[:, None] >= whole
         second = (torch.arange(self.layers) >= crossover) & mixed
         return torch.where(second.to(w.device)[:, :, None], others, w)
 
@@ -363,3 +365,24 @@ def sides(resolution: Sequence[int], base: Sequence[int], where: str) -> list[tu
             f"the nearest are {below} and {above}, or choose another {where}.base"
         )
     return found
+
+
+def with_halved_chroma(images: Tensor) -> Tensor:
+    """(B, 3, H, W) with chroma at half the resolution, as JPEG's 4:2:0 keeps it; luma stays as it is.
+
+    Chroma is what is left of a colour beside its luma (ITU-R BT.601): averaged over 2x2 pixels and brought
+    back bilinearly, like the "fancy upsampling" of libjpeg. Values may leave the images' range a little.
+    """
+    weights = images.new_tensor([0.299, 0.587, 0.114])[:, None, None]
+    luma = (images * weights).sum(1, keepdim=True)
+    chroma = F.avg_pool2d(images - luma, 2)
+    return luma + F.interpolate(chroma, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+
+def chroma_to_halve(wanted: bool, image_channels: int) -> bool:
+    """``wanted``; UserError where images have no chroma."""
+    if wanted and image_channels != 3:
+        raise UserError(
+            f"model.halved_chroma: images of {image_channels} channel(s) have no chroma; leave it out"
+        )
+    return wanted

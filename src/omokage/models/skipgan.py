@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import UserError
+from .layers import chroma_to_halve, with_halved_chroma
 
 
 class _Refine(nn.Sequential):
@@ -71,11 +71,7 @@ class Generator(nn.Module):
     ) -> None:
         super().__init__()
         self.latent, self.latent_shape = latent, (latent + joined,)
-        if halved_chroma and image_channels != 3:
-            raise UserError(
-                f"model.halved_chroma: images of {image_channels} channel(s) have no chroma; leave it out"
-            )
-        self.halved_chroma = halved_chroma
+        self.halved_chroma = chroma_to_halve(halved_chroma, image_channels)
         size = 4 * 2 ** (len(channels) - 1)
         self.resolution = (size, size)
         self.first = nn.Sequential(
@@ -110,15 +106,3 @@ class Generator(nn.Module):
         return with_halved_chroma(images) if self.halved_chroma else images
 
     decode = forward
-
-
-def with_halved_chroma(images: Tensor) -> Tensor:
-    """(B, 3, H, W) with chroma at half the resolution, as JPEG's 4:2:0 keeps it; luma stays as it is.
-
-    Chroma is what is left of a colour beside its luma (ITU-R BT.601): averaged over 2x2 pixels and brought
-    back bilinearly, like the "fancy upsampling" of libjpeg. Values may leave the images' range a little.
-    """
-    weights = images.new_tensor([0.299, 0.587, 0.114])[:, None, None]
-    luma = (images * weights).sum(1, keepdim=True)
-    chroma = F.avg_pool2d(images - luma, 2)
-    return luma + F.interpolate(chroma, scale_factor=2.0, mode="bilinear", align_corners=False)

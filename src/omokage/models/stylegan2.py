@@ -20,6 +20,7 @@ from .layers import (
     Noises,
     StyleSpace,
     activate,
+    chroma_to_halve,
     convolution_up,
     downsample,
     full_precision,
@@ -29,6 +30,7 @@ from .layers import (
     single,
     upsample,
     widths,
+    with_halved_chroma,
 )
 
 Architecture = Literal["orig", "skip", "resnet"]
@@ -242,6 +244,7 @@ class Generator(StyleSpace):
         mapping_rate: float = 0.01,  # how fast the mapping network learns, as a multiple of the others' rate
         clamp: float = 0.0,  # activations are cut to ± this (networks trained in half precision); 0: free
         squashed: bool = False,  # images go through a tanh into [-1, 1]; false: they are cut there when drawn
+        halved_chroma: bool = False,  # whether colour has half the resolution of brightness, as in most JPEGs
         image_channels: int = 3,
         joined: int = 0,  # entries that conditions add to a latent; 0: none
         classes: int = 0,  # further entries, the largest of which chooses a class; 0: none
@@ -251,6 +254,7 @@ class Generator(StyleSpace):
         wide = widths(sizes, channels, capacity, most, "model")
         self.resolution = sizes[-1]
         self.image_channels, self.squashed = image_channels, squashed
+        self.halved_chroma = chroma_to_halve(halved_chroma, image_channels)
         self.blocks = nn.ModuleList(
             Block(
                 wide[i - 1] if i else 0,
@@ -285,7 +289,8 @@ class Generator(StyleSpace):
             first += count
         assert image is not None
         # The images of all sizes are added up, each with variance 1 at the start.
-        return (image / math.sqrt(len(self.blocks))).tanh() if self.squashed else image
+        image = (image / math.sqrt(len(self.blocks))).tanh() if self.squashed else image
+        return with_halved_chroma(image) if self.halved_chroma else image
 
 
 class _Down(nn.Module):
