@@ -35,7 +35,8 @@ def bench():
 @pytest.fixture(scope="module")
 def heldout(tmp_path_factory):
     """Smooth pictures of a pale colour, as a held-out part."""
-    folder, rng = tmp_path_factory.mktemp("faces"), np.random.default_rng(0)
+    folder, rng = tmp_path_factory.mktemp("outliers") / "pictures", np.random.default_rng(0)
+    folder.mkdir()
     for i in range(24):
         corners = Image.fromarray(rng.integers(150, 220, (2, 2, 3), np.uint8))
         corners.resize((8, 8), Image.Resampling.BICUBIC).save(folder / f"{i}.png")

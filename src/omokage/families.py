@@ -19,7 +19,8 @@ class Row:
             ``style``: ``mapping(z, psi) -> w`` (B, layers, width) and ``synthesis(w, noise)``, psi from -2;
             ``encode``: ``encode(images)`` to latents whose ``decode`` is near the images. ``condition``: it
             has room for conditions (``joined`` entries of a latent, or of a flow's label, ``outputs`` of a
-            discriminator). ``guidance``: with conditions it can go beyond them.
+            discriminator). ``guidance``: with conditions it can go beyond them. ``jacobi``: it draws token by
+            token, or by Jacobi iterations.
     """
 
     place: str
@@ -49,7 +50,9 @@ MODELS = {
     "stylegan2": Row("models.stylegan2:Generator", frozenset({"psi", "style", "condition"})),
     "realnvp": Row("models.realnvp:RealNVP", frozenset({"encode", "log_prob"})),
     "glow": Row("models.glow:Glow", frozenset({"encode", "log_prob"})),
-    "tarflow": Row("models.tarflow:TarFlow", frozenset({"encode", "log_prob", "condition", "guidance"})),
+    "tarflow": Row(
+        "models.tarflow:TarFlow", frozenset({"encode", "log_prob", "condition", "guidance", "jacobi"})
+    ),
 }
 
 # Images, or what their frozen method `features` makes of images, to logits.

@@ -27,6 +27,7 @@ INSTEAD = {
     "encode": ("cannot encode images", "omokage sample --video walks between faces of its own"),
     "log_prob": ("has no likelihood", "omokage evaluate measures samples"),
     "style": ("has no space of styles", "omokage sample --psi truncates where a family can"),
+    "jacobi": ("draws whole images at once", "leave Jacobi iterations out"),
     "guidance": ("has no guidance", "leave it out; --psi below 1 gives more typical faces"),
 }
 SHIPPED = Path(__file__).parent / "assets" / "fast-getchu-64.safetensors"
@@ -104,6 +105,7 @@ class Model:
         snapshot_hash: SHA-256 of the file it came from.
         given: values of conditions that every image has; see `conditioned`.
         guidance: how far images go beyond their conditions; see `guided`.
+        jacobi: iterations of the sampler; see `iterating`.
     """
 
     network: nn.Module
@@ -113,6 +115,7 @@ class Model:
     snapshot_hash: str
     given: dict[str, str] = field(default_factory=dict)
     guidance: float = 0.0
+    jacobi: int = 0
 
     @property
     def conditions(self) -> dict[str, list[str]]:
@@ -152,6 +155,16 @@ class Model:
                 )
         return replace(self, guidance=guidance)
 
+    def iterating(self, jacobi: int) -> "Model":
+        """The same model, which draws by so many Jacobi iterations a block; 0: token by token, exactly.
+
+        Raises:
+            UserError: a family that does not draw by tokens.
+        """
+        if jacobi:
+            self.require("jacobi")
+        return replace(self, jacobi=jacobi)
+
     @property
     def latent_shape(self) -> tuple[int, ...]:
         """Shape of one latent."""
@@ -180,12 +193,13 @@ class Model:
         (Brock et al. 2018, section 3.1, shrink the latents' range likewise).
         """
         z = z.to(self.device)
+        how: dict[str, Any] = {"sampler": "jacobi", "iterations": self.jacobi} if self.jacobi else {}
         if self.conditions:
-            beyond = {"guidance": self.guidance} if self.guidance else {}
-            return self.network.decode(z, psi, self.values(), **beyond).float()  # type: ignore[operator]
+            how |= {"guidance": self.guidance} if self.guidance else {}
+            return self.network.decode(z, psi, self.values(), **how).float()  # type: ignore[operator]
         if "psi" in MODELS[self.recipe.model["name"]].can:
             return self.network.decode(z, psi).float()  # type: ignore[operator]
-        return self.network.decode(z * psi).float()  # type: ignore[operator]
+        return self.network.decode(z * psi, **how).float()  # type: ignore[operator]
 
     def values(self) -> list[int | None]:
         """The numbers of the values of conditions that every image has; None: drawn."""

@@ -31,7 +31,8 @@ LABELLED = [
 
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("labelled") / "pictures"
+    folder.mkdir()
     rng, lines = np.random.default_rng(0), ["file,hair,eyes"]
     for i in range(12):
         Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(folder / f"{i}.png")
@@ -67,6 +68,12 @@ def test_labels_and_guidance_from_the_command_line(run, tmp_path, capsys):
     assert text["guidance"] == "2"
     assert not (guided == plain).all()
     assert not (sampled(run, tmp_path, "--hair", "red")[0] == plain).all()
+    # Four tokens, so four iterations are exact and one is not.
+    exact, text = sampled(run, tmp_path, "--hair", "blue", "--guidance", "2.0", "--jacobi", "4")
+    assert text["Jacobi iterations"] == "4"
+    assert np.abs(exact.astype(int) - guided).max() <= 1
+    early, _ = sampled(run, tmp_path, "--hair", "blue", "--guidance", "2.0", "--jacobi", "1")
+    assert np.abs(early.astype(int) - guided).max() > 1
     assert "all 4 images are finite" in capsys.readouterr().out
 
 
@@ -83,6 +90,7 @@ def test_a_labelled_run_goes_on_as_if_unbroken(run, faces, tmp_path):
     ("arguments", "said"),
     [
         (["--guidance", "-1"], "allowed is 0 to 20"),
+        (["--jacobi", "-1"], "allowed is 0 to 65,536"),
         (["--psi", "0.5", "--temperature", "0.7"], "give one of them"),
         (["--hair", "bleu"], "did you mean blue"),
     ],
@@ -97,7 +105,15 @@ def test_what_has_no_temperature_no_guidance_or_no_conditions_says_so(tmp_path, 
     assert "these do: realnvp, glow, tarflow" in capsys.readouterr().err
     assert main(["sample", "--guidance", "2", "-o", str(tmp_path / "a.png")]) == 2
     assert "has no guidance; these families can: tarflow" in capsys.readouterr().err
-    assert main(["sample", str(snapshot("tarflow", tmp_path)), "--guidance", "2"]) == 2
+    assert main(["sample", "--jacobi", "4", "-o", str(tmp_path / "a.png")]) == 2
+    assert "draws whole images at once; these families can: tarflow" in capsys.readouterr().err
+    path = snapshot("tarflow", tmp_path)
+    files = [str(tmp_path / f"{name}.png") for name in ("tokens", "iterations")]
+    for file, options in zip(files, ([], ["--jacobi", "4"]), strict=True):
+        assert main(["sample", str(path), "-n", "3", "-o", file, *options]) == 0
+    tokens, iterations = (np.array(Image.open(file)).astype(int) for file in files)
+    assert np.abs(tokens - iterations).max() <= 1
+    assert main(["sample", str(path), "--guidance", "2"]) == 2
     assert "was trained without conditions" in capsys.readouterr().err
     for name in ("glow-64", "realnvp-64"):
         assert main(["train", name, "condition=hair", "--dry-run"]) == 2

@@ -79,6 +79,8 @@ def provenance(model: Any, seeds: Sequence[int], psi: float, broken: Sequence[in
         text["conditions"] = ", ".join(f"{name}={value}" for name, value in given.items())
     if guidance := getattr(model, "guidance", 0.0):
         text["guidance"] = f"{guidance:g}"
+    if jacobi := getattr(model, "jacobi", 0):
+        text["Jacobi iterations"] = str(jacobi)
     return text | ({"not finite": seed_ranges(not_finite)} if not_finite else {})
 
 

@@ -55,6 +55,13 @@ def sample(
             help="How far faces go beyond their conditions (a TarFlow trained with some); 0: not.",
         ),
     ] = 0.0,
+    jacobi: Annotated[
+        int,
+        typer.Option(
+            callback=within(0, 65_536),
+            help="TarFlow: so many Jacobi iterations a block, faster and nearly the same; 0: token by token.",
+        ),
+    ] = 0,
     number: Annotated[
         int | None, typer.Option("-n", "--number", callback=within(1, MAX_SEEDS), help="Seeds from 0 on.")
     ] = None,
@@ -94,7 +101,7 @@ def sample(
     given = parse_conditions(condition or [], hair=hair, eyes=eyes)
     from ..snapshot import load_model
 
-    model = load_model(source).conditioned(given).guided(guidance)
+    model = load_model(source).conditioned(given).guided(guidance).iterating(jacobi)
     check_psi(model, min(psi, *others) if others else psi)
     if temperature is not None:
         check_temperature(model)
