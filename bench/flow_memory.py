@@ -1,6 +1,7 @@
 """Memory and time of backward passes of Glow, through the inverse and with activations kept.
 
-    python bench/flow_memory.py [--size 64 --levels 3 --hidden 64 --batch 16] [--repeats 5] [--published]
+    python bench/flow_memory.py [--size 64 --levels 3 --hidden 64 --batch 16] [--repeats 5] [--write]
+    python bench/flow_memory.py --published [3 4] [--write]
 
 Every case is a process of its own. Its peak is how far resident memory (on a GPU: allocated memory) rises in
 one forward and backward pass above what it was before, less the gradients' own bytes: activations, in short.
@@ -8,14 +9,18 @@ Weights, gradients and optimiser states do grow with the steps, and are given be
 passes of the two ways in turns, in one process (on a CPU, of its own processor seconds: other work changes
 those little); gradients of the two ways are compared there too.
 
-``--published`` adds one whole training step, with Adam, of a Glow of the published size (32 steps a level,
-512 hidden channels, 64 px) and its peak of everything. ``--write`` writes the table to bench/results.
+``--published`` measures another thing alone: the first training step, its start from data and Adam included,
+of a Glow of the published size (32 steps a level, 512 hidden channels, 64 px, batch 16) with so many levels,
+and the peak of everything in its process, from the interpreter's start to its end; about a minute of a core
+each. The limit is 8 GB.
+``--write`` writes the table to bench/results, or adds the rows there.
 """
 
 import argparse
 import gc
 import json
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -29,7 +34,18 @@ from omokage.hardware import best_device
 from omokage.models.glow import Glow
 
 RESULTS = Path(__file__).parent / "results" / "flow_memory.md"
+PUBLISHED = Path(__file__).parent / "results" / "flow_memory_published.md"
 MIB = 2**20
+LIMIT = 8e9  # bytes, of a training step of the published size
+PUBLISHED_HEAD = """# A training step of a Glow of the published size
+
+`python bench/flow_memory.py --published --write`: the first step, with Adam, in float32, in a process of its
+own. The peak is the process's largest resident memory from start to end (on a GPU: allocated memory).
+Seconds are those of a clock, which other work on the machine lengthens; CPU seconds count the step's own.
+
+| levels × steps | million parameters | peak, GB | within 8 GB | seconds | CPU seconds | date | machine |
+|---|---|---|---|---|---|---|---|
+"""
 
 
 class Peak:
@@ -65,17 +81,21 @@ def resident(entry: str) -> int:
 
 
 def build(settings: dict, saving: bool) -> tuple[Glow, torch.Tensor]:
-    """A flow off its start, and images."""
+    """A flow at its start, and images."""
     torch.manual_seed(0)
     names = ("size", "levels", "steps", "hidden")
     flow = Glow(**{name: settings[name] for name in names}, reversible=saving).to(best_device())
     size = settings["size"]
-    images = (torch.rand(settings["batch"], 3, size, size) * 2 - 1).to(best_device())
-    with torch.no_grad():
-        flow.log_prob(images[:2])
-        for parameter in flow.parameters():
-            parameter.add_(0.01 * torch.randn_like(parameter))
-        flow.log_prob(images[:2])
+    return flow, (torch.rand(settings["batch"], 3, size, size) * 2 - 1).to(best_device())
+
+
+@torch.no_grad()
+def disturbed(flow: Glow, images: torch.Tensor) -> tuple[Glow, torch.Tensor]:
+    """The flow off its start, where half of its gradients would be zero."""
+    flow.log_prob(images[:2])
+    for parameter in flow.parameters():
+        parameter.add_(0.01 * torch.randn_like(parameter))
+    flow.log_prob(images[:2])
     return flow, images
 
 
@@ -87,7 +107,7 @@ def one_pass(flow: Glow, images: torch.Tensor) -> None:
 
 
 def memory(settings: dict) -> dict:
-    flow, images = build(settings, settings["saving"])
+    flow, images = disturbed(*build(settings, settings["saving"]))
     one_pass(flow, images[:2])  # what libraries set up once is not counted
     flow.zero_grad()
     with Peak(best_device()) as peak:
@@ -98,7 +118,7 @@ def memory(settings: dict) -> dict:
 
 def speed(settings: dict) -> dict:
     clock = time.process_time if best_device().type == "cpu" else time.perf_counter
-    flow, images = build(settings, True)
+    flow, images = disturbed(*build(settings, True))
     seconds: dict[bool, list[float]] = {True: [], False: []}
     gradients = {}
     for repeat in range(settings["repeats"] + 1):
@@ -119,12 +139,46 @@ def speed(settings: dict) -> dict:
 def published(settings: dict) -> dict:
     flow, images = build(settings, True)
     optimiser = torch.optim.Adam(flow.parameters(), lr=1e-4)
-    with Peak(best_device()) as peak:
-        began = time.perf_counter()
-        one_pass(flow, images)
-        optimiser.step()
-        took = time.perf_counter() - began
-    return {"peak": peak.highest, "seconds": took, "parameters": sum(p.numel() for p in flow.parameters())}
+    began, spent = time.perf_counter(), time.process_time()
+    one_pass(flow, images)
+    optimiser.step()
+    took, spent = time.perf_counter() - began, time.process_time() - spent
+    finite = all(bool(parameter.isfinite().all()) for parameter in flow.parameters())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if images.device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated()
+    parameters = sum(p.numel() for p in flow.parameters())
+    return {"peak": peak, "seconds": took, "cpu": spent, "parameters": parameters, "finite": finite}
+
+
+def machine() -> str:
+    """What it runs on, in words."""
+    if best_device().type == "cuda":
+        return torch.cuda.get_device_name()
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def published_rows(options: argparse.Namespace) -> list[str]:
+    """A row for each number of levels, each measured in a process of its own."""
+    rows = []
+    for levels in options.published:
+        size = {name: getattr(options, name) for name in ("size", "hidden", "batch")}
+        size |= {"levels": levels, "steps": max(options.steps)}
+        step = apart("published", **size)
+        verdict = "yes" if step["peak"] <= LIMIT else "no"
+        sound = "" if step["finite"] else ", weights not finite"
+        shape = (
+            f"{levels} × {size['steps']}, {size['hidden']} channels, {size['size']} px, batch {size['batch']}"
+        )
+        rows.append(
+            f"| {shape} | {step['parameters'] / 1e6:.1f} | {step['peak'] / 1e9:.2f} | {verdict}{sound} |"
+            f" {step['seconds']:.0f} | {step['cpu']:.0f} | {date.today()} | {machine()}, PyTorch"
+            f" {torch.__version__} |"
+        )
+        print(rows[-1], flush=True)
+    return rows
 
 
 def apart(work: str, **settings: object) -> dict:
@@ -138,11 +192,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--levels", type=int, default=3)
-    parser.add_argument("--hidden", type=int, default=64)
+    parser.add_argument("--hidden", type=int, help="default: 64, published 512")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--steps", type=int, nargs=2, default=[8, 32])
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--published", action="store_true")
+    parser.add_argument("--published", type=int, nargs="*", metavar="LEVELS")
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--case", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -151,6 +205,16 @@ def main() -> None:
         print(json.dumps(work(options.case)))
         return
 
+    if options.published is not None:
+        options.published = options.published or [3, 4]
+        options.hidden = 512 if options.hidden is None else options.hidden
+        rows = published_rows(options)
+        if options.write:
+            before = PUBLISHED.read_text(encoding="utf-8") if PUBLISHED.exists() else PUBLISHED_HEAD
+            PUBLISHED.write_text(before + "".join(f"{row}\n" for row in rows), encoding="utf-8")
+        return
+
+    options.hidden = 64 if options.hidden is None else options.hidden
     shape = {name: getattr(options, name) for name in ("size", "levels", "hidden", "batch")}
     few, many = options.steps
     lines = [
@@ -172,15 +236,6 @@ def main() -> None:
         f" with kept activations, {timed['saving'] / timed['plain']:.2f} times. Relative difference of the"
         f" gradients, float32: {timed['difference']:.1e}.",
     ]
-    if options.published:
-        size = {"size": 64, "levels": 4, "steps": 32, "hidden": 512, "batch": 16}
-        step = apart("published", **size)
-        lines += [
-            "",
-            f"One training step of the published size (64 px, 4 levels of 32 steps, 512 hidden channels,"
-            f" {step['parameters'] / 1e6:.1f} million parameters) at batch 16, with Adam, in float32: peak of"
-            f" the process {step['peak'] / 2**30:.2f} GiB, {step['seconds']:.0f} s.",
-        ]
     table = "\n".join(lines)
     print(table)
     if options.write:

@@ -1,6 +1,6 @@
 """Does likelihood find bad pictures in a face set? ROC areas of plain and corrected scores.
 
-    python bench/outliers.py RUN --heldout DIR/heldout [--larger faces-256.tar] [--count 400] [--write]
+    python bench/outliers.py RUN... --heldout DIR/heldout [--larger faces-256.tar] [--count 400] [--write]
 
 Good faces are one half of the held-out part; bad pictures of several kinds are mixed in. A score's area is
 the chance that a bad one scores above a good one: 0.5 is chance, below it the score is misled. Beside it
@@ -8,7 +8,8 @@ stands what compressed length alone would find (shorter is worse): many bad pict
 the correction alone does the work. Kinds that need a face are made of the other half, so that no face is on
 both sides. ``--larger``: a tar, zip or folder of larger faces, of which corners are cut ("off-centre crops")
 and which are also shrunk whole, as a control: good faces of another source, which ought to stay near 0.5.
-``--write`` writes the table to bench/results.
+Of several runs, of any family with a likelihood, each has a table; at one resolution they judge the same
+pictures. ``--write`` writes the tables to bench/results.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from omokage.explore.outliers import compressors, score
 from omokage.metrics.heldout import check_unseen
 from omokage.metrics.roc import roc_area
 from omokage.progress import TerminalProgress
-from omokage.snapshot import load_model
+from omokage.snapshot import Model, load_model
 
 RESULTS = Path(__file__).parent / "results" / "outliers.md"
 
@@ -94,18 +95,11 @@ def corners(faces: FaceSet, size: int, rng: np.random.Generator) -> np.ndarray:
     return out
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run")
-    parser.add_argument("--heldout", required=True)
-    parser.add_argument("--larger")
-    parser.add_argument("--count", type=int, default=400, help="pictures of each bad kind")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--write", action="store_true")
-    options = parser.parse_args()
-    model, faces = load_model(options.run), FaceSet.open(options.heldout)
-    known = check_unseen(faces, model.progress.get("face_set"))
-    size, rng = model.resolution[0], np.random.default_rng(options.seed)
+def pictures(
+    faces: FaceSet, size: int, options: argparse.Namespace
+) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Good faces, bad pictures by kind, and controls by kind; the same for every model of that resolution."""
+    rng = np.random.default_rng(options.seed)
     order = rng.permutation(len(faces))
     good = faces.pixels(np.sort(order[: len(order) // 2]), size)
     other = faces.pixels(np.sort(order[len(order) // 2 :][: options.count]), size)
@@ -116,51 +110,80 @@ def main() -> None:
         "faces under noise": noisy(other, rng),
         "shifted faces, edges repeated": shifted(other, rng),
     }
-    control = {}
-    if options.larger:
-        with tempfile.TemporaryDirectory() as folder:
-            build([options.larger], Path(folder) / "larger", as_faces=True)
-            larger = FaceSet.open(Path(folder) / "larger")
-            bad["off-centre crops of other faces"] = corners(larger, size, rng)
-            control["(control) other faces, whole"] = larger.pixels(range(len(larger)), size)
+    if not options.larger:
+        return good, bad, {}
+    with tempfile.TemporaryDirectory() as folder:
+        build([options.larger], Path(folder) / "larger", as_faces=True)
+        larger = FaceSet.open(Path(folder) / "larger")
+        bad["off-centre crops of other faces"] = corners(larger, size, rng)
+        return good, bad, {"(control) other faces, whole": larger.pixels(range(len(larger)), size)}
 
+
+WAYS = {
+    "plain likelihood": lambda found: found.plain,
+    "corrected for complexity": lambda found: found.corrected,
+    "compressed length alone": lambda found: -found.complexity,
+}
+
+
+def areas(model: Model, faces: FaceSet, options: argparse.Namespace) -> list[str]:
+    """A table in Markdown of how well the scores by one model find bad pictures."""
+    good, bad, control = pictures(faces, model.resolution[0], options)
     progress = TerminalProgress()
     standard = score(model, good, seed=options.seed, progress=progress)
     scores = {
-        kind: score(model, pictures, seed=options.seed, progress=progress)
-        for kind, pictures in (bad | control).items()
+        kind: score(model, shown, seed=options.seed, progress=progress)
+        for kind, shown in (bad | control).items()
     }
-    ways = {
-        "plain likelihood": lambda found: found.plain,
-        "corrected for complexity": lambda found: found.corrected,
-        "compressed length alone": lambda found: -found.complexity,
-    }
-    lines = [f"| bad pictures | number | {' | '.join(ways)} |", "|---" * (2 + len(ways)) + "|"]
+    lines = [f"| bad pictures | number | {' | '.join(WAYS)} |", "|---" * (2 + len(WAYS)) + "|"]
     for kind in [*bad, "all of these", *control]:
         cells = []
-        for way in ways.values():
+        for way in WAYS.values():
             kinds = bad if kind == "all of these" else [kind]
             values = np.concatenate([way(scores[each]) for each in kinds])
             area = roc_area(values, way(standard))
             cells.append(f"{area.value:.3f} ({area.interval[0]:.3f} to {area.interval[1]:.3f})")
         lines.append(f"| {kind} | {area.bad} | {' | '.join(cells)} |")
+    finite = np.isfinite(standard.plain)
     lines += [
         "",
-        f"Mean scores of the {len(good)} good faces: {standard.plain.mean():.3f} bits per dimension,"
-        f" {standard.complexity.mean():.3f} bits compressed ({', '.join(compressors())}).",
+        f"Mean scores of the {len(good)} good faces: {standard.plain[finite].mean():.3f} bits per dimension"
+        f" ({(~finite).sum()} faces not finite), {standard.complexity.mean():.3f} bits compressed"
+        f" ({', '.join(compressors())}).",
     ]
-    table = "\n".join(lines)
-    print(table)
-    if options.write:
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", nargs="+")
+    parser.add_argument("--heldout", required=True)
+    parser.add_argument("--larger")
+    parser.add_argument("--count", type=int, default=400, help="pictures of each bad kind")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    faces, tables = FaceSet.open(options.heldout), []
+    models = [load_model(run) for run in options.runs]
+    for model in models:
+        model.require("log_prob")
+    for model in models:
+        known = check_unseen(faces, model.progress.get("face_set"))
         seen = "trained on the other part" if known else "not known whether it has seen these faces"
+        heading = (
+            f"## {model.recipe.name}\n\n{model.recipe.model['name']}, {model.images_seen:,} images seen,"
+            f" snapshot {model.snapshot_hash[:12]}, {seen}.\n"
+        )
+        tables.append("\n".join([heading, *areas(model, faces, options)]))
+        print(tables[-1], flush=True)
+    if options.write:
+        larger = f" --larger {Path(options.larger).name}" if options.larger else ""
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(
             "# Bad pictures found by likelihood\n\n"
-            f"`python bench/outliers.py RUN --heldout DIR/heldout --larger {Path(options.larger or '-').name}"
-            f" --count {options.count}`, {date.today()}, {platform.machine()}, PyTorch {torch.__version__}."
-            f" Model {model.recipe.name}, {model.images_seen:,} images seen, snapshot"
-            f" {model.snapshot_hash[:12]}, {seen}. Area under the ROC with its 95% interval; 0.5 is chance."
-            f"\n\n{table}\n",
+            f"`python bench/outliers.py RUN... --heldout DIR/heldout{larger} --count {options.count}`,"
+            f" {date.today()}, {platform.machine()}, PyTorch {torch.__version__}. Area under the ROC with its"
+            " 95% interval; 0.5 is chance.\n\n" + "\n\n".join(tables) + "\n",
             encoding="utf-8",
         )
 

@@ -1,6 +1,7 @@
 """TarFlow's ways to draw: token after token with a cache, and Jacobi iterations; time and difference.
 
-    python bench/tarflow_samplers.py RUN [--count 32] [--iterations 4 8 16 32] [--temperature 1.0] [--write]
+    python bench/tarflow_samplers.py RUN [--count 32] [--iterations 4 8 16 32] [--temperature 1.0]
+        [--guidance 0] [--write]
 
 The same latents go each way. The difference is that of the images from those of the cached way, in levels of
 256: the mean over colour values, the largest, and the share of images that differ nowhere by more than one
@@ -24,9 +25,15 @@ RESULTS = Path(__file__).parent / "results" / "tarflow_samplers.md"
 
 
 @torch.no_grad()
-def drawn(network: torch.nn.Module, z: torch.Tensor, sampler: str, iterations: int) -> torch.Tensor:
+def drawn(
+    network: torch.nn.Module, z: torch.Tensor, sampler: str, iterations: int, guidance: float
+) -> torch.Tensor:
     """Images (N, C, H, W) in levels, not clamped and with the noise left in: where the ways may differ."""
-    parts = [network.inverse(part, sampler, iterations) for part in z.split(BATCH)]  # type: ignore[operator]
+    beyond = {"guidance": guidance} if guidance else {}
+    parts = [
+        network.inverse(part, sampler=sampler, iterations=iterations, **beyond)  # type: ignore[operator]
+        for part in z.split(BATCH)
+    ]
     return torch.cat(parts).cpu().double() * 127.5
 
 
@@ -36,6 +43,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=32)
     parser.add_argument("--iterations", type=int, nargs="+", default=[4, 8, 16, 32])
     parser.add_argument("--temperature", type=float, default=1.0)
+    parser.add_argument("--guidance", type=float, default=0.0, help="of a model trained with conditions")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
@@ -44,6 +52,7 @@ def main() -> None:
         raise UserError(
             f"{options.run}: {model.recipe.model['name']} has no samplers to choose from; name a tarflow"
         )
+    model.guided(options.guidance)  # refused where there is none
     z = options.temperature * latents(range(options.count), model.latent_shape).to(model.device)
     ways = [("cached", 0), *(("jacobi", iterations) for iterations in options.iterations)]
     seconds: dict[tuple[str, int], list[float]] = {way: [] for way in ways}
@@ -51,7 +60,7 @@ def main() -> None:
     for _ in range(options.repeats):
         for way in ways:
             began = time.perf_counter()
-            images[way] = drawn(model.network, z, *way)
+            images[way] = drawn(model.network, z, *way, options.guidance)
             seconds[way].append(time.perf_counter() - began)
     exact, usual = images["cached", 0], statistics.median(seconds["cached", 0])
     lines = ["| way | images/s | times as fast | mean difference | largest | images within a level |"]
@@ -71,8 +80,9 @@ def main() -> None:
         RESULTS.write_text(
             "# TarFlow's samplers\n\n"
             f"`python bench/tarflow_samplers.py RUN --count {options.count} --temperature"
-            f" {options.temperature:g}`, {date.today()}, {platform.machine()}, {torch.get_num_threads()}"
-            f" threads, PyTorch {torch.__version__}. {model.recipe.name}, {model.images_seen:,} images seen,"
+            f" {options.temperature:g} --guidance {options.guidance:g}`, {date.today()},"
+            f" {platform.machine()}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}."
+            f" {model.recipe.name}, {model.images_seen:,} images seen,"
             f" snapshot {model.snapshot_hash[:12]}. Differences are in levels of 256.\n\n{table}\n",
             encoding="utf-8",
         )

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from omokage.errors import UserError
 from omokage.families import (
     DISCRIMINATORS,
     MODELS,
@@ -31,6 +32,7 @@ MODELS_OF_16 = {
     "sagan": {"channels": [8, 8, 8], "attention_at": 8, "latent": 8},
     "skipgan": {"channels": [8, 8, 8, 8], "latent": 8},
     "stylegan2": {"channels": [8, 8, 8], "resolution": [16, 16], "latent": 8, "style": 8, "depth": 1},
+    "tarflow": {"size": 16, "patch": 4, "width": 16, "heads": 2, "blocks": 2, "layers": 1},
 }
 DISCRIMINATORS_OF_16 = {
     "dcgan": {"channels": [8, 8]},
@@ -40,6 +42,9 @@ DISCRIMINATORS_OF_16 = {
     "projected": {"resolution": 32, "seen_at": [[0, 64]], "width": 8},
     "stylegan2": {"channels": [8, 8, 8], "resolution": [16, 16]},
 }
+
+
+PLAIN = {"vae": "yao2021-vae", "tarflow": "tarflow-64"}  # recipes that need no discriminator
 
 
 def able(rows):
@@ -68,7 +73,7 @@ def model(request):
     with torch.no_grad():
         for z in latents(range(96), network.latent_shape).split(32):
             network(z, network.drawn(z[:, network.latent :]))
-    plain = load_recipe("yao2021-vae" if request.param == "vae" else "dcgan", ["condition=hair,eyes"])
+    plain = load_recipe(PLAIN.get(request.param, "dcgan"), ["condition=hair,eyes"])
     settings = {"name": request.param, **MODELS_OF_16.get(request.param, {})}
     recipe = replace(plain, model=settings, conditions=CONDITIONS)
     recipe = read_recipe(recipe.to_toml(), "test")  # checked and completed
@@ -77,6 +82,7 @@ def model(request):
 
 def test_every_dcgan_like_family_takes_conditions():
     assert {"dcgan", "dense-dcgan", "vae", "illustration", "sagan", "skipgan"} <= set(able(MODELS))
+    assert "tarflow" in able(MODELS)
     assert {"dcgan", "dense-dcgan", "illustration", "sagan", "projected"} <= set(able(DISCRIMINATORS))
 
 
@@ -131,6 +137,19 @@ def test_what_encodes_gives_latents(model):
     z = model.encode(torch.zeros(2, 3, *model.resolution))
     assert z.shape == (2, *model.latent_shape)
     assert model.conditioned({"hair": "red"}).decode(z).shape == (2, 3, *model.resolution)
+
+
+def test_guidance_changes_faces_of_those_that_have_it_and_is_refused_by_the_others(model):
+    asked = model.conditioned({"hair": "red"})
+    z = latents(range(2), model.latent_shape)
+    if "guidance" not in MODELS[model.recipe.model["name"]].can:
+        with pytest.raises(UserError, match="has no guidance; these families can: tarflow"):
+            asked.guided(2.0)
+        return
+    assert torch.equal(asked.guided(0.0).decode(z), asked.decode(z))
+    assert (asked.guided(2.0).decode(z) - asked.decode(z)).abs().max() > 1e-3
+    with pytest.raises(UserError, match="trained without conditions"):
+        replace(model, recipe=replace(model.recipe, conditions={})).guided(2.0)
 
 
 @pytest.mark.parametrize("name", able(MODELS))
@@ -188,6 +207,7 @@ NARROW = {
     "sagan": (MODELS_OF_16["sagan"], DISCRIMINATORS_OF_16["sagan"]),
     "vae": (MODELS_OF_16["vae"], {}),
     "skipgan": ({"channels": [8, 8, 8, 8, 8], "latent": 8}, {"width": 8, "seen_at": [[0, 64]]}),
+    "tarflow": (MODELS_OF_16["tarflow"], {}),
 }
 TAKING = [name for name in recipe_names() if load_recipe(name).model["name"] in NARROW]
 

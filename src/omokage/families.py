@@ -18,7 +18,9 @@ class Row:
         can: what a model can do beyond ``latent_shape`` and ``decode(z)``. ``psi``: ``decode(z, psi)``;
             ``style``: ``mapping(z, psi) -> w`` (B, layers, width) and ``synthesis(w, noise)``, psi from -2;
             ``encode``: ``encode(images)`` to latents whose ``decode`` is near the images. ``condition``: it
-            has room for conditions (``joined`` entries of a latent, ``outputs`` of a discriminator).
+            has room for conditions (``joined`` entries of a latent, or of a flow's label, ``outputs`` of a
+            discriminator). ``guidance``: with conditions it can go beyond them. ``jacobi``: it draws token by
+            token, or by Jacobi iterations.
     """
 
     place: str
@@ -48,7 +50,9 @@ MODELS = {
     "stylegan2": Row("models.stylegan2:Generator", frozenset({"psi", "style", "condition"})),
     "realnvp": Row("models.realnvp:RealNVP", frozenset({"encode", "log_prob"})),
     "glow": Row("models.glow:Glow", frozenset({"encode", "log_prob"})),
-    "tarflow": Row("models.tarflow:TarFlow", frozenset({"encode", "log_prob"})),
+    "tarflow": Row(
+        "models.tarflow:TarFlow", frozenset({"encode", "log_prob", "condition", "guidance", "jacobi"})
+    ),
 }
 
 # Images, or what their frozen method `features` makes of images, to logits.
@@ -77,9 +81,11 @@ def build_model(settings: dict[str, Any], conditions: Mapping[str, Sequence[str]
     row = MODELS[settings["name"]]
     if not conditions:
         return row.build(settings)
-    from .models.conditional import ConditionalGenerator
+    from .models.conditional import ConditionalFlow, ConditionalGenerator
 
     inner = row.build({**settings, "joined": sum(map(len, conditions.values()))})
+    if "log_prob" in row.can:
+        return ConditionalFlow(inner, conditions)
     return ConditionalGenerator(inner, conditions, "psi" in row.can)
 
 

@@ -27,6 +27,8 @@ INSTEAD = {
     "encode": ("cannot encode images", "omokage sample --video walks between faces of its own"),
     "log_prob": ("has no likelihood", "omokage evaluate measures samples"),
     "style": ("has no space of styles", "omokage sample --psi truncates where a family can"),
+    "jacobi": ("draws whole images at once", "leave Jacobi iterations out"),
+    "guidance": ("has no guidance", "leave it out; --psi below 1 gives more typical faces"),
 }
 SHIPPED = Path(__file__).parent / "assets" / "fast-getchu-64.safetensors"
 
@@ -102,6 +104,8 @@ class Model:
         network: answers ``latent_shape`` and ``decode``; in evaluation mode.
         snapshot_hash: SHA-256 of the file it came from.
         given: values of conditions that every image has; see `conditioned`.
+        guidance: how far images go beyond their conditions; see `guided`.
+        jacobi: iterations of the sampler; see `iterating`.
     """
 
     network: nn.Module
@@ -110,6 +114,8 @@ class Model:
     path: Path
     snapshot_hash: str
     given: dict[str, str] = field(default_factory=dict)
+    guidance: float = 0.0
+    jacobi: int = 0
 
     @property
     def conditions(self) -> dict[str, list[str]]:
@@ -133,6 +139,31 @@ class Model:
             if value not in self.conditions[name]:
                 raise UserError(_no_such(name, value, self.conditions[name]))
         return replace(self, given={**self.given, **given})
+
+    def guided(self, guidance: float) -> "Model":
+        """The same model, whose images go beyond their conditions by so many times what these change.
+
+        Raises:
+            UserError: a family without guidance, or a model trained without conditions.
+        """
+        if guidance:
+            self.require("guidance")
+            if not self.conditions:
+                raise UserError(
+                    f"guidance: {self.path} was trained without conditions; omokage train RECIPE "
+                    "condition=hair ... trains with them"
+                )
+        return replace(self, guidance=guidance)
+
+    def iterating(self, jacobi: int) -> "Model":
+        """The same model, which draws by so many Jacobi iterations a block; 0: token by token, exactly.
+
+        Raises:
+            UserError: a family that does not draw by tokens.
+        """
+        if jacobi:
+            self.require("jacobi")
+        return replace(self, jacobi=jacobi)
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
@@ -162,13 +193,15 @@ class Model:
         (Brock et al. 2018, section 3.1, shrink the latents' range likewise).
         """
         z = z.to(self.device)
+        how: dict[str, Any] = {"sampler": "jacobi", "iterations": self.jacobi} if self.jacobi else {}
         if self.conditions:
-            return self.network.decode(z, psi, self._values()).float()  # type: ignore[operator]
+            how |= {"guidance": self.guidance} if self.guidance else {}
+            return self.network.decode(z, psi, self.values(), **how).float()  # type: ignore[operator]
         if "psi" in MODELS[self.recipe.model["name"]].can:
             return self.network.decode(z, psi).float()  # type: ignore[operator]
-        return self.network.decode(z * psi).float()  # type: ignore[operator]
+        return self.network.decode(z * psi, **how).float()  # type: ignore[operator]
 
-    def _values(self) -> list[int | None]:
+    def values(self) -> list[int | None]:
         """The numbers of the values of conditions that every image has; None: drawn."""
         return [
             known.index(self.given[name]) if name in self.given else None
@@ -192,7 +225,7 @@ class Model:
         """
         self.require("style")
         if self.conditions:
-            return self.network.mapping(z.to(self.device), psi, self._values()).float()  # type: ignore[operator]
+            return self.network.mapping(z.to(self.device), psi, self.values()).float()  # type: ignore[operator]
         return self.network.mapping(z.to(self.device), psi).float()  # type: ignore[operator]
 
     @torch.no_grad()
@@ -227,6 +260,8 @@ class Model:
             UserError: a family without an encoder.
         """
         self.require("encode")
+        if self.conditions:
+            return self.network.encode(images.to(self.device), self.values()).float()  # type: ignore[operator]
         return self.network.encode(images.to(self.device)).float()  # type: ignore[operator]
 
 

@@ -63,6 +63,7 @@ class Coder:
         self.model, self.dtype = model, dtype
         self.latent_shape, self.resolution = model.latent_shape, model.resolution
         self.network: Any = model.network
+        self.given: dict[str, Any] = {"given": model.values()} if model.conditions else {}
         if dtype != torch.float32:
             self.network = copy.deepcopy(model.network).to(dtype)
 
@@ -70,15 +71,15 @@ class Coder:
     def encode(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) in [-1, 1] to latents (B, *latent_shape)."""
         images = images.to(self.model.device, self.dtype)
-        return torch.cat([self.network.encode(part) for part in images.split(BATCH)])
+        return torch.cat([self.network.encode(part, **self.given) for part in images.split(BATCH)])
 
     @torch.no_grad()
     def decode(self, z: Tensor, psi: float = 1.0) -> Tensor:
         """Latents (B, *latent_shape) to images (B, 3, H, W), clamped to [-1, 1]."""
         z = psi * z.to(self.model.device, self.dtype)
         if self.model.recipe.model.get("noise", 0.0) > 0 and hasattr(self.network, "inverse"):
-            return self.network.inverse(z).clamp(-1, 1)
-        return self.network.decode(z)
+            return self.network.inverse(z, **self.given).clamp(-1, 1)
+        return self.network.decode(z, **self.given)
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,12 @@ def provenance(model: Any, seeds: Sequence[int], psi: float, broken: Sequence[in
     lost = set(broken)
     not_finite = [seed for seed in seeds if seed in lost]
     text = model_text(model) | {"seeds": seed_ranges(seeds), "psi": f"{psi:g}"}
+    if given := getattr(model, "given", {}):
+        text["conditions"] = ", ".join(f"{name}={value}" for name, value in given.items())
+    if guidance := getattr(model, "guidance", 0.0):
+        text["guidance"] = f"{guidance:g}"
+    if jacobi := getattr(model, "jacobi", 0):
+        text["Jacobi iterations"] = str(jacobi)
     return text | ({"not finite": seed_ranges(not_finite)} if not_finite else {})
 
 

@@ -2,7 +2,7 @@
 
 A generator sees them joined to its latent (Mirza & Osindero 2014, section 3.2). A discriminator judges them
 by projection (Miyato & Koyama 2018, equation 3): besides its logit it gives one number for each value of each
-condition, and those of the image's own values are added.
+condition, and those of the image's own values are added. A flow has its density given them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from .flow import normal_log_density
 
 Given = Sequence[int | None]  # for each condition the number of a value, or None: drawn
 
@@ -28,12 +30,57 @@ def one_hot(conditions: Tensor, sizes: Sequence[int]) -> Tensor:
     return torch.cat(columns, 1).float()
 
 
-class ConditionalGenerator(nn.Module):
-    """A generator with conditions: latents and numbers of values to images.
+class Conditional(nn.Module):
+    """What generators with conditions share: where the values come from.
 
     The last entries of its latents, one for each value, are for conditions that nobody gives: from these
     normal numbers `drawn` takes values as often as the training saw them. So whatever draws from a model by
     seeds draws from a conditional one too.
+    """
+
+    def __init__(self, network: Any, values: Mapping[str, Sequence[str]], latent: int) -> None:
+        super().__init__()
+        self.network = network
+        self.sizes = tuple(len(known) for known in values.values())
+        self.latent, self.latent_shape = latent, (latent + sum(self.sizes),)
+        self.resolution: tuple[int, int] = network.resolution
+        self.image_channels: int = getattr(network, "image_channels", 3)
+        # How many faces of the training had each combination of values, the last condition running fastest.
+        self.register_buffer("seen", torch.ones(prod(self.sizes)))
+
+    def drawn(self, noise: Tensor, given: Given | None = None) -> Tensor:
+        """Normal numbers (B, sum of sizes) to values (B, n), as often as seen in training beside those given.
+
+        The values of one condition after the other, by the Gumbel-max trick (Maddison et al. 2014): noise
+        that moves a little mostly keeps its value, and noise of zero gives the most frequent one.
+        """
+        given = given or [None] * len(self.sizes)
+        # In double precision and on the CPU: a seed has the same values everywhere.
+        noise, seen = noise.cpu().double(), self.seen.cpu().double().view(self.sizes)  # type: ignore[operator]
+        gumbel = -(-torch.special.ndtr(noise).clamp(1e-12, 1 - 1e-12).log()).log()
+        table = seen
+        for axis, value in enumerate(given):
+            if value is not None:
+                only = torch.zeros(self.sizes[axis]).index_fill(0, torch.tensor(value), 1)
+                table = table * only.view([-1 if i == axis else 1 for i in range(seen.dim())])
+        if table.sum() == 0:  # never seen together
+            table = seen
+        rows = table.expand(len(noise), *self.sizes)
+        found = []
+        for axis, scores in enumerate(gumbel.split(self.sizes, 1)):
+            weights = rows.flatten(2).sum(2) if rows.dim() > 2 else rows
+            alone = seen.movedim(axis, 0).reshape(self.sizes[axis], -1).sum(1)
+            weights = torch.where(weights.sum(1, keepdim=True) > 0, weights, alone)
+            value = given[axis]
+            chosen = (weights.log() + scores).argmax(1)
+            chosen = chosen if value is None else torch.full_like(chosen, value)
+            rows = rows[torch.arange(len(rows)), chosen]
+            found.append(chosen)
+        return torch.stack(found, 1)
+
+
+class ConditionalGenerator(Conditional):
+    """A generator with conditions: latents and numbers of values to images.
 
     >>> from omokage.models.dcgan import Generator
     >>> inner = Generator(latent=8, channels=(8, 8), joined=5)
@@ -48,15 +95,8 @@ class ConditionalGenerator(nn.Module):
         values: Mapping[str, Sequence[str]],  # of each condition, in the order of their numbers
         truncates: bool = False,  # whether the network's `decode` takes a truncation of its own
     ) -> None:
-        super().__init__()
-        self.network, self.truncates = network, truncates
-        self.sizes = tuple(len(known) for known in values.values())
-        self.latent_shape: tuple[int, ...] = network.latent_shape
-        self.latent = self.latent_shape[0] - sum(self.sizes)
-        self.resolution: tuple[int, int] = network.resolution
-        self.image_channels: int = getattr(network, "image_channels", 3)
-        # How many faces of the training had each combination of values, the last condition running fastest.
-        self.register_buffer("seen", torch.ones(prod(self.sizes)))
+        super().__init__(network, values, network.latent_shape[0] - sum(map(len, values.values())))
+        self.truncates = truncates
 
     def joined(self, z: Tensor, conditions: Tensor, psi: float = 1.0) -> Tensor:
         """Latents (B, *latent_shape), their last entries replaced by conditions (B, n), the others times psi.
@@ -116,36 +156,6 @@ class ConditionalGenerator(nn.Module):
         """As the network's: height and width of the features of each layer."""
         return self.network.layer_sizes
 
-    def drawn(self, noise: Tensor, given: Given | None = None) -> Tensor:
-        """Normal numbers (B, sum of sizes) to values (B, n), as often as seen in training beside those given.
-
-        The values of one condition after the other, by the Gumbel-max trick (Maddison et al. 2014): noise
-        that moves a little mostly keeps its value, and noise of zero gives the most frequent one.
-        """
-        given = given or [None] * len(self.sizes)
-        # In double precision and on the CPU: a seed has the same values everywhere.
-        noise, seen = noise.cpu().double(), self.seen.cpu().double().view(self.sizes)  # type: ignore[operator]
-        gumbel = -(-torch.special.ndtr(noise).clamp(1e-12, 1 - 1e-12).log()).log()
-        table = seen
-        for axis, value in enumerate(given):
-            if value is not None:
-                only = torch.zeros(self.sizes[axis]).index_fill(0, torch.tensor(value), 1)
-                table = table * only.view([-1 if i == axis else 1 for i in range(seen.dim())])
-        if table.sum() == 0:  # never seen together
-            table = seen
-        rows = table.expand(len(noise), *self.sizes)
-        found = []
-        for axis, scores in enumerate(gumbel.split(self.sizes, 1)):
-            weights = rows.flatten(2).sum(2) if rows.dim() > 2 else rows
-            alone = seen.movedim(axis, 0).reshape(self.sizes[axis], -1).sum(1)
-            weights = torch.where(weights.sum(1, keepdim=True) > 0, weights, alone)
-            value = given[axis]
-            chosen = (weights.log() + scores).argmax(1)
-            chosen = chosen if value is None else torch.full_like(chosen, value)
-            rows = rows[torch.arange(len(rows)), chosen]
-            found.append(chosen)
-        return torch.stack(found, 1)
-
     def recovered(self, z: Tensor, conditions: Tensor) -> Tensor:
         """As the network's: its guess at the latents (B, latent)."""
         return self.network.recovered(self.joined(z, conditions))
@@ -158,10 +168,78 @@ class ConditionalGenerator(nn.Module):
         """As the network's: the logits of p(x|z, conditions)."""
         return self.network.logits(self.joined(z, conditions))
 
-    def encode(self, images: Tensor) -> Tensor:
-        """Images to latents (B, *latent_shape): conditions that nobody gives are the most frequent ones."""
+    def encode(self, images: Tensor, given: Given | None = None) -> Tensor:
+        """Images to latents (B, *latent_shape): conditions that nobody gives are the most frequent ones.
+
+        The network's encoder looks at no conditions, so what is ``given`` changes nothing.
+        """
         z = self.network.encode(images)
         return torch.cat([z, z.new_zeros(len(z), sum(self.sizes))], 1)
+
+
+class ConditionalFlow(Conditional):
+    """A flow with conditions: its density given numbers of values, or given none.
+
+    A number of a value that there is not, like -1, says nothing of that condition; without any the density is
+    that of all faces.
+
+    >>> from omokage.models.tarflow import TarFlow
+    >>> inner = TarFlow(size=8, patch=4, width=8, heads=2, blocks=2, layers=1, joined=5)
+    >>> flow = ConditionalFlow(inner, {"hair": ["blue", "red"], "eyes": ["blue", "green", "red"]})
+    >>> images, conditions = torch.rand(2, 3, 8, 8) * 2 - 1, torch.tensor([[0, 2], [1, -1]])
+    >>> flow.log_prob(images, conditions).shape, flow.latent_shape
+    (torch.Size([2]), (197,))
+    >>> flow.decode(flow.encode(images, (1, None)), given=(1, None), guidance=2.0).shape
+    torch.Size([2, 3, 8, 8])
+    """
+
+    def __init__(self, network: Any, values: Mapping[str, Sequence[str]]) -> None:
+        super().__init__(network, values, network.latent_shape[0])
+        self.noise: float = getattr(network, "noise", 0.0)
+
+    def labels(self, conditions: Tensor) -> Tensor:
+        """Numbers of values (B, n) to what the network takes, (B, sum of sizes)."""
+        return one_hot(conditions, self.sizes).to(next(self.network.parameters()))
+
+    def transform(self, images: Tensor, conditions: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Images (B, C, H, W) in [-1, 1] to the network's latents and the log-determinants (B,) in nats."""
+        return self.network.transform(images, None if conditions is None else self.labels(conditions))
+
+    def log_prob(self, images: Tensor, conditions: Tensor | None = None) -> Tensor:
+        """(B,) log-density in nats of images (B, C, H, W) in [-1, 1], given conditions (B, n) or none."""
+        z, log_det = self.transform(images, conditions)
+        return normal_log_density(z) + log_det
+
+    def encode(self, images: Tensor, given: Given | None = None) -> Tensor:
+        """Images to latents (B, *latent_shape), from which `decode` leads back with the same ``given``.
+
+        Conditions that nobody gives are the most frequent ones.
+        """
+        rest = images.new_zeros(len(images), sum(self.sizes))
+        z, _ = self.transform(images, self.drawn(rest, given).to(images.device))
+        return torch.cat([z, rest], 1)
+
+    def inverse(self, z: Tensor, given: Given | None = None, guidance: float = 0.0, **how: Any) -> Tensor:
+        """(B, *latent_shape) to images, not clamped, no noise taken off; see `decode`."""
+        conditions = self.drawn(z[:, self.latent :], given).to(z.device)
+        own = z[:, : self.latent]
+        return self.network.inverse(own, labels=self.labels(conditions), guidance=guidance, **how)
+
+    def decode(
+        self, z: Tensor, psi: float = 1.0, given: Given | None = None, guidance: float = 0.0, **how: Any
+    ) -> Tensor:
+        """(B, *latent_shape) to images (B, C, H, W) in [-1, 1].
+
+        Conditions that are not ``given`` are drawn from the latents. ``psi`` is the temperature, ``guidance``
+        how far images go beyond their conditions (0: not), ``how`` the network's own settings of its sampler.
+        """
+        conditions = self.drawn(z[:, self.latent :] * psi, given).to(z.device)
+        own = z[:, : self.latent] * psi
+        return self.network.decode(own, labels=self.labels(conditions), guidance=guidance, **how)
+
+    def forward(self, z: Tensor, conditions: Tensor) -> Tensor:
+        """(B, *latent_shape) and (B, n) to images, as `decode`; the last entries of latents are left out."""
+        return self.network.decode(z[:, : self.latent], labels=self.labels(conditions))
 
 
 class ConditionalDiscriminator(nn.Module):

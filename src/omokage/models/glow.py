@@ -79,7 +79,7 @@ class Convolution(Reversible):
         return self.weight, torch.linalg.slogdet(self.weight)[1]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """W times the channels of every pixel; equation 9."""
+        """W times the channels of every pixel; its log-determinant is log |det W| for each of them."""
         with full_precision(x):
             return self._times(x, *self.matrix())
 
@@ -103,7 +103,7 @@ class Convolution(Reversible):
 
 
 class ConvolutionLU(Convolution):
-    """Equation 10: W = P L (U + diag s), P fixed, whose log-determinant is a sum."""
+    """Section 3.2, LU decomposition: W = P L (U + diag s), P fixed, whose log-determinant is a sum."""
 
     sign: Tensor
     order: Tensor
@@ -151,7 +151,7 @@ class Coupling(Reversible):
         return bounded(log_scale, self.limit), shift
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Table 1, affine coupling layer."""
+        """The kept half, and the other half · scale + shift."""
         kept, changed = x.split(self.sizes, 1)
         log_scale, shift = self.scale_and_shift(kept)
         return torch.cat([kept, changed * log_scale.exp() + shift], 1), log_scale.flatten(1).sum(1)

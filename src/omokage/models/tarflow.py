@@ -1,7 +1,8 @@
 """TarFlow (Zhai et al. 2024, "Normalizing Flows are Capable Generative Models", arXiv 2412.06329).
 
 A stack of autoregressive flows over image patches, each a causal transformer, in alternating directions.
-Chosen here: the logarithm of a scale is softly bounded (`flow.bounded`). Labels and guidance are left out.
+Chosen here: the logarithm of a scale is softly bounded (`flow.bounded`), under guidance too; labels
+enter each block as a vector added to all of its tokens, and no label adds nothing.
 """
 
 from typing import Literal
@@ -19,6 +20,7 @@ from .flow import (
     from_unit_cube,
     full_precision,
     in_range,
+    normal_log_density,
     to_unit_cube,
 )
 
@@ -97,11 +99,15 @@ class Block(nn.Module):
         expansion: int,
         limit: float,
         backwards: bool,
+        joined: int = 0,
     ) -> None:
         super().__init__()
         self.backwards, self.limit = backwards, limit
         self.into = nn.Linear(channels, width)
         self.position = nn.Parameter(0.02 * torch.randn(tokens, width))
+        self.label = nn.Linear(joined, width, bias=False) if joined else None
+        if self.label is not None:
+            nn.init.normal_(self.label.weight, std=0.02)
         self.layers = nn.ModuleList(Layer(width, heads, expansion) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, 2 * channels)
@@ -118,25 +124,53 @@ class Block(nn.Module):
             log_scale, shift = self.out(self.norm(hidden)).chunk(2, 2)
             return bounded(log_scale, self.limit), shift
 
-    def _parameters_of(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _labelled(self, hidden: Tensor, labels: Tensor | None, guidance: float) -> Tensor:
+        """``hidden`` with its labels; under guidance (2B, ...), the same without labels behind it."""
+        if self.label is None or labels is None:
+            return hidden
+        with_labels = hidden + self.label(labels)[:, None]
+        return torch.cat([with_labels, hidden]) if guidance else with_labels
+
+    def _guided(self, hidden: Tensor, guidance: float) -> tuple[Tensor, Tensor]:
+        """As `_scale_and_shift`; of (2B, ...) under guidance, (B, ...) comes out."""
+        log_scale, shift = self._scale_and_shift(hidden)
+        if not guidance:
+            return log_scale, shift
+        (log_scale, free_log_scale), (shift, free_shift) = log_scale.chunk(2), shift.chunk(2)
+        log_scale = log_scale + guidance * (log_scale - free_log_scale)
+        return log_scale.clamp(-self.limit, self.limit), shift + guidance * (shift - free_shift)
+
+    def _parameters_of(
+        self, x: Tensor, labels: Tensor | None = None, guidance: float = 0.0
+    ) -> tuple[Tensor, Tensor]:
         """Scale's logarithm and shift (B, N, channels) of every token from those before it, in one pass."""
-        hidden = self.into(x[:, :-1]) + self.position[:-1]
+        hidden = self._labelled(self.into(x[:, :-1]) + self.position[:-1], labels, guidance)
         for layer in self.layers:
             hidden = layer(hidden)
-        log_scale, shift = self._scale_and_shift(hidden)
+        log_scale, shift = self._guided(hidden, guidance)
         nothing = torch.zeros_like(x[:, :1])
         return torch.cat([nothing, log_scale], 1), torch.cat([nothing, shift], 1)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(x - shift) / scale, and the log-determinant (B,)."""
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(x - shift) / scale, and the log-determinant (B,); ``labels`` (B, joined)."""
         x = self._ordered(x)
-        log_scale, shift = self._parameters_of(x)
+        log_scale, shift = self._parameters_of(x, labels)
         return self._ordered((x - shift) * (-log_scale).exp()), -log_scale.flatten(1).sum(1)
 
-    def inverse(self, z: Tensor, sampler: Sampler = "cached", iterations: int = 0) -> Tensor:
+    def inverse(
+        self,
+        z: Tensor,
+        sampler: Sampler = "cached",
+        iterations: int = 0,
+        labels: Tensor | None = None,
+        guidance: float = 0.0,
+    ) -> Tensor:
         """x from z.
 
         Args:
+            labels: (B, joined); None: none.
+            guidance: w. Scale's logarithm and shift are 1 + w times what they are with the labels, less w
+                times what they are without; 0: the inverse of `forward`. Without labels it does nothing.
             sampler: "cached": token after token, keys and values of those before kept; "plain": the same,
                 all computed again for each token; "jacobi": all tokens at once, again and again, each time
                 from the last result (Song et al. 2021, "Accelerating Feedforward Computation via Parallel
@@ -144,29 +178,31 @@ class Block(nn.Module):
             iterations: of "jacobi"; 0: as many as there are tokens.
         """
         z = self._ordered(z)
+        if self.label is None or labels is None:
+            guidance = 0.0
         if sampler == "cached":
-            x = self._token_by_token(z)
+            x = self._token_by_token(z, labels, guidance)
         elif sampler == "plain":
             x = z
             for i in range(1, z.shape[1]):
-                log_scale, shift = self._parameters_of(x)
+                log_scale, shift = self._parameters_of(x, labels, guidance)
                 now = z[:, i] * log_scale[:, i].exp() + shift[:, i]
                 x = torch.cat([x[:, :i], now[:, None], x[:, i + 1 :]], 1)
         else:
             x = z
             for _ in range(iterations or z.shape[1]):
-                log_scale, shift = self._parameters_of(x)
+                log_scale, shift = self._parameters_of(x, labels, guidance)
                 x = z * log_scale.exp() + shift
         return self._ordered(x)
 
-    def _token_by_token(self, z: Tensor) -> Tensor:
+    def _token_by_token(self, z: Tensor, labels: Tensor | None, guidance: float) -> Tensor:
         found = [z[:, :1]]
         before: list[Seen | None] = [None] * len(self.layers)
         for i in range(1, z.shape[1]):
-            hidden = self.into(found[-1]) + self.position[i - 1]
+            hidden = self._labelled(self.into(found[-1]) + self.position[i - 1], labels, guidance)
             for k, layer in enumerate(self.layers):
                 hidden, before[k] = layer.step(hidden, before[k])  # type: ignore[operator]
-            log_scale, shift = self._scale_and_shift(hidden)
+            log_scale, shift = self._guided(hidden, guidance)
             found.append(z[:, i : i + 1] * log_scale.exp() + shift)
         return torch.cat(found, 1)
 
@@ -176,6 +212,10 @@ class TarFlow(Flow):
 
     With ``noise``, ``log_prob`` is the density of noisy images, and `decode` takes noise off; `inverse` is
     what leads back from `encode`.
+
+    Labels are (B, joined) everywhere, one or more hot; None or zeros: none. `conditional.ConditionalFlow`
+    makes them of conditions, and `objectives.likelihood` leaves them out now and then, so that one network
+    learns the density with labels and the one without, which guidance needs.
 
     >>> flow = TarFlow(size=8, patch=4, width=8, heads=2, blocks=2, layers=1).eval()
     >>> images = torch.rand(2, 3, 8, 8) * 2 - 1
@@ -200,6 +240,7 @@ class TarFlow(Flow):
         noise: float = 0.0,
         limit: float = 3.0,  # bound of the logarithm of a scale
         image_channels: int = 3,
+        joined: int = 0,  # entries of a label, for each value of each condition one; 0: no labels
     ) -> None:
         super().__init__()
         if size % patch:
@@ -213,7 +254,7 @@ class TarFlow(Flow):
         self.patch, self.noise, self.image_channels = patch, noise, image_channels
         tokens, channels = (size // patch) ** 2, image_channels * patch**2
         self.blocks = nn.ModuleList(
-            Block(tokens, channels, width, heads, layers, expansion, limit, bool(i % 2))
+            Block(tokens, channels, width, heads, layers, expansion, limit, bool(i % 2), joined)
             for i in range(blocks)
         )
 
@@ -226,36 +267,52 @@ class TarFlow(Flow):
         side = self.resolution[0] // self.patch
         return F.pixel_shuffle(tokens.transpose(1, 2).unflatten(2, (side, side)), self.patch)
 
-    def transform(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def transform(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Images (B, C, H, W) in [-1, 1] to latents (B, C·H·W) and the log-determinants (B,) in nats."""
         total = constant_log_det(images, 2 * CUBE_SCALE)
         tokens = self._patches(2 * to_unit_cube(images) - 1)
         for block in self.blocks:
-            tokens, log_det = block(tokens)
+            tokens, log_det = block(tokens, labels)
             total = total + log_det
         return tokens.flatten(1), total
 
-    def inverse(self, z: Tensor, sampler: Sampler = "cached", iterations: int = 0) -> Tensor:
+    def inverse(
+        self,
+        z: Tensor,
+        sampler: Sampler = "cached",
+        iterations: int = 0,
+        labels: Tensor | None = None,
+        guidance: float = 0.0,
+    ) -> Tensor:
         """Latents (B, C·H·W) to the images (B, C, H, W) that `encode` leads back from; not clamped.
 
-        ``sampler`` and ``iterations`` (a block) are those of `Block.inverse`.
+        ``sampler``, ``iterations`` (a block) and ``guidance`` are those of `Block.inverse`; only without
+        guidance do the images lead back.
         """
         tokens = z.view(len(z), -1, self.image_channels * self.patch**2)
         for block in reversed(self.blocks):
-            tokens = block.inverse(tokens, sampler, iterations)  # type: ignore[operator]
+            tokens = block.inverse(tokens, sampler, iterations, labels, guidance)  # type: ignore[operator]
         return from_unit_cube((self._from_patches(tokens) + 1) / 2)
 
-    def forward(self, z: Tensor, sampler: Sampler = "cached", iterations: int = 0) -> Tensor:
+    def forward(
+        self,
+        z: Tensor,
+        sampler: Sampler = "cached",
+        iterations: int = 0,
+        labels: Tensor | None = None,
+        guidance: float = 0.0,
+    ) -> Tensor:
         """Latents (B, C·H·W) to images (B, C, H, W), noise taken off (section 2.5), clamped to [-1, 1]."""
-        images = self.inverse(z, sampler, iterations)
+        images = self.inverse(z, sampler, iterations, labels, guidance)
         if self.noise > 0:
-            images = images + self.noise**2 * self.score(images)
+            images = images + self.noise**2 * self.score(images, labels)
         return in_range(images)
 
     decode = forward
 
-    def score(self, images: Tensor) -> Tensor:
+    def score(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """The gradient of the log-density for the images; no gradient goes through it."""
         with torch.enable_grad():
             images = images.detach().requires_grad_()
-            return torch.autograd.grad(self.log_prob(images).sum(), images)[0]
+            z, log_det = self.transform(images, labels)
+            return torch.autograd.grad((normal_log_density(z) + log_det).sum(), images)[0]

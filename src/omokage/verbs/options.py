@@ -84,6 +84,16 @@ def check_psi(model: "Model", psi: float) -> None:
         raise UserError(f"--psi {psi:g}: {name} has no styles, so 0 to 2 is allowed; below 0 go {able}")
 
 
+def check_temperature(model: "Model") -> None:
+    """UserError where a model is no flow: only those draw by temperature."""
+    from ..families import MODELS
+
+    name = model.recipe.model["name"]
+    if "log_prob" not in MODELS[name].can:
+        able = ", ".join(known for known, row in MODELS.items() if "log_prob" in row.can)
+        raise UserError(f"--temperature: {name} draws by none, these do: {able}; with {name}, --psi")
+
+
 WORKERS = typer.Option(callback=within(1, 1024), help="Processes; default: one a core.")
 
 
@@ -145,3 +155,12 @@ def tell_broken(of_what: str, named: str, broken: list[int]) -> None:
 
         told = f"{len(broken):,} {of_what} not finite and shown black: {named} {seed_ranges(broken)}"
         typer.echo(told if len(told) < 300 else told[:299] + "…", err=True)
+
+
+def tell_finite(model: "Model", number: int, broken: list[int]) -> None:
+    """Say which of ``number`` images are not finite; of a flow, whose inverse can overflow, also if none."""
+    from ..families import MODELS
+
+    if not broken and "log_prob" in MODELS[model.recipe.model["name"]].can:
+        print(f"all {number:,} images are finite")
+    tell_broken(f"of {number:,} images are", "seeds", broken)

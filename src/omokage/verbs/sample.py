@@ -9,11 +9,13 @@ from ..errors import UserError
 from .options import (
     MAX_SEEDS,
     check_psi,
+    check_temperature,
     each_within,
     parse_conditions,
     parse_seeds,
     progress,
     tell_broken,
+    tell_finite,
     within,
 )
 
@@ -39,6 +41,27 @@ def sample(
             "styles). Several, like --psi 1 0.5 -0.5, write a folder each into the folder -o.",
         ),
     ] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(
+            callback=within(0, 2),
+            help="What --psi is for flows: the spread of all they draw; 0.7 gives cleaner faces, more alike.",
+        ),
+    ] = None,
+    guidance: Annotated[
+        float,
+        typer.Option(
+            callback=within(0, 20),
+            help="How far faces go beyond their conditions (a TarFlow trained with some); 0: not.",
+        ),
+    ] = 0.0,
+    jacobi: Annotated[
+        int,
+        typer.Option(
+            callback=within(0, 65_536),
+            help="TarFlow: so many Jacobi iterations a block, faster and nearly the same; 0: token by token.",
+        ),
+    ] = 0,
     number: Annotated[
         int | None, typer.Option("-n", "--number", callback=within(1, MAX_SEEDS), help="Seeds from 0 on.")
     ] = None,
@@ -64,6 +87,10 @@ def sample(
         raise UserError("sample: --each and --sheet exclude each other; make two calls")
     if seeds is not None and number is not None:
         raise UserError("sample: --seeds and -n exclude each other; -n 100 is --seeds 0-99")
+    if temperature is not None:
+        if psis:
+            raise UserError("sample: --temperature and --psi are the same for a flow; give one of them")
+        psis = [temperature]
     chosen = parse_seeds(seeds) if seeds is not None else list(range(number)) if number else None
     psi, *others = psis or [1.0]
     if others and (out is None or sheet or video):
@@ -74,8 +101,10 @@ def sample(
     given = parse_conditions(condition or [], hair=hair, eyes=eyes)
     from ..snapshot import load_model
 
-    model = load_model(source).conditioned(given)
+    model = load_model(source).conditioned(given).guided(guidance).iterating(jacobi)
     check_psi(model, min(psi, *others) if others else psi)
+    if temperature is not None:
+        check_temperature(model)
     if others:
         from ..explore.grid import write_each
 
@@ -84,7 +113,7 @@ def sample(
             folder, broken = Path(out or ".") / f"psi{value:+.2f}", []
             written = write_each(model, faces, folder, psi=value, progress=progress(), broken=broken)
             print(f"{len(written):,} files in {folder}")
-            tell_broken(f"of {len(faces):,} images are", "seeds", broken)
+            tell_finite(model, len(faces), broken)
         return
     if video is not None:
         from ..explore.video import write_walk
@@ -107,4 +136,4 @@ def sample(
     else:
         write = write_contact_sheet if sheet else write_grid
         print(write(model, faces, target, psi=psi, columns=columns, progress=progress(), broken=broken))
-    tell_broken(f"of {len(faces):,} images are", "seeds", broken)
+    tell_finite(model, len(faces), broken)
