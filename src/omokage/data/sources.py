@@ -43,6 +43,15 @@ class Found:
     name: str
     load: Callable[[], bytes]
 
+    def read(self) -> "bytes | str":
+        """Its bytes, or in one line why there are none."""
+        try:
+            return self.load()
+        except Unreadable as reason:
+            return one_line(reason)
+        except MemoryError:
+            return "needs too much memory"
+
 
 def natural(name: str) -> str:
     """A sorting key that puts 2 before 10.
@@ -538,3 +547,19 @@ def stem(name: str) -> str:
     if len(raw) > 80:  # fits the name field of a tar header with room for a number and the extension
         key = raw[:64].decode("utf-8", "ignore") + "-" + _digest(name)[:10]
     return key
+
+
+class Keys:
+    """Unique keys from file names, in the order of finding; equal ones get a number."""
+
+    def __init__(self) -> None:
+        self._next: dict[str, int] = {}
+
+    def __call__(self, name: str) -> str:
+        base = key = stem(name)
+        # Case is ignored, so that a set can be exported to any file system.
+        while key.casefold() in self._next:
+            number = self._next[base.casefold()] = self._next.get(base.casefold(), 1) + 1
+            key = f"{base}-{number}"
+        self._next[key.casefold()] = 1
+        return key
