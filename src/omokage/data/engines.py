@@ -162,15 +162,18 @@ def one_thread() -> None:
 
 
 def in_threads(
-    function: Callable[[Item], Result], items: Iterable[Item], threads: int
+    function: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead: int | None = None
 ) -> Generator[tuple[Item, Result], None, None]:
-    """Every item with ``function(item)``, in order, worked out ahead by ``threads`` threads."""
+    """Every item with ``function(item)``, in order, by ``threads`` threads.
+
+    ahead: how many further items are taken before the first is given out; None: two a thread.
+    """
     pool = ThreadPoolExecutor(threads, "omokage")
     waiting: deque[tuple[Item, Future[Result]]] = deque()
     try:
         for item in items:
             waiting.append((item, pool.submit(function, item)))
-            if len(waiting) > 2 * threads:
+            if len(waiting) > (2 * threads if ahead is None else ahead):
                 first, future = waiting.popleft()
                 yield first, future.result()
         while waiting:
