@@ -32,7 +32,7 @@ def test_without_ray_or_without_a_cluster(folder_of_faces, tmp_path, monkeypatch
         build([folder], tmp_path / "set", as_faces=True, engine="spark")
     with pytest.raises(UserError, match="leave it out with --address"):
         build([folder], tmp_path / "set", as_faces=True, engine="ray", address="auto", workers=2)
-    with pytest.raises(UserError, match="no Ray cluster at 127.0.0.1:9: .* `ray start --head`"):
+    with pytest.raises(UserError, match=r"no Ray cluster at 127\.0\.0\.1:9 .* `ray start --head`"):
         build([folder], tmp_path / "set", as_faces=True, engine="ray", address="127.0.0.1:9")
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"pip install 'omokage\[ray\]'"):
@@ -126,7 +126,7 @@ def test_what_workers_raise_is_told(two_cpus, small_batches):
         return 1 // n
 
     steps = Steps(lambda n: n, work, lambda n: -1)
-    with pytest.raises(UserError, match="^install it$"):
+    with pytest.raises(UserError, match=r"^install it$"):
         list(Ray().run([2, 1], steps))
     with pytest.raises(RuntimeError, match="ZeroDivisionError"):
         list(Ray().run([2, 0], steps))

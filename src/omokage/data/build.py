@@ -18,7 +18,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import partial as fixed
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -42,7 +42,9 @@ from .faceset import (
     read_manifest,
     tar_member,
 )
+from .publish import Target
 from .read import RESIZE_RULE, Unreadable, cover, one_line, quiet, read_picture, to_png
+from .remote import url_of
 from .sources import Found, Keys, Source, natural, open_source
 from .unfinished import (
     STATE,
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
 
 MAX_SIZE = 4096
 ENGINES = ("local", "ray")
+FAR_LOADERS = 16
 
 LABEL = "label"  # the column of labels that a source knows itself
 
@@ -73,6 +76,7 @@ class BuildReport:
     found, kept, rejected: of pictures, where they are faces already; else of faces.
     reasons: how many were left out for which reason; they are listed in `rejected.csv`.
     duplicates: how many of the kept are byte for byte equal to an earlier one.
+    path: of the face set; a text if it is a URL.
     already: the face set was there already, nothing was done.
     pictures: of illustrations: found, kept (a face of it is kept), rejected and the reasons; else None.
     """
@@ -80,7 +84,7 @@ class BuildReport:
     found: int
     kept: int
     rejected: int
-    path: Path
+    path: Path | str
     seconds: float
     reasons: dict[str, int] = field(default_factory=dict)
     duplicates: int = 0
@@ -103,6 +107,9 @@ def build(
     progress: Progress | None = None,
 ) -> BuildReport:
     """Build the face set ``out`` (a folder) from folders, tars, zips, lists of files or single pictures.
+
+    Each of them may be a URL that fsspec knows, such as ``s3://bucket/pictures``. A face set with a URL is
+    built in the cache (`publish.cache`), uploaded, and deleted there.
 
     IDX files (MNIST), alone or in a folder, are read too; their labels become the column ``label``.
 
@@ -140,63 +147,103 @@ def build(
         )
     if not sources:
         raise UserError("no source given: name a folder, a tar, a zip or a list of files")
-    out = target(out)
-    partial = partial_folder(out)
-    with ExitStack() as stack, disk_errors(out):
-        label_table = _Labels(labels) if labels is not None and as_faces else None
+    far = None if (url := url_of(out)) is None else Target(url)
+    folder = target(out) if far is None else far.staging
+    partial = partial_folder(folder)
+    with ExitStack() as stack, disk_errors(folder):
+        table = _Labels(labels) if labels is not None and as_faces else None
         with opened(progress, "looking through the sources", len(sources)) as task:
             opened_sources = []
             for source in sources:
-                opened_sources.append(stack.enter_context(open_source(source, (out, partial))))
+                opened_sources.append(stack.enter_context(open_source(source, (folder, partial))))
                 task.advance()
-        if not as_faces:
-            from .building import build_illustrations
+        work: Kind
+        if as_faces:
+            work = _Faces(opened_sources, size, table)
+        else:
+            from .building import Illustrations
             from .pipeline import Options
 
             options = options or Options()
-            new = build_illustrations(
-                stack,
-                opened_sources,
-                out,
-                partial,
-                options if size is None else replace(options, size=(size, size)),
-                labels=labels,
-                detections=detections,
-                engine=_engine(engine, address, workers, as_faces),
-                progress=progress,
-            )
-            return _report(out, started, already=not new)
-        carried = _carried(opened_sources, label_table)
-        rule = None if size is None else RESIZE_RULE
-        plan: dict[str, Any] = {
-            "options": {"as_faces": as_faces, "size": size, "resize_rule": rule},
-            "sources": [s.described for s in opened_sources],
-            "labels": None if label_table is None else label_table.described,
-        }
-        if is_built(out, plan):
-            return _report(out, started, already=True)
-        refuse_foreign(out)
-        stack.enter_context(locked(partial, out))
-        if is_built(out, plan):  # by another process, just before this one had the lock
-            return _report(out, started, already=True)
-        if not only_to_rename(partial, plan):
-            work = _Work(partial, plan, size)
-            work.run(opened_sources, _engine(engine, address, workers, as_faces), progress)
-            work.carried = carried
-            work.finish(label_table)
+            options = options if size is None else replace(options, size=(size, size))
+            work = Illustrations(opened_sources, options, labels, detections)
+        if far is not None:
+            stack.enter_context(far.locked())
+            if (manifest := far.manifest(work.plan)) is not None:
+                far.finish()
+                return _report(manifest, far.place.shown, started, already=True)
+            far.forget_other(work.plan)
+        slow = any(source.far for source in opened_sources)
+        new = _build(folder, partial, work, _engine(engine, address, workers, as_faces, slow), progress)
+        manifest = read_manifest(folder, one_line(folder))
+        if far is None:
+            return _report(manifest, folder, started, already=not new)
+        far.upload(progress)
+        far.finish()
+        return _report(manifest, far.place.shown, started)
+
+
+class Kind(Protocol):
+    """What is built: faces as they come, or illustrations.
+
+    plan: everything that determines the face set, as JSON. fill: make the face set in the folder ``partial``,
+    going on with what is there.
+    """
+
+    plan: dict[str, Any]
+
+    def fill(self, partial: Path, engine: Engine, progress: Progress | None) -> None: ...
+
+
+def _build(out: Path, partial: Path, work: Kind, engine: Engine, progress: Progress | None) -> bool:
+    """Make ``out``; False if it was there already."""
+    if is_built(out, work.plan):
+        return False
+    refuse_foreign(out)
+    with locked(partial, out):
+        if is_built(out, work.plan):  # by another process, just before this one had the lock
+            return False
+        if not only_to_rename(partial, work.plan):
+            work.fill(partial, engine, progress)
         put_in_place(partial, out)
-        return _report(out, started)
+    return True
 
 
-def _engine(name: str, address: str | None, workers: int | None, as_faces: bool) -> Engine:
+def _engine(name: str, address: str | None, workers: int | None, as_faces: bool, slow: bool) -> Engine:
+    """slow: reading from the sources takes long, so that much is read at a time."""
     if name == "ray":
         from .cluster import Ray
 
         return Ray(address, workers)
     workers = workers or cores()
     if as_faces:
-        return Threads(workers)
-    return Here() if workers == 1 else Processes(workers)
+        return Threads(max(workers, FAR_LOADERS) if slow else workers)
+    if workers == 1:
+        return Here(FAR_LOADERS if slow else 0)
+    return Processes(workers, FAR_LOADERS if slow else 2)
+
+
+class _Faces:
+    """Pictures that are faces already; see `Kind`."""
+
+    def __init__(self, sources: Sequence[Source], size: int | None, labels: "_Labels | None") -> None:
+        self._sources, self._size, self._labels = sources, size, labels
+        self._carried = _carried(sources, labels)
+        self.plan: dict[str, Any] = {
+            "options": {
+                "as_faces": True,
+                "size": size,
+                "resize_rule": None if size is None else RESIZE_RULE,
+            },
+            "sources": [source.described for source in sources],
+            "labels": None if labels is None else labels.described,
+        }
+
+    def fill(self, partial: Path, engine: Engine, progress: Progress | None) -> None:
+        work = _Work(partial, self.plan, self._size)
+        work.run(self._sources, engine, progress)
+        work.carried = self._carried
+        work.finish(self._labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -505,12 +552,12 @@ class _Labels:
         return index, sum(row is not nothing for row in rows)
 
 
-def _report(out: Path, started: float, already: bool = False) -> BuildReport:
-    counts = read_manifest(out, one_line(out))["counts"]
+def _report(manifest: dict[str, Any], path: Path | str, started: float, already: bool = False) -> BuildReport:
+    counts = manifest["counts"]
     numbers = (counts["found"], counts["kept"], counts["rejected"])
     seconds = time.monotonic() - started
     reasons, copies, pictures = counts["reasons"], counts["duplicates"], counts.get("pictures")
-    return BuildReport(*numbers, out, seconds, reasons, copies, already, pictures)
+    return BuildReport(*numbers, path, seconds, reasons, copies, already, pictures)
 
 
 def _nothing(found: int, reasons: Counter[str]) -> str:

@@ -16,7 +16,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial as fixed
 from pathlib import Path
@@ -38,7 +38,7 @@ from .pipeline import Handled, Handler, Job, Options, Tools, found_before, lost,
 from .read import one_line, quiet
 from .report import write_report
 from .sources import Found, Keys, Source, natural
-from .unfinished import STATE, begin, is_built, locked, only_to_rename, put_in_place, refuse_foreign
+from .unfinished import STATE, begin
 from .writing import ShardWriter, json_bytes, parquet_bytes, shard_name, write_file
 
 PIECE_SECONDS = 15.0
@@ -573,48 +573,40 @@ def expected_bytes(options: Options, files: int) -> int:
     return int(files * 1.3 * height * width * a_pixel)
 
 
-def build_illustrations(
-    stack: ExitStack,
-    sources: Sequence[Source],
-    out: Path,
-    partial: Path,
-    options: Options,
-    *,
-    labels: str | Path | None,
-    detections: str | Path | None,
-    engine: Engine,
-    progress: Progress | None,
-) -> bool:
-    """Fill ``partial`` with the finished face set. False if ``out`` is that face set already."""
-    known = {*COLUMNS, *EXTRA, *FOUND} - {"hair", "eyes"}
-    table = None if labels is None else LabelTable(labels, known)
-    tools = Tools(options)  # fails early, and says what will be used
-    chosen = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(options).items()}
-    chosen.pop("opt_out")
-    plan: dict[str, Any] = {
-        "options": {"as_faces": False, **chosen},
-        "tools": tools.described,
-        "sources": [source.described for source in sources],
-        "labels": None if table is None else table.described,
-    }
-    plan = json.loads(json.dumps(plan))
-    before = None if detections is None else Before(detections, plan)
-    if is_built(out, plan):
-        return False
-    refuse_foreign(out)
-    stack.enter_context(locked(partial, out))
-    if is_built(out, plan):
-        return False
-    if not only_to_rename(partial, plan):
-        totals = [source.total or 0 for source in sources]
-        need, free = expected_bytes(options, sum(totals)), shutil.disk_usage(partial).free
+class Illustrations:
+    """What `build` makes of illustrations, see `build.Kind`."""
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        options: Options,
+        labels: str | Path | None,
+        detections: str | Path | None,
+    ) -> None:
+        known = {*COLUMNS, *EXTRA, *FOUND} - {"hair", "eyes"}
+        self._sources, self._options = sources, options
+        self._table = None if labels is None else LabelTable(labels, known)
+        self._tools = Tools(options)  # fails early, and says what will be used
+        chosen = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(options).items()}
+        chosen.pop("opt_out")
+        plan = {
+            "options": {"as_faces": False, **chosen},
+            "tools": self._tools.described,
+            "sources": [source.described for source in sources],
+            "labels": None if self._table is None else self._table.described,
+        }
+        self.plan: dict[str, Any] = json.loads(json.dumps(plan))
+        self._before = None if detections is None else Before(detections, self.plan)
+
+    def fill(self, partial: Path, engine: Engine, progress: Progress | None) -> None:
+        totals = [source.total or 0 for source in self._sources]
+        need, free = expected_bytes(self._options, sum(totals)), shutil.disk_usage(partial).free
         if free < need / 8:
             raise UserError(
                 f"about {need / 2**20:,.0f} MB are needed for {sum(totals):,} files and only "
-                f"{free / 2**20:,.0f} MB are free at {one_line(out)}: make room, or another folder with -o"
+                f"{free / 2**20:,.0f} MB are free at {one_line(partial.parent)}: make room, "
+                "or another folder with -o"
             )
-        work = Pieces(partial, plan, Handler(options, tools))
-        work.run(sources, table, before, engine, progress)
-        work.finish(table, progress)
-    put_in_place(partial, out)
-    return True
+        work = Pieces(partial, self.plan, Handler(self._options, self._tools))
+        work.run(self._sources, self._table, self._before, engine, progress)
+        work.finish(self._table, progress)

@@ -47,13 +47,24 @@ class Engine(Protocol):
 
 
 class Here:
-    """One after another in this process."""
+    """One after another in this process.
+
+    loaders: how many threads load ahead, as in `Processes`; 0: none.
+    """
+
+    def __init__(self, loaders: int = 0) -> None:
+        self.loaders = loaders
 
     def run(
         self, items: Iterable[Item], steps: Steps[Item, Parcel, Result]
     ) -> Generator[tuple[Item, Result], None, None]:
-        for item in items:
-            yield item, steps.work(steps.load(item))
+        if not self.loaders:
+            for item in items:
+                yield item, steps.work(steps.load(item))
+            return
+        with closing(in_threads(steps.load, items, self.loaders)) as parcels:
+            for item, parcel in parcels:
+                yield item, steps.work(parcel)
 
 
 class Threads:

@@ -5,6 +5,7 @@ to go on: no picture is left out because a network was bad. Only what the other 
 (it is not there, it is too large) is `Unreadable`.
 """
 
+import errno
 import io
 import re
 import tempfile
@@ -188,12 +189,15 @@ class Place:
         except FileNotFoundError:
             raise UserError(f"{self.shown} is not there any more") from None
 
-    def write(self, data: bytes) -> None:
-        self._trying(lambda: self.fs.pipe_file(self.path, data), "written")
-
-    def upload(self, file: Path) -> None:
-        """A file of this machine, whole or not at all."""
-        self._trying(lambda: self.fs.put_file(str(file), self.path), "written")
+    def upload(self, data: Path | bytes) -> None:
+        """Write a file of this machine, or bytes, there; whole or not at all."""
+        try:
+            if isinstance(data, bytes):
+                self._trying(lambda: self.fs.pipe_file(self.path, data), "written")
+            else:
+                self._trying(lambda: self.fs.put_file(str(data), self.path), "written")
+        except FileNotFoundError:
+            raise UserError(f"{self.shown} cannot be written: there is no such bucket or folder") from None
 
     def delete(self) -> None:
         with suppress(FileNotFoundError):
@@ -206,6 +210,8 @@ class Place:
             except (FileNotFoundError, Unreadable, _OnlyWhole):
                 raise
             except Exception as error:
+                if getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT):  # of a disk here
+                    raise
                 status = getattr(error, "status", 0)
                 if status in (404, 410):
                     raise FileNotFoundError(self.path) from None
@@ -291,7 +297,7 @@ class _RemoteFile(io.RawIOBase):
         self._at += len(data)
         return len(data)
 
-    def _read_at(self, at: int, length: int) -> bytes:
+    def _read_at(self, at: int, length: int) -> bytes | memoryview:
         with self._lock:
             if self._size is None:
                 self._bring()
@@ -301,7 +307,7 @@ class _RemoteFile(io.RawIOBase):
             if self._whole is None:
                 try:
                     number = at // BLOCK
-                    return self._block(number)[at - number * BLOCK :][:length]
+                    return memoryview(self._block(number))[at - number * BLOCK :][:length]
                 except _OnlyWhole:
                     self._bring()
             assert self._whole is not None

@@ -70,8 +70,11 @@ def refuse_foreign(out: Path) -> None:
 
 
 @contextmanager
-def locked(partial: Path, out: Path) -> Iterator[None]:
-    """Hold ``partial`` for this process alone; the system lets go when the process ends, however it ends."""
+def locked(partial: Path, out: Path, shown: str | None = None) -> Iterator[None]:
+    """Hold ``partial`` for this process alone; the system lets go when the process ends, however it ends.
+
+    shown: what ``out`` is called to people, None: its path.
+    """
     while True:
         partial.mkdir(parents=True, exist_ok=True)
         try:
@@ -84,7 +87,8 @@ def locked(partial: Path, out: Path) -> Iterator[None]:
             same = partial.exists() and os.path.samestat(os.fstat(handle), partial.stat())
         except BlockingIOError:
             os.close(handle)
-            message = f"{one_line(out)} is being built by another process: wait for it, or end it"
+            name = one_line(out) if shown is None else shown
+            message = f"{name} is being built by another process: wait for it, or end it"
             raise UserError(message) from None
         except BaseException:
             os.close(handle)
