@@ -24,6 +24,10 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
+def nobody_there(*_: object, **__: object) -> None:
+    raise ConnectionError("Could not find any running Ray instance.")
+
+
 def test_without_ray_or_without_a_cluster(folder_of_faces, tmp_path, monkeypatch):
     folder = folder_of_faces(3)
     with pytest.raises(UserError, match="--engine ray"):
@@ -32,8 +36,13 @@ def test_without_ray_or_without_a_cluster(folder_of_faces, tmp_path, monkeypatch
         build([folder], tmp_path / "set", as_faces=True, engine="spark")
     with pytest.raises(UserError, match="leave it out with --address"):
         build([folder], tmp_path / "set", as_faces=True, engine="ray", address="auto", workers=2)
-    with pytest.raises(UserError, match=r"no Ray cluster at 127\.0\.0\.1:9 .* `ray start --head`"):
-        build([folder], tmp_path / "set", as_faces=True, engine="ray", address="127.0.0.1:9")
+    with monkeypatch.context() as patch:
+        patch.setattr(ray, "is_initialized", lambda: False)
+        patch.setattr(ray, "init", nobody_there)
+        with pytest.raises(
+            UserError, match=r"no Ray cluster at auto \(.*\): start one with `ray start --head`"
+        ):
+            build([folder], tmp_path / "set", as_faces=True, engine="ray", address="auto")
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"pip install 'omokage\[ray\]'"):
         build([folder], tmp_path / "set", as_faces=True, engine="ray")
