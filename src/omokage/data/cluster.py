@@ -21,7 +21,7 @@ from .. import __version__
 from ..errors import UserError
 from .engines import Item, Parcel, Result, Steps, in_threads, one_thread
 from .faceset import cores
-from .read import one_line
+from .read import one_line, quiet
 
 BATCH_BYTES, BATCH_ITEMS = 2 * 2**20, 64
 """A batch, that is one task, ends at so many bytes or items."""
@@ -54,7 +54,7 @@ class Ray:
         with self._connected() as cpus:
             work, stop = _dumps(steps.work), threading.Event()
 
-            def window(batches: list[list[tuple[Item, Parcel, bytes]]]) -> list[Result]:
+            def window(batches: list[list[tuple[Item, bytes]]]) -> list[Result]:
                 return _window([row for batch in batches for row in batch], batches, work, steps.lost, stop)
 
             with closing(in_threads(steps.load, items, LOADERS)) as loaded:
@@ -105,13 +105,14 @@ def _not_there(address: str | None, error: Exception) -> str:
 
 
 def _batches(
-    loaded: Iterable[tuple[Item, Parcel]],
-) -> Iterator[list[tuple[Item, Parcel, bytes]]]:
-    batch: list[tuple[Item, Parcel, bytes]] = []
+    loaded: Iterable[tuple[Item, Any]],
+) -> Iterator[list[tuple[Item, bytes]]]:
+    """Items and their parcels, as bytes."""
+    batch: list[tuple[Item, bytes]] = []
     size = 0
     for item, parcel in loaded:
-        batch.append((item, parcel, pickle.dumps(parcel, pickle.HIGHEST_PROTOCOL)))
-        size += len(batch[-1][2])
+        batch.append((item, pickle.dumps(parcel, pickle.HIGHEST_PROTOCOL)))
+        size += len(batch[-1][1])
         if size >= BATCH_BYTES or len(batch) >= BATCH_ITEMS:
             yield batch
             batch, size = [], 0
@@ -124,7 +125,7 @@ def _windows(batches: Iterable[list], count: int) -> Iterator[list[list]]:
     size = 0
     for batch in batches:
         window.append(batch)
-        size += sum(len(row[2]) for row in batch)
+        size += sum(len(parcel) for _, parcel in batch)
         if size >= WINDOW_BYTES or len(window) >= count:
             yield window
             window, size = [], 0
@@ -133,7 +134,7 @@ def _windows(batches: Iterable[list], count: int) -> Iterator[list[list]]:
 
 
 def _window(
-    rows: Sequence[tuple[Any, Parcel, bytes]],
+    rows: Sequence[tuple[Any, bytes]],
     batches: Sequence[Sequence[Any]],
     work: bytes,
     lost: Callable[[Parcel], Result],
@@ -151,7 +152,7 @@ def _window(
                     continue
                 for n in part:
                     if n not in results and not _map(rows, [[n]], work, results, stop):
-                        results[n] = lost(rows[n][1])
+                        results[n] = lost(pickle.loads(rows[n][1]))
     except BaseException:
         stop.set()  # for the other window, too
         raise
@@ -163,7 +164,7 @@ class _Stopped(Exception):
 
 
 def _map(
-    rows: Sequence[tuple[Any, Any, bytes]],
+    rows: Sequence[tuple[Any, bytes]],
     parts: Sequence[Sequence[int]],
     work: bytes,
     results: dict[int, Any],
@@ -176,17 +177,18 @@ def _map(
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     blocks = [
-        pa.table({"n": pa.array(part, pa.int64()), "parcel": pa.array([rows[n][2] for n in part], _BYTES)})
+        pa.table({"n": pa.array(part, pa.int64()), "parcel": pa.array([rows[n][1] for n in part], _BYTES)})
         for part in parts
     ]
-    data = ray.data.from_arrow(blocks).map_batches(
-        _work_on,
-        batch_size=None,
-        batch_format="pyarrow",
-        fn_kwargs={"work": work, "versions": versions()},
-        num_cpus=1,
-        max_retries=RETRIES,
-    )
+    with quiet():  # Ray 2.60 warns that `max_retries` will go with 2.64
+        data = ray.data.from_arrow(blocks).map_batches(
+            _work_on,
+            batch_size=None,
+            batch_format="pyarrow",
+            fn_kwargs={"work": work, "versions": versions()},
+            num_cpus=1,
+            max_retries=RETRIES,
+        )
     try:
         for table in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             if stop.is_set():
