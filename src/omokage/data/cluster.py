@@ -96,10 +96,11 @@ class Ray:
 
 
 def _not_there(address: str | None, error: Exception) -> str:
+    why = one_line(str(error).split(". ")[0].rstrip("."), 120)
     if address is None:
-        return f"Ray does not start here ({one_line(error, 120)}): try again, or build without --engine ray"
+        return f"Ray does not start here ({why}): try again, or build without --engine ray"
     return (
-        f"no Ray cluster at {one_line(address)} ({one_line(error, 120)}): start one with `ray start --head`, "
+        f"no Ray cluster at {one_line(address)} ({why}): start one with `ray start --head`, "
         "or leave --address out and one is started for the build"
     )
 
@@ -180,8 +181,9 @@ def _map(
         pa.table({"n": pa.array(part, pa.int64()), "parcel": pa.array([rows[n][1] for n in part], _BYTES)})
         for part in parts
     ]
+    data: Any = ray.data.from_arrow(blocks)
     with quiet():  # Ray 2.60 warns that `max_retries` will go with 2.64
-        data = ray.data.from_arrow(blocks).map_batches(
+        data = data.map_batches(
             _work_on,
             batch_size=None,
             batch_format="pyarrow",

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -112,11 +113,12 @@ class Place:
     def _linked(self) -> list[Entry]:
         """What the pages of a web server's folders link to. fsspec's own walk would pass over failures."""
         start = self.path.rstrip("/") + "/"
-        folders, links = [start], set()
+        folders = [start]
+        links: set[str] = set()
         while folders:
             folder = folders.pop()
             try:
-                found = set(self._trying(lambda folder=folder: self.fs.ls(folder, detail=False)))
+                found = set(self._trying(partial(self.fs.ls, folder, detail=False)))
             except FileNotFoundError:
                 found = set()
             # Servers' own links, to sort by size and so on, have queries.
