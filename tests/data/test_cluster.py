@@ -2,6 +2,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -51,16 +52,17 @@ def test_without_ray_or_without_a_cluster(folder_of_faces, tmp_path, monkeypatch
 
 @pytest.fixture(scope="module")
 def two_cpus() -> Iterator[None]:
-    """Ray on this machine; the engine uses what this process is connected to."""
-    try:
-        ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    except Exception as error:  # on a busy machine it may not be there within its 30 seconds
-        if "timed out during startup" not in str(error):
-            raise
-        ray.shutdown()
-        ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+    """Ray as the engine starts it; what runs meanwhile uses it."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(Ray(workers=2)._connected())
+        except UserError as error:  # on a busy machine Ray gives up waiting for its own processes
+            if "timed out during startup" not in str(error):
+                raise
+            ray.shutdown()
+            stack.enter_context(Ray(workers=2)._connected())
+        yield
+    assert not ray.is_initialized()
 
 
 @pytest.fixture
