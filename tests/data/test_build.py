@@ -18,8 +18,10 @@ import pytest
 from PIL import Image
 
 from omokage.data import build as building
+from omokage.data import writing
 from omokage.data.build import build
 from omokage.data.faceset import FaceSet, partial_folder
+from omokage.data.unfinished import locked
 from omokage.errors import UserError
 
 
@@ -34,7 +36,7 @@ def rejected(folder: Path) -> dict[str, str]:
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
-    monkeypatch.setattr(building, "SHARD_PICTURES", 8)
+    monkeypatch.setattr(writing, "SHARD_PICTURES", 8)
 
 
 def test_a_face_set_from_a_folder(folder_of_faces, tmp_path):
@@ -217,7 +219,7 @@ def test_refusals(folder_of_faces, tmp_path):
         (lambda: build([tmp_path / "nowhere"], out, as_faces=True), "there is no"),
         (lambda: build([tmp_path / "empty"], out, as_faces=True), "no files found"),
         (lambda: build([tmp_path / "useless"], out, as_faces=True), "none of the 2 files.*1 empty file"),
-        (lambda: build([folder], tmp_path / "foreign", as_faces=True), "not empty and not a face set"),
+        (lambda: build([folder], tmp_path / "foreign", as_faces=True), "not empty, and not what"),
         (lambda: build([folder], tmp_path / "file", as_faces=True), "is a file"),
         (lambda: build([folder], out, as_faces=True, workers=0), "workers"),
         (lambda: build([folder], Path("/proc/none/set"), as_faces=True), "failed"),
@@ -258,7 +260,7 @@ def test_into_an_empty_folder_and_out_below_the_source(folder_of_faces, tmp_path
 
 def test_twice_at_once_is_refused(folder_of_faces, tmp_path):
     folder, out = folder_of_faces(3), tmp_path / "set"
-    with building._locked(partial_folder(out), out), pytest.raises(UserError, match="being built"):
+    with locked(partial_folder(out), out), pytest.raises(UserError, match="being built"):
         build([folder], out, as_faces=True)
     assert build([folder], out, as_faces=True).kept == 3
 
@@ -269,9 +271,9 @@ def test_full_disk_is_one_line_and_resumable(folder_of_faces, tmp_path, monkeypa
     build([folder], tmp_path / "unbroken", as_faces=True)
     needed = sum(path.stat().st_size for path in (tmp_path / "unbroken").glob("*.tar.gz"))
     room = [needed * 0.6 if where == "shard" else 10**9]
-    write_shard, write_file = building._Shard._write, building._write
+    write_shard, write_file = writing.ShardWriter._write, writing.write_file
 
-    def shard(self: building._Shard, data: bytes) -> int:
+    def shard(self: writing.ShardWriter, data: bytes) -> int:
         room[0] -= len(data)
         if room[0] < 0:
             self._file.write(data[: len(data) // 2])
@@ -286,8 +288,8 @@ def test_full_disk_is_one_line_and_resumable(folder_of_faces, tmp_path, monkeypa
         write_file(path, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(building._Shard, "_write", shard)
-        patch.setattr(building, "_write", file)
+        patch.setattr(writing.ShardWriter, "_write", shard)
+        patch.setattr(building, "write_file", file)
         with pytest.raises(UserError, match=r"disk of .* is full: make room and repeat") as caught:
             build([folder], out, as_faces=True)
         assert "\n" not in str(caught.value)
@@ -304,9 +306,9 @@ def test_full_disk_is_one_line_and_resumable(folder_of_faces, tmp_path, monkeypa
 KILLED = """
     import os, random, shutil, signal, sys, time
     from pathlib import Path
-    from omokage.data import build as b
+    from omokage.data import build as b, writing as w
     folder, out, seed = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-    b.SHARD_PICTURES = 8
+    w.SHARD_PICTURES = 8
 
     def child(kill_at):
         events = 0
@@ -320,8 +322,8 @@ KILLED = """
                     os.kill(os.getpid(), signal.SIGKILL)
                 return call(*args, **kwargs)
             return wrapped
-        write = b._Shard._write
-        b._Shard._write = before(write)
+        write = w.ShardWriter._write
+        w.ShardWriter._write = before(write)
         for name in ("replace", "fsync", "rename", "mkdir", "unlink", "rmdir"):
             setattr(os, name, before(getattr(os, name)))
         b.build([folder], out, as_faces=True, workers=2)
@@ -435,7 +437,7 @@ def test_manifest_and_index(folder_of_faces, tmp_path):
 
 
 def test_real_faces_cost_no_more_than_themselves(real_data, tmp_path, monkeypatch):
-    monkeypatch.setattr(building, "SHARD_PICTURES", 4096)
+    monkeypatch.setattr(writing, "SHARD_PICTURES", 4096)
     part = tmp_path / "part.tar"
     with tarfile.open(real_data / "getchu-faces-64.tar") as whole, tarfile.open(part, "w") as some:
         for _, member in zip(range(1500), whole, strict=False):

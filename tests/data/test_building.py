@@ -15,8 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from omokage.data import build as base
-from omokage.data import building, pipeline
+from omokage.data import building, pipeline, writing
 from omokage.data.build import build
 from omokage.data.building import DETECTED, pictures
 from omokage.data.drawn import draw_face, draw_illustration
@@ -34,7 +33,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch):
-    monkeypatch.setattr(base, "SHARD_PICTURES", 5)
+    monkeypatch.setattr(writing, "SHARD_PICTURES", 5)
     monkeypatch.setattr(building, "PIECE_FACES", 3)
 
 
@@ -62,7 +61,7 @@ def illustrations(tmp_path_factory) -> Path:
 def whole(illustrations, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("whole") / "set"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(base, "SHARD_PICTURES", 5)
+        patch.setattr(writing, "SHARD_PICTURES", 5)
         build([illustrations], out, size=48, workers=1, options=Options(upscale="lanczos"))
     return out
 
@@ -175,7 +174,7 @@ def _without_detector(original, never):
 def test_interrupted_equals_unbroken_whatever_the_workers(illustrations, tmp_path, monkeypatch):
     build([illustrations], tmp_path / "one", size=40, workers=1, options=QUICK)
     calls = 0
-    original = building.handle
+    original = pipeline.handle
 
     def interrupted(job, tools):
         nonlocal calls
@@ -184,7 +183,7 @@ def test_interrupted_equals_unbroken_whatever_the_workers(illustrations, tmp_pat
             raise KeyboardInterrupt
         return original(job, tools)
 
-    monkeypatch.setattr(building, "handle", interrupted)
+    monkeypatch.setattr(pipeline, "handle", interrupted)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt, match="repeat the command"):
             build([illustrations], tmp_path / "broken", size=40, workers=1, options=QUICK)
@@ -196,7 +195,7 @@ def test_interrupted_equals_unbroken_whatever_the_workers(illustrations, tmp_pat
 
 def test_killed_while_shards_are_written(illustrations, tmp_path, monkeypatch):
     build([illustrations], tmp_path / "one", size=40, workers=1, options=QUICK)
-    original, closed = base._Shard.close, 0
+    original, closed = writing.ShardWriter.close, 0
 
     def full(self):
         nonlocal closed
@@ -206,7 +205,7 @@ def test_killed_while_shards_are_written(illustrations, tmp_path, monkeypatch):
         return original(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(base._Shard, "close", full)
+        patch.setattr(writing.ShardWriter, "close", full)
         with pytest.raises(RuntimeError):
             build([illustrations], tmp_path / "set", size=40, workers=1, options=QUICK)
     build([illustrations], tmp_path / "set", size=40, workers=1, options=QUICK)
@@ -219,11 +218,11 @@ def test_kill_nine_and_two_processes(illustrations, tmp_path):
     script.write_text(
         textwrap.dedent("""
             import sys
-            from omokage.data import build as base, building
+            from omokage.data import building, writing
             from omokage.data.build import build
             from omokage.data.pipeline import Options
             if __name__ == "__main__":
-                base.SHARD_PICTURES, building.PIECE_FACES = 5, 3
+                writing.SHARD_PICTURES, building.PIECE_FACES = 5, 3
                 options = Options(
                     detector="cascade-example", clean=False, label=False, upscale="lanczos", duplicates=False
                 )

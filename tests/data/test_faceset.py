@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from omokage.data import build as building
+from omokage.data import writing
 from omokage.data.build import build
 from omokage.data.faceset import FaceSet, content_hash
 from omokage.data.read import cover
@@ -15,7 +15,7 @@ from omokage.errors import UserError
 
 @pytest.fixture
 def faces(folder_of_faces, tmp_path, monkeypatch):
-    monkeypatch.setattr(building, "SHARD_PICTURES", 8)
+    monkeypatch.setattr(writing, "SHARD_PICTURES", 8)
     build([folder_of_faces(30)], tmp_path / "set", as_faces=True)
     return FaceSet.open(tmp_path / "set")
 

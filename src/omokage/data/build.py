@@ -6,23 +6,19 @@ nor on the number of workers.
 """
 
 import csv
-import errno
-import fcntl
 import hashlib
 import io
 import itertools
 import json
-import os
 import shutil
 import time
-import zlib
-from collections import Counter, deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
+from functools import partial as fixed
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,39 +26,47 @@ import pyarrow.parquet as pq
 from .. import __version__
 from ..errors import UserError
 from ..progress import Progress, opened
+from .engines import Engine, Here, Processes, Steps, Threads
 from .faceset import (
     COLUMNS,
     FORMAT,
-    GZIP_START,
     INDEX,
     KIND,
     MANIFEST,
     REJECTED,
     SCHEMA,
-    FaceSet,
     content_hash,
     cores,
     deflate_member,
     partial_folder,
     read_manifest,
-    shard_end,
     tar_member,
 )
+from .publish import Target
 from .read import RESIZE_RULE, Unreadable, cover, one_line, quiet, read_picture, to_png
-from .sources import Found, Source, natural, open_source, stem
+from .remote import url_of
+from .sources import Found, Keys, Source, natural, open_source
+from .unfinished import (
+    STATE,
+    begin,
+    disk_errors,
+    is_built,
+    locked,
+    only_to_rename,
+    put_in_place,
+    refuse_foreign,
+    target,
+)
+from .writing import ShardWriter, json_bytes, parquet_bytes, shard_name, write_file
 
 if TYPE_CHECKING:
     from .pipeline import Options
 
-SHARD_PICTURES = 4096
-SHARD_BYTES = 64 * 2**20
 MAX_SIZE = 4096
+ENGINES = ("local", "ray")
+FAR_LOADERS = 16
 
 LABEL = "label"  # the column of labels that a source knows itself
-
-_STATE = ".state"
-_PLAN = "plan.json"
-_CHUNK = 4
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ class BuildReport:
     found, kept, rejected: of pictures, where they are faces already; else of faces.
     reasons: how many were left out for which reason; they are listed in `rejected.csv`.
     duplicates: how many of the kept are byte for byte equal to an earlier one.
+    path: of the face set; a text if it is a URL.
     already: the face set was there already, nothing was done.
     pictures: of illustrations: found, kept (a face of it is kept), rejected and the reasons; else None.
     """
@@ -79,7 +84,7 @@ class BuildReport:
     found: int
     kept: int
     rejected: int
-    path: Path
+    path: Path | str
     seconds: float
     reasons: dict[str, int] = field(default_factory=dict)
     duplicates: int = 0
@@ -97,9 +102,14 @@ def build(
     options: "Options | None" = None,
     detections: str | Path | None = None,
     workers: int | None = None,
+    engine: str = "local",
+    address: str | None = None,
     progress: Progress | None = None,
 ) -> BuildReport:
     """Build the face set ``out`` (a folder) from folders, tars, zips, lists of files or single pictures.
+
+    Each of them may be a URL that fsspec knows, such as ``s3://bucket/pictures``. A face set with a URL is
+    built in the cache (`publish.cache`), uploaded, and deleted there.
 
     IDX files (MNIST), alone or in a folder, are read too; their labels become the column ``label``.
 
@@ -113,6 +123,8 @@ def build(
     detections: another face set of the same illustrations and detector: its boxes are used, nothing is
         detected again.
     workers: threads that decode and encode (of illustrations: processes); None: one a core.
+    engine: one of `ENGINES`: who does the work, which makes no difference to the face set.
+    address: of the Ray cluster, "auto" for the one of this machine; None: Ray is started here for the build.
 
     Repeating the call goes on where an interrupted one stopped; where the same face set is finished it only
     returns its report. Raises `UserError` if nothing is kept, the disk is full, ``out`` holds something else,
@@ -127,60 +139,121 @@ def build(
         raise UserError(f"size {size} is impossible: give 1 to {MAX_SIZE} pixels, or none to keep sizes")
     if workers is not None and workers < 1:
         raise UserError(f"{workers} workers are impossible: give 1 or more")
+    if engine not in ENGINES:
+        raise UserError(f"engine {one_line(engine)!r} is unknown: give one of {', '.join(ENGINES)}")
+    if address is not None and engine != "ray":
+        raise UserError(
+            f"--address {one_line(address)} is for --engine ray: add it, or leave the address out"
+        )
     if not sources:
         raise UserError("no source given: name a folder, a tar, a zip or a list of files")
-    out = Path(out).expanduser()
-    if out.is_symlink() or out.exists():
-        out = out.resolve()
-    out = out.absolute()
-    partial = partial_folder(out)
-    with ExitStack() as stack, _disk_errors(out):
-        label_table = _Labels(labels) if labels is not None and as_faces else None
+    far = None if (url := url_of(out)) is None else Target(url)
+    folder = target(out) if far is None else far.staging
+    partial = partial_folder(folder)
+    with ExitStack() as stack, disk_errors(folder):
+        table = _Labels(labels) if labels is not None and as_faces else None
         with opened(progress, "looking through the sources", len(sources)) as task:
             opened_sources = []
             for source in sources:
-                opened_sources.append(stack.enter_context(open_source(source, (out, partial))))
+                opened_sources.append(stack.enter_context(open_source(source, (folder, partial))))
                 task.advance()
-        if not as_faces:
-            from .building import build_illustrations
+        work: Kind
+        if as_faces:
+            work = _Faces(opened_sources, size, table)
+        else:
+            from .building import Illustrations
             from .pipeline import Options
 
             options = options or Options()
-            new = build_illustrations(
-                stack,
-                opened_sources,
-                out,
-                partial,
-                options if size is None else replace(options, size=(size, size)),
-                labels=labels,
-                detections=detections,
-                workers=workers or cores(),
-                progress=progress,
-            )
-            return _report(out, started, already=not new)
-        carried = _carried(opened_sources, label_table)
-        rule = None if size is None else RESIZE_RULE
-        plan: dict[str, Any] = {
-            "options": {"as_faces": as_faces, "size": size, "resize_rule": rule},
-            "sources": [s.described for s in opened_sources],
-            "labels": None if label_table is None else label_table.described,
+            options = options if size is None else replace(options, size=(size, size))
+            work = Illustrations(opened_sources, options, labels, detections)
+        if far is not None:
+            stack.enter_context(far.locked())
+            if (manifest := far.manifest(work.plan)) is not None:
+                far.finish()
+                return _report(manifest, far.place.shown, started, already=True)
+            far.forget_other(work.plan)
+        slow = any(source.far for source in opened_sources)
+        new = _build(folder, partial, work, _engine(engine, address, workers, as_faces, slow), progress)
+        manifest = read_manifest(folder, one_line(folder))
+        if far is None:
+            return _report(manifest, folder, started, already=not new)
+        far.upload(progress)
+        far.finish()
+        return _report(manifest, far.place.shown, started)
+
+
+class Kind(Protocol):
+    """What is built: faces as they come, or illustrations.
+
+    plan: everything that determines the face set, as JSON. fill: make the face set in the folder ``partial``,
+    going on with what is there.
+    """
+
+    plan: dict[str, Any]
+
+    def fill(self, partial: Path, engine: Engine, progress: Progress | None) -> None: ...
+
+
+def _build(out: Path, partial: Path, work: Kind, engine: Engine, progress: Progress | None) -> bool:
+    """Make ``out``; False if it was there already."""
+    if is_built(out, work.plan):
+        return False
+    refuse_foreign(out)
+    with locked(partial, out):
+        if is_built(out, work.plan):  # by another process, just before this one had the lock
+            return False
+        if not only_to_rename(partial, work.plan):
+            work.fill(partial, engine, progress)
+        put_in_place(partial, out)
+    return True
+
+
+def _engine(name: str, address: str | None, workers: int | None, as_faces: bool, slow: bool) -> Engine:
+    """slow: reading from the sources takes long, so that much is read at a time."""
+    if name == "ray":
+        from .cluster import Ray
+
+        return Ray(address, workers)
+    workers = workers or cores()
+    if as_faces:
+        return Threads(max(workers, FAR_LOADERS) if slow else workers)
+    if workers == 1:
+        return Here(FAR_LOADERS if slow else 0)
+    return Processes(workers, FAR_LOADERS if slow else 2)
+
+
+class _Faces:
+    """Pictures that are faces already; see `Kind`."""
+
+    def __init__(self, sources: Sequence[Source], size: int | None, labels: "_Labels | None") -> None:
+        self._sources, self._size, self._labels = sources, size, labels
+        self._carried = _carried(sources, labels)
+        self.plan: dict[str, Any] = {
+            "options": {
+                "as_faces": True,
+                "size": size,
+                "resize_rule": None if size is None else RESIZE_RULE,
+            },
+            "sources": [source.described for source in sources],
+            "labels": None if labels is None else labels.described,
         }
-        if report := _finished(out, plan):
-            return report
-        _refuse_foreign(out)
-        stack.enter_context(_locked(partial, out))
-        if report := _finished(out, plan):  # by another process, just before this one had the lock
-            return report
-        if not _complete(partial, plan):
-            work = _Work(partial, plan, size, workers or cores())
-            work.run(opened_sources, progress)
-            work.carried = carried
-            work.finish(label_table)
-        if (partial / _STATE).exists():
-            shutil.rmtree(partial / _STATE)
-        os.rename(partial, out)
-        _sync_folder(out.parent)
-        return _report(out, started)
+
+    def fill(self, partial: Path, engine: Engine, progress: Progress | None) -> None:
+        work = _Work(partial, self.plan, self._size)
+        work.run(self._sources, engine, progress)
+        work.carried = self._carried
+        work.finish(self._labels)
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """A face as it was found; ``data`` is text where there are no bytes, and says why."""
+
+    key: str
+    source: str
+    file: str
+    data: bytes | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +263,7 @@ class _Stored:
     key: str
     file: str
     source: str
-    data: bytes
+    data_size: int
     raw: bytes
     deflated: bytes
     sha256: bytes
@@ -206,71 +279,70 @@ class _Rejected:
     reason: str
 
 
-def _prepare(found: Found, key: str, source: str, size: int | None) -> _Stored | _Rejected:
+def _load(found: tuple[Found, str, str]) -> _Picture:
+    file, key, source = found
+    return _Picture(key, source, file.name, file.read())
+
+
+def _prepare(picture: _Picture, *, size: int | None) -> _Stored | _Rejected:
     try:
-        data = found.load()
-        picture = read_picture(data)
-        done = list(picture.done)
-        image, extension = picture.image, picture.extension
+        if isinstance(picture.data, str):
+            raise Unreadable(picture.data)
+        data = picture.data
+        opened = read_picture(data)
+        done = list(opened.done)
+        image, extension = opened.image, opened.extension
         if size is not None and image.size != (size, size):
             done.append(f"{image.width}×{image.height} to {size}×{size}")
             image, extension = cover(image, (size, size)), None
         if extension is None:
             data, extension = to_png(image), "png"
-        raw = tar_member(f"{key}.{extension}", data)
+        raw = tar_member(f"{picture.key}.{extension}", data)
     except Unreadable as reason:
-        return _Rejected(one_line(f"{source}/{found.name}".rstrip("/"), 1000), one_line(reason))
+        return _refuse(picture, one_line(reason))
     except MemoryError:
-        return _Rejected(one_line(f"{source}/{found.name}", 1000), "needs too much memory")
+        return _refuse(picture, "needs too much memory")
     digest = hashlib.sha256(data).digest()
-    name = one_line(found.name, 1000)
     return _Stored(
-        key, name, source, data, raw, deflate_member(raw), digest, *image.size, extension, "; ".join(done)
+        picture.key,
+        one_line(picture.file, 1000),
+        picture.source,
+        len(data),
+        raw,
+        deflate_member(raw),
+        digest,
+        *image.size,
+        extension,
+        "; ".join(done),
     )
 
 
-class _Keys:
-    """Unique keys from file names, in the order of finding; equal ones get a number."""
-
-    def __init__(self) -> None:
-        self._next: dict[str, int] = {}
-
-    def __call__(self, name: str) -> str:
-        base = key = stem(name)
-        # Case is ignored, so that a set can be exported to any file system.
-        while key.casefold() in self._next:
-            number = self._next[base.casefold()] = self._next.get(base.casefold(), 1) + 1
-            key = f"{base}-{number}"
-        self._next[key.casefold()] = 1
-        return key
+def _refuse(picture: _Picture, reason: str) -> _Rejected:
+    return _Rejected(one_line(f"{picture.source}/{picture.file}".rstrip("/"), 1000), reason)
 
 
-class _Shard:
-    """One shard being written: under a temporary name until `close`."""
+def _lost(picture: _Picture) -> _Rejected:
+    return _refuse(picture, "ended the process that handled it")
+
+
+class _Shard(ShardWriter):
+    """A shard with the rows of its faces."""
 
     def __init__(self, folder: Path, number: int) -> None:
-        self.number, self.name = number, f"faces-{number:06d}.tar.gz"
-        self._path, self._temporary = folder / self.name, folder / f"{self.name}.writing"
-        self._file: IO[bytes] = open(self._temporary, "wb")  # noqa: SIM115 - closed by close or abandon
-        self._crc = self._size = 0
+        super().__init__(folder / shard_name(number))
+        self.number = number
         self.rows: list[tuple] = []
         self.picture_bytes = 0
-        self.offset = self._write(GZIP_START)
 
-    def _write(self, data: bytes) -> int:
-        return self._file.write(data)
-
-    def add(self, face: _Stored) -> None:
-        self._write(face.deflated)
-        self._crc = zlib.crc32(face.raw, self._crc)
-        self._size += len(face.raw)
+    def store(self, face: _Stored) -> None:
+        offset = self.add(face.raw, face.deflated)
         self.rows.append(
             (
                 face.key,
                 self.number,
-                self.offset,
+                offset,
                 len(face.deflated),
-                len(face.data),
+                face.data_size,
                 face.width,
                 face.height,
                 face.format,
@@ -280,50 +352,19 @@ class _Shard:
                 face.sha256,
             )
         )
-        self.offset += len(face.deflated)
-        self.picture_bytes += len(face.data)
-
-    @property
-    def full(self) -> bool:
-        return len(self.rows) >= SHARD_PICTURES or self.offset >= SHARD_BYTES
-
-    def close(self) -> int:
-        self.offset += self._write(shard_end(self._crc, self._size))
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        os.replace(self._temporary, self._path)
-        return self.offset
-
-    def abandon(self) -> None:
-        with suppress(OSError):  # what was buffered may not fit on a full disk either
-            self._file.close()
-        self._temporary.unlink(missing_ok=True)
+        self.picture_bytes += face.data_size
 
 
 class _Work:
     """The unfinished face set in ``partial``."""
 
-    def __init__(self, partial: Path, plan: dict[str, Any], size: int | None, workers: int) -> None:
-        self.partial, self.plan, self.size, self.workers = partial, plan, size, workers
-        self.state = partial / _STATE
+    def __init__(self, partial: Path, plan: dict[str, Any], size: int | None) -> None:
+        self.partial, self.plan, self.size = partial, plan, size
+        self.state = partial / STATE
         self.done: list[dict[str, Any]] = []  # one state a shard
         self.carried: dict[tuple[str, str], str] = {}  # labels that sources know, see `_carried`
-        if _same_plan(self.state, plan):
-            self._resume()
-        else:
-            self._start_anew()
-
-    def _start_anew(self) -> None:
-        names = {entry.name for entry in self.partial.iterdir()}
-        if names and not names & {_STATE, MANIFEST}:
-            raise UserError(f"{one_line(self.partial)} is in the way and not of omokage: move it away")
-        # The state folder goes last: it is what makes the rest ours to delete.
-        for name in sorted(names, key=lambda name: name == _STATE):
-            path = self.partial / name
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-        self.state.mkdir()
-        _write(self.state / _PLAN, _json({"omokage": __version__, **self.plan}))
+        begin(partial, plan)
+        self._resume()
 
     def _resume(self) -> None:
         for number in itertools.count():
@@ -341,7 +382,7 @@ class _Work:
             if path.name not in named:
                 path.unlink()
 
-    def run(self, sources: Sequence[Source], progress: Progress | None) -> None:
+    def run(self, sources: Sequence[Source], engine: Engine, progress: Progress | None) -> None:
         if self.done and self.done[-1]["complete"]:
             return
         position = self.done[-1]["position"] if self.done else 0
@@ -351,18 +392,22 @@ class _Work:
         total = None if None in totals else sum(t for t in totals if t is not None)
         shard: _Shard | None = None
         refused: list[tuple[str, str]] = []
-        pool = ThreadPoolExecutor(self.workers, "build")
+        keys = Keys()
+        named = ((found, keys(found.name), source.name) for source in sources for found in source)
+        # Keys depend on all names before, so the files already done are still walked over.
+        rest = itertools.islice(named, position, None)
+        results = engine.run(rest, Steps(_load, fixed(_prepare, size=self.size), _lost))
         try:
-            with quiet(), opened(progress, "building", total) as task:
+            with quiet(), closing(results), opened(progress, "building", total) as task:
                 task.advance(position)
-                for result in self._results(pool, sources, position):
+                for _, result in results:
                     position += 1
                     if isinstance(result, _Rejected):
                         refused.append((result.file, result.reason))
                         rejected += 1
                     else:
                         shard = shard or _Shard(self.partial, self._next_shard())
-                        shard.add(result)
+                        shard.store(result)
                         kept += 1
                     task.advance(1, f"{kept:,} kept, {rejected:,} rejected")
                     if shard and shard.full:
@@ -371,32 +416,11 @@ class _Work:
                 self._checkpoint(shard, refused, position, True)
                 shard = None
         finally:
-            pool.shutdown(cancel_futures=True)
             if shard:
                 shard.abandon()
 
     def _next_shard(self) -> int:
         return sum(state["shard"] is not None for state in self.done)
-
-    def _results(
-        self, pool: ThreadPoolExecutor, sources: Sequence[Source], start: int
-    ) -> Iterator[_Stored | _Rejected]:
-        """The outcome of every file from position ``start`` on, in order, few at a time in memory."""
-        keys = _Keys()
-        named = ((found, keys(found.name), source.name) for source in sources for found in source)
-        waiting: deque[Future[list[_Stored | _Rejected]]] = deque()
-
-        def prepare(chunk: tuple[tuple[Found, str, str], ...]) -> list[_Stored | _Rejected]:
-            return [_prepare(found, key, source, self.size) for found, key, source in chunk]
-
-        # Keys depend on all names before, so the files already done are still walked over.
-        rest = itertools.islice(named, start, None)
-        while chunk := tuple(itertools.islice(rest, _CHUNK)):
-            waiting.append(pool.submit(prepare, chunk))
-            if len(waiting) > 2 * self.workers:
-                yield from waiting.popleft().result()
-        while waiting:
-            yield from waiting.popleft().result()
 
     def _checkpoint(
         self, shard: _Shard | None, refused: list[tuple[str, str]], position: int, complete: bool
@@ -405,10 +429,10 @@ class _Work:
         described = None
         if shard:
             size = shard.close()
-            described = {"name": shard.name, "bytes": size, "pictures": len(shard.rows)}
+            described = {"name": shard.path.name, "bytes": size, "pictures": len(shard.rows)}
             columns = zip(*shard.rows, strict=True)
             arrays = [pa.array(values, kind) for values, kind in zip(columns, COLUMNS.values(), strict=True)]
-            _write(self.state / f"{number:06d}.parquet", _parquet(pa.table(arrays, schema=SCHEMA)))
+            write_file(self.state / f"{number:06d}.parquet", parquet_bytes(pa.table(arrays, schema=SCHEMA)))
         state = {
             "shard": described,
             "kept": len(shard.rows) if shard else 0,
@@ -418,7 +442,7 @@ class _Work:
             "complete": complete,
         }
         # The JSON file is written last: it says that the shard and its rows are there.
-        _write(self.state / f"{number:06d}.json", _json(state))
+        write_file(self.state / f"{number:06d}.json", json_bytes(state))
         self.done.append(state)
 
     def finish(self, labels: "_Labels | None") -> None:
@@ -469,9 +493,9 @@ class _Work:
             "content_hash": content_hash(index["key"].to_pylist(), digests),
             "shards": [state["shard"] for state in self.done if state["shard"]],
         }
-        _write(self.partial / REJECTED, rejected.getvalue().encode())
-        _write(self.partial / INDEX, _parquet(index))
-        _write(self.partial / MANIFEST, _json(manifest))
+        write_file(self.partial / REJECTED, rejected.getvalue().encode())
+        write_file(self.partial / INDEX, parquet_bytes(index))
+        write_file(self.partial / MANIFEST, json_bytes(manifest))
 
 
 def _carried(sources: Sequence[Source], labels: "_Labels | None") -> dict[tuple[str, str], str]:
@@ -528,103 +552,12 @@ class _Labels:
         return index, sum(row is not nothing for row in rows)
 
 
-def _finished(out: Path, plan: dict[str, Any]) -> BuildReport | None:
-    """The report of ``out`` if it is the finished face set of this plan; `UserError` if of another."""
-    started = time.monotonic()
-    if not (out / MANIFEST).is_file():
-        return None
-    if not _made_by(read_manifest(out, one_line(out)), plan):
-        raise UserError(
-            f"{one_line(out)} is already a face set, of other sources or options: "
-            "give another folder with -o, or delete that one first"
-        )
-    FaceSet.open(out)
-    return _report(out, started, already=True)
-
-
-def _complete(partial: Path, plan: dict[str, Any]) -> bool:
-    """Whether ``partial`` only waits to be renamed: its manifest is written last."""
-    try:
-        return _made_by(read_manifest(partial, ""), plan)
-    except UserError:
-        return False
-
-
-def _made_by(manifest: dict[str, Any], plan: dict[str, Any]) -> bool:
-    labels = manifest.get("labels")
-    labels = {name: labels.get(name) for name in ("name", "sha256")} if isinstance(labels, dict) else None
-    return {**plan, "labels": labels} == {name: manifest.get(name) for name in plan} | {
-        "labels": plan["labels"]
-    }
-
-
-def _report(out: Path, started: float, already: bool = False) -> BuildReport:
-    counts = read_manifest(out, one_line(out))["counts"]
+def _report(manifest: dict[str, Any], path: Path | str, started: float, already: bool = False) -> BuildReport:
+    counts = manifest["counts"]
     numbers = (counts["found"], counts["kept"], counts["rejected"])
     seconds = time.monotonic() - started
     reasons, copies, pictures = counts["reasons"], counts["duplicates"], counts.get("pictures")
-    return BuildReport(*numbers, out, seconds, reasons, copies, already, pictures)
-
-
-def _refuse_foreign(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{one_line(out)} is a file: give a folder that does not exist yet with -o")
-    if out.is_dir() and any(out.iterdir()):
-        raise UserError(f"{one_line(out)} is not empty and not a face set: give a new folder with -o")
-    if out.is_mount():
-        raise UserError(f"{one_line(out)} is where a disk is mounted: give a folder inside it with -o")
-
-
-@contextmanager
-def _locked(partial: Path, out: Path) -> Iterator[None]:
-    """Hold ``partial`` for this process alone; the system lets go when the process ends, however it ends."""
-    while True:
-        partial.mkdir(parents=True, exist_ok=True)
-        try:
-            handle = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError:  # renamed by the process that finished it
-            continue
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # It may have been finished and renamed between opening and locking.
-            same = partial.exists() and os.path.samestat(os.fstat(handle), partial.stat())
-        except BlockingIOError:
-            os.close(handle)
-            message = f"{one_line(out)} is being built by another process: wait for it, or end it"
-            raise UserError(message) from None
-        except BaseException:
-            os.close(handle)
-            raise
-        if same or (out / MANIFEST).exists():
-            break
-        os.close(handle)
-    try:
-        yield
-    finally:
-        if partial.exists() and not any(partial.iterdir()):
-            partial.rmdir()
-        os.close(handle)
-
-
-@contextmanager
-def _disk_errors(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        where = one_line(out)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(
-                f"the disk of {where} is full: make room and repeat the command, it goes on where it stopped"
-            ) from None
-        at = f" at {one_line(error.filename)}" if error.filename else ""
-        raise UserError(f"building {where} failed{at}: {one_line(error.strerror or error)}") from None
-
-
-def _same_plan(state: Path, plan: dict[str, Any]) -> bool:
-    try:
-        return json.loads((state / _PLAN).read_bytes()) == {"omokage": __version__, **plan}
-    except (OSError, ValueError):
-        return False
+    return BuildReport(*numbers, path, seconds, reasons, copies, already, pictures)
 
 
 def _nothing(found: int, reasons: Counter[str]) -> str:
@@ -632,38 +565,3 @@ def _nothing(found: int, reasons: Counter[str]) -> str:
         return "no files found in the sources: give a folder, tar or zip with pictures"
     listed = ", ".join(f"{n:,} {reason}" for reason, n in reasons.most_common(5))
     return f"none of the {found:,} files can be used: {listed}"
-
-
-def _json(value: object) -> bytes:
-    return json.dumps(value, indent=1, ensure_ascii=False).encode() + b"\n"
-
-
-def _parquet(table: pa.Table) -> bytes:
-    out = io.BytesIO()
-    plain = ["key", "offset", "length", "bytes", "file", "sha256"]  # a dictionary of unique values only costs
-    dictionary = [name for name in table.column_names if name not in plain]
-    options = {"compression": "zstd", "compression_level": 9, "write_statistics": False}
-    pq.write_table(table, out, use_dictionary=dictionary, **options)
-    return out.getvalue()
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a whole file or nothing."""
-    temporary = path.with_name(path.name + ".writing")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

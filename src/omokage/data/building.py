@@ -1,4 +1,4 @@
-"""Builds a face set from illustrations: jobs out to processes, pieces to disk, and at the end the face set.
+"""Builds a face set from illustrations: jobs out to an engine, pieces to disk, and at the end the face set.
 
 Finished pictures go into pieces, which are closed every few seconds and named in a state file: that is where
 an interrupted build goes on. When all pictures are done, duplicates are found, and the kept faces are copied
@@ -11,17 +11,14 @@ import csv
 import io
 import itertools
 import json
-import multiprocessing
-import os
 import shutil
 import time
 import zlib
-from collections import Counter, deque
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial as fixed
 from pathlib import Path
 from typing import Any
 
@@ -33,24 +30,16 @@ from PIL import Image
 from .. import __version__
 from ..errors import UserError
 from ..progress import Progress, opened
-from . import build as base
 from .clean import CRITERIA
+from .engines import Engine, Steps
 from .faceset import COLUMNS, FORMAT, INDEX, KIND, MANIFEST, REJECTED, content_hash, read_manifest
 from .label import SIDECARS, LabelTable
-from .pipeline import (
-    Handled,
-    Job,
-    Options,
-    Tools,
-    found_before,
-    handle,
-    handle_in_worker,
-    start_worker,
-    thumbnail_of,
-)
-from .read import Unreadable, one_line, quiet
+from .pipeline import Handled, Handler, Job, Options, Tools, found_before, lost, thumbnail_of
+from .read import one_line, quiet
 from .report import write_report
-from .sources import Found, Source, natural
+from .sources import Found, Keys, Source, natural
+from .unfinished import STATE, begin
+from .writing import ShardWriter, json_bytes, parquet_bytes, shard_name, write_file
 
 PIECE_SECONDS = 15.0
 PIECE_FACES = 2048
@@ -86,14 +75,12 @@ FOUND = {
 class Pieces:
     """The unfinished face set in ``partial``."""
 
-    def __init__(self, partial: Path, plan: dict[str, Any], options: Options, workers: int) -> None:
-        self.partial, self.plan, self.options, self.workers = partial, plan, options, workers
-        self.state = partial / base._STATE
+    def __init__(self, partial: Path, plan: dict[str, Any], handler: Handler) -> None:
+        self.partial, self.plan, self.handler, self.options = partial, plan, handler, handler.options
+        self.state = partial / STATE
         self.done: list[dict[str, Any]] = []
-        if base._same_plan(self.state, plan):
-            self._resume()
-        else:
-            base._Work._start_anew(self)  # type: ignore[arg-type]
+        begin(partial, plan)
+        self._resume()
 
     def _resume(self) -> None:
         copying = (self.state / "shards.json").exists()
@@ -118,6 +105,7 @@ class Pieces:
         sources: Sequence[Source],
         table: LabelTable | None,
         before: "Before | None",
+        engine: Engine,
         progress: Progress | None,
     ) -> None:
         """Handle all pictures from where an interrupted run stopped."""
@@ -128,15 +116,23 @@ class Pieces:
         found = sum(state["found"] for state in self.done)
         totals = [source.total for source in sources]
         total = None if None in totals else sum(t for t in totals if t is not None)
+        keys = Keys()
+        named = (
+            _Named(found, beside, keys(found.name), source.name)
+            for source in sources
+            for found, beside in pictures(source, self.options.label)
+        )
+        rest = itertools.islice(named, position, None)  # keys depend on all names before
         piece = _Piece()
-        with quiet(), opened(progress, "building", total) as task:
+        with quiet(), _one_thread(), opened(progress, "building", total) as task:
             task.advance(position)
-            results = self._results(sources, table, before, position)
+            results = engine.run(rest, Steps(fixed(_job, table=table, before=before), self.handler, lost))
             whole = True
             try:
                 with closing(results):
-                    for result, beside in results:
+                    for named_one, result in results:
                         whole = False
+                        beside = len(named_one.beside)
                         piece.add(result, beside, position)
                         position += 1
                         whole = True
@@ -155,9 +151,9 @@ class Pieces:
 
     def _close(self, piece: "_Piece", position: int, complete: bool) -> None:
         stem = self.state / f"{len(self.done):06d}"
-        base._write(stem.with_suffix(".faces"), b"".join(piece.members))
-        base._write(stem.with_suffix(".hashes"), b"".join(piece.signatures))
-        base._write(stem.with_suffix(".rows"), json.dumps(piece.rows, separators=(",", ":")).encode())
+        write_file(stem.with_suffix(".faces"), b"".join(piece.members))
+        write_file(stem.with_suffix(".hashes"), b"".join(piece.signatures))
+        write_file(stem.with_suffix(".rows"), json.dumps(piece.rows, separators=(",", ":")).encode())
         state = {
             "bytes": sum(map(len, piece.members)),
             "pictures": piece.pictures,
@@ -171,7 +167,7 @@ class Pieces:
             "complete": complete,
         }
         # Written last: it says that the others are there.
-        base._write(stem.with_suffix(".json"), base._json(state))
+        write_file(stem.with_suffix(".json"), json_bytes(state))
         self.done.append(state)
 
     def _check_disk(self, position: int, total: int | None) -> None:
@@ -183,30 +179,6 @@ class Pieces:
                 f"the disk will be full: about {need / 2**20:,.0f} MB more are needed and "
                 f"{free / 2**20:,.0f} MB are free; make room and repeat the command, it goes on there"
             )
-
-    def _results(
-        self, sources: Sequence[Source], table: LabelTable | None, before: "Before | None", start: int
-    ) -> Generator[tuple[Handled, int], None, None]:
-        """Every picture's outcome from position ``start`` on, in order, and how many files lie beside it."""
-        keys = base._Keys()
-        named = (
-            (found, beside, keys(found.name), source.name)
-            for source in sources
-            for found, beside in pictures(source, self.options.label)
-        )
-        rest = itertools.islice(named, start, None)  # keys depend on all names before
-        jobs = (
-            (_job(found, beside, key, source, table, before), len(beside))
-            for found, beside, key, source in rest
-        )
-        if self.workers == 1:
-            tools = Tools(self.options)
-            with _one_thread():
-                for job, beside in jobs:
-                    yield handle(job, tools), beside
-            return
-        with closing(_Pool(self.workers, self.options)) as pool:
-            yield from pool.map(jobs)
 
     def finish(self, table: LabelTable | None, progress: Progress | None) -> None:
         """Duplicates, shards, index, lists and report, from the pieces."""
@@ -251,14 +223,14 @@ class Pieces:
                     f"{row[name]:.0f}" for name in ("face_x", "face_y", "face_width", "face_height")
                 )
                 writer.writerow((f"{row['source']}/{row['file']}", row["reason"], row["step"], box))
-        base._write(self.partial / REJECTED, out.getvalue().encode())
+        write_file(self.partial / REJECTED, out.getvalue().encode())
         columns = [pa.array([row.get(name) for row in rows], kind) for name, kind in FOUND.items()]
-        base._write(
-            self.partial / DETECTED, base._parquet(pa.table(columns, schema=pa.schema(list(FOUND.items()))))
+        write_file(
+            self.partial / DETECTED, parquet_bytes(pa.table(columns, schema=pa.schema(list(FOUND.items()))))
         )
-        base._write(self.partial / INDEX, base._parquet(index))
-        base._write(self.partial / REPORT, write_report(manifest, index, rows, examples).encode())
-        base._write(self.partial / MANIFEST, base._json(manifest))
+        write_file(self.partial / INDEX, parquet_bytes(index))
+        write_file(self.partial / REPORT, write_report(manifest, index, rows, examples).encode())
+        write_file(self.partial / MANIFEST, json_bytes(manifest))
 
     def _rows(self, number: int) -> list[dict[str, Any]]:
         return json.loads((self.state / f"{number:06d}.rows").read_bytes())
@@ -293,7 +265,7 @@ class Pieces:
             "kept": [pictures[i] for i in some.tolist()],
             "duplicates": [[[pictures[i], bool(keep[i])] for i in group[:6]] for group in members.values()],
         }
-        base._write(path, base._json(examples))
+        write_file(path, json_bytes(examples))
         return examples
 
     def _members(
@@ -327,11 +299,12 @@ class Pieces:
             if path.name not in {shard["name"] for shard in shards}:
                 path.unlink()
 
-        def close(shard: base._Shard, next_one: int) -> None:
-            count = len(shard.rows)
-            shards.append({"name": shard.name, "bytes": shard.close(), "pictures": count})
-            places.extend([shard.number, row[0]] for row in shard.rows)
-            base._write(record, base._json({"shards": shards, "places": places, "next": next_one}))
+        def close(shard: ShardWriter, next_one: int) -> None:
+            size, count = shard.close(), shard.members
+            shards.append({"name": shard.path.name, "bytes": size, "pictures": count})
+            places.extend([len(shards) - 1, offset] for offset in offsets)
+            offsets.clear()
+            write_file(record, json_bytes({"shards": shards, "places": places, "next": next_one}))
             ordinal = 0
             for number, state in enumerate(self.done):
                 ordinal += state["kept"]
@@ -339,20 +312,17 @@ class Pieces:
                     (self.state / f"{number:06d}.faces").unlink(missing_ok=True)
 
         if not record.exists():
-            base._write(record, base._json({"shards": [], "places": [], "next": 0}))
-        shard: base._Shard | None = None
+            write_file(record, json_bytes({"shards": [], "places": [], "next": 0}))
+        offsets: list[int] = []
+        shard: ShardWriter | None = None
         try:
             with opened(progress, "writing shards", len(candidates)) as task:
                 task.advance(start)
                 for i, member in self._members(candidates, rows, None, start):
                     if keep[i]:
-                        shard = shard or base._Shard(self.partial, len(shards))
+                        shard = shard or ShardWriter(self.partial / shard_name(len(shards)))
                         raw = zlib.decompressobj(-zlib.MAX_WBITS).decompress(member)
-                        shard.rows.append((shard.offset,))
-                        shard._write(member)
-                        shard._crc = zlib.crc32(raw, shard._crc)
-                        shard._size += len(raw)
-                        shard.offset += len(member)
+                        offsets.append(shard.add(raw, member))
                         if shard.full:
                             close(shard, i + 1)
                             shard = None
@@ -555,82 +525,26 @@ class Before:
         return tuple(self._faces.get((source, one_line(file, 1000)), ()))
 
 
-def _job(
-    found: Found,
-    beside: tuple[Found, ...],
-    key: str,
-    source: str,
-    table: LabelTable | None,
-    before: Before | None,
-) -> Job:
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """A picture that was found, the files of labels beside it, its key and the name of its source."""
+
+    found: Found
+    beside: tuple[Found, ...]
+    key: str
+    source: str
+
+
+def _job(named: _Named, *, table: LabelTable | None, before: Before | None) -> Job:
     sidecars = []
-    for file in beside:
-        try:
-            sidecars.append((file.name, file.load()[: 2**22]))
-        except Unreadable:
-            sidecars.append((file.name, b"\xff"))  # counted as unreadable labels
-    try:
-        data: bytes | str = found.load()
-    except Unreadable as reason:
-        data = one_line(reason)
-    row = None if table is None else table.get(found.name)
-    faces = None if before is None else before.faces(source, found.name)
-    return Job(key, source, found.name, data, tuple(sidecars), row, faces)
-
-
-class _Pool:
-    """Processes that handle pictures, in order; one that dies takes only its own picture with it."""
-
-    def __init__(self, workers: int, options: Options) -> None:
-        self._workers, self._options = workers, options
-        self._pool = self._start(workers)
-
-    def _start(self, workers: int) -> ProcessPoolExecutor:
-        # Not forked: the calling process may hold threads (torch does) that would not survive it.
-        context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(workers, context, start_worker, (self._options,))
-
-    def close(self) -> None:
-        self._pool.shutdown(cancel_futures=True)
-
-    def map(self, jobs: Iterator[tuple[Job, int]]) -> Iterator[tuple[Handled, int]]:
-        waiting: deque[tuple[Job, int, Future[Handled]]] = deque()
-        while True:
-            while len(waiting) < 2 * self._workers + 1 and (following := next(jobs, None)) is not None:
-                job, beside = following
-                waiting.append((job, beside, self._submit(job)))
-            if not waiting:
-                return
-            job, beside, future = waiting.popleft()
-            try:
-                result = future.result()
-            except BrokenProcessPool:
-                # Who was it? Each of those under way is tried alone.
-                self._pool.shutdown(cancel_futures=True)
-                yield self._alone(job), beside
-                for other, files, _ in waiting:
-                    yield self._alone(other), files
-                waiting.clear()
-                self._pool = self._start(self._workers)
-                continue
-            yield result, beside
-
-    def _submit(self, job: Job) -> Future[Handled]:
-        try:
-            return self._pool.submit(handle_in_worker, job)
-        except BrokenProcessPool as error:
-            failed: Future[Handled] = Future()
-            failed.set_exception(error)
-            return failed
-
-    def _alone(self, job: Job) -> Handled:
-        pool = self._start(1)
-        try:
-            return pool.submit(handle_in_worker, job).result()
-        except BrokenProcessPool:
-            return Handled(job.source, one_line(job.file, 1000), "read", "ended the process that handled it")
-        finally:
-            pool.shutdown(cancel_futures=True)
+    for file in named.beside:
+        data = file.read()
+        # What cannot be read is counted as unreadable labels.
+        sidecars.append((file.name, b"\xff" if isinstance(data, str) else data[: 2**22]))
+    name = named.found.name
+    row = None if table is None else table.get(name)
+    faces = None if before is None else before.faces(named.source, name)
+    return Job(named.key, named.source, name, named.found.read(), tuple(sidecars), row, faces)
 
 
 @contextmanager
@@ -659,51 +573,40 @@ def expected_bytes(options: Options, files: int) -> int:
     return int(files * 1.3 * height * width * a_pixel)
 
 
-def build_illustrations(
-    stack: ExitStack,
-    sources: Sequence[Source],
-    out: Path,
-    partial: Path,
-    options: Options,
-    *,
-    labels: str | Path | None,
-    detections: str | Path | None,
-    workers: int,
-    progress: Progress | None,
-) -> bool:
-    """Fill ``partial`` with the finished face set. False if ``out`` is that face set already."""
-    known = {*COLUMNS, *EXTRA, *FOUND} - {"hair", "eyes"}
-    table = None if labels is None else LabelTable(labels, known)
-    tools = Tools(options)  # fails early, and says what will be used
-    chosen = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(options).items()}
-    chosen.pop("opt_out")
-    plan: dict[str, Any] = {
-        "options": {"as_faces": False, **chosen},
-        "tools": tools.described,
-        "sources": [source.described for source in sources],
-        "labels": None if table is None else table.described,
-    }
-    plan = json.loads(json.dumps(plan))
-    before = None if detections is None else Before(detections, plan)
-    if base._finished(out, plan):
-        return False
-    base._refuse_foreign(out)
-    stack.enter_context(base._locked(partial, out))
-    if base._finished(out, plan):
-        return False
-    if not base._complete(partial, plan):
-        totals = [source.total or 0 for source in sources]
-        need, free = expected_bytes(options, sum(totals)), shutil.disk_usage(partial).free
+class Illustrations:
+    """What `build` makes of illustrations, see `build.Kind`."""
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        options: Options,
+        labels: str | Path | None,
+        detections: str | Path | None,
+    ) -> None:
+        known = {*COLUMNS, *EXTRA, *FOUND} - {"hair", "eyes"}
+        self._sources, self._options = sources, options
+        self._table = None if labels is None else LabelTable(labels, known)
+        self._tools = Tools(options)  # fails early, and says what will be used
+        chosen = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(options).items()}
+        chosen.pop("opt_out")
+        plan = {
+            "options": {"as_faces": False, **chosen},
+            "tools": self._tools.described,
+            "sources": [source.described for source in sources],
+            "labels": None if self._table is None else self._table.described,
+        }
+        self.plan: dict[str, Any] = json.loads(json.dumps(plan))
+        self._before = None if detections is None else Before(detections, self.plan)
+
+    def fill(self, partial: Path, engine: Engine, progress: Progress | None) -> None:
+        totals = [source.total or 0 for source in self._sources]
+        need, free = expected_bytes(self._options, sum(totals)), shutil.disk_usage(partial).free
         if free < need / 8:
             raise UserError(
                 f"about {need / 2**20:,.0f} MB are needed for {sum(totals):,} files and only "
-                f"{free / 2**20:,.0f} MB are free at {one_line(out)}: make room, or another folder with -o"
+                f"{free / 2**20:,.0f} MB are free at {one_line(partial.parent)}: make room, "
+                "or another folder with -o"
             )
-        work = Pieces(partial, plan, options, workers)
-        work.run(sources, table, before, progress)
-        work.finish(table, progress)
-    if (partial / base._STATE).exists():
-        shutil.rmtree(partial / base._STATE)
-    os.rename(partial, out)
-    base._sync_folder(out.parent)
-    return True
+        work = Pieces(partial, self.plan, Handler(self._options, self._tools))
+        work.run(self._sources, self._table, self._before, engine, progress)
+        work.finish(self._table, progress)

@@ -9,7 +9,6 @@ import io
 import json
 import os
 import shutil
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,19 +21,8 @@ import pyarrow as pa
 from .. import __version__
 from ..errors import UserError
 from ..progress import Progress, Task, opened
-from .build import (
-    SHARD_BYTES,
-    SHARD_PICTURES,
-    _disk_errors,
-    _json,
-    _locked,
-    _parquet,
-    _sync_folder,
-    _write,
-)
 from .faceset import (
     FORMAT,
-    GZIP_START,
     INDEX,
     KIND,
     MANIFEST,
@@ -44,13 +32,20 @@ from .faceset import (
     deflate_member,
     partial_folder,
     read_manifest,
-    shard_end,
     tar_member,
 )
 from .read import one_line
-
-STATE = ".state"
-_PLAN = "plan.json"
+from .unfinished import STATE, begin, check_room, disk_errors, locked, refuse_foreign
+from .writing import (
+    SHARD_BYTES,
+    SHARD_PICTURES,
+    ShardWriter,
+    json_bytes,
+    parquet_bytes,
+    shard_name,
+    sync_folder,
+    write_file,
+)
 
 
 @dataclass(frozen=True)
@@ -113,72 +108,21 @@ def working_folder(
     complete: whether a folder holds the finished result of the plan; then the block gets None.
     """
     partial = partial_folder(out)
-    with _disk_errors(out):
+    with disk_errors(out):
         if complete(out):
             shutil.rmtree(out / STATE, ignore_errors=True)  # left if a process was killed at its very end
             yield None
             return
-        _refuse_foreign(out)
-        with _locked(partial, out):
+        refuse_foreign(out)
+        with locked(partial, out):
             if complete(out):  # by another process, just before this one had the lock
                 yield None
                 return
-            _prepare(partial, {"omokage": __version__, **plan})
+            begin(partial, plan)
             yield partial
             os.rename(partial, out)
             shutil.rmtree(out / STATE)
-            _sync_folder(out.parent)
-
-
-def _prepare(partial: Path, plan: dict[str, Any]) -> None:
-    state = partial / STATE
-    names = {entry.name for entry in partial.iterdir()}
-    if names and STATE not in names:
-        raise UserError(f"{one_line(partial)} is in the way and not of omokage: move it away")
-    if names and _same(state / _PLAN, plan):
-        return
-    # The state folder goes last: it is what makes the rest ours to delete.
-    for name in sorted(names, key=lambda name: name == STATE):
-        path = partial / name
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    state.mkdir()
-    _write(state / _PLAN, _json(plan))
-
-
-def _same(file: Path, plan: dict[str, Any]) -> bool:
-    try:
-        return json.loads(file.read_bytes()) == json.loads(json.dumps(plan))
-    except (OSError, ValueError):
-        return False
-
-
-def _refuse_foreign(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{one_line(out)} is a file: give a folder that does not exist yet with -o")
-    if out.is_dir() and any(out.iterdir()):
-        raise UserError(
-            f"{one_line(out)} is not empty, and not what this command makes: give a new folder with -o"
-        )
-    if out.is_mount():
-        raise UserError(f"{one_line(out)} is where a disk is mounted: give a folder inside it with -o")
-
-
-def target(out: str | Path) -> Path:
-    """``out`` as an absolute path, links resolved."""
-    path = Path(out).expanduser()
-    return (path.resolve() if path.is_symlink() or path.exists() else path).absolute()
-
-
-def check_room(out: Path, needed: int) -> None:
-    """`UserError` if the disk of ``out`` has not ``needed`` bytes and a little more free."""
-    folder = partial_folder(out)
-    there = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    free = shutil.disk_usage(folder).free + there
-    if needed * 1.02 + 2**20 > free:
-        raise UserError(
-            f"{one_line(out)} needs about {needed / 1e6:,.0f} MB and its disk has {free / 1e6:,.0f} MB free: "
-            "make room, or give a folder on another disk"
-        )
+            sync_folder(out.parent)
 
 
 def _stored_bytes(sources: Sequence[FaceSet], part: Part) -> int:
@@ -215,13 +159,13 @@ def _write_part(
         note = state / f"{number:06d}.json"
         shard = _noted(note, folder, last - first)
         if shard is None:
-            name = f"faces-{number:06d}.tar.gz"
+            name = shard_name(number)
             members = (
                 _member(sources[part.origins[row]], int(part.rows[row]), names[row])
                 for row in range(first, last)
             )
             shard = {"name": name, **_write_shard(folder / name, members, task)}
-            _write(note, _json(shard))
+            write_file(note, json_bytes(shard))
         else:
             task.advance(last - first)
         shards.append(shard)
@@ -257,9 +201,9 @@ def _write_part(
         "content_hash": content_hash(keys, digests),
         "shards": described,
     }
-    _write(folder / REJECTED, rejected_csv(part.rejected))
-    _write(folder / INDEX, _parquet(index))
-    _write(folder / MANIFEST, _json(manifest))
+    write_file(folder / REJECTED, rejected_csv(part.rejected))
+    write_file(folder / INDEX, parquet_bytes(index))
+    write_file(folder / MANIFEST, json_bytes(manifest))
 
 
 def rejected_csv(rejected: Sequence[tuple[str, str]]) -> bytes:
@@ -301,24 +245,15 @@ def _member(faces: FaceSet, row: int, name: str) -> tuple[bytes, bytes]:
 
 
 def _write_shard(path: Path, members: Iterator[tuple[bytes, bytes]], task: Task) -> dict[str, Any]:
-    temporary = path.with_name(path.name + ".writing")
     offsets, lengths = [], []
-    crc = size = 0
+    shard = ShardWriter(path)
     try:
-        with open(temporary, "wb") as file:
-            file.write(GZIP_START)
-            for raw, deflated in members:
-                offsets.append(file.tell())
-                lengths.append(len(deflated))
-                file.write(deflated)
-                crc, size = zlib.crc32(raw, crc), size + len(raw)
-                task.advance()
-            file.write(shard_end(crc, size))
-            end = file.tell()
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        for raw, deflated in members:
+            offsets.append(shard.add(raw, deflated))
+            lengths.append(len(deflated))
+            task.advance()
+        end = shard.close()
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        shard.abandon()
         raise
     return {"bytes": end, "offsets": offsets, "lengths": lengths}

@@ -20,13 +20,14 @@ import pyarrow.parquet as pq
 from .. import __version__
 from ..errors import UserError
 from ..progress import Progress, Task, opened
-from .build import _json, _write
 from .choose import as_text, label_columns, read_opt_out, where
-from .derive import check_room, target, working_folder
+from .derive import working_folder
 from .faceset import FaceSet
 from .merge import OPTED_OUT
 from .read import one_line
 from .sources import stem
+from .unfinished import check_room, target
+from .writing import json_bytes, write_file
 
 LAYOUTS = {
     "folder": "pictures/ and labels.csv, which `omokage build --labels` reads again",
@@ -108,7 +109,7 @@ def export(
             write = _files if layout in ("folder", "imagefolder") else _parquets
             with opened(progress, "exporting faces", len(rows)) as task:
                 write(partial, faces, rows, name if layout in ("imagefolder", "datasets") else "", task)
-            _write(partial / NOTE, _json({"omokage": __version__, **plan, "counts": counts}))
+            write_file(partial / NOTE, json_bytes({"omokage": __version__, **plan, "counts": counts}))
     counts = json.loads((out / NOTE).read_bytes())["counts"]
     numbers = (counts["found"], counts["kept"], counts[OPTED_OUT], counts["unmet"])
     return ExportReport(out, *numbers, already=partial is None)
@@ -147,14 +148,14 @@ def _files(folder: Path, faces: FaceSet, rows: np.ndarray, split: str, task: Tas
             json.dumps({"file_name": name, **record}, ensure_ascii=False)
             for name, record in zip(names, records, strict=True)
         ]
-        _write(into / "metadata.jsonl", ("\n".join(lines) + "\n").encode())
+        write_file(into / "metadata.jsonl", ("\n".join(lines) + "\n").encode())
         return
     columns = label_columns(faces.index)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("file", *columns))
     writer.writerows(zip(names, *(as_text(index[column]).to_pylist() for column in columns), strict=True))
-    _write(folder / "labels.csv", text.getvalue().encode())
+    write_file(folder / "labels.csv", text.getvalue().encode())
 
 
 def file_names(faces: FaceSet, rows: np.ndarray) -> list[str]:

@@ -26,6 +26,7 @@ from PIL import Image
 from ..errors import UserError
 from ..progress import Progress, opened
 from .read import MAX_FILE_BYTES, MAX_PIXELS, cover, one_line, quiet
+from .remote import url_of
 
 KIND = "omokage face set"
 FORMAT = 1
@@ -110,10 +111,14 @@ class FaceSet:
 
     @classmethod
     def open(cls, path: str | Path) -> "FaceSet":
-        """Open the face set in folder ``path``.
+        """Open the face set in folder ``path``; one at a URL (``s3://...``) is brought into the cache first.
 
         Raises `UserError` if there is none, if it is unfinished, or if its files do not belong together.
         """
+        if (url := url_of(path)) is not None:
+            from .publish import fetch_face_set
+
+            path = fetch_face_set(url)
         path = Path(path).expanduser()
         try:
             return _open(cls, path.resolve(), one_line(path))
@@ -240,6 +245,11 @@ def read_manifest(folder: Path, shown: str) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         message = f"{shown} is not a face set (it has no {MANIFEST}): make one with `omokage build`"
         raise UserError(message) from None
+    return parse_manifest(text, shown)
+
+
+def parse_manifest(text: bytes, shown: str) -> dict[str, Any]:
+    """The manifest in the bytes of a `manifest.json`; raises `UserError` if it is none for this version."""
     try:
         manifest = json.loads(text)
         good = manifest["kind"] == KIND and isinstance(manifest["content_hash"], str)

@@ -12,11 +12,12 @@ import pyarrow as pa
 from ..errors import UserError
 from ..progress import Progress
 from .choose import OptOut, as_text, read_opt_out, where
-from .derive import Part, derive, target
+from .derive import Part, derive
 from .duplicates import SAME, best_of_groups, duplicate_groups, face_set_signatures
 from .faceset import COLUMNS, FaceSet
 from .read import one_line
 from .sources import natural
+from .unfinished import target
 
 DROPS = ("none", "exact", "near")
 OPTED_OUT = "opted out"

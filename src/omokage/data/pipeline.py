@@ -374,7 +374,21 @@ def thumbnail_of(pixels: np.ndarray) -> bytes:
     return out.getvalue()
 
 
-_options: Options | None = None
+class Handler:
+    """`handle` with its tools, for any process: only the options travel, tools are made where they are used.
+
+    tools: those of this process. Elsewhere they must turn out the same in all that is `Tools.described`:
+    `UserError` if not, for then the face set would depend on who did the work.
+    """
+
+    def __init__(self, options: Options, tools: Tools) -> None:
+        self.options, self._tools, self._described = options, tools, tools.described
+
+    def __call__(self, job: Job) -> Handled:
+        return handle(job, self._tools)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _handler_elsewhere, (self.options, self._described)
 
 
 @lru_cache(maxsize=1)
@@ -382,36 +396,20 @@ def _tools(options: Options) -> Tools:
     return Tools(options)
 
 
-def start_worker(options: Options) -> None:
-    """Make this process one that handles pictures, alone on one thread, and that ends with its parent."""
-    import multiprocessing
-    import os
-    import signal
-    import threading
-    from multiprocessing.connection import wait
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-
-        def end_with_parent() -> None:
-            wait([parent.sentinel])
-            os._exit(1)
-
-        threading.Thread(target=end_with_parent, daemon=True).start()
-    global _options
-    _options = options
-    # Processes must not fight for cores, and the cascade must group its windows in one order.
-    os.environ["OMP_NUM_THREADS"] = "1"
-    import cv2
-
-    cv2.setNumThreads(1)
+def _handler_elsewhere(options: Options, expected: dict[str, Any]) -> Handler:
+    tools = _tools(options)
+    if differing := sorted(name for name in expected if tools.described[name] != expected[name]):
+        name = differing[0]
+        raise UserError(
+            f"a worker has other tools ({name}: {one_line(tools.described[name], 80)}, not "
+            f"{one_line(expected[name], 80)}): install the same versions and files on every machine"
+        )
+    return Handler(options, tools)
 
 
-def handle_in_worker(job: Job) -> Handled:
-    """`handle` in a process that `start_worker` has prepared."""
-    assert _options is not None
-    return handle(job, _tools(_options))
+def lost(job: Job) -> Handled:
+    """What became of a picture if the process that handled it ended."""
+    return Handled(job.source, one_line(job.file, 1000), "read", "ended the process that handled it")
 
 
 def found_before(row: Mapping[str, Any]) -> tuple[Face, float | None]:

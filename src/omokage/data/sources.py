@@ -1,4 +1,4 @@
-"""What a user has: folders, tars, zips, lists of files. Read as streams, never unpacked to disk.
+"""What a user has: folders, tars, zips, lists of files, here or by URL. Read as streams, never unpacked.
 
 A source yields `Found` items in an order that depends only on its content. Whatever is wrong with one item
 becomes the reason why it is left out; archives are hostile.
@@ -23,6 +23,7 @@ from typing import IO, Any
 from ..errors import UserError
 from .idx import Idx, begins_like_pictures, labels_beside, looks_like_idx
 from .read import MAX_FILE_BYTES, Unreadable, one_line, read_file
+from .remote import Entry, Place, mark_of, open_remote, url_of
 
 MAX_SKIPPED_BYTES = 4 * 2**30
 """A member of a compressed tar that claims more is not skipped but ends the reading of that archive."""
@@ -42,6 +43,15 @@ class Found:
 
     name: str
     load: Callable[[], bytes]
+
+    def read(self) -> "bytes | str":
+        """Its bytes, or in one line why there are none."""
+        try:
+            return self.load()
+        except Unreadable as reason:
+            return one_line(reason)
+        except MemoryError:
+            return "needs too much memory"
 
 
 def natural(name: str) -> str:
@@ -67,12 +77,13 @@ class Source:
     total: how many files were found, None where only reading tells (a compressed tar).
     fingerprint: changes if the source changes (names, sizes and times of the files).
     labels: of items, by their names, where the source itself knows them (IDX files do).
+    far: whether reading one item takes long, so that several should be read at a time.
     """
 
     kind = ""
+    far = False
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path | Place) -> None:
         self.name = one_line(path.name or str(path))
         self.total: int | None = None
         self.labels: dict[str, str] = {}
@@ -94,10 +105,12 @@ class Source:
 
 
 def open_source(path: str | Path, skip: tuple[Path, ...] = ()) -> Source:
-    """Find out by content what ``path`` is; raises `UserError` if it is nothing to read pictures from.
+    """Find out by content what a path or URL is; raises `UserError` if it is nothing to read pictures from.
 
     skip: folders that are not looked into (where the face set itself is written).
     """
+    if (url := url_of(path)) is not None:
+        return _open_remote(Place(url))
     path = Path(path).expanduser()
     if not path.exists():
         what = "a folder, a tar, a zip, a list of files or a picture"
@@ -112,11 +125,10 @@ def open_source(path: str | Path, skip: tuple[Path, ...] = ()) -> Source:
             return _IdxFile(path)
         with open(path, "rb") as file:
             start = file.read(512)
-        compressed = next((opener for magic, opener in _COMPRESSED.items() if start.startswith(magic)), None)
-        if compressed is not None:
-            return _CompressedTar(path, compressed)
+        if (compressed := _decompressor(start)) is not None:
+            return _TarStream(path, lambda: open(path, "rb"), compressed, _file_fingerprint(path))
         if zipfile.is_zipfile(path) and not _is_tar_header(start):
-            return _Zip(path)
+            return _Zip(path, open(path, "rb"), _file_fingerprint(path))
     except PermissionError:
         raise UserError(f"no permission to read {one_line(path)}") from None
     except OSError as error:
@@ -127,10 +139,46 @@ def open_source(path: str | Path, skip: tuple[Path, ...] = ()) -> Source:
         return _List(path)
     if not start:
         raise UserError(f"{one_line(path)} is empty (0 bytes)")
-    archives = (".zip", ".tar", ".tgz", ".gz", ".xz", ".bz2", ".zst", ".7z", ".rar")
-    if start.startswith(b"PK") or path.suffix.lower() in archives:
+    if start.startswith(b"PK") or path.suffix.lower() in _ARCHIVES:
         raise UserError(f"{one_line(path)} is no readable tar or zip: damaged, or another kind of archive")
     return _Single(path)
+
+
+_ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".xz", ".bz2", ".zst", ".7z", ".rar")
+
+
+def _decompressor(start: bytes) -> Callable[[IO[bytes]], Any] | None:
+    return next((opener for magic, opener in _COMPRESSED.items() if start.startswith(magic)), None)
+
+
+def _open_remote(place: Place) -> Source:
+    info = place.info()
+    folder = info is not None and (info.get("type") == "directory" or place.url.endswith("/"))
+    if info is None or folder or (place.web and info.get("mimetype") == "text/html"):
+        source = _RemoteFolder(place)
+        if not source.total:
+            raise UserError(f"there are no files at {place.shown}: give a folder, an archive or a picture")
+        return source
+    size = info.get("size")
+    mark = _digest(size, mark_of(info))
+    if looks_like_idx(place.name):
+        raise UserError(f"{place.shown} is an IDX file: bring it here first, with its labels")
+    file = open_remote(place, size)
+    start = file.read(512)
+    if (compressed := _decompressor(start)) is not None:
+        file.close()
+        return _TarStream(place, lambda: open_remote(place, size), compressed, mark)
+    if start.startswith(b"PK"):
+        return _Zip(place, file, mark)
+    file.close()
+    if _is_tar_header(start):
+        return _TarStream(place, lambda: open_remote(place, size), None, mark)
+    if not start:
+        raise UserError(f"{place.shown} is empty (0 bytes)")
+    suffix = Path(place.name).suffix.lower()
+    if suffix in _ARCHIVES:
+        raise UserError(f"{place.shown} is no readable tar or zip: damaged, or another kind of archive")
+    return _RemoteList(place, mark) if suffix == ".txt" else _RemoteSingle(place, mark)
 
 
 def _is_tar_header(block: bytes) -> bool:
@@ -180,6 +228,7 @@ class _Folder(Source):
 
     def __init__(self, path: Path, skip: tuple[Path, ...]) -> None:
         super().__init__(path)
+        self.path = path
         skipped = {str(p.resolve()) for p in skip}
         found: list[tuple[str, str | None]] = []
         marks = 0
@@ -286,6 +335,7 @@ class _IdxFile(Source):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
+        self.path = path
         beside = [name for name in labels_beside(path.name) if (path.parent / name).is_file()]
         self._idx = _IdxFiles(path.parent, [path.name, *beside[:1]])
         if path.name not in self._idx.pictures:
@@ -303,6 +353,7 @@ class _Single(Source):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
+        self.path = path
         self.total = 1
         self.fingerprint = _file_fingerprint(path)
 
@@ -311,30 +362,102 @@ class _Single(Source):
 
 
 class _List(Source):
+    """A text with a path, relative to it, or a URL in every line."""
+
     kind = "list"
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         try:
-            text = read_file(path).decode("utf-8-sig")
+            text = read_file(path)
         except Unreadable as reason:
             raise UserError(f"the list {one_line(path)} cannot be read: {reason}") from None
-        except UnicodeDecodeError:
-            raise UserError(f"{one_line(path)} is not a list of files: it is not UTF-8 text") from None
-        lines = [line.strip() for line in text.splitlines()]
-        self._lines = [line for line in lines if line and not line.startswith("#")]
+        self._folder = path.parent
+        self._lines = _lines(text, one_line(path))
         self.total = len(self._lines)
+        self.far = any(url_of(line) for line in self._lines)
         marks = []
         for line in self._lines:
             try:
-                marks.append(_file_fingerprint(path.parent / line))
+                marks.append("-" if url_of(line) else _file_fingerprint(path.parent / line))
             except (OSError, ValueError):
                 marks.append("-")
         self.fingerprint = _digest(*self._lines, *marks)
 
     def __iter__(self) -> Iterator[Found]:
         for line in self._lines:
-            yield Found(line, lambda line=line: read_file(self.path.parent / line))  # type: ignore[misc]
+            yield Found(line, lambda line=line: self._read(line))  # type: ignore[misc]
+
+    def _read(self, line: str) -> bytes:
+        return read_file(self._folder / line) if (url := url_of(line)) is None else Place(url).read()
+
+
+def _lines(text: bytes, shown: str) -> list[str]:
+    try:
+        lines = [line.strip() for line in text.decode("utf-8-sig").splitlines()]
+    except UnicodeDecodeError:
+        raise UserError(f"{shown} is not a list of files: it is not UTF-8 text") from None
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+class _RemoteFolder(Source):
+    kind, far = "folder", True
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self._place = place
+        entries = [entry for entry in place.files() if not _hidden(entry.name)]
+        self._entries = sorted(entries, key=lambda entry: natural(entry.name))
+        self.total = len(entries)
+        self.fingerprint = _digest(*(f"{e.name}\0{e.size}\0{e.mark}" for e in self._entries))
+
+    def __iter__(self) -> Iterator[Found]:
+        for entry in self._entries:
+            if reason := _unsafe(entry.name):
+                yield _refused(entry.name, reason)
+            else:
+                yield Found(entry.name, lambda entry=entry: self._read(entry))  # type: ignore[misc]
+
+    def _read(self, entry: Entry) -> bytes:
+        return self._place.at(entry.path).read(MAX_FILE_BYTES, entry.size)
+
+
+class _RemoteSingle(Source):
+    kind = "picture"
+
+    def __init__(self, place: Place, fingerprint: str) -> None:
+        super().__init__(place)
+        self._place, self.fingerprint, self.total = place, fingerprint, 1
+
+    def __iter__(self) -> Iterator[Found]:
+        yield Found(self.name, lambda: self._place.read(MAX_FILE_BYTES))
+
+
+class _RemoteList(Source):
+    """Its lines are URLs, or names beside it."""
+
+    kind, far = "list", True
+
+    def __init__(self, place: Place, fingerprint: str) -> None:
+        super().__init__(place)
+        try:
+            self._lines = _lines(place.read(MAX_FILE_BYTES), place.shown)
+        except Unreadable as reason:
+            raise UserError(f"the list {place.shown} cannot be read: {reason}") from None
+        self._beside = place.at(place.path.rpartition("/")[0])
+        self.total = len(self._lines)
+        self.fingerprint = _digest(fingerprint, *self._lines)
+
+    def __iter__(self) -> Iterator[Found]:
+        for line in self._lines:
+            if url_of(line) is None and (reason := _unsafe(line)):
+                yield _refused(line, reason)
+            else:
+                yield Found(line, lambda line=line: self._read(line))  # type: ignore[misc]
+
+    def _read(self, line: str) -> bytes:
+        url = url_of(line)
+        return (self._beside / line if url is None else Place(url)).read(MAX_FILE_BYTES)
 
 
 class _Guarded:
@@ -367,6 +490,8 @@ def _members(file: IO[bytes], skip_limit: int | None = None) -> Iterator[tarfile
                 yield member
         if any(guarded.last):  # tarfile takes a header that makes no sense for the end
             yield "the archive breaks off: a damaged header"
+    except UserError:
+        raise
     except Exception as error:  # tarfile raises a good dozen kinds on forged headers
         yield f"the archive breaks off: {one_line(error) or type(error).__name__}"
 
@@ -431,27 +556,37 @@ class _Tar(Source):
         self._file.close()
 
 
-class _CompressedTar(Source):
-    """Order is that of the archive: it can only be read from front to back."""
+class _TarStream(Source):
+    """A compressed tar, or one far away. Order is that of the archive: it is read from front to back."""
 
     kind = "tar"
 
-    def __init__(self, path: Path, opener: Callable[[IO[bytes]], Any]) -> None:
+    def __init__(
+        self,
+        path: Path | Place,
+        start: Callable[[], IO[bytes]],
+        decompress: Callable[[IO[bytes]], Any] | None,
+        fingerprint: str,
+    ) -> None:
         super().__init__(path)
-        self._opener = opener
-        self.fingerprint = _file_fingerprint(path)
-        with open(path, "rb") as file:
+        self._start, self._decompress, self.fingerprint = start, decompress, fingerprint
+        if decompress is None:
+            return
+        with start() as file:
             try:
-                start = opener(file).read(512)
+                header = decompress(file).read(512)
+            except UserError:
+                raise
             except Exception as error:
-                raise UserError(f"{one_line(path)} cannot be decompressed: {one_line(error)}") from None
-        if not _is_tar_header(start):
-            raise UserError(f"{one_line(path)} is compressed, but not a tar")
+                raise UserError(f"{self.name} cannot be decompressed: {one_line(error)}") from None
+        if not _is_tar_header(header):
+            raise UserError(f"{self.name} is compressed, but not a tar")
 
     def __iter__(self) -> Iterator[Found]:
-        with open(self.path, "rb") as file:
-            stream = self._opener(file)
-            for member in _members(stream, MAX_SKIPPED_BYTES):
+        with self._start() as file:
+            stream = file if self._decompress is None else self._decompress(file)
+            # What is compressed must be read to be skipped.
+            for member in _members(stream, None if self._decompress is None else MAX_SKIPPED_BYTES):
                 if isinstance(member, str):
                     yield _refused("", member)
                     return
@@ -462,6 +597,8 @@ class _CompressedTar(Source):
                     continue
                 try:
                     data = _read_exactly(stream, member.size)
+                except UserError:
+                    raise
                 except Exception as error:
                     yield _refused(member.name, f"cut short: {one_line(error)}")
                     return
@@ -469,28 +606,31 @@ class _CompressedTar(Source):
 
 
 def _read_exactly(stream: IO[bytes], size: int) -> bytes:
-    data = stream.read(size)
-    if len(data) != size:
+    parts, missing = [], size
+    while missing and (part := stream.read(missing)):
+        parts.append(part)
+        missing -= len(part)
+    if missing:
         raise EOFError("the archive ends in the middle of it")
-    return data
+    return b"".join(parts)
 
 
 class _Zip(Source):
     kind = "zip"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | Place, file: IO[bytes], fingerprint: str) -> None:
         super().__init__(path)
+        self._file, self.fingerprint = file, fingerprint
         try:
-            self._zip = zipfile.ZipFile(path)
-        except PermissionError:
+            self._zip = zipfile.ZipFile(file)
+        except (PermissionError, UserError):
             raise
         except Exception as error:
-            raise UserError(f"the zip {one_line(path)} cannot be read: {one_line(error)}") from None
+            raise UserError(f"the zip {self.name} cannot be read: {one_line(error)}") from None
         self._lock = threading.Lock()
         infos = [i for i in self._zip.infolist() if not i.is_dir() and not _hidden(i.filename)]
         self._infos = sorted(infos, key=lambda info: (natural(info.filename), info.header_offset))
         self.total = len(self._infos)
-        self.fingerprint = _file_fingerprint(path)
 
     def __iter__(self) -> Iterator[Found]:
         for info in self._infos:
@@ -512,6 +652,8 @@ class _Zip(Source):
         try:
             with self._lock, self._zip.open(info) as member:
                 data = member.read(MAX_FILE_BYTES + 1)  # the header may lie about the size
+        except UserError:
+            raise
         except Exception as error:  # encrypted, unknown method, wrong CRC, forged header
             raise Unreadable(f"damaged in the zip: {one_line(error) or type(error).__name__}") from None
         if len(data) > MAX_FILE_BYTES:
@@ -520,6 +662,7 @@ class _Zip(Source):
 
     def __exit__(self, *exc: object) -> None:
         self._zip.close()
+        self._file.close()
 
 
 def stem(name: str) -> str:
@@ -538,3 +681,19 @@ def stem(name: str) -> str:
     if len(raw) > 80:  # fits the name field of a tar header with room for a number and the extension
         key = raw[:64].decode("utf-8", "ignore") + "-" + _digest(name)[:10]
     return key
+
+
+class Keys:
+    """Unique keys from file names, in the order of finding; equal ones get a number."""
+
+    def __init__(self) -> None:
+        self._next: dict[str, int] = {}
+
+    def __call__(self, name: str) -> str:
+        base = key = stem(name)
+        # Case is ignored, so that a set can be exported to any file system.
+        while key.casefold() in self._next:
+            number = self._next[base.casefold()] = self._next.get(base.casefold(), 1) + 1
+            key = f"{base}-{number}"
+        self._next[key.casefold()] = 1
+        return key

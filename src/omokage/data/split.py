@@ -21,9 +21,10 @@ from scipy.sparse.csgraph import connected_components
 from ..errors import UserError
 from ..progress import Progress
 from .choose import as_text, known_column
-from .derive import Part, derive, target
+from .derive import Part, derive
 from .duplicates import ALIKE, SIGNATURE, TABLES, duplicate_groups, face_set_signatures, pairs_between
 from .faceset import FaceSet
+from .unfinished import target
 
 TRAIN, HELDOUT = "train", "heldout"
 _THOROUGH, _EXACT = 100_000, 30_000

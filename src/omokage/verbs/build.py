@@ -11,9 +11,11 @@ from .options import WORKERS, progress, within
 
 def build(
     sources: Annotated[
-        list[Path], typer.Argument(metavar="SOURCE", help="Folders, tar or zip files, images.")
+        list[str], typer.Argument(metavar="SOURCE", help="Folders, tar or zip files, images; paths or URLs.")
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The face set to write (a folder).")],
+    out: Annotated[
+        str, typer.Option("--out", "-o", help="The face set to write: a folder, or a URL like s3://b/faces.")
+    ],
     as_faces: Annotated[
         bool, typer.Option("--as-faces", help="The images are faces already: keep them as they come.")
     ] = False,
@@ -28,6 +30,13 @@ def build(
         ),
     ] = None,
     workers: Annotated[int | None, WORKERS] = None,
+    engine: Annotated[
+        str, typer.Option(help="Who does the work: local (default), or ray. The face set is the same.")
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(help="Of a Ray cluster, or auto; default: Ray is started here for the build."),
+    ] = None,
     detector: Annotated[
         str | None,
         typer.Option(help="network (default), cascade, cascade-example, or an ONNX file of YOLO boxes."),
@@ -110,38 +119,30 @@ def build(
             chosen[name] = None
     if as_faces and (chosen or detections):
         raise UserError(
-            "build: --as-faces keeps images as they come and takes only --size, --labels and --workers"
+            "build: --as-faces keeps images as they come and takes only "
+            "--size, --labels, --workers, --engine and --address"
         )
-    _run(sources, out, as_faces, size, labels, workers, detections, chosen)
-
-
-def _run(
-    sources: list[Path],
-    out: Path,
-    as_faces: bool,
-    size: int | None,
-    labels: Path | None,
-    workers: int | None,
-    detections: Path | None,
-    chosen: dict[str, Any],
-) -> None:
-    from ..data.build import build as run
-
-    further: dict[str, Any] = {}
+    further: dict[str, Any] = {"workers": workers, "engine": engine, "address": address}
     if not as_faces:
         from ..data.pipeline import Options
 
-        further = {"options": Options(**chosen), "detections": detections}
-    report = run(
-        sources,
-        out,
-        as_faces=as_faces,
-        size=size,
-        labels=labels,
-        workers=workers,
-        progress=progress(),
-        **further,
-    )
+        further |= {"options": Options(**chosen), "detections": detections}
+    _run(sources, out, as_faces, size, labels, further)
+
+
+def _run(
+    sources: list[str],
+    out: str,
+    as_faces: bool,
+    size: int | None,
+    labels: Path | None,
+    further: dict[str, Any],
+) -> None:
+    from ..data.build import build as run
+    from ..data.remote import shown, url_of
+
+    report = run(sources, out, as_faces=as_faces, size=size, labels=labels, progress=progress(), **further)
+    out = (out if (url := url_of(out)) is None else shown(url)).rstrip("/") or out
     what = "images" if report.pictures is None else "faces"
     if report.already:
         print(f"{out} is complete already: {report.kept:,} of {report.found:,} {what}")
@@ -152,11 +153,11 @@ def _run(
         _list(told["rejected"], told["reasons"], "images")
     print(f"{report.kept:,} of {report.found:,} {what} kept in {out} ({report.seconds:.1f} s)")
     if report.rejected:
-        print(f"{report.rejected:,} left out, listed in {out / 'rejected.csv'}:")
+        print(f"{report.rejected:,} left out, listed in {out}/rejected.csv:")
         for reason, count in sorted(report.reasons.items(), key=lambda item: -item[1]):
             print(f"{count:>9,}  {reason}")
     if report.pictures is not None:
-        print(f"see {out / 'report.html'}")
+        print(f"see {out}/report.html")
 
 
 def _list(total: int, reasons: dict[str, int], what: str) -> None:

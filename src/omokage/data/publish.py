@@ -1,0 +1,162 @@
+"""Face sets far away: brought there when they are built, brought here when they are opened.
+
+Both ways the manifest comes last, so that what is not complete is no face set to anybody; and both go on
+where they were interrupted. Copies here lie in the cache (``$OMOKAGE_CACHE``, or ``~/.cache/omokage``).
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..progress import Progress, opened
+from .faceset import INDEX, MANIFEST, parse_manifest
+from .read import Unreadable, one_line
+from .remote import Place
+from .unfinished import locked, made_by
+from .writing import json_bytes, write_file
+
+NOTE = ".upload.json"
+"""Lies beside an unfinished upload: which face set it is, and which files are ours to replace."""
+
+
+def cache() -> Path:
+    """``$OMOKAGE_CACHE``, or ``~/.cache/omokage``."""
+    return Path(os.environ.get("OMOKAGE_CACHE") or Path.home() / ".cache" / "omokage")
+
+
+class Target:
+    """A URL where a face set shall be. staging: the folder here in which it is built first."""
+
+    def __init__(self, url: str) -> None:
+        self.place = Place(url)
+        if self.place.web:
+            raise UserError(
+                f"{self.place.shown}: web servers take no face sets; give s3://, gs:// or a folder"
+            )
+        self._folder = cache() / "staging" / hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16]
+        self.staging = self._folder / self.place.name
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """For this process alone, as far as this machine goes."""
+        with locked(self._folder, self.staging, self.place.shown):
+            yield
+
+    def manifest(self, plan: dict[str, Any]) -> dict[str, Any] | None:
+        """The manifest of the finished face set there, if it is that of ``plan``; None if there is nothing.
+
+        Raises `UserError` if there is anything else.
+        """
+        there = {entry.name for entry in self.place.files()}
+        if MANIFEST in there:
+            manifest = _manifest(self.place)
+            if not made_by(manifest, plan):
+                raise UserError(
+                    f"{self.place.shown} is already a face set, of other sources or options: "
+                    "give another place with -o, or delete that one first"
+                )
+            return manifest
+        if there and NOTE not in there:
+            raise UserError(f"{self.place.shown} is not empty, and not a face set: give a new place with -o")
+        return None
+
+    def forget_other(self, plan: dict[str, Any]) -> None:
+        """Delete the finished copy here if it is that of another plan."""
+        try:
+            manifest = parse_manifest((self.staging / MANIFEST).read_bytes(), str(self.staging))
+        except (OSError, UserError):
+            return
+        if not made_by(manifest, plan):
+            shutil.rmtree(self.staging)
+
+    def upload(self, progress: Progress | None) -> None:
+        """Bring the finished face set in ``staging`` to its place."""
+        manifest = (self.staging / MANIFEST).read_bytes()
+        sizes = {path.name: path.stat().st_size for path in sorted(self.staging.iterdir())}
+        note = {"manifest": hashlib.sha256(manifest).hexdigest(), "files": sorted(sizes)}
+        there = {entry.name: entry.size for entry in self.place.files()}
+        if NOTE in there and (before := _note(self.place)) != note:
+            for name in sorted(there.keys() & set(before["files"])):
+                (self.place / name).delete()
+                del there[name]
+            there.pop(NOTE)
+        if NOTE not in there:
+            (self.place / NOTE).upload(json.dumps(note).encode())
+        with opened(progress, "uploading", sum(sizes.values())) as task:
+            for name in sorted(sizes, key=lambda name: (name == MANIFEST, name)):
+                if there.get(name) != sizes[name]:
+                    (self.place / name).upload(self.staging / name)
+                    sent = ((self.place / name).info() or {}).get("size")
+                    if sent != sizes[name]:
+                        raise UserError(
+                            f"{self.place.shown}/{name} has {sent} bytes there, not {sizes[name]:,}: "
+                            "repeat the command"
+                        )
+                task.advance(sizes[name])
+
+    def finish(self) -> None:
+        """What was only needed on the way is deleted, there and here."""
+        (self.place / NOTE).delete()
+        if self.staging.exists():
+            shutil.rmtree(self.staging)
+
+
+def fetch_face_set(url: str, progress: Progress | None = None) -> Path:
+    """The face set at ``url`` as a folder of this machine, brought here if it is not.
+
+    Raises `UserError` if there is none or it cannot be read.
+    """
+    place = Place(url)
+    manifest = _manifest(place)
+    there = hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:8]
+    told = json_bytes(manifest)
+    folder = cache() / "faces" / f"{place.name}-{there}-{hashlib.sha256(told).hexdigest()[:16]}"
+    sizes = {shard["name"]: shard["bytes"] for shard in manifest["shards"]}
+    with locked(folder.with_name(f".{folder.name}.lock"), folder, place.shown):
+        folder.mkdir(parents=True, exist_ok=True)
+        with opened(progress, f"fetching {place.name}", sum(sizes.values())) as task:
+            for name, size in {INDEX: None, **sizes}.items():
+                file = folder / name
+                if not file.is_file() or (size is not None and file.stat().st_size != size):
+                    _fetch(place / name, file)
+                task.advance(size or 0)
+        write_file(folder / MANIFEST, told)
+    return folder
+
+
+def _fetch(place: Place, file: Path) -> None:
+    temporary = file.with_name(file.name + ".writing")
+    try:
+        with open(temporary, "wb") as into:
+            place.download(into)
+        os.replace(temporary, file)
+    except OSError as error:
+        where = one_line(file.parent)
+        raise UserError(
+            f"{place.shown} cannot be written to {where} ({one_line(error.strerror or error)}): make room "
+            "there, or set OMOKAGE_CACHE to another folder"
+        ) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _manifest(place: Place) -> dict[str, Any]:
+    try:
+        return parse_manifest((place / MANIFEST).read(), place.shown)
+    except Unreadable:
+        message = f"{place.shown} is not a face set (it has no {MANIFEST}): make one with `omokage build`"
+        raise UserError(message) from None
+
+
+def _note(place: Place) -> dict[str, Any]:
+    with suppress(Unreadable, ValueError, KeyError, TypeError):
+        note = json.loads((place / NOTE).read(2**20))
+        if isinstance(note["files"], list):
+            return note
+    return {"files": [NOTE]}

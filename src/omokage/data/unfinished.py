@@ -1,0 +1,169 @@
+"""The hidden folder in which a face set (or what is made of one) comes into being.
+
+It lies beside the result and is renamed to it when all is done. In its folder `STATE` are the plan, that is
+everything that determines the result, and notes of what is done: the same command goes on from there, another
+one starts anew. One process at a time may work in it.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..errors import UserError
+from .faceset import MANIFEST, FaceSet, partial_folder, read_manifest
+from .read import one_line
+from .writing import json_bytes, sync_folder, write_file
+
+STATE = ".state"
+_PLAN = "plan.json"
+
+
+def target(out: str | Path) -> Path:
+    """``out`` as an absolute path, links resolved."""
+    path = Path(out).expanduser()
+    return (path.resolve() if path.is_symlink() or path.exists() else path).absolute()
+
+
+def begin(partial: Path, plan: dict[str, Any]) -> None:
+    """Make ``partial`` a folder with work on ``plan``: what is there of it stays, other work is thrown away.
+
+    Raises `UserError` if something else lies there.
+    """
+    state, plan = partial / STATE, {"omokage": __version__, **plan}
+    if _same(state / _PLAN, plan):
+        return
+    names = {entry.name for entry in partial.iterdir()}
+    if names and not names & {STATE, MANIFEST}:
+        raise UserError(f"{one_line(partial)} is in the way and not of omokage: move it away")
+    # The state folder goes last: it is what makes the rest ours to delete.
+    for name in sorted(names, key=lambda name: name == STATE):
+        path = partial / name
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    state.mkdir()
+    write_file(state / _PLAN, json_bytes(plan))
+
+
+def _same(file: Path, plan: dict[str, Any]) -> bool:
+    try:
+        return json.loads(file.read_bytes()) == json.loads(json.dumps(plan))
+    except (OSError, ValueError):
+        return False
+
+
+def refuse_foreign(out: Path) -> None:
+    """`UserError` if ``out`` is anything but a new or empty folder."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{one_line(out)} is a file: give a folder that does not exist yet with -o")
+    if out.is_dir() and any(out.iterdir()):
+        raise UserError(
+            f"{one_line(out)} is not empty, and not what this command makes: give a new folder with -o"
+        )
+    if out.is_mount():
+        raise UserError(f"{one_line(out)} is where a disk is mounted: give a folder inside it with -o")
+
+
+@contextmanager
+def locked(partial: Path, out: Path, shown: str | None = None) -> Iterator[None]:
+    """Hold ``partial`` for this process alone; the system lets go when the process ends, however it ends.
+
+    shown: what ``out`` is called to people, None: its path.
+    """
+    while True:
+        partial.mkdir(parents=True, exist_ok=True)
+        try:
+            handle = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:  # renamed by the process that finished it
+            continue
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # It may have been finished and renamed between opening and locking.
+            same = partial.exists() and os.path.samestat(os.fstat(handle), partial.stat())
+        except BlockingIOError:
+            os.close(handle)
+            name = one_line(out) if shown is None else shown
+            message = f"{name} is being built by another process: wait for it, or end it"
+            raise UserError(message) from None
+        except BaseException:
+            os.close(handle)
+            raise
+        if same or (out / MANIFEST).exists():
+            break
+        os.close(handle)
+    try:
+        yield
+    finally:
+        if partial.exists() and not any(partial.iterdir()):
+            partial.rmdir()
+        os.close(handle)
+
+
+@contextmanager
+def disk_errors(out: Path) -> Iterator[None]:
+    """`UserError` for what the system refuses while ``out`` is written."""
+    try:
+        yield
+    except OSError as error:
+        where = one_line(out)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(
+                f"the disk of {where} is full: make room and repeat the command, it goes on where it stopped"
+            ) from None
+        at = f" at {one_line(error.filename)}" if error.filename else ""
+        raise UserError(f"building {where} failed{at}: {one_line(error.strerror or error)}") from None
+
+
+def check_room(out: Path, needed: int) -> None:
+    """`UserError` if the disk of ``out`` has not ``needed`` bytes and a little more free."""
+    folder = partial_folder(out)
+    there = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    free = shutil.disk_usage(folder).free + there
+    if needed * 1.02 + 2**20 > free:
+        raise UserError(
+            f"{one_line(out)} needs about {needed / 1e6:,.0f} MB and its disk has {free / 1e6:,.0f} MB free: "
+            "make room, or give a folder on another disk"
+        )
+
+
+def is_built(out: Path, plan: dict[str, Any]) -> bool:
+    """Whether ``out`` is the finished face set of this plan; `UserError` if it is one of another."""
+    if not (out / MANIFEST).is_file():
+        return False
+    if not made_by(read_manifest(out, one_line(out)), plan):
+        raise UserError(
+            f"{one_line(out)} is already a face set, of other sources or options: "
+            "give another folder with -o, or delete that one first"
+        )
+    FaceSet.open(out)
+    return True
+
+
+def only_to_rename(partial: Path, plan: dict[str, Any]) -> bool:
+    """Whether the face set of this plan is complete in ``partial``: its manifest is written last."""
+    try:
+        return made_by(read_manifest(partial, ""), plan)
+    except UserError:
+        return False
+
+
+def made_by(manifest: dict[str, Any], plan: dict[str, Any]) -> bool:
+    """Whether a manifest is that of a build with this plan."""
+    labels = manifest.get("labels")
+    labels = {name: labels.get(name) for name in ("name", "sha256")} if isinstance(labels, dict) else None
+    return {**plan, "labels": labels} == {name: manifest.get(name) for name in plan} | {
+        "labels": plan["labels"]
+    }
+
+
+def put_in_place(partial: Path, out: Path) -> None:
+    """The finished face set in ``partial`` becomes ``out``."""
+    if (partial / STATE).exists():
+        shutil.rmtree(partial / STATE)
+    os.rename(partial, out)
+    sync_folder(out.parent)
