@@ -6,8 +6,8 @@ DATA is the folder that has `getchu-faces-64.tar` (else the environment variable
 ../shared/data beside the repository); N is a million by default, several give a table with a part for each.
 A synthetic face is a blend of two real ones in about equal parts, which keeps the statistics of frequencies
 and colours; blending their cosine transforms makes a million signatures without decoding a million pictures.
-A tenth of the rows are copies of others with some bits turned, artists have 1 to 400 pictures. Every step runs in a
-process of its own, so that its peak memory is its own. Prints a table and writes it to
+A tenth of the rows are copies of others with some bits turned, artists have 1 to 400 pictures. Every step
+runs in a process of its own, so that its peak memory is its own. Prints a table and writes it to
 bench/results/million_rows.md.
 """
 
@@ -170,10 +170,10 @@ def main() -> None:
                 )
                 print(lines[-1], flush=True)
     about = (
-        f"{date.today()}, {processor()}, {cores()} cores of a machine that was shared (load {load:.1f} at the "
-        f"start), Python {platform.python_version()}, numpy {np.__version__}. Every step on one core, in a "
-        "process of its own; “of it the data” is what the process held when the step began, libraries included. "
-        f"Signatures take {SIGNATURE.itemsize} bytes a row."
+        f"{date.today()}, {processor()}, {cores()} cores of a machine that was shared (load {load:.1f} at "
+        f"the start), Python {platform.python_version()}, numpy {np.__version__}. Every step on one core, in "
+        "a process of its own; “of it the data” is what the process held when the step began, libraries "
+        f"included. Signatures take {SIGNATURE.itemsize} bytes a row."
     )
     text = "\n".join(["# Many rows: duplicates, split, stats", "", about, "", *lines, ""])
     print(text)

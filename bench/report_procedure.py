@@ -1,6 +1,6 @@
 """`omokage build` against the procedure of rai2020 on the same pictures: faces a minute.
 
-    python bench/report_procedure.py [DATA] [--drawn 60] [--real 42] [--size 512] [--detectors network,...]
+    python bench/report_procedure.py [DATA] [--drawn 60] [--real 42] [--size 512] [--nth 1]
 
 The procedure is written anew after its description: a dozen shell commands, each of them a process, most of
 them one a picture or a face.
@@ -14,12 +14,11 @@ them one a picture or a face.
 5. `identify` a face, and where a side is below the target waifu2x, twice the size: a process a face;
 6. `mogrify` to the size, sRGB, JPEG: one process for all faces, in favour of the procedure.
 
-Pictures: drawn illustrations (`omokage draw`), every tenth there twice so that there is something to find, and
-the real illustrations of DATA (else the environment variable OMOKAGE_DATA, else ../shared/data beside the
-repository) where present. Both sides work on one picture at a time. Faces a minute are counted by the clock
-and by the CPU seconds of all processes; on a machine that does other work too, the second is the fair one.
-waifu2x is the same network with the same engine on both sides. Needs ImageMagick 6 and fdupes. Writes
-bench/results/report_procedure.md.
+Pictures: drawn illustrations (`omokage draw`), every tenth there twice so that there is something to find,
+and the real illustrations of DATA (else the environment variable OMOKAGE_DATA, else ../shared/data beside
+the repository) where present. Both sides work on one picture at a time. Faces a minute are counted by the
+CPU seconds of all processes, so that other work on the machine does not count. waifu2x is the same network
+with the same engine on both sides. Needs ImageMagick 6 and fdupes. Writes bench/results/report_procedure.md.
 """
 
 import argparse
@@ -194,6 +193,7 @@ def main() -> None:
     parser.add_argument("--drawn", type=int, default=60)
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--real", type=int, default=42)
+    parser.add_argument("--nth", type=int, default=1, help="waifu2x on every nth picture")
     parser.add_argument("--detectors", default="network,cascade-example", help="of the builds")
     args = parser.parse_args()
     data = args.data or Path(os.environ.get("OMOKAGE_DATA", HERE.parents[1] / "shared" / "data"))
@@ -202,55 +202,78 @@ def main() -> None:
             raise SystemExit(f"{program} is missing: apt-get install imagemagick fdupes")
     load = os.getloadavg()[0]
     lines = [
-        "| | faces | wall | CPU | faces a minute, by the clock | by CPU | times the procedure (clock, CPU) |",
-        "|---|---|---|---|---|---|---|",
+        "| | pictures | faces | wall | CPU | faces a CPU minute | times the procedure | without start-up |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     parts: list[str] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         what = gather(folder / "pictures", data, args.drawn, args.real)
         pictures = sorted(path for path in (folder / "pictures").rglob("*") if path.is_file())
-        alone = folder / "alone"
-        alone.mkdir()
-        shutil.copyfile(pictures[0], alone / pictures[0].name)
         for with_waifu2x in (False, True):
             title = "with waifu2x" if with_waifu2x else "without waifu2x"
             suffix = "w" if with_waifu2x else ""
             upscale = ["--upscale", "waifu2x" if with_waifu2x else "lanczos"]
+            some = pictures[:: args.nth] if with_waifu2x else pictures
+            given = folder / f"given{suffix}"
+            given.mkdir()
+            for picture in some:
+                shutil.copyfile(picture, given / picture.name)
             clock, faces = procedure(
-                pictures, folder / f"procedure{suffix}", args.size, _models() if with_waifu2x else None
+                some, folder / f"procedure{suffix}", args.size, _models() if with_waifu2x else None
             )
-            base = _line(lines, f"{title}: the procedure", clock, faces, None)
-            parts.append(f"The procedure {title}, {len(pictures)} pictures and {faces} faces, CPU seconds: ")
+            base = _line(lines, f"{title}: the procedure", len(some), clock, faces)
+            parts.append(f"The procedure {title}, CPU seconds: ")
             parts[-1] += "; ".join(f"{step} {spent[1]:.1f}" for step, spent in clock.steps.items()) + "."
             for detector in args.detectors.split(","):
                 options = [*upscale, "--detector", detector]
-                clock, faces = build(
-                    folder / "pictures", folder / f"build-{detector}{suffix}", args.size, options
-                )
+                out = folder / f"build-{detector}{suffix}"
+                clock, faces = build(given, out, args.size, options)
+                start, _ = build(_alone(folder, some[0]), Path(f"{out}-alone"), args.size, options)
                 called = f"{title}: `omokage build --detector {detector}`"
-                _line(lines, called, clock, faces, base)
-            clock, _ = build(alone, folder / f"alone{suffix}", args.size, upscale)
-            parts.append(f"A build {title} of one picture alone: {clock.total[1]:.1f} CPU seconds.")
+                _line(lines, called, len(some), clock, faces, base, start)
     about = (
-        f"{date.today()}, {processor()}, {cores()} cores, Python {platform.python_version()}; one picture at a "
-        f"time on both sides; the machine was shared (load {load:.1f} at the start), so go by the CPU columns. "
-        f"{what}; faces of {args.size}×{args.size} as JPEG. A build's time includes the start of the program."
+        f"{date.today()}, {processor()}, {cores()} cores, Python {platform.python_version()}; one picture at "
+        f"a time on both sides. The machine was shared (load {load:.1f} at first): its wall says nothing, "
+        f"the CPU seconds of all processes do. {what}; faces of {args.size}×{args.size} as JPEG. “Without "
+        "start-up” leaves out what a build of one picture alone costs: the start of the program, which many "
+        "pictures share."
     )
     text = "\n".join(["# Against the procedure of rai2020", "", about, "", *lines, "", *parts, ""])
     print(text)
     (HERE / "results" / "report_procedure.md").write_text(text)
 
 
-def _line(lines: list[str], title: str, clock: Clock, faces: int, base: tuple | None) -> tuple[float, float]:
+def _alone(folder: Path, picture: Path) -> Path:
+    alone = folder / "alone"
+    alone.mkdir(exist_ok=True)
+    shutil.copyfile(picture, alone / picture.name)
+    return alone
+
+
+def _line(
+    lines: list[str],
+    title: str,
+    pictures: int,
+    clock: Clock,
+    faces: int,
+    base: float | None = None,
+    start: Clock | None = None,
+) -> float:
+    """Adds a line to the table; returns the faces a CPU minute."""
     wall, cpu = clock.total
-    by_clock, by_cpu = 60 * faces / wall, 60 * faces / cpu
-    times = "1" if base is None else f"{by_clock / base[0]:.1f}, {by_cpu / base[1]:.1f}"
+    speed = 60 * faces / cpu
+    times = "" if base is None else f"{speed / base:.1f}"
+    # The picture that was built alone was work too: what is left is that of the others.
+    apart = ""
+    if base is not None and start is not None:
+        rest = (cpu - start.total[1]) * pictures / max(pictures - 1, 1)
+        apart = f"{60 * faces / rest / base:.1f}"
     lines.append(
-        f"| {title} | {faces} | {wall:.1f} s | {cpu:.1f} s | {by_clock:.0f} | {by_cpu:.0f} | {times} |"
+        f"| {title} | {pictures} | {faces} | {wall:.1f} s | {cpu:.1f} s | {speed:,.0f} | {times} | {apart} |"
     )
     print(lines[-1], flush=True)
-    return by_clock, by_cpu
+    return speed
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ beside the repository). Faces of 256 pixels are shrunk by area average and broug
 
 PSNR is of all three channels of a face, averaged over faces. The perceptual distance has the form of Zhang
 et al. 2018 ("The unreasonable effectiveness of deep features as a perceptual metric", equation 1) without
-learned weights: differences of features normalised over channels, squared, summed over channels, averaged over
-places, summed over layers. The features are the four maps (strides 4, 8, 16, 32) of EfficientNet-Lite0
+learned weights: differences of features normalised over channels, squared, summed over channels, averaged
+over places, summed over layers. The features are the four maps (strides 4, 8, 16, 32) of EfficientNet-Lite0
 trained on ImageNet, so the number compares methods here and is not the LPIPS of other papers. Intervals are
 those of the mean over faces, 95%. Prints a table and writes it to bench/results/upscaling.md.
 """
@@ -114,7 +114,8 @@ def main() -> None:
         f"{date.today()}, {processor()}, one thread of a machine that was shared, Python "
         f"{platform.python_version()}: {count} faces of {SIDE} pixels, shrunk by area average to the side "
         "under “from” and brought back. Distance: squared differences of the normalised features of "
-        "EfficientNet-Lite0 (ImageNet), four layers, no learned weights; smaller is better. ± is 95% of the mean."
+        "EfficientNet-Lite0 (ImageNet), four layers, no learned weights; smaller is better. ± is 95% of the "
+        "mean."
     )
     text = "\n".join(["# Upscaling", "", about, "", *lines, ""])
     print(text)
