@@ -40,6 +40,11 @@ TURNED = 10
 
 
 def megabytes() -> float:
+    """Peak memory of this process so far."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage would begin with the peak of the process that started this one
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -71,10 +76,13 @@ def synthetic(faces: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     return rows, of
 
 
-def synthetic_index(n: int) -> pa.Table:
+def synthetic_index(of: np.ndarray) -> pa.Table:
+    """An index of as many rows; copies have the artist of what they are copies of."""
+    n = len(of)
     draw = np.random.default_rng(2)
     digests = np.frombuffer(draw.bytes(32 * n), "S32")
     artist = np.minimum(draw.zipf(1.6, n), n // 400 + 10)
+    artist = [f"artist {a}-{i % 400}" if a > 1 else None for i, a in enumerate(artist)]
     columns = {
         "key": pa.array([f"face-{i}" for i in range(n)]),
         "shard": pa.array(np.arange(n) // 4096, pa.int32()),
@@ -88,7 +96,7 @@ def synthetic_index(n: int) -> pa.Table:
         "source": pa.array([f"archive-{i % 7}.tar" for i in range(n)]),
         "file": pa.array([f"face-{i}.jpg" for i in range(n)]),
         "sha256": pa.array([bytes(d).ljust(32, b"\0") for d in digests.tolist()], pa.binary(32)),
-        "artist": pa.array([f"artist {a}-{i % 400}" if a > 1 else None for i, a in enumerate(artist)]),
+        "artist": pa.array([artist[i] for i in of]),
         "hair": pa.array(draw.choice(["blonde", "black", "blue", "black|blue"], n)),
         "sharpness": pa.array(draw.gamma(2, 3, n)),
     }
@@ -157,8 +165,8 @@ def main() -> None:
             rows, of = synthetic(faces, n)
             np.save(folder / "rows.npy", rows)
             np.save(folder / "of.npy", of)
+            pq.write_table(synthetic_index(of), folder / "index.parquet")
             del rows, of
-            pq.write_table(synthetic_index(n), folder / "index.parquet")
             for what in ("stats", "groups", "split"):
                 run = subprocess.run(
                     [sys.executable, __file__, "--step", what, folder], capture_output=True, check=True
