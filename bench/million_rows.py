@@ -1,39 +1,50 @@
 """Duplicates, split and stats of a million faces: seconds and memory.
 
-    python bench/million_rows.py [DATA] [N]
+    python bench/million_rows.py [DATA] [N ...]
 
 DATA is the folder that has `getchu-faces-64.tar` (else the environment variable OMOKAGE_DATA, else
-../shared/data beside the repository); N is a million by default. A synthetic face is a random blend of two
-real ones, which keeps the statistics of frequencies and colours; blending their cosine transforms makes a
-million signatures without decoding a million pictures. A tenth of the rows are copies of others with some
-bits turned, artists have 1 to 400 pictures. Prints a table and writes it to bench/results/million_rows.md.
+../shared/data beside the repository); N is a million by default, several give a table with a part for each.
+A synthetic face is a blend of two real ones in about equal parts, which keeps the statistics of frequencies
+and colours; blending their cosine transforms makes a million signatures without decoding a million pictures.
+A tenth of the rows are copies of others with some bits turned, artists have 1 to 400 pictures. Every step
+runs in a process of its own, so that its peak memory is its own. Prints a table and writes it to
+bench/results/million_rows.md.
 """
 
+import json
 import os
 import platform
 import resource
+import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from duplicates import all_faces, processor
 
 from omokage.data import duplicates
-from omokage.data.duplicates import SIGNATURE, duplicate_groups
+from omokage.data.duplicates import ALIKE, SIGNATURE, duplicate_groups
 from omokage.data.faceset import COLUMNS, cores
 from omokage.data.split import held_out, split_groups
 from omokage.data.stats import index_statistics
 
 HERE = Path(__file__).resolve().parent
-REAL = 4000
+REAL = 6000
+SHARE = (0.42, 0.58)  # further apart, blends that have one face in common would be variants of one drawing
 TURNED = 10
 
 
 def megabytes() -> float:
+    """Peak memory of this process so far."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage would begin with the peak of the process that started this one
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -49,7 +60,7 @@ def synthetic(faces: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     for start in range(0, original, 2000):
         size = min(2000, original - start)
         a, b = draw.integers(0, len(faces), (2, size))
-        share = draw.uniform(0.3, 0.7, size).astype(np.float32)[:, None, None]
+        share = draw.uniform(*SHARE, size).astype(np.float32)[:, None, None]
         blend = share * waves[a] + (1 - share) * waves[b]
         rows["hashes"][start : start + size] = duplicates.packed(blend)
         share = share[..., None]
@@ -65,10 +76,13 @@ def synthetic(faces: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     return rows, of
 
 
-def synthetic_index(n: int) -> pa.Table:
+def synthetic_index(of: np.ndarray) -> pa.Table:
+    """An index of as many rows; copies have the artist of what they are copies of."""
+    n = len(of)
     draw = np.random.default_rng(2)
     digests = np.frombuffer(draw.bytes(32 * n), "S32")
     artist = np.minimum(draw.zipf(1.6, n), n // 400 + 10)
+    artist = [f"artist {a}-{i % 400}" if a > 1 else None for i, a in enumerate(artist)]
     columns = {
         "key": pa.array([f"face-{i}" for i in range(n)]),
         "shard": pa.array(np.arange(n) // 4096, pa.int32()),
@@ -82,7 +96,7 @@ def synthetic_index(n: int) -> pa.Table:
         "source": pa.array([f"archive-{i % 7}.tar" for i in range(n)]),
         "file": pa.array([f"face-{i}.jpg" for i in range(n)]),
         "sha256": pa.array([bytes(d).ljust(32, b"\0") for d in digests.tolist()], pa.binary(32)),
-        "artist": pa.array([f"artist {a}-{i % 400}" if a > 1 else None for i, a in enumerate(artist)]),
+        "artist": pa.array([artist[i] for i in of]),
         "hair": pa.array(draw.choice(["blonde", "black", "blue", "black|blue"], n)),
         "sharpness": pa.array(draw.gamma(2, 3, n)),
     }
@@ -90,50 +104,87 @@ def synthetic_index(n: int) -> pa.Table:
     return pa.table(columns)
 
 
+def step(name: str, folder: Path) -> dict[str, object]:
+    """One step on what lies in ``folder``: its seconds, its peak memory, and what it found."""
+    index = pq.read_table(folder / "index.parquet") if name != "groups" else None
+    rows = np.load(folder / "rows.npy") if name != "stats" else None
+    of = np.load(folder / "of.npy")
+    n, copies = len(of), np.nonzero(of != np.arange(len(of)))[0]
+    before = megabytes()
+    wall, cpu = time.perf_counter(), time.process_time()
+    if name == "stats":
+        index_statistics(index)
+    elif name == "groups":
+        groups = duplicate_groups(rows)
+    else:
+        sides = split_groups(index, rows, ["artist"])
+        held = held_out(index["sha256"], sides, 0.05, 0)
+    told: dict[str, object] = {
+        "wall": time.perf_counter() - wall,
+        "cpu": time.process_time() - cpu,
+        "given": before,
+        "peak": megabytes(),
+    }
+    if name == "groups":
+        others = np.unique(np.r_[copies, of[copies]])
+        plain = np.setdiff1d(np.arange(n), others, assume_unique=True)
+        false = int((np.bincount(groups, minlength=n)[groups[plain]] > 1).sum())
+        found = (groups[copies] == groups[of[copies]]).mean()
+        told["found"] = (
+            f"{found:.2%} of {len(copies):,} copies; {false:,} of {len(plain):,} others in a group"
+        )
+    if name == "split":
+        crossing = int((held[copies] != held[of[copies]]).sum())
+        told["found"] = (
+            f"{len(np.unique(sides)):,} groups, the largest of {np.bincount(sides).max():,}; "
+            f"{held.sum():,} held out, {crossing:,} copies on another side than their original"
+        )
+    return told
+
+
 def main() -> None:
+    if sys.argv[1:2] == ["--step"]:
+        print(json.dumps(step(sys.argv[2], Path(sys.argv[3]))))
+        return
     beside = HERE.parents[1] / "shared" / "data"
-    data = Path(sys.argv[1] if len(sys.argv) > 1 else os.environ.get("OMOKAGE_DATA", beside))
-    n = int(sys.argv[2]) if len(sys.argv) > 2 else 1_000_000
+    numbers = [int(a) for a in sys.argv[1:] if a.isdigit()] or [1_000_000]
+    named = [a for a in sys.argv[1:] if not a.isdigit()]
+    data = Path(named[0] if named else os.environ.get("OMOKAGE_DATA", beside))
     faces = all_faces(data / "getchu-faces-64.tar")
     faces = faces[np.random.default_rng(0).choice(len(faces), min(REAL, len(faces)), replace=False)]
-    rows, of = synthetic(faces, n)
-    index = synthetic_index(n)
-    lines = ["| what | wall | one core | peak memory of the process |", "|---|---|---|---|"]
-    lines.append(
-        f"| made: {n:,} signatures ({rows.nbytes / 1e6:,.0f} MB) and rows ({index.nbytes / 1e6:,.0f} MB) "
-        f"| | | {megabytes():,.0f} MB |"
+    alike = duplicate_groups(duplicates.signatures(faces), likeness=ALIKE, chaining=True)
+    faces = faces[alike == np.arange(len(faces))]
+    lines = [
+        "| rows | step | CPU | wall | peak memory | of it the data | found |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    load = os.getloadavg()[0]
+    for n in numbers:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            rows, of = synthetic(faces, n)
+            np.save(folder / "rows.npy", rows)
+            np.save(folder / "of.npy", of)
+            pq.write_table(synthetic_index(of), folder / "index.parquet")
+            del rows, of
+            for what in ("stats", "groups", "split"):
+                run = subprocess.run(
+                    [sys.executable, __file__, "--step", what, folder], capture_output=True, check=True
+                )
+                t = json.loads(run.stdout)
+                lines.append(
+                    f"| {n:,} | {what} | {t['cpu']:,.1f} s | {t['wall']:,.0f} s | {t['peak']:,.0f} MB "
+                    f"| {t['given']:,.0f} MB | {t.get('found', '')} |"
+                )
+                print(lines[-1], flush=True)
+    about = (
+        f"{date.today()}, {processor()}, {cores()} cores of a machine that was shared (load {load:.1f} at "
+        f"the start), Python {platform.python_version()}, numpy {np.__version__}. Every step on one core, in "
+        "a process of its own; “of it the data” is what the process held when the step began, libraries "
+        f"included. Signatures take {SIGNATURE.itemsize} bytes a row. The more rows, the more blends happen "
+        "to be of the same faces: “others in a group” counts them, and they lead copies to another centre."
     )
-
-    def timed(what: str, work: Callable[[], object]) -> object:
-        wall, cpu = time.perf_counter(), time.process_time()
-        result = work()
-        lines.append(
-            f"| {what} | {time.perf_counter() - wall:,.0f} s | {time.process_time() - cpu:,.0f} s "
-            f"| {megabytes():,.0f} MB |"
-        )
-        print(lines[-1], flush=True)
-        return result
-
-    timed("stats of the index", lambda: index_statistics(index))
-    groups = np.asarray(timed("groups of copies", lambda: duplicate_groups(rows)))
-    copies = np.nonzero(of != np.arange(n))[0]
-    found = (groups[copies] == groups[of[copies]]).mean()
-    others = np.setdiff1d(np.unique(np.r_[copies, of[copies]]), [], assume_unique=True)
-    plain = np.setdiff1d(np.arange(n), others, assume_unique=True)
-    false = (np.bincount(groups, minlength=n)[groups[plain]] > 1).sum()
-    lines.append(f"| copies found | {found:.2%} of {len(copies):,} | | |")
-    lines.append(f"| others in a group | {false:,} of {len(plain):,} ({false / len(plain):.2%}) | | |")
-    sides = np.asarray(
-        timed("split: groups of alike, artists", lambda: split_groups(index, rows, ["artist"]))
-    )
-    held = np.asarray(timed("split: choosing", lambda: held_out(index["sha256"], sides, 0.05, 0)))
-    crossing = (held[copies] != held[of[copies]]).sum()
-    lines.append(
-        f"| held out; copies on another side than their original | {held.sum():,}; {crossing:,} | | |"
-    )
-    about = f"{date.today()}, {processor()}, {cores()} cores, Python {platform.python_version()}"
-    title = f"# {n:,} rows: duplicates, split, stats"
-    text = "\n".join([title, "", about, "", *lines, ""])
+    text = "\n".join(["# Many rows: duplicates, split, stats", "", about, "", *lines, ""])
     print(text)
     (HERE / "results" / "million_rows.md").write_text(text)
 

@@ -18,7 +18,7 @@ from PIL import Image
 from omokage.data import building, pipeline, writing
 from omokage.data.build import build
 from omokage.data.building import DETECTED, pictures
-from omokage.data.drawn import draw_face, draw_illustration
+from omokage.data.drawn import draw, draw_face, draw_illustration
 from omokage.data.faceset import FaceSet
 from omokage.data.pipeline import Options
 from omokage.data.sources import open_source
@@ -251,6 +251,26 @@ def test_sidecars_of_a_stream(illustrations, tmp_path):
         assert named["1.png"] == ["1.json"]
         assert named["notes.txt"] == []
         assert "0.txt" not in named
+
+
+def test_tables_of_labels_are_not_pictures(tmp_path):
+    folder = draw(2, tmp_path / "drawn", size=(96, 128), illustrations=True, workers=1)
+    (folder / "prices.csv").write_text("item,price\ntea,3\n")
+    (folder / "illustration-000000.json").write_text('{"tags": ["smile"]}')
+    with open_source(folder) as opened:
+        named = {found.name: [b.name for b in beside] for found, beside in pictures(opened, True)}
+        assert opened.total == sum(1 + len(beside) for beside in named.values()) == 6
+    first, second = "illustration-000000.png", "illustration-000001.png"
+    assert named[first] == ["illustration-000000.json", "boxes.json", "factors.csv"]
+    assert (named[second], named["prices.csv"]) == ([], [])
+    options = Options(detector=None, clean=False)
+    told = build([folder], tmp_path / "set", options=options, workers=1).pictures
+    assert (told["found"], told["kept"], told["files_beside"], told["unreadable_labels"]) == (3, 2, 3, 0)
+    assert FaceSet.open(tmp_path / "set").index["tags"].to_pylist() == ["smile", None]
+    for path in folder.glob("*.png"):
+        path.unlink()
+    with open_source(folder) as opened:
+        assert len(list(pictures(opened, True))) == opened.total == 4
 
 
 def test_pictures_that_are_faces_can_be_cleaned_too(tmp_path):

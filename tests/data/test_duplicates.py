@@ -137,6 +137,40 @@ def test_pairs_agree_with_a_search_of_all_pairs(pictures):
     assert {(a, b + 100) for a, b in between.tolist()} == {(a, b) for a, b in want if a < 100 <= b}
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_chains_are_those_of_all_pairs(pictures, mirrored):
+    draw = np.random.default_rng(8)
+    rows = np.repeat(signatures(pictures[:40]), 5)
+    rows["content"] = draw.integers(0, 2**63, (len(rows), 2), dtype=np.uint64)
+    turn = draw.random((len(rows), 9, 256)) < draw.choice([0.02, 0.05, 0.12], (len(rows), 1, 1))
+    rows["hashes"] ^= np.packbits(turn, axis=-1, bitorder="little").view("<u8")
+    features = draw.normal(size=(len(rows), 3))
+    pairs, _ = near_pairs(rows, ALIKE, mirrored=mirrored)
+    for chosen, given in ((pairs, None), (pairs[duplicates._cosines(features, pairs) > 0.2], features)):
+        want = np.arange(len(rows))
+        while True:  # every row takes the lowest number among its neighbours until none changes
+            before = want.copy()
+            np.minimum.at(want, chosen[:, 0], want[chosen[:, 1]])
+            np.minimum.at(want, chosen[:, 1], want[chosen[:, 0]])
+            if (before == want).all():
+                break
+        chains = duplicate_groups(
+            rows, given, likeness=ALIKE, mirrored=mirrored, chaining=True, feature_likeness=0.2
+        )
+        assert chains.tolist() == want.tolist()
+        assert 20 < len(set(chains.tolist())) < 150
+
+
+def test_what_is_joined_is_not_compared_again(pictures):
+    rows = np.repeat(signatures(pictures[:2]), 30)
+    rows["content"] = np.arange(120).reshape(60, 2)
+    joined = np.repeat([0, 30], 30)
+    assert list(duplicates._meeting(rows, SAME, False, 2, None, joined)) == []
+    joined[:30:2] = 1
+    met = [np.stack(found[:2]) for found in duplicates._meeting(rows, SAME, False, 2, None, joined)]
+    assert {tuple(sorted(joined[pair])) for pair in np.concatenate(met, 1).T} == {(0, 1)}
+
+
 def test_a_thousand_of_one_picture_cost_no_square(drawing):
     base = np.asarray(drawing(1))
     rows = np.repeat(signatures([base]), 1000)

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 from omokage.data.detect import Face
-from omokage.data.label import Labels, LabelTable, OptOut, from_record, measured_colours, merge, read_sidecar
+from omokage.data.label import (
+    Labels,
+    LabelTable,
+    OptOut,
+    from_record,
+    is_table,
+    measured_colours,
+    merge,
+    read_sidecar,
+)
 from omokage.errors import UserError
 
 
@@ -62,6 +71,32 @@ def test_tables(tmp_path):
         (tmp_path / "bad").write_text(text)
         with pytest.raises(UserError, match="bad"):
             LabelTable(tmp_path / "bad")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "table"),
+    [
+        ("a.csv", b"\xef\xbb\xbffile,hair\na.png,red\n", True),
+        ("a.csv", b"name,hair\na.png,red\n", False),
+        ("a.csv", b"file\na.png\n", False),
+        ("a.csv", b"\x89PNG\r\n\x1a\n", False),
+        ("A.CSV", b'"file","tags"\n', True),
+        ("a.txt", b"file,hair\n", False),
+        ("a.json", b'{"b/a.PNG": [[1, 2, 3, 4]]}', True),
+        ("a.json", b'{"tags": "smile", "file": "a.png"}', False),
+        ("a.json", b'[{"id": 1, "tags": "smile"}, {"id": 2}]', True),
+        ("a.json", b'[{"id": 1, "tags": "smile"}]', False),
+        ("a.json", b'["smile", "tea"]', False),
+        ("a.jsonl", b'{"md5": "ab"}\r\n{"md5": "cd"}\n', True),
+        ("a.jsonl", b'{"tags": "ab"}\n{"tags": "cd"}\n', False),
+        ("a.json", b"{" * 70_000, False),
+        ("a.json", b"", False),
+    ],
+)
+def test_which_files_are_tables(name, data, table):
+    assert is_table(name, data) == table
+    if table:
+        assert read_sidecar(name, data) == Labels()
 
 
 def test_opt_out_by_artist_and_by_hash(tmp_path):

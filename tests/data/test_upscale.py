@@ -34,6 +34,29 @@ def test_waifu2x_beats_lanczos_and_repeats_itself():
     assert odd.shape == (62, 90, 3)
 
 
+def test_the_last_doubling_ends_at_the_size():
+    sides = []
+
+    def enlarge(image):
+        sides.append(image.shape[:2])
+        return image.repeat(2, 0).repeat(2, 1)
+
+    enlarge.name = "doubled"
+    face = draw_face(3, 50).image
+    for small, size, want in (
+        (50, (128, 128), [50, 64]),  # not 100, to be shrunk from 200
+        (20, (150, 150), [20, 40, 75]),
+        (40, (75, 75), [40]),  # what was there is not shrunk before
+        (47, (99, 99), [47]),  # the last twentieth by Lanczos
+        (30, (97, 97), [30, 49]),
+    ):
+        sides.clear()
+        large, done = to_size(to_size(face, (small, small))[0], size, enlarge)
+        assert large.shape == (*size, 3)
+        assert sides == [(side, side) for side in want]
+        assert ("times" in done) == (len(want) > 1)
+
+
 def test_refusals():
     for arguments in (("bicubic",), ("waifu2x", 7), ("waifu2x", 0, "photo")):
         with pytest.raises(UserError):

@@ -33,9 +33,9 @@ from ..progress import Progress, opened
 from .clean import CRITERIA
 from .engines import Engine, Steps
 from .faceset import COLUMNS, FORMAT, INDEX, KIND, MANIFEST, REJECTED, content_hash, read_manifest
-from .label import SIDECARS, LabelTable
+from .label import SIDECARS, TABLES, LabelTable, is_table
 from .pipeline import Handled, Handler, Job, Options, Tools, found_before, lost, thumbnail_of
-from .read import one_line, quiet
+from .read import Unreadable, one_line, quiet
 from .report import write_report
 from .sources import Found, Keys, Source, natural
 from .unfinished import STATE, begin
@@ -458,7 +458,8 @@ class _Piece:
 def pictures(source: Source, sidecars: bool) -> Iterator[tuple[Found, tuple[Found, ...]]]:
     """The pictures of a source, each with the files of labels beside it (of the same name but the ending).
 
-    A text or JSON file beside no picture counts as a picture (and will be rejected): nothing goes uncounted.
+    Tables of labels of many pictures come with the first picture, where the source is no stream. Any other
+    text or JSON file beside no picture counts as a picture (and will be rejected): nothing goes uncounted.
     """
     if not sidecars:
         yield from ((found, ()) for found in source)
@@ -466,19 +467,36 @@ def pictures(source: Source, sidecars: bool) -> Iterator[tuple[Found, tuple[Foun
     if source.total is None:  # a stream: what belongs together must stand together
         for _, group in itertools.groupby(source, lambda found: _first_part(found.name)):
             files = list(group)
-            yield from _matched(files, {found.name: found for found in files if _is_sidecar(found.name)})
+            yield from _matched(files, {found.name: found for found in files if _is_sidecar(found.name)}, {})
         return
-    yield from _matched(source, {found.name: found for found in source if _is_sidecar(found.name)})
+    maybe = {found.name: found for found in source if found.name.lower().endswith((*SIDECARS, *TABLES))}
+    yield from _matched(source, {name: found for name, found in maybe.items() if _is_sidecar(name)}, maybe)
 
 
-def _matched(files: Any, beside: dict[str, Found]) -> Iterator[tuple[Found, tuple[Found, ...]]]:
-    names = {ending for found in files if not _is_sidecar(found.name) for ending in _beside(found.name)}
+def _matched(
+    files: Any, beside: dict[str, Found], maybe: dict[str, Found]
+) -> Iterator[tuple[Found, tuple[Found, ...]]]:
+    """Pictures with what lies beside them. maybe: files that may be tables, if they lie beside no picture."""
+    others = beside.keys() | maybe.keys()
+    names = {ending for found in files if found.name not in others for ending in _beside(found.name)}
+    tables = {name: found for name, found in maybe.items() if name not in names and _is_table(found)}
+    with_first = tuple(tables.values()) if names else ()
     for found in files:
-        if _is_sidecar(found.name):
+        if found.name in tables and names:
+            continue
+        if found.name in others:
             if found.name not in names:
                 yield found, ()
             continue
-        yield found, tuple(beside[name] for name in _beside(found.name) if name in beside)
+        yield found, (*(beside[name] for name in _beside(found.name) if name in beside), *with_first)
+        with_first = ()
+
+
+def _is_table(found: Found) -> bool:
+    try:
+        return is_table(found.name, found.load())
+    except Unreadable:
+        return False
 
 
 def _is_sidecar(name: str) -> bool:

@@ -64,6 +64,8 @@ SAME = Likeness(bits=40, luma=32, chroma=8)
 ALIKE = Likeness(bits=60, luma=96, chroma=4, recoloured=48)
 """Copies, and variants of one drawing: another cut, another mouth, another colour of hair."""
 
+_Found = tuple[np.ndarray, np.ndarray, np.ndarray]  # rows, rows, and the bits that differ
+
 _SIDE = 64
 _WINDOW = 56
 _STARTS = (3, 4, 6)
@@ -73,6 +75,7 @@ _BUCKET = 128
 _FEW, _MANY = 6, 24
 _ALL_CANDIDATES = 2_400_000
 _AT_ONCE = 2**21
+_PIECE, _TOGETHER = 2**16, 32  # pieces of work that fit into a processor's cache; how many results to hand on
 
 
 def _frequencies() -> tuple[np.ndarray, np.ndarray]:
@@ -195,29 +198,81 @@ def near_pairs(
     Pictures with equal pixels must be given once; `duplicate_groups` takes care of it.
     """
     n = len(signatures)
+    code, differing = np.empty(0, np.int64), np.empty(0, np.int64)
+    waiting: list[tuple[np.ndarray, np.ndarray]] = []
+    count = 0
+    for a, b, bits in _meeting(signatures, likeness, mirrored, tables, progress):
+        waiting.append((np.minimum(a, b) * n + np.maximum(a, b), bits))
+        count += len(a)
+        # The same pairs come again and again: memory must not grow with that.
+        if count > max(_AT_ONCE, len(code)):
+            code, differing = _once([(code, differing), *waiting])
+            waiting, count = [], 0
+    code, differing = _once([(code, differing), *waiting])
+    return np.stack(np.divmod(code, max(n, 1)), 1), differing
+
+
+def _meeting(
+    signatures: np.ndarray,
+    likeness: Likeness,
+    mirrored: bool,
+    tables: int,
+    progress: Progress | None,
+    chain: np.ndarray | None = None,
+) -> Iterator[_Found]:
+    """Rows that are alike (M,), (M,) and the bits that differ (M,), some millions at a time, often again.
+
+    chain: a number for every row; rows of equal number are passed over. The caller may change it meanwhile.
+    """
+    n = len(signatures)
     centre = np.ascontiguousarray(signatures["hashes"][:, CENTRE])
     # Equal hashes cannot be told apart by more bits, so they count once.
     _, first = np.unique(centre.view("V32")[:, 0], return_index=True)
     distinct = centre[first]
     bits = int(np.log2(max(n, 2)))
     draw = np.random.default_rng(2010)
-    code, differing = np.empty(0, np.int64), np.empty(0, np.int64)
+    pairs = 0
     with opened(progress, "looking for duplicates", tables) as task:
         for table in range(tables if n > 1 else 0):
             # Low frequencies suffer least from a shift, middle ones tell more faces apart: in turn.
             words, bits = _selective(distinct, draw.permutation(64 * (1 + table % 2)), bits)
-            waiting: list[tuple[np.ndarray, np.ndarray]] = []
-            count = 0
-            for more in _pairs_of_a_table(signatures, words, likeness, mirrored):
-                waiting.append(more)
-                count += len(more[0])
-                # The same pairs come again and again: memory must not grow with that.
-                if count > max(_AT_ONCE, len(code)):
-                    code, differing = _once([(code, differing), *waiting])
-                    waiting, count = [], 0
-            code, differing = _once([(code, differing), *waiting])
-            task.advance(1, f"{len(code):,} pairs")
-    return np.stack(np.divmod(code, max(n, 1)), 1), differing
+            for found in _pairs_of_a_table(signatures, words, likeness, mirrored, chain):
+                pairs += len(found[0])
+                yield found
+            task.advance(1, f"{pairs:,} pairs met")
+
+
+def _chains(
+    signatures: np.ndarray,
+    likeness: Likeness,
+    mirrored: bool,
+    tables: int,
+    features: np.ndarray | None,
+    feature_likeness: float,
+    progress: Progress | None,
+) -> np.ndarray:
+    """The lowest row that a chain of pairs leads to, for every row: int64 (N,).
+
+    No pair is kept: what is joined already is not compared again. So the memory is that of the rows, also
+    where there are far more pairs than rows.
+    """
+    n = len(signatures)
+    chain = np.arange(n)
+    for a, b, _ in _meeting(signatures, likeness, mirrored, tables, progress, chain):
+        if features is not None:
+            good = _cosines(features, np.stack([a, b], 1)) >= feature_likeness
+            a, b = a[good], b[good]
+        if not len(a):
+            continue
+        ends, places = np.unique(np.stack([chain[a], chain[b]]), return_inverse=True)
+        x, y = places.reshape(2, -1)
+        graph = coo_array((np.ones(len(x), bool), (x, y)), (len(ends), len(ends)))
+        _, label = connected_components(graph, directed=False)
+        _, lowest = np.unique(label, return_index=True)
+        leads = np.arange(n)
+        leads[ends] = ends[lowest[label]]  # `ends` ascend: the first of a component is its lowest row
+        chain[:] = leads[chain]
+    return chain
 
 
 def _once(found: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
@@ -278,10 +333,9 @@ def _selective(centre: np.ndarray, order: np.ndarray, bits: int) -> tuple[np.nda
 
 
 def _pairs_of_a_table(
-    rows: np.ndarray, words: np.ndarray, likeness: Likeness, mirrored: bool
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pairs (lower row * n + higher row, bits) whose hashes agree where ``words`` has ones."""
-    n = len(rows)
+    rows: np.ndarray, words: np.ndarray, likeness: Likeness, mirrored: bool, chain: np.ndarray | None
+) -> Iterator[_Found]:
+    """Pairs (row, row, bits) that are alike and whose hashes agree where ``words`` has ones."""
     for flip in (False, True) if mirrored else (False,):
         for window, others in _meetings(flip).items():
             theirs = rows["hashes"][:, window]
@@ -298,18 +352,32 @@ def _pairs_of_a_table(
                 count = np.minimum(np.searchsorted(keys, asked, "right") - start, _BUCKET)
                 some = count > (window == other and not flip)
                 hashes, by_key, start, count = hashes[some], by_key[some], start[some], count[some]
+                waiting: list[_Found] = []
                 for first, last in _chunks(np.cumsum(count)):
                     counts = count[first:last]
                     a = np.repeat(np.arange(first, last), counts)
                     b = np.repeat(start[first:last] - np.cumsum(counts) + counts, counts) + np.arange(len(a))
+                    if chain is not None:
+                        apart = chain[by_key[a]] != chain[order[b]]
+                        a, b = a[apart], b[apart]
                     differing = _bit_count(hashes[a] ^ theirs[b])
                     good = differing <= likeness.bits
                     a, b, differing = by_key[a[good]], order[b[good]], differing[good]
                     good = a != b
                     a, b, differing = a[good], b[good], differing[good]
                     good = _similar_colours(rows, a, b, differing, likeness, flip)
-                    a, b, differing = a[good], b[good], differing[good]
-                    yield np.minimum(a, b).astype(np.int64) * n + np.maximum(a, b), differing
+                    if good.any():
+                        waiting.append((a[good], b[good], differing[good]))
+                    if len(waiting) == _TOGETHER:
+                        yield _together(waiting)
+                        waiting = []
+                if waiting:
+                    yield _together(waiting)
+
+
+def _together(found: list[_Found]) -> _Found:
+    a, b, bits = (np.concatenate(part) for part in zip(*found, strict=True))
+    return a, b, bits
 
 
 def _chunks(ends: np.ndarray) -> Iterator[tuple[int, int]]:
@@ -317,7 +385,7 @@ def _chunks(ends: np.ndarray) -> Iterator[tuple[int, int]]:
     first = 0
     while first < len(ends):
         before = ends[first - 1] if first else 0
-        last = max(first + 1, int(np.searchsorted(ends, before + _AT_ONCE, "right")))
+        last = max(first + 1, int(np.searchsorted(ends, before + _PIECE, "right")))
         yield first, last
         first = last
 
@@ -388,11 +456,17 @@ def duplicate_groups(
     if likeness is None or n < 2:
         return groups
     once = np.sort(first)
+    if chaining:
+        some = None if features is None else features[once]
+        chains = _chains(signatures[once], likeness, mirrored, tables, some, feature_likeness, progress)
+        joined = np.arange(n)
+        joined[once] = once[chains]
+        return joined[groups]
     pairs, _ = near_pairs(signatures[once], likeness, mirrored=mirrored, tables=tables, progress=progress)
     pairs = once[pairs]
     if features is not None:
         pairs = pairs[_cosines(features, pairs) >= feature_likeness]
-    return _joined(pairs, n, chaining)[groups]
+    return _stars(pairs, n)[groups]
 
 
 def _cosines(features: np.ndarray, pairs: np.ndarray) -> np.ndarray:
@@ -404,18 +478,14 @@ def _cosines(features: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     return out
 
 
-def _joined(pairs: np.ndarray, n: int, chaining: bool) -> np.ndarray:
-    """The lowest row of the group of each of ``n`` rows that ``pairs`` join."""
+def _stars(pairs: np.ndarray, n: int) -> np.ndarray:
+    """The lowest row of the group of each of ``n`` rows, in which ``pairs`` join every row to one centre."""
     groups = np.arange(n)
     if not len(pairs):
         return groups
     a, b = pairs.T
     graph = coo_array((np.ones(2 * len(a), bool), (np.r_[a, b], np.r_[b, a])), (n, n)).tocsr()
-    if chaining:
-        _, label = connected_components(graph, directed=False)
-        _, first, label = np.unique(label, return_index=True, return_inverse=True)
-        return first[label.reshape(-1)]
-    # Stars: the row with the most neighbours takes them, then the next of those that are left.
+    # The row with the most neighbours takes them, then the next of those that are left.
     start, neighbours = graph.indptr, graph.indices
     degree = np.diff(start)
     free = np.ones(n, bool)

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +31,11 @@ COLOURS = (
     "green",
 )
 SIDECARS = (".txt", ".json")
+TABLES = (".csv", ".json", ".jsonl")
+_NAMES = ("file", "filename", "md5", "id")
+_FIRST_IS_A_PICTURE = re.compile(
+    r'\s*\{\s*"[^"\\]+\.(?:png|jpe?g|webp|gif|bmp|tiff?|avif)"\s*:', re.IGNORECASE
+)
 
 _RATING = {
     "g": "general", "general": "general", "safe": "general",
@@ -87,11 +93,15 @@ def merge(first: Labels, second: Labels) -> Labels:
 def read_sidecar(name: str, data: bytes) -> Labels:
     """The labels in a file beside a picture: tags in ``.txt``, a record of a booru in ``.json``.
 
-    Raises `ValueError` with the reason if it is neither.
+    A table of many pictures (`is_table`) says nothing of the one that it lies beside.
+
+    Raises `ValueError` with the reason if it is none of these.
 
     >>> read_sidecar("a.txt", b"1girl, blue_hair, rating:safe").rating
     'general'
     """
+    if is_table(name, data):
+        return Labels()
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -110,6 +120,35 @@ def read_sidecar(name: str, data: bytes) -> Labels:
     if not isinstance(record, dict):
         raise ValueError("labels that are no JSON object")
     return from_record(record)
+
+
+def is_table(name: str, data: bytes) -> bool:
+    """Whether a file has labels of many pictures by their names, as `LabelTable` reads them.
+
+    Also a JSON object whose first name is that of a picture, like the `boxes.json` of drawn illustrations.
+    Only the beginning is looked at.
+
+    >>> is_table("factors.csv", b"file,hair\\n0.png,blue\\n"), is_table("0.json", b'{"tags": "smile"}')
+    (True, False)
+    """
+    if not name.lower().endswith(TABLES):
+        return False
+    text = data[: 2**16].decode("utf-8-sig", "ignore").lstrip()
+    if name.lower().endswith(".csv"):
+        try:
+            header = next(csv.reader(io.StringIO(text, newline=""), strict=True), [])
+        except csv.Error:
+            return False
+        return "file" in header and len(header) > 1
+    if _FIRST_IS_A_PICTURE.match(text):
+        return True
+    listed = text.startswith("[")
+    try:
+        record, end = json.JSONDecoder().raw_decode(text[1:].lstrip() if listed else text)
+    except (ValueError, RecursionError):
+        return False
+    several = (text[1:].lstrip() if listed else text)[end:].lstrip(" ,\r\n")[:1] == "{"
+    return isinstance(record, dict) and several and any(record.get(key) for key in _NAMES)
 
 
 def from_record(record: Mapping[str, Any]) -> Labels:

@@ -1,0 +1,280 @@
+"""`omokage build` against the procedure of rai2020 on the same pictures: faces a minute.
+
+    python bench/report_procedure.py [DATA] [--drawn 60] [--real 42] [--size 512] [--nth 1]
+
+The procedure is written anew after its description: a dozen shell commands, each of them a process, most of
+them one a picture or a face.
+
+1. the detector: a Python process a picture, `lbpcascade_animeface` through OpenCV with the settings of its
+   author's example; it prints boxes;
+2. `convert -crop`: a process a face, with the box enlarged to take in hair and shoulders;
+3. `find -empty -delete` (the report also deleted files under 100 kB; drawn faces are smaller than that by
+   nature, so here nothing is deleted for its size, in favour of the procedure);
+4. `fdupes --delete` over all faces;
+5. `identify` a face, and where a side is below the target waifu2x, twice the size: a process a face;
+6. `mogrify` to the size, sRGB, JPEG: one process for all faces, in favour of the procedure.
+
+Pictures: drawn illustrations (`omokage draw`), every tenth there twice so that there is something to find,
+and the real illustrations of DATA (else the environment variable OMOKAGE_DATA, else ../shared/data beside
+the repository) where present. Both sides work on one picture at a time. Faces a minute are counted by the
+CPU seconds of all processes, so that other work on the machine does not count. waifu2x is the same network
+with the same engine on both sides. Needs ImageMagick 6 and fdupes. Writes bench/results/report_procedure.md.
+"""
+
+import argparse
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+
+def detect(cascade: str, picture: str) -> None:
+    """Step 1, in a process of its own: boxes of faces, one a line."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    found = cv2.CascadeClassifier(cascade).detectMultiScale(
+        cv2.equalizeHist(cv2.cvtColor(cv2.imread(picture, cv2.IMREAD_COLOR), cv2.COLOR_BGR2GRAY)),
+        scaleFactor=1.1,
+        minNeighbors=5,
+        minSize=(24, 24),
+    )
+    for box in found:
+        print(*box)
+
+
+def waifu2x(models: str, picture: str, out: str) -> None:
+    """Step 5, in a process of its own: ``picture`` at twice the size."""
+    import ncnn
+    import numpy as np
+    from PIL import Image
+
+    net = ncnn.Net()
+    net.opt.use_vulkan_compute, net.opt.num_threads = False, 1
+    for option in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_storage"):
+        setattr(net.opt, f"use_{option}", False)
+    name = f"{models}/WAIFU2X_ANIME_UP2X_DENOISE0X"
+    if net.load_param(f"{name}.param") or net.load_model(f"{name}.bin"):
+        raise SystemExit(f"{name} cannot be read")
+    pixels = np.asarray(Image.open(picture).convert("RGB"))
+    padded = np.pad(pixels, ((7, 7), (7, 7), (0, 0)), mode="edge").transpose(2, 0, 1)
+    planes = np.ascontiguousarray(padded, np.float32) / np.float32(255)
+    with net.create_extractor() as run:
+        run.input(net.input_names()[0], ncnn.Mat(planes).clone())
+        _, result = run.extract(net.output_names()[0])
+    doubled = np.array(result)[:, : 2 * pixels.shape[0], : 2 * pixels.shape[1]].transpose(1, 2, 0)
+    Image.fromarray(np.clip(doubled * 255 + 0.5, 0, 255).astype(np.uint8)).save(out)
+
+
+def command(*parts: object) -> str:
+    return subprocess.run([str(part) for part in parts], check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+class Clock:
+    """Wall and CPU seconds of the processes of every step."""
+
+    def __init__(self) -> None:
+        self.steps: dict[str, list[float]] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        wall, cpu = time.perf_counter(), self._cpu()
+        try:
+            yield
+        finally:
+            spent = self.steps.setdefault(name, [0.0, 0.0])
+            spent[0] += time.perf_counter() - wall
+            spent[1] += self._cpu() - cpu
+
+    @staticmethod
+    def _cpu() -> float:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
+    @property
+    def total(self) -> tuple[float, float]:
+        wall, cpu = (sum(column) for column in zip(*self.steps.values(), strict=True))
+        return wall, cpu
+
+
+def procedure(pictures: list[Path], out: Path, size: int, models: Path | None) -> tuple[Clock, int]:
+    """All steps; how long they took, and how many faces there are in the end."""
+    clock = Clock()
+    cascade = HERE.parent / "src" / "omokage" / "assets" / "lbpcascade_animeface.xml"
+    faces = out / "faces"
+    faces.mkdir(parents=True)
+    for picture in pictures:
+        with clock.step("detect: a Python process a picture"):
+            boxes = command(sys.executable, __file__, "--detect", cascade, picture).split("\n")
+        for number, box in enumerate(filter(None, boxes)):
+            x, y, w, h = map(int, box.split())
+            # The factors of the crop `rai2020`.
+            left, top, right, bottom = int(x * 0.9), int(y * 0.25), x + int(w * 1.25), y + h
+            area = f"{right - left}x{bottom - top}+{left}+{top}"
+            with clock.step("crop: `convert`, a process a face"):
+                command("convert", picture, "-crop", area, "+repage", faces / f"{picture.stem}-{number}.png")
+    with clock.step("empty files: `find`"):
+        command("find", faces, "-empty", "-delete")
+    with clock.step("duplicates: `fdupes`"):
+        command("fdupes", "--quiet", "--delete", "--noprompt", "--recurse", faces)
+    if models is not None:
+        for face in sorted(faces.iterdir()):
+            with clock.step("sizes: `identify`, a process a face"):
+                width, height = map(int, command("identify", "-format", "%w %h", face).split())
+            if min(width, height) < size:
+                with clock.step("waifu2x: a Python process a face"):
+                    command(sys.executable, __file__, "--waifu2x", models, face, face)
+    with clock.step("resize, sRGB, JPEG: `mogrify`"):
+        command(
+            "mogrify", "-resize", f"{size}x{size}!", "-colorspace", "sRGB", "-quality", "95",
+            "-format", "jpg", "-path", out, *sorted(faces.iterdir()),
+        )  # fmt: skip
+    return clock, len(list(out.glob("*.jpg")))
+
+
+def build(folder: Path, out: Path, size: int, options: list[str]) -> tuple[Clock, int]:
+    from omokage.data.faceset import FaceSet
+
+    clock = Clock()
+    with clock.step("build"):
+        command(
+            sys.executable, "-m", "omokage", "build", folder, "-o", out, "--size", size, "--workers", 1,
+            *options,
+        )  # fmt: skip
+    return clock, len(FaceSet.open(out))
+
+
+def gather(folder: Path, data: Path, drawn: int, real: int) -> str:
+    """Fills ``folder`` with pictures; says which."""
+    from omokage.data.drawn import draw
+
+    illustrations = draw(drawn, folder / "drawn", seed=3, illustrations=True, workers=1)
+    for other in ("factors.csv", "boxes.json"):
+        (illustrations / other).unlink()
+    twice = sorted(illustrations.glob("*.png"))[::10]
+    for picture in twice:
+        shutil.copyfile(picture, picture.with_name(f"again-{picture.name}"))
+    archive = data / "illustrations-with-boxes.tar"
+    chosen: list[tarfile.TarInfo] = []
+    if real and archive.exists():
+        with tarfile.open(archive) as tar:
+            members = sorted((m for m in tar if m.isfile()), key=lambda m: m.name)
+            step = max(1, len(members) // real)
+            chosen = members[::step][:real]
+            tar.extractall(folder / "real", chosen, filter="data")
+    return f"{drawn} drawn illustrations of 720×960 and {len(twice)} copies, {len(chosen)} real ones"
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--detect"]:
+        detect(*sys.argv[2:])
+        return
+    if sys.argv[1:2] == ["--waifu2x"]:
+        waifu2x(*sys.argv[2:])
+        return
+    from duplicates import processor
+
+    from omokage.data.faceset import cores
+    from omokage.data.upscale import _models
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("data", nargs="?", type=Path)
+    parser.add_argument("--drawn", type=int, default=60)
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--real", type=int, default=42)
+    parser.add_argument("--nth", type=int, default=1, help="waifu2x on every nth picture")
+    parser.add_argument("--detectors", default="network,cascade-example", help="of the builds")
+    args = parser.parse_args()
+    data = args.data or Path(os.environ.get("OMOKAGE_DATA", HERE.parents[1] / "shared" / "data"))
+    for program in ("convert", "identify", "mogrify", "fdupes"):
+        if shutil.which(program) is None:
+            raise SystemExit(f"{program} is missing: apt-get install imagemagick fdupes")
+    load = os.getloadavg()[0]
+    lines = [
+        "| | pictures | faces | wall | CPU | faces a CPU minute | times the procedure | without start-up |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    parts: list[str] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        what = gather(folder / "pictures", data, args.drawn, args.real)
+        pictures = sorted(path for path in (folder / "pictures").rglob("*") if path.is_file())
+        for with_waifu2x in (False, True):
+            title = "with waifu2x" if with_waifu2x else "without waifu2x"
+            suffix = "w" if with_waifu2x else ""
+            upscale = ["--upscale", "waifu2x" if with_waifu2x else "lanczos"]
+            some = pictures[:: args.nth] if with_waifu2x else pictures
+            given = folder / f"given{suffix}"
+            given.mkdir()
+            for picture in some:
+                shutil.copyfile(picture, given / picture.name)
+            clock, faces = procedure(
+                some, folder / f"procedure{suffix}", args.size, _models() if with_waifu2x else None
+            )
+            base = _line(lines, f"{title}: the procedure", len(some), clock, faces)
+            parts.append(f"The procedure {title}, CPU seconds: ")
+            parts[-1] += "; ".join(f"{step} {spent[1]:.1f}" for step, spent in clock.steps.items()) + "."
+            for detector in args.detectors.split(","):
+                options = [*upscale, "--detector", detector]
+                out = folder / f"build-{detector}{suffix}"
+                clock, faces = build(given, out, args.size, options)
+                start, _ = build(_alone(folder, some[0]), Path(f"{out}-alone"), args.size, options)
+                called = f"{title}: `omokage build --detector {detector}`"
+                _line(lines, called, len(some), clock, faces, base, start)
+    about = (
+        f"{date.today()}, {processor()}, {cores()} cores, Python {platform.python_version()}; one picture at "
+        f"a time on both sides. The machine was shared (load {load:.1f} at first): its wall says nothing, "
+        f"the CPU seconds of all processes do. {what}; faces of {args.size}×{args.size} as JPEG. “Without "
+        "start-up” leaves out what a build of one picture alone costs: the start of the program, which many "
+        "pictures share."
+    )
+    text = "\n".join(["# Against the procedure of rai2020", "", about, "", *lines, "", *parts, ""])
+    print(text)
+    (HERE / "results" / "report_procedure.md").write_text(text)
+
+
+def _alone(folder: Path, picture: Path) -> Path:
+    alone = folder / "alone"
+    alone.mkdir(exist_ok=True)
+    shutil.copyfile(picture, alone / picture.name)
+    return alone
+
+
+def _line(
+    lines: list[str],
+    title: str,
+    pictures: int,
+    clock: Clock,
+    faces: int,
+    base: float | None = None,
+    start: Clock | None = None,
+) -> float:
+    """Adds a line to the table; returns the faces a CPU minute."""
+    wall, cpu = clock.total
+    speed = 60 * faces / cpu
+    times = "" if base is None else f"{speed / base:.1f}"
+    # The picture that was built alone was work too: what is left is that of the others.
+    apart = ""
+    if base is not None and start is not None:
+        rest = (cpu - start.total[1]) * pictures / max(pictures - 1, 1)
+        apart = f"{60 * faces / rest / base:.1f}"
+    lines.append(
+        f"| {title} | {pictures} | {faces} | {wall:.1f} s | {cpu:.1f} s | {speed:,.0f} | {times} | {apart} |"
+    )
+    print(lines[-1], flush=True)
+    return speed
+
+
+if __name__ == "__main__":
+    main()
