@@ -166,7 +166,7 @@ def test_reading_and_seeking(server):
 def test_lists_and_single_pictures(server, faces, tmp_path):
     for name in ("1.jpg", "2.jpg", "3.jpg"):
         (server.folder / name).write_bytes((faces / name).read_bytes())
-    lines = [f"{server.url}/1.jpg", f"{server.url}/gone.jpg"]
+    lines = [f"{server.url}/1.jpg?token=secret", f"{server.url}/gone.jpg?token=secret"]
     (tmp_path / "list.txt").write_text("\n".join(lines))
     (server.folder / "far.txt").write_text("2.jpg\n../secret.jpg\n")
     sources = [tmp_path / "list.txt", f"{server.url}/far.txt", f"{server.url}/3.jpg?token=secret"]
@@ -176,7 +176,10 @@ def test_lists_and_single_pictures(server, faces, tmp_path):
         "name with '..' in an archive": 1,
         "not there any more, or a link that leads nowhere": 1,
     }
-    assert "secret" not in (tmp_path / "set" / "manifest.json").read_text()
+    files = FaceSet.open(tmp_path / "set").index["file"].to_pylist()
+    assert sorted(files) == ["2.jpg", "3.jpg", f"{server.url}/1.jpg"]
+    for name in ("manifest.json", "rejected.csv"):
+        assert "token" not in (tmp_path / "set" / name).read_text()
 
 
 def test_a_bad_network_leaves_nothing_out(server, faces, tmp_path):

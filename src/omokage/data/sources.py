@@ -23,7 +23,7 @@ from typing import IO, Any
 from ..errors import UserError
 from .idx import Idx, begins_like_pictures, labels_beside, looks_like_idx
 from .read import MAX_FILE_BYTES, Unreadable, one_line, read_file
-from .remote import Entry, Place, mark_of, open_remote, url_of
+from .remote import Entry, Place, mark_of, open_remote, shown, url_of
 
 MAX_SKIPPED_BYTES = 4 * 2**30
 """A member of a compressed tar that claims more is not skipped but ends the reading of that archive."""
@@ -386,18 +386,23 @@ class _List(Source):
 
     def __iter__(self) -> Iterator[Found]:
         for line in self._lines:
-            yield Found(line, lambda line=line: self._read(line))  # type: ignore[misc]
+            yield Found(_line_name(line), lambda line=line: self._read(line))  # type: ignore[misc]
 
     def _read(self, line: str) -> bytes:
         return read_file(self._folder / line) if (url := url_of(line)) is None else Place(url).read()
 
 
-def _lines(text: bytes, shown: str) -> list[str]:
+def _lines(text: bytes, name: str) -> list[str]:
     try:
         lines = [line.strip() for line in text.decode("utf-8-sig").splitlines()]
     except UnicodeDecodeError:
-        raise UserError(f"{shown} is not a list of files: it is not UTF-8 text") from None
+        raise UserError(f"{name} is not a list of files: it is not UTF-8 text") from None
     return [line for line in lines if line and not line.startswith("#")]
+
+
+def _line_name(line: str) -> str:
+    """What a line of a list is called: passwords and signatures of URLs must not get into the index."""
+    return line if (url := url_of(line)) is None else shown(url)
 
 
 class _RemoteFolder(Source):
@@ -453,7 +458,7 @@ class _RemoteList(Source):
             if url_of(line) is None and (reason := _unsafe(line)):
                 yield _refused(line, reason)
             else:
-                yield Found(line, lambda line=line: self._read(line))  # type: ignore[misc]
+                yield Found(_line_name(line), lambda line=line: self._read(line))  # type: ignore[misc]
 
     def _read(self, line: str) -> bytes:
         url = url_of(line)
