@@ -182,7 +182,8 @@ def main() -> None:
         f"the start), Python {platform.python_version()}, numpy {np.__version__}. Every step on one core, in "
         "a process of its own; “of it the data” is what the process held when the step began, libraries "
         f"included. Signatures take {SIGNATURE.itemsize} bytes a row. The more rows, the more blends happen "
-        "to be of the same faces: “others in a group” counts them, and they lead copies to another centre."
+        "to be of the same faces: “others in a group” counts them, they lead copies to another centre, and, "
+        "as artists are given by chance, they join artists to one large group in the split."
     )
     text = "\n".join(["# Many rows: duplicates, split, stats", "", about, "", *lines, ""])
     print(text)
