@@ -143,3 +143,37 @@ def test_images_alone_have_no_frozen_features():
     )
     with pytest.raises(UserError, match=r"reconstruction_weight.*projected has"):
         gan(networks, reconstruction_weight=1.0)
+
+
+class Located:
+    """A generator that notes where it is to draw from."""
+
+    centre, axes = torch.zeros(2), torch.eye(2)
+
+    def locate(self, centre, axes):
+        self.centre, self.axes = centre, axes
+
+
+def test_a_generator_learns_where_the_latents_of_faces_lie():
+    torch.manual_seed(0)
+    redrawn = Reconstruction(SimpleNamespace(feature_channels=[3, 3]), latent=2, share=0.5)
+    generator, wanted = Located(), torch.tensor([[4.0, 1.2], [1.2, 1.0]])
+    factor = torch.linalg.cholesky(wanted)
+    for _ in range(400):
+        here = Step(torch.zeros(64, 3, 1, 1), torch.zeros(64, 2), lambda images: images)
+        means = torch.randn(32, 2) @ factor.T + torch.tensor([1.0, -2.0])
+        here.once("encoded", lambda means=means: (means, torch.zeros(32, 2)))
+        redrawn.observe(here, [], generator)
+    torch.testing.assert_close(generator.centre.float(), torch.tensor([1.0, -2.0]), atol=0.1, rtol=0)
+    covariance = (generator.axes @ generator.axes.T).float()
+    torch.testing.assert_close(covariance, wanted, atol=0.3, rtol=0)
+
+
+def test_a_few_latents_say_nothing_yet():
+    redrawn = Reconstruction(SimpleNamespace(feature_channels=[3, 3]), latent=2, share=0.5)
+    generator = Located()
+    here = Step(torch.zeros(4, 3, 1, 1), torch.zeros(4, 2), lambda images: images)
+    here.once("encoded", lambda: (torch.ones(2, 2), torch.zeros(2, 2)))
+    redrawn.observe(here, [], generator)
+    assert generator.centre.abs().max() == 0
+    torch.testing.assert_close(generator.axes.float(), torch.eye(2))

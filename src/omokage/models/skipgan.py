@@ -59,6 +59,9 @@ class Generator(nn.Module):
     torch.Size([2, 3, 16, 16])
     """
 
+    centre: Tensor
+    axes: Tensor
+
     def __init__(
         self,
         latent: int = 128,  # entries of a latent; it is scaled to length sqrt(latent)
@@ -72,6 +75,9 @@ class Generator(nn.Module):
         super().__init__()
         self.latent, self.latent_shape = latent, (latent + joined,)
         self.halved_chroma = chroma_to_halve(halved_chroma, image_channels)
+        # Where the latents of real faces lie, for `decode`; until someone says: at all directions alike.
+        self.register_buffer("centre", torch.zeros(latent))
+        self.register_buffer("axes", torch.eye(latent))
         size = 4 * 2 ** (len(channels) - 1)
         self.resolution = (size, size)
         self.first = nn.Sequential(
@@ -90,13 +96,28 @@ class Generator(nn.Module):
         )
         self.to_image = nn.Conv2d(channels[-1], image_channels, 3, 1, 1)
 
-    def forward(self, z: Tensor, psi: float = 1.0) -> Tensor:
-        """(B, latent + joined) to (B, image_channels, H, W) in [-1, 1]; ``psi`` scales the sphere's radius.
+    def locate(self, centre: Tensor, axes: Tensor) -> None:
+        """From now on `decode` takes z to ``centre`` (latent,) + ``axes`` (latent, latent) z."""
+        self.centre.copy_(centre)
+        self.axes.copy_(axes)
 
-        What is joined to a latent stays as it is.
+    def decode(self, z: Tensor, psi: float = 1.0) -> Tensor:
+        """Normal latents (B, latent + joined) to (B, image_channels, H, W) in [-1, 1].
+
+        ``psi`` draws them towards the centre; where none is known it scales the sphere's radius. What is
+        joined to a latent stays as it is.
         """
         z, joined = z[:, : self.latent], z[:, self.latent :]
-        z = F.normalize(z, dim=1) * (psi * math.sqrt(z.shape[1]))
+        located = bool(self.centre.any())
+        z = self.centre + psi * z @ self.axes.T if located else z
+        return self._drawn(z, joined, 1.0 if located else psi)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(B, latent + joined), wherever they lie, to (B, image_channels, H, W) in [-1, 1]."""
+        return self._drawn(z[:, : self.latent], z[:, self.latent :])
+
+    def _drawn(self, z: Tensor, joined: Tensor, radius: float = 1.0) -> Tensor:
+        z = F.normalize(z, dim=1) * (radius * math.sqrt(z.shape[1]))
         z = torch.cat([z, joined], 1) if joined.shape[1] else z
         sizes = [self.first(z[:, :, None, None])]
         for i, stage in enumerate(self.stages, 1):
@@ -104,5 +125,3 @@ class Generator(nn.Module):
             sizes.append(self.excitations[str(i)](sizes[i - 3], x) if str(i) in self.excitations else x)
         images = self.to_image(sizes[-1]).tanh()
         return with_halved_chroma(images) if self.halved_chroma else images
-
-    decode = forward

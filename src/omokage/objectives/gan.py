@@ -151,6 +151,7 @@ def gan(
         if redrawn is not None:
             told["reconstruction/error"] = redrawn.error(step, seen_real(step), looked(step))
             told["reconstruction/nats"] = redrawn.divergence(step, seen_real(step))
+            redrawn.observe(step, seen_real(step), getattr(generator, "network", generator))
             weight = risen(reconstruction_weight, reconstruction_kimg, step.images)
             total = total + weight * told["reconstruction/error"] + kl_weight * told["reconstruction/nats"]
         if prediction_weight:

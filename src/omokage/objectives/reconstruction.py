@@ -25,6 +25,9 @@ class Reconstruction(nn.Module):
         # The finest map tells of strokes, not of faces.
         self.encoder = FeatureEncoder(discriminator.feature_channels[1:], latent)
         self.latent, self.share = latent, share
+        self.register_buffer("mean", torch.zeros(latent))
+        self.register_buffer("square", torch.zeros(latent, latent))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def count(self, batch: int) -> int:
         """How many images of a batch are redrawn."""
@@ -44,6 +47,29 @@ class Reconstruction(nn.Module):
         z = mean + (log_variance / 2).exp() * noise
         z = torch.cat([z, step.latents[:count, self.latent :]], 1)  # entries for conditions stay
         return torch.cat([z, step.latents[count:]])
+
+    @torch.no_grad()
+    def observe(self, step: Step, features: list[Tensor], generator: Any, half_life: float = 10.0) -> None:
+        """Take the step's latents into the averages, which forget half in ``half_life`` thousand of them."""
+        if not hasattr(generator, "locate") or (count := self.count(len(step.real))) == 0:
+            return
+        with torch.autocast(step.real.device.type, enabled=False):
+            z = self.latents(step, features)[:count, : self.latent].float()
+            self.steps += 1
+            # At first the plain average: there is nothing to forget yet.
+            share = 1 - 0.5 ** (count / (1000 * half_life))
+            share = torch.maximum(1 / self.steps, torch.full_like(self.mean[0], share))
+            self.mean.lerp_(z.mean(0), share)
+            self.square.lerp_(z.T @ z / count, share)
+            mean = self.mean.double()
+            covariance = self.square.double() - mean.outer(mean)
+            ridge = 1e-3 * torch.eye(self.latent, dtype=covariance.dtype, device=covariance.device)
+            axes, failed = torch.linalg.cholesky_ex(covariance + ridge)
+            enough = (failed == 0) & (self.steps * count >= 10 * self.latent)
+            generator.locate(
+                torch.where(enough, mean, generator.centre.double()),
+                torch.where(enough, axes, generator.axes.double()),
+            )
 
     def error(self, step: Step, real: list[Tensor], generated: list[Tensor]) -> Tensor:
         """Squared differences of features, a mean over maps: 2 for unrelated faces, 1 for the mean face."""
