@@ -77,7 +77,7 @@ def gan(
         _check_rise("reconstruction_kimg", reconstruction_kimg)
         if not 0 < reconstructed < 1:
             raise UserError(f"objective.reconstructed: got {reconstructed}, must be between 0 and 1")
-        latent = getattr(generator, "latent", generator.latent_shape[0])  # type: ignore[index]
+        latent: Any = getattr(generator, "latent", generator.latent_shape[0])  # type: ignore[index]
         redrawn = Reconstruction(inner, latent, reconstructed).to(device)
         networks["reconstruction"] = redrawn
     losses = ADVERSARIAL_LOSSES[loss](**labels)

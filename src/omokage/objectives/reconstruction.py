@@ -18,7 +18,14 @@ class Reconstruction(nn.Module):
 
     A generator alone may forget kinds of faces and may move a latent's face from step to step, and then
     averaged weights draw an average of faces. Here every face keeps its place.
+
+    The encoder's latents of all faces together are not quite normal: their running mean and covariance tell a
+    generator with a method ``locate`` where to draw from.
     """
+
+    mean: Tensor
+    square: Tensor
+    steps: Tensor
 
     def __init__(self, discriminator: Any, latent: int, share: float) -> None:
         super().__init__()
@@ -57,8 +64,7 @@ class Reconstruction(nn.Module):
             z = self.latents(step, features)[:count, : self.latent].float()
             self.steps += 1
             # At first the plain average: there is nothing to forget yet.
-            share = 1 - 0.5 ** (count / (1000 * half_life))
-            share = torch.maximum(1 / self.steps, torch.full_like(self.mean[0], share))
+            share = (1 / self.steps).clamp_min(1 - 0.5 ** (count / (1000 * half_life)))
             self.mean.lerp_(z.mean(0), share)
             self.square.lerp_(z.T @ z / count, share)
             mean = self.mean.double()
