@@ -159,7 +159,7 @@ def test_a_generator_learns_where_the_latents_of_faces_lie():
     redrawn = Reconstruction(SimpleNamespace(feature_channels=[3, 3]), latent=2, share=0.5)
     generator, wanted = Located(), torch.tensor([[4.0, 1.2], [1.2, 1.0]])
     factor = torch.linalg.cholesky(wanted)
-    for _ in range(400):
+    for _ in range(700):
         here = Step(torch.zeros(64, 3, 1, 1), torch.zeros(64, 2), lambda images: images)
         means = torch.randn(32, 2) @ factor.T + torch.tensor([1.0, -2.0])
         here.once("encoded", lambda means=means: (means, torch.zeros(32, 2)))

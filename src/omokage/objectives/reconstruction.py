@@ -56,8 +56,19 @@ class Reconstruction(nn.Module):
         return torch.cat([z, step.latents[count:]])
 
     @torch.no_grad()
-    def observe(self, step: Step, features: list[Tensor], generator: Any, half_life: float = 10.0) -> None:
-        """Take the step's latents into the averages, which forget half in ``half_life`` thousand of them."""
+    def observe(
+        self,
+        step: Step,
+        features: list[Tensor],
+        generator: Any,
+        half_life: float = 10.0,
+        first: float = 20.0,
+    ) -> None:
+        """Take the step's latents into the averages, and tell the generator what they are by now.
+
+        The averages forget half in ``half_life`` thousand latents. Of the ``first`` thousand the generator
+        hears nothing: a young encoder tells few kinds of faces apart, and latents from anywhere draw more.
+        """
         if not hasattr(generator, "locate") or (count := self.count(len(step.real))) == 0:
             return
         with torch.autocast(step.real.device.type, enabled=False):
@@ -71,7 +82,7 @@ class Reconstruction(nn.Module):
             covariance = self.square.double() - mean.outer(mean)
             ridge = 1e-3 * torch.eye(self.latent, dtype=covariance.dtype, device=covariance.device)
             axes, failed = torch.linalg.cholesky_ex(covariance + ridge)
-            enough = (failed == 0) & (self.steps * count >= 10 * self.latent)
+            enough = (failed == 0) & (self.steps * count >= 1000 * first)
             generator.locate(
                 torch.where(enough, mean, generator.centre.double()),
                 torch.where(enough, axes, generator.axes.double()),
