@@ -95,9 +95,12 @@ def gan(
         scales = judged(look(images), step)
         return torch.stack([scale.reshape(len(scale), -1).mean(1) for scale in scales]).sum(0)
 
+    def shown(step: Step) -> Tensor:
+        return step.once("real", lambda: step.augmented(step.real))
+
     def seen_real(step: Step) -> Any:
         with torch.no_grad():
-            return step.once("seen", lambda: look(step.augmented(step.real)))
+            return step.once("seen", lambda: look(shown(step)))
 
     def drawn(step: Step) -> Tensor:
         def draw() -> Tensor:
@@ -132,7 +135,7 @@ def gan(
             }
             if penalty != "none":
                 told["penalty"] = PENALTIES[penalty](
-                    lambda images: value(images, step), step.augmented(step.real), generated(step).detach()
+                    lambda images: value(images, step), shown(step), generated(step).detach()
                 )
                 total = total + penalty_weight * told["penalty"]
         return total, told
