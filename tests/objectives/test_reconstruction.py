@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from omokage.errors import UserError
+from omokage.models import skipgan
 from omokage.models.dcgan import Discriminator, Generator
 from omokage.models.projected import ProjectedDiscriminator
 from omokage.objectives.gan import gan
@@ -36,6 +37,21 @@ def test_the_first_latents_come_from_the_encoder_and_the_others_stay():
     mean, log_variance = redrawn.encoded(here, features)
     expected = mean + log_variance.mul(0.5).exp() * here.latents[:2]
     torch.testing.assert_close(z, torch.cat([expected, here.latents[2:]]))
+
+
+def test_the_others_lie_where_the_generator_draws_from():
+    networks, here = projected(), Step(torch.rand(8, 3, 32, 32), torch.randn(8, 6), lambda images: images)
+    redrawn = Reconstruction(networks["discriminator"], latent=4, share=0.5)
+    generator = skipgan.Generator(latent=4, channels=(8, 8), joined=2)
+    centre, axes = torch.randn(4), torch.randn(4, 4)
+    generator.locate(centre, axes)
+    features = networks["discriminator"].features(here.real)
+    z, unplaced = redrawn.latents(here, features, generator), redrawn.latents(here, features)
+    torch.testing.assert_close(z[:4], unplaced[:4])
+    torch.testing.assert_close(z[4:, :4], centre + here.latents[4:, :4] @ axes.T)
+    torch.testing.assert_close(z[4:, 4:], here.latents[4:, 4:])
+    images = generator.eval().decode(here.latents[4:])
+    torch.testing.assert_close(generator(z[4:]), images, atol=1e-5, rtol=0)
 
 
 def test_entries_of_a_latent_that_are_for_conditions_stay():

@@ -97,9 +97,14 @@ class Generator(nn.Module):
         self.to_image = nn.Conv2d(channels[-1], image_channels, 3, 1, 1)
 
     def locate(self, centre: Tensor, axes: Tensor) -> None:
-        """From now on `decode` takes z to ``centre`` (latent,) + ``axes`` (latent, latent) z."""
+        """From now on `place` takes z to ``centre`` (latent,) + ``axes`` (latent, latent) z."""
         self.centre.copy_(centre)
         self.axes.copy_(axes)
+
+    def place(self, z: Tensor, psi: float = 1.0) -> Tensor:
+        """Normal latents (B, latent) to where the latents of real faces lie; what is joined to them stays."""
+        z, joined = z[:, : self.latent], z[:, self.latent :]
+        return torch.cat([self.centre + psi * z @ self.axes.T, joined], 1)
 
     def decode(self, z: Tensor, psi: float = 1.0) -> Tensor:
         """Normal latents (B, latent + joined) to (B, image_channels, H, W) in [-1, 1].
@@ -107,16 +112,15 @@ class Generator(nn.Module):
         ``psi`` draws them towards the centre; where none is known it scales the sphere's radius. What is
         joined to a latent stays as it is.
         """
-        z, joined = z[:, : self.latent], z[:, self.latent :]
         located = bool(self.centre.any())
-        z = self.centre + psi * z @ self.axes.T if located else z
-        return self._drawn(z, joined, 1.0 if located else psi)
+        return self._drawn(self.place(z, psi if located else 1.0), 1.0 if located else psi)
 
     def forward(self, z: Tensor) -> Tensor:
         """(B, latent + joined), wherever they lie, to (B, image_channels, H, W) in [-1, 1]."""
-        return self._drawn(z[:, : self.latent], z[:, self.latent :])
+        return self._drawn(z)
 
-    def _drawn(self, z: Tensor, joined: Tensor, radius: float = 1.0) -> Tensor:
+    def _drawn(self, z: Tensor, radius: float = 1.0) -> Tensor:
+        z, joined = z[:, : self.latent], z[:, self.latent :]
         z = F.normalize(z, dim=1) * (radius * math.sqrt(z.shape[1]))
         z = torch.cat([z, joined], 1) if joined.shape[1] else z
         sizes = [self.first(z[:, :, None, None])]

@@ -52,6 +52,7 @@ def gan(
         raise UserError('objective.name: gan needs a table [discriminator], for example with name = "dcgan"')
     generator, discriminator = networks["generator"], networks["discriminator"]
     inner = discriminator.network if isinstance(discriminator, ConditionalDiscriminator) else discriminator
+    inner_generator = getattr(generator, "network", generator)
     labels = {"real_label": real_label, "fake_label": fake_label}
     if loss in ("wasserstein", "hinge"):
         if labels != {"real_label": 1.0, "fake_label": 0.0}:
@@ -104,7 +105,7 @@ def gan(
 
     def drawn(step: Step) -> Tensor:
         def draw() -> Tensor:
-            z = step.latents if redrawn is None else redrawn.latents(step, seen_real(step))
+            z = step.latents if redrawn is None else redrawn.latents(step, seen_real(step), inner_generator)
             return generator(z, *step.given)
 
         return step.once("drawn", draw)
@@ -154,7 +155,7 @@ def gan(
         if redrawn is not None:
             told["reconstruction/error"] = redrawn.error(step, seen_real(step), looked(step))
             told["reconstruction/nats"] = redrawn.divergence(step, seen_real(step))
-            redrawn.observe(step, seen_real(step), getattr(generator, "network", generator))
+            redrawn.observe(step, seen_real(step), inner_generator)
             weight = risen(reconstruction_weight, reconstruction_kimg, step.images)
             total = total + weight * told["reconstruction/error"] + kl_weight * told["reconstruction/nats"]
         if prediction_weight:

@@ -19,8 +19,8 @@ class Reconstruction(nn.Module):
     A generator alone may forget kinds of faces and may move a latent's face from step to step, and then
     averaged weights draw an average of faces. Here every face keeps its place.
 
-    The encoder's latents of all faces together are not quite normal: their running mean and covariance tell a
-    generator with a method ``locate`` where to draw from.
+    The encoder's latents of all faces together are not quite the prior: their running mean and covariance
+    tell a generator with methods ``locate`` and ``place`` where to draw samples and the rest of a batch from.
     """
 
     mean: Tensor
@@ -45,15 +45,18 @@ class Reconstruction(nn.Module):
         count = self.count(len(step.real))
         return step.once("encoded", lambda: self.encoder([x[:count] for x in features[1:]]))
 
-    def latents(self, step: Step, features: list[Tensor]) -> Tensor:
-        """The step's latents, the first ones replaced by samples of what the encoder says."""
+    def redrawn(self, step: Step, features: list[Tensor]) -> Tensor:
+        """A sample of what the encoder says of each redrawn face."""
+        mean, log_variance = self.encoded(step, features)
+        return mean + (log_variance / 2).exp() * step.latents[: len(mean), : self.latent]
+
+    def latents(self, step: Step, features: list[Tensor], generator: Any = None) -> Tensor:
+        """The step's latents: the first ones of its faces, the others where such latents lie."""
         if (count := self.count(len(step.real))) == 0:
             return step.latents
-        mean, log_variance = self.encoded(step, features)
-        noise = step.latents[:count, : self.latent]
-        z = mean + (log_variance / 2).exp() * noise
-        z = torch.cat([z, step.latents[:count, self.latent :]], 1)  # entries for conditions stay
-        return torch.cat([z, step.latents[count:]])
+        redrawn = torch.cat([self.redrawn(step, features), step.latents[:count, self.latent :]], 1)
+        rest = step.latents[count:]
+        return torch.cat([redrawn, generator.place(rest) if hasattr(generator, "place") else rest])
 
     @torch.no_grad()
     def observe(
@@ -72,7 +75,7 @@ class Reconstruction(nn.Module):
         if not hasattr(generator, "locate") or (count := self.count(len(step.real))) == 0:
             return
         with torch.autocast(step.real.device.type, enabled=False):
-            z = self.latents(step, features)[:count, : self.latent].float()
+            z = self.redrawn(step, features).float()
             self.steps += 1
             # At first the plain average: there is nothing to forget yet.
             share = (1 / self.steps).clamp_min(1 - 0.5 ** (count / (1000 * half_life)))
