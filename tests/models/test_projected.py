@@ -18,12 +18,6 @@ def test_every_scale_gives_patch_logits(discriminator):
     assert [tuple(scale.shape) for scale in logits] == [(4, 16), (4, 16), (4, 4), (4, 1), (4, 16)]
 
 
-def test_the_summary_is_one_vector_an_image_of_the_width_it_says(discriminator):
-    summary = discriminator.summary(discriminator.features(torch.rand(4, 3, 32, 32) * 2 - 1))
-    assert summary.shape == (4, discriminator.summary_width)
-    assert summary.dtype == torch.float32
-
-
 def test_the_size_seen_follows_the_images():
     growing = ProjectedDiscriminator(resolution=32, seen_at=[[0, 32], [2, 64]], width=8)
     seen = []

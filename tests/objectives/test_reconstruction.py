@@ -145,7 +145,7 @@ def test_augmentation_is_the_same_for_a_face_and_what_redraws_it():
     [
         ({"reconstructed": 1.0}, "between 0 and 1"),
         ({"reconstructed": 0.0}, "between 0 and 1"),
-        ({"reconstruction_kimg": (5, 2)}, "two numbers that rise"),
+        ({"reconstruction_kimg": (5, 2)}, "two rising numbers"),
     ],
 )
 def test_impossible_settings_are_refused(settings, said):

@@ -111,7 +111,6 @@ class ProjectedDiscriminator(nn.Module):
             _Head(channels, self.seen_at // stride, outputs=outputs)
             for channels, stride in zip(self.projection.channels, self.network.strides, strict=True)
         )
-        self.summary_width = sum(self.projection.channels)
         self.feature_channels = [*self.projection.channels, *([3] if pixels else [])]
         self.pixels = (
             nn.Sequential(
@@ -143,11 +142,6 @@ class ProjectedDiscriminator(nn.Module):
             self.network.to(dtype)
             self.projection.to(dtype)
         return dtype
-
-    def summary(self, features: list[Tensor]) -> Tensor:
-        """What ``features`` gives, to one vector an image, (B, summary_width): the projections' means."""
-        seen = features[: len(self.heads)]
-        return torch.cat([x.mean((2, 3), dtype=torch.float32) for x in seen], 1)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         """What ``features`` gives, to logits."""

@@ -11,7 +11,6 @@ from ..errors import UserError
 from ..models.conditional import ConditionalDiscriminator
 from ..schedule import value_at
 from .adversarial import ADVERSARIAL_LOSSES
-from .frechet import FrechetMatching
 from .penalties import PENALTIES
 from .phase import Loss, Phase, Step
 from .reconstruction import Reconstruction
@@ -28,8 +27,6 @@ def gan(
     clip_gradients: float = 0.0,  # its gradients are cut to ± this before each step; 0: as they are
     penalty: Literal["none", "gulrajani", "dragan"] = "none",  # on its gradient for the image
     penalty_weight: float = 10.0,  # lambda of both papers
-    moments_weight: float = 0.0,  # of the Fréchet distance in the discriminator's features; 0: not used
-    moments_kimg: Sequence[float] = (20.0, 50.0),  # thousands of images over which that weight rises from 0
     reconstruction_weight: float = 0.0,  # of redrawn faces' error in those features; 0: none are
     reconstruction_kimg: Sequence[float] = (4.0, 20.0),  # over which that weight rises from 0
     reconstructed: float = 0.5,  # share of the generated images that redraw real ones
@@ -65,27 +62,25 @@ def gan(
             "objective.prediction_weight: this model predicts no latents; illustration does, or set it to 0"
         )
     device = next(generator.parameters()).device
-    moments = None
-    if moments_weight:
-        if not hasattr(inner, "summary"):
-            raise _no_frozen_features("moments_weight")
-        _check_rise("moments_kimg", moments_kimg)
-        moments = networks["moments"] = FrechetMatching(inner.summary_width).to(device)  # type: ignore[arg-type]
-    redrawn = None
+    redrawn, rising = None, [(0.0, 0.0)]
     if reconstruction_weight:
         if not hasattr(inner, "feature_channels"):
-            raise _no_frozen_features("reconstruction_weight")
-        _check_rise("reconstruction_kimg", reconstruction_kimg)
+            raise UserError(
+                "objective.reconstruction_weight: this discriminator has no frozen features; projected has, "
+                "or set it to 0"
+            )
+        if len(reconstruction_kimg) != 2 or not 0 <= reconstruction_kimg[0] < reconstruction_kimg[1]:
+            raise UserError(
+                f"objective.reconstruction_kimg: got {list(reconstruction_kimg)}, must be two rising numbers"
+            )
         if not 0 < reconstructed < 1:
             raise UserError(f"objective.reconstructed: got {reconstructed}, must be between 0 and 1")
         latent: Any = getattr(generator, "latent", generator.latent_shape[0])  # type: ignore[index]
         redrawn = Reconstruction(inner, latent, reconstructed).to(device)
         networks["reconstruction"] = redrawn
+        rising = [(reconstruction_kimg[0], 0.0), (reconstruction_kimg[1], reconstruction_weight)]
     losses = ADVERSARIAL_LOSSES[loss](**labels)
     look = getattr(discriminator, "features", lambda images: images)
-
-    def risen(weight: float, kimg: Sequence[float], images: int) -> float:
-        return value_at([(kimg[0], 0.0), (kimg[1], weight)], images)
 
     def judged(seen: Any, step: Step) -> list[Tensor]:
         logits = discriminator(seen, *step.given)
@@ -120,12 +115,6 @@ def gan(
         if hasattr(inner, "at_images"):
             inner.at_images(step.images)  # type: ignore[operator]
         seen = seen_real(step)
-        if moments is not None:
-            moments.observe(
-                inner.summary(seen),  # type: ignore[operator]
-                inner.summary(looked(step)),  # type: ignore[operator]
-                kind=inner.seen_at,  # type: ignore[arg-type]
-            )
         with parametrize.cached():  # spectral norms once for both
             real, fake = judged(seen, step), judged(_detached(looked(step)), step)
             total = torch.stack([losses.discriminator(r, f) for r, f in zip(real, fake, strict=True)]).sum()
@@ -148,15 +137,11 @@ def gan(
         told = {"loss/generator": total}
         if len(step.real) > 1:
             told["variety"] = spread(drawn(step)) / spread(step.real).clamp_min(1e-6)
-        if moments is not None:
-            told["moments/loss"] = moments.loss(inner.summary(looked(step)))  # type: ignore[operator]
-            told["moments/distance"] = moments.distance
-            total = total + risen(moments_weight, moments_kimg, step.images) * told["moments/loss"]
         if redrawn is not None:
             told["reconstruction/error"] = redrawn.error(step, seen_real(step), looked(step))
             told["reconstruction/nats"] = redrawn.divergence(step, seen_real(step))
             redrawn.observe(step, seen_real(step), inner_generator)
-            weight = risen(reconstruction_weight, reconstruction_kimg, step.images)
+            weight = value_at(rising, step.images)
             total = total + weight * told["reconstruction/error"] + kl_weight * told["reconstruction/nats"]
         if prediction_weight:
             recovered = generator.recovered(step.latents, *step.given).float()  # type: ignore[operator]
@@ -186,17 +171,6 @@ def gan(
             every=critic_steps,
         ),
     ]
-
-
-def _no_frozen_features(key: str) -> UserError:
-    return UserError(
-        f"objective.{key}: this discriminator has no frozen features; projected has, or set it to 0"
-    )
-
-
-def _check_rise(key: str, kimg: Sequence[float]) -> None:
-    if len(kimg) != 2 or not 0 <= kimg[0] < kimg[1]:
-        raise UserError(f"objective.{key}: got {list(kimg)}, must be two numbers that rise")
 
 
 def spread(images: Tensor) -> Tensor:
