@@ -54,7 +54,7 @@ def test_latents_are_drawn_where_faces_lie_and_psi_leads_to_their_centre():
     generator = Generator(latent=8, channels=(16, 8, 8)).eval()
     z, centre, axes = torch.randn(2, 8), torch.randn(8), torch.randn(8, 8)
     torch.testing.assert_close(generator.decode(z), generator(z))
-    generator.locate(centre, axes)
+    generator.location.move(centre, axes)
     torch.testing.assert_close(generator.decode(z), generator(centre + z @ axes.T))
     torch.testing.assert_close(generator.decode(z, 0.5), generator(centre + 0.5 * z @ axes.T))
     torch.testing.assert_close(generator.decode(z, 0.0), generator(centre.expand(2, 8)))

@@ -223,3 +223,22 @@ def test_activations_are_cut_where_asked(architecture):
     wide = Generator(**SMALL, architecture=architecture, clamp=1e4).eval()
     wide.load_state_dict(free.state_dict())
     assert torch.equal(free.decode(z), wide.decode(z))
+
+
+def test_latents_are_drawn_where_faces_lie_and_those_of_training_lie_there_already():
+    torch.manual_seed(0)
+    generator = Generator(**SMALL, located=True, mixing=1.0)
+    z, centre, axes = torch.randn(64, 16), 3 * torch.randn(16), 0.1 * torch.randn(16, 16)
+    before = generator.eval().mapping(z)
+    generator.location.move(centre, axes)
+    there = centre + z @ axes.T
+    assert not torch.allclose(generator.mapping(z), before)
+    torch.testing.assert_close(generator.decode(z), generator(there).clamp(-1, 1))
+    # Second styles, too, are of faces: all of them lie close to the centre's.
+    styles = generator.train().styles(there)
+    middle = generator.eval().styles(centre[None])
+    assert (styles - middle).abs().mean() < 0.5 * (before - middle).abs().mean()
+
+
+def test_a_generator_that_is_not_located_has_no_weights_of_it():
+    assert not [name for name in Generator(**SMALL).state_dict() if "location" in name]

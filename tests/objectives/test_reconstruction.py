@@ -7,6 +7,7 @@ from torch import nn
 from omokage.errors import UserError
 from omokage.models import skipgan
 from omokage.models.dcgan import Discriminator, Generator
+from omokage.models.layers import Location
 from omokage.models.projected import ProjectedDiscriminator
 from omokage.objectives.gan import gan
 from omokage.objectives.phase import Step
@@ -44,7 +45,7 @@ def test_the_others_lie_where_the_generator_draws_from():
     redrawn = Reconstruction(networks["discriminator"], latent=4, share=0.5)
     generator = skipgan.Generator(latent=4, channels=(8, 8), joined=2)
     centre, axes = torch.randn(4), torch.randn(4, 4)
-    generator.locate(centre, axes)
+    generator.location.move(centre, axes)
     features = networks["discriminator"].features(here.real)
     z, unplaced = redrawn.latents(here, features, generator), redrawn.latents(here, features)
     torch.testing.assert_close(z[:4], unplaced[:4])
@@ -161,35 +162,30 @@ def test_images_alone_have_no_frozen_features():
         gan(networks, reconstruction_weight=1.0)
 
 
-class Located:
-    """A generator that notes where it is to draw from."""
-
-    centre, axes = torch.zeros(2), torch.eye(2)
-
-    def locate(self, centre, axes):
-        self.centre, self.axes = centre, axes
+def located():
+    return SimpleNamespace(location=Location(2))
 
 
 def test_a_generator_learns_where_the_latents_of_faces_lie():
     torch.manual_seed(0)
     redrawn = Reconstruction(SimpleNamespace(feature_channels=[3, 3]), latent=2, share=0.5)
-    generator, wanted = Located(), torch.tensor([[4.0, 1.2], [1.2, 1.0]])
+    generator, wanted = located(), torch.tensor([[4.0, 1.2], [1.2, 1.0]])
     factor = torch.linalg.cholesky(wanted)
     for _ in range(700):
         here = Step(torch.zeros(64, 3, 1, 1), torch.zeros(64, 2), lambda images: images)
         means = torch.randn(32, 2) @ factor.T + torch.tensor([1.0, -2.0])
         here.once("encoded", lambda means=means: (means, torch.zeros(32, 2)))
         redrawn.observe(here, [], generator)
-    torch.testing.assert_close(generator.centre.float(), torch.tensor([1.0, -2.0]), atol=0.1, rtol=0)
-    covariance = (generator.axes @ generator.axes.T).float()
+    torch.testing.assert_close(generator.location.centre.float(), torch.tensor([1.0, -2.0]), atol=0.1, rtol=0)
+    covariance = (generator.location.axes @ generator.location.axes.T).float()
     torch.testing.assert_close(covariance, wanted, atol=0.3, rtol=0)
 
 
 def test_a_few_latents_say_nothing_yet():
     redrawn = Reconstruction(SimpleNamespace(feature_channels=[3, 3]), latent=2, share=0.5)
-    generator = Located()
+    generator = located()
     here = Step(torch.zeros(4, 3, 1, 1), torch.zeros(4, 2), lambda images: images)
     here.once("encoded", lambda: (torch.ones(2, 2), torch.zeros(2, 2)))
     redrawn.observe(here, [], generator)
-    assert generator.centre.abs().max() == 0
-    torch.testing.assert_close(generator.axes.float(), torch.eye(2))
+    assert generator.location.centre.abs().max() == 0
+    torch.testing.assert_close(generator.location.axes.float(), torch.eye(2))

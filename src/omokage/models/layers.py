@@ -206,6 +206,32 @@ def full_precision(x: Tensor) -> Iterator[None]:
         yield
 
 
+class Location(nn.Module):
+    """Where the latents of real faces lie: takes normal latents there, z to ``centre`` + ``axes`` z.
+
+    Until someone says where, latents stay where they are.
+    """
+
+    centre: Tensor
+    axes: Tensor
+
+    def __init__(self, latent: int) -> None:
+        super().__init__()
+        self.latent = latent
+        self.register_buffer("centre", torch.zeros(latent))
+        self.register_buffer("axes", torch.eye(latent))
+
+    def move(self, centre: Tensor, axes: Tensor) -> None:
+        """From now on there: ``centre`` (latent,) and ``axes`` (latent, latent)."""
+        self.centre.copy_(centre)
+        self.axes.copy_(axes)
+
+    def forward(self, z: Tensor, psi: float = 1.0) -> Tensor:
+        """(B, latent + joined) to the same shape; what is joined stays. ``psi`` draws towards the centre."""
+        z, joined = z[:, : self.latent], z[:, self.latent :]
+        return torch.cat([self.centre + psi * z @ self.axes.T, joined], 1)
+
+
 class MappingNetwork(nn.Module):
     """Karras et al. 2019, figure 1b, and Karras et al. 2020b, appendix D, for labels: latents to styles w."""
 
@@ -256,12 +282,14 @@ class StyleSpace(nn.Module):
         mapping_rate: float = 0.01,  # of the mapping network's learning, as a multiple of the others'
         joined: int = 0,
         classes: int = 0,
+        located: bool = False,  # whether latents go where an encoder, if one is trained, finds those of faces
         average: float = 0.995,  # share of the average style that stays at every batch
     ) -> None:
         super().__init__()
         self.latent_shape = (latent + joined + classes,)
         self.mapping_network = MappingNetwork(latent, width, depth, joined + classes, mapping_rate)
         self.latent, self.classes, self.mixing, self.average = latent, classes, mixing, average
+        self.location = Location(latent) if located else None
         self.register_buffer("w_average", torch.zeros(width))
 
     def synthesis(self, w: Tensor, noise: Noises = "constant") -> Tensor:
@@ -279,6 +307,10 @@ class StyleSpace(nn.Module):
         ``psi`` below 0 gives the opposite on the other side of the average. Only the first ``cutoff`` layers
         are truncated (None: all); in training the average follows what comes by.
         """
+        return self._mapped(z if self.location is None else self.location(z), psi, cutoff)
+
+    def _mapped(self, z: Tensor, psi: float = 1.0, cutoff: int | None = None) -> Tensor:
+        """Of latents that lie where they are to lie."""
         if self.classes:
             chosen = F.one_hot(z[:, -self.classes :].argmax(1), self.classes)
             z = torch.cat([z[:, : -self.classes], chosen.to(z)], 1)
@@ -298,7 +330,7 @@ class StyleSpace(nn.Module):
         Karras et al. 2019, section 3.1, mixing regularisation. Both have the same label. The last images
         of a batch have them: the first may redraw real faces.
         """
-        w = self.mapping(z)
+        w = self._mapped(z)
         if not self.training or self.mixing == 0:
             return w
         fresh = torch.randn(len(z), self.latent).to(z)
@@ -310,7 +342,10 @@ class StyleSpace(nn.Module):
         return torch.where(second.to(w.device)[:, :, None], others, w)
 
     def forward(self, z: Tensor) -> Tensor:
-        """Images to train with: styles mixed, noise drawn anew, values not cut to [-1, 1]."""
+        """Images to train with: styles mixed, noise drawn anew, values not cut to [-1, 1].
+
+        Latents are taken as they lie: whoever trains has put them where they are to lie.
+        """
         return self.synthesis(self.styles(z), "random" if self.training else "constant")
 
     def decode(self, z: Tensor, psi: float = 1.0) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import chroma_to_halve, with_halved_chroma
+from .layers import Location, chroma_to_halve, with_halved_chroma
 
 
 class _Refine(nn.Sequential):
@@ -59,9 +59,6 @@ class Generator(nn.Module):
     torch.Size([2, 3, 16, 16])
     """
 
-    centre: Tensor
-    axes: Tensor
-
     def __init__(
         self,
         latent: int = 128,  # entries of a latent; it is scaled to length sqrt(latent)
@@ -75,9 +72,7 @@ class Generator(nn.Module):
         super().__init__()
         self.latent, self.latent_shape = latent, (latent + joined,)
         self.halved_chroma = chroma_to_halve(halved_chroma, image_channels)
-        # Where the latents of real faces lie, for `decode`; until someone says: at all directions alike.
-        self.register_buffer("centre", torch.zeros(latent))
-        self.register_buffer("axes", torch.eye(latent))
+        self.location = Location(latent)
         size = 4 * 2 ** (len(channels) - 1)
         self.resolution = (size, size)
         self.first = nn.Sequential(
@@ -96,24 +91,14 @@ class Generator(nn.Module):
         )
         self.to_image = nn.Conv2d(channels[-1], image_channels, 3, 1, 1)
 
-    def locate(self, centre: Tensor, axes: Tensor) -> None:
-        """From now on `place` takes z to ``centre`` (latent,) + ``axes`` (latent, latent) z."""
-        self.centre.copy_(centre)
-        self.axes.copy_(axes)
-
-    def place(self, z: Tensor, psi: float = 1.0) -> Tensor:
-        """Normal latents (B, latent) to where the latents of real faces lie; what is joined to them stays."""
-        z, joined = z[:, : self.latent], z[:, self.latent :]
-        return torch.cat([self.centre + psi * z @ self.axes.T, joined], 1)
-
     def decode(self, z: Tensor, psi: float = 1.0) -> Tensor:
         """Normal latents (B, latent + joined) to (B, image_channels, H, W) in [-1, 1].
 
         ``psi`` draws them towards the centre; where none is known it scales the sphere's radius. What is
         joined to a latent stays as it is.
         """
-        located = bool(self.centre.any())
-        return self._drawn(self.place(z, psi if located else 1.0), 1.0 if located else psi)
+        located = bool(self.location.centre.any())
+        return self._drawn(self.location(z, psi if located else 1.0), 1.0 if located else psi)
 
     def forward(self, z: Tensor) -> Tensor:
         """(B, latent + joined), wherever they lie, to (B, image_channels, H, W) in [-1, 1]."""

@@ -248,8 +248,9 @@ class Generator(StyleSpace):
         image_channels: int = 3,
         joined: int = 0,  # entries that conditions add to a latent; 0: none
         classes: int = 0,  # further entries, the largest of which chooses a class; 0: none
+        located: bool = False,  # whether latents go where an encoder, if one is trained, finds those of faces
     ) -> None:
-        super().__init__(latent, style, depth, mixing, mapping_rate, joined, classes)
+        super().__init__(latent, style, depth, mixing, mapping_rate, joined, classes, located)
         sizes = sides(resolution, base, "model")
         wide = widths(sizes, channels, capacity, most, "model")
         self.resolution = sizes[-1]

@@ -20,7 +20,7 @@ class Reconstruction(nn.Module):
     averaged weights draw an average of faces. Here every face keeps its place.
 
     The encoder's latents of all faces together are not quite the prior: their running mean and covariance
-    tell a generator with methods ``locate`` and ``place`` where to draw samples and the rest of a batch from.
+    tell a generator that has a ``location`` where to draw samples and the rest of a batch from.
     """
 
     mean: Tensor
@@ -55,8 +55,8 @@ class Reconstruction(nn.Module):
         if (count := self.count(len(step.real))) == 0:
             return step.latents
         redrawn = torch.cat([self.redrawn(step, features), step.latents[:count, self.latent :]], 1)
-        rest = step.latents[count:]
-        return torch.cat([redrawn, generator.place(rest) if hasattr(generator, "place") else rest])
+        rest, location = step.latents[count:], getattr(generator, "location", None)
+        return torch.cat([redrawn, location(rest) if location else rest])
 
     @torch.no_grad()
     def observe(
@@ -72,7 +72,8 @@ class Reconstruction(nn.Module):
         The averages forget half in ``half_life`` thousand latents. Of the ``first`` thousand the generator
         hears nothing: a young encoder tells few kinds of faces apart, and latents from anywhere draw more.
         """
-        if not hasattr(generator, "locate") or (count := self.count(len(step.real))) == 0:
+        location = getattr(generator, "location", None)
+        if location is None or (count := self.count(len(step.real))) == 0:
             return
         with torch.autocast(step.real.device.type, enabled=False):
             z = self.redrawn(step, features).float()
@@ -86,9 +87,9 @@ class Reconstruction(nn.Module):
             ridge = 1e-3 * torch.eye(self.latent, dtype=covariance.dtype, device=covariance.device)
             axes, failed = torch.linalg.cholesky_ex(covariance + ridge)
             enough = (failed == 0) & (self.steps * count >= 1000 * first)
-            generator.locate(
-                torch.where(enough, mean, generator.centre.double()),
-                torch.where(enough, axes, generator.axes.double()),
+            location.move(
+                torch.where(enough, mean, location.centre.double()),
+                torch.where(enough, axes, location.axes.double()),
             )
 
     def error(self, step: Step, real: list[Tensor], generated: list[Tensor]) -> Tensor:
