@@ -334,7 +334,8 @@ class StyleSpace(nn.Module):
         if not self.training or self.mixing == 0:
             return w
         fresh = torch.randn(len(z), self.latent).to(z)
-        others = self.mapping(torch.cat([fresh, z[:, self.latent :]], 1))
+        # Labels are given, not learned: no gradient goes this way.
+        others = self.mapping(torch.cat([fresh, z[:, self.latent :].detach()], 1))
         crossover = torch.randint(1, self.layers_in_use, (len(z), 1))
         whole = int((1 - self.mixing) * len(z) + torch.rand(()))
         mixed = torch.arange(len(z))[:, None] >= whole
