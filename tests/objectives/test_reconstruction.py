@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -34,7 +36,7 @@ def test_the_first_latents_come_from_the_encoder_and_the_others_stay():
     networks, here = projected(), step()
     redrawn = Reconstruction(networks["discriminator"], latent=4, share=0.25)
     features = networks["discriminator"].features(here.real)
-    z = redrawn.latents(here, features)
+    z = redrawn.latents(here, features, None)
     mean, log_variance = redrawn.encoded(here, features)
     expected = mean + log_variance.mul(0.5).exp() * here.latents[:2]
     torch.testing.assert_close(z, torch.cat([expected, here.latents[2:]]))
@@ -47,7 +49,7 @@ def test_the_others_lie_where_the_generator_draws_from():
     centre, axes = torch.randn(4), torch.randn(4, 4)
     generator.location.move(centre, axes)
     features = networks["discriminator"].features(here.real)
-    z, unplaced = redrawn.latents(here, features, generator), redrawn.latents(here, features)
+    z, unplaced = (redrawn.latents(here, features, location) for location in (generator.location, None))
     torch.testing.assert_close(z[:4], unplaced[:4])
     torch.testing.assert_close(z[4:, :4], centre + here.latents[4:, :4] @ axes.T)
     torch.testing.assert_close(z[4:, 4:], here.latents[4:, 4:])
@@ -59,7 +61,7 @@ def test_entries_of_a_latent_that_are_for_conditions_stay():
     networks = projected()
     here = Step(torch.rand(8, 3, 32, 32), torch.randn(8, 6), lambda images: images)
     redrawn = Reconstruction(networks["discriminator"], latent=4, share=0.5)
-    z = redrawn.latents(here, networks["discriminator"].features(here.real))
+    z = redrawn.latents(here, networks["discriminator"].features(here.real), None)
     assert (z[:4, :4] != here.latents[:4, :4]).all()
     torch.testing.assert_close(z[:, 4:], here.latents[:, 4:])
 
@@ -85,7 +87,7 @@ def test_the_divergence_is_that_of_two_normal_distributions():
 
 def test_a_single_image_is_not_redrawn():
     redrawn, here = part(), step(1)
-    assert redrawn.latents(here, []) is here.latents
+    assert redrawn.latents(here, [], None) is here.latents
     assert redrawn.error(here, [], []) == redrawn.divergence(here, []) == 0
 
 
@@ -120,7 +122,7 @@ def test_training_teaches_it_to_tell_faces_apart():
     errors = []
     for _ in range(200):
         here = Step(real, torch.randn(8, 4), lambda images: images)
-        drawn = generator(redrawn.latents(here, features))[:, :, None, None].expand(-1, -1, 4, 4)
+        drawn = generator(redrawn.latents(here, features, None))[:, :, None, None].expand(-1, -1, 4, 4)
         error = redrawn.error(here, features, [drawn, drawn])
         optimiser.zero_grad()
         error.backward()
@@ -162,30 +164,64 @@ def test_images_alone_have_no_frozen_features():
         gan(networks, reconstruction_weight=1.0)
 
 
-def located():
-    return SimpleNamespace(location=Location(2))
-
-
 def test_a_generator_learns_where_the_latents_of_faces_lie():
     torch.manual_seed(0)
     redrawn = Reconstruction(SimpleNamespace(feature_channels=[3, 3]), latent=2, share=0.5)
-    generator, wanted = located(), torch.tensor([[4.0, 1.2], [1.2, 1.0]])
+    location, wanted = Location(2), torch.tensor([[4.0, 1.2], [1.2, 1.0]])
     factor = torch.linalg.cholesky(wanted)
     for _ in range(700):
         here = Step(torch.zeros(64, 3, 1, 1), torch.zeros(64, 2), lambda images: images)
         means = torch.randn(32, 2) @ factor.T + torch.tensor([1.0, -2.0])
         here.once("encoded", lambda means=means: (means, torch.zeros(32, 2)))
-        redrawn.observe(here, [], generator)
-    torch.testing.assert_close(generator.location.centre.float(), torch.tensor([1.0, -2.0]), atol=0.1, rtol=0)
-    covariance = (generator.location.axes @ generator.location.axes.T).float()
+        redrawn.observe(here, [], location)
+    torch.testing.assert_close(location.centre.float(), torch.tensor([1.0, -2.0]), atol=0.1, rtol=0)
+    covariance = (location.axes @ location.axes.T).float()
     torch.testing.assert_close(covariance, wanted, atol=0.3, rtol=0)
 
 
 def test_a_few_latents_say_nothing_yet():
     redrawn = Reconstruction(SimpleNamespace(feature_channels=[3, 3]), latent=2, share=0.5)
-    generator = located()
+    location = Location(2)
     here = Step(torch.zeros(4, 3, 1, 1), torch.zeros(4, 2), lambda images: images)
     here.once("encoded", lambda: (torch.ones(2, 2), torch.zeros(2, 2)))
-    redrawn.observe(here, [], generator)
-    assert generator.location.centre.abs().max() == 0
-    torch.testing.assert_close(generator.location.axes.float(), torch.eye(2))
+    redrawn.observe(here, [], location)
+    assert location.centre.abs().max() == 0
+    torch.testing.assert_close(location.axes.float(), torch.eye(2))
+
+
+OF_TWO = """
+import sys, torch
+from types import SimpleNamespace
+from omokage.models.layers import Location
+from omokage.objectives.phase import Step
+from omokage.objectives.reconstruction import Reconstruction
+
+file, rank = sys.argv[1], int(sys.argv[2])
+torch.distributed.init_process_group("gloo", init_method="file://" + file, rank=rank, world_size=2)
+redrawn = Reconstruction(SimpleNamespace(feature_channels=[3, 3]), latent=2, share=0.5)
+location = Location(2)
+for number in range(400):
+    whole = torch.randn(64, 2, generator=torch.Generator().manual_seed(number)) + 3
+    here = Step(torch.zeros(64, 3, 1, 1), torch.zeros(64, 2), lambda images: images)
+    here.once("encoded", lambda: (whole.chunk(2)[rank], torch.zeros(32, 2)))
+    redrawn.observe(here, [], location)
+torch.save(dict(location.state_dict()), f"{file}-{rank}")
+"""
+
+
+def test_two_processes_agree_on_where_latents_lie_as_one_with_both_halves_does(tmp_path):
+    file = tmp_path / "meet"
+    both = [subprocess.Popen([sys.executable, "-c", OF_TWO, file, str(rank)]) for rank in range(2)]
+    assert [process.wait(120) for process in both] == [0, 0]
+    first, second = (torch.load(f"{file}-{rank}", weights_only=True) for rank in range(2))
+    redrawn = Reconstruction(SimpleNamespace(feature_channels=[3, 3]), latent=2, share=0.5)
+    location = Location(2)
+    for number in range(400):
+        whole = torch.randn(64, 2, generator=torch.Generator().manual_seed(number)) + 3
+        here = Step(torch.zeros(128, 3, 1, 1), torch.zeros(128, 2), lambda images: images)
+        here.once("encoded", lambda whole=whole: (whole, torch.zeros(64, 2)))
+        redrawn.observe(here, [], location)
+    assert (location.centre - 3).abs().max() < 0.2
+    for name, value in location.state_dict().items():
+        assert torch.equal(first[name], second[name])
+        torch.testing.assert_close(first[name], value, atol=1e-4, rtol=0)

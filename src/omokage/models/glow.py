@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..hardware import added_over_processes
 from .flow import (
     CUBE_SCALE,
     Flow,
@@ -47,10 +48,7 @@ class ActNorm(Reversible):
     def measure(self, x: Tensor) -> None:
         """Start from the batch ``x``; from the batches of all processes where there are several."""
         moments = torch.stack([x.mean((0, 2, 3)), x.square().mean((0, 2, 3))])
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(moments)
-            moments /= torch.distributed.get_world_size()
-        mean, square = moments
+        mean, square = moments.div_(added_over_processes(moments))
         deviation = (square - mean.square()).clamp(min=0).sqrt()
         self.shift.copy_(-mean.view_as(self.shift))
         self.log_scale.copy_(-(deviation + 1e-4).log().view_as(self.log_scale))

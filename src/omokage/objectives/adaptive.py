@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..hardware import added_over_processes
+
 Sampler = Callable[[float], Tensor]  # a probability to which images are meant, (B,) of bool
 
 
@@ -55,8 +57,7 @@ class AdaptiveAugmentation(nn.Module):
         if int(self.steps) < self.every:
             return
         seen = torch.stack([self.signs, self.count]).to(self.device)
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(seen)
+        added_over_processes(seen)
         if seen[1] > 0:
             direction = torch.sign(seen[0] / seen[1] - self.target).to(self.p)
             change = (images - int(self.since)) / (self.kimg * 1000)

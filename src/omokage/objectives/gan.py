@@ -9,6 +9,7 @@ from torch.nn.utils import parametrize
 
 from ..errors import UserError
 from ..models.conditional import ConditionalDiscriminator
+from ..models.layers import Location
 from ..schedule import value_at
 from .adversarial import ADVERSARIAL_LOSSES
 from .penalties import PENALTIES
@@ -49,7 +50,7 @@ def gan(
         raise UserError('objective.name: gan needs a table [discriminator], for example with name = "dcgan"')
     generator, discriminator = networks["generator"], networks["discriminator"]
     inner = discriminator.network if isinstance(discriminator, ConditionalDiscriminator) else discriminator
-    inner_generator = getattr(generator, "network", generator)
+    location: Location | None = getattr(getattr(generator, "network", generator), "location", None)
     labels = {"real_label": real_label, "fake_label": fake_label}
     if loss in ("wasserstein", "hinge"):
         if labels != {"real_label": 1.0, "fake_label": 0.0}:
@@ -100,7 +101,7 @@ def gan(
 
     def drawn(step: Step) -> Tensor:
         def draw() -> Tensor:
-            z = step.latents if redrawn is None else redrawn.latents(step, seen_real(step), inner_generator)
+            z = step.latents if redrawn is None else redrawn.latents(step, seen_real(step), location)
             return generator(z, *step.given)
 
         return step.once("drawn", draw)
@@ -140,7 +141,8 @@ def gan(
         if redrawn is not None:
             told["reconstruction/error"] = redrawn.error(step, seen_real(step), looked(step))
             told["reconstruction/nats"] = redrawn.divergence(step, seen_real(step))
-            redrawn.observe(step, seen_real(step), inner_generator)
+            if location is not None:
+                redrawn.observe(step, seen_real(step), location)
             weight = value_at(rising, step.images)
             total = total + weight * told["reconstruction/error"] + kl_weight * told["reconstruction/nats"]
         if prediction_weight:

@@ -5,8 +5,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..hardware import added_over_processes
 from ..models.feature_encoder import FeatureEncoder
+from ..models.layers import Location
 from .phase import Step
+
+HALF_LIFE = 10_000  # latents after which the averages of their place have forgotten half
+FIRST = 20_000  # latents before a generator hears of them: a young encoder tells few kinds of faces apart
 
 
 class Reconstruction(nn.Module):
@@ -20,7 +25,7 @@ class Reconstruction(nn.Module):
     averaged weights draw an average of faces. Here every face keeps its place.
 
     The encoder's latents of all faces together are not quite the prior: their running mean and covariance
-    tell a generator that has a ``location`` where to draw samples and the rest of a batch from.
+    tell a generator's `Location` where to draw samples and the rest of a batch from.
     """
 
     mean: Tensor
@@ -45,48 +50,39 @@ class Reconstruction(nn.Module):
         count = self.count(len(step.real))
         return step.once("encoded", lambda: self.encoder([x[:count] for x in features[1:]]))
 
-    def redrawn(self, step: Step, features: list[Tensor]) -> Tensor:
+    def sampled(self, step: Step, features: list[Tensor]) -> Tensor:
         """A sample of what the encoder says of each redrawn face."""
         mean, log_variance = self.encoded(step, features)
         return mean + (log_variance / 2).exp() * step.latents[: len(mean), : self.latent]
 
-    def latents(self, step: Step, features: list[Tensor], generator: Any = None) -> Tensor:
+    def latents(self, step: Step, features: list[Tensor], location: Location | None) -> Tensor:
         """The step's latents: the first ones of its faces, the others where such latents lie."""
         if (count := self.count(len(step.real))) == 0:
             return step.latents
-        redrawn = torch.cat([self.redrawn(step, features), step.latents[:count, self.latent :]], 1)
-        rest, location = step.latents[count:], getattr(generator, "location", None)
-        return torch.cat([redrawn, location(rest) if location else rest])
+        redrawn = torch.cat([self.sampled(step, features), step.latents[:count, self.latent :]], 1)
+        rest = step.latents[count:]
+        return torch.cat([redrawn, rest if location is None else location(rest)])
 
     @torch.no_grad()
-    def observe(
-        self,
-        step: Step,
-        features: list[Tensor],
-        generator: Any,
-        half_life: float = 10.0,
-        first: float = 20.0,
-    ) -> None:
-        """Take the step's latents into the averages, and tell the generator what they are by now.
-
-        The averages forget half in ``half_life`` thousand latents. Of the ``first`` thousand the generator
-        hears nothing: a young encoder tells few kinds of faces apart, and latents from anywhere draw more.
-        """
-        location = getattr(generator, "location", None)
-        if location is None or (count := self.count(len(step.real))) == 0:
+    def observe(self, step: Step, features: list[Tensor], location: Location) -> None:
+        """Take the step's latents, those of all processes, into the averages, and move ``location`` there."""
+        if (count := self.count(len(step.real))) == 0:
             return
         with torch.autocast(step.real.device.type, enabled=False):
-            z = self.redrawn(step, features).float()
+            z = self.sampled(step, features).float()
+            seen = torch.cat([z.mean(0)[None], z.T @ z / count])
+            processes = added_over_processes(seen)
+            seen /= processes
             self.steps += 1
             # At first the plain average: there is nothing to forget yet.
-            share = (1 / self.steps).clamp_min(1 - 0.5 ** (count / (1000 * half_life)))
-            self.mean.lerp_(z.mean(0), share)
-            self.square.lerp_(z.T @ z / count, share)
+            share = (1 / self.steps).clamp_min(1 - 0.5 ** (count * processes / HALF_LIFE))
+            self.mean.lerp_(seen[0], share)
+            self.square.lerp_(seen[1:], share)
             mean = self.mean.double()
             covariance = self.square.double() - mean.outer(mean)
             ridge = 1e-3 * torch.eye(self.latent, dtype=covariance.dtype, device=covariance.device)
             axes, failed = torch.linalg.cholesky_ex(covariance + ridge)
-            enough = (failed == 0) & (self.steps * count >= 1000 * first)
+            enough = (failed == 0) & (self.steps * count * processes >= FIRST)
             location.move(
                 torch.where(enough, mean, location.centre.double()),
                 torch.where(enough, axes, location.axes.double()),
