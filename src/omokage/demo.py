@@ -102,7 +102,7 @@ def demo(
     with steps.step("The model that ships: a contact sheet", "contact sheet with seeds", sheet):
         write_contact_sheet(model, range(100, 124), sheet, psi=0.8, progress=progress)
     with steps.step("The model that ships: a walk through its latents", "latent walk, MP4", walk):
-        write_walk(model, range(8), walk, progress=progress)
+        write_walk(model, range(8), walk, psi=0.8, progress=progress)
 
     _show(console, steps.made, time.monotonic() - started, out)
     return steps.made

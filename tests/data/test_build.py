@@ -51,6 +51,7 @@ def test_a_face_set_from_a_folder(folder_of_faces, tmp_path):
         "index.parquet",
         "manifest.json",
         "rejected.csv",
+        "report.html",
     ]
     assert not partial_folder(report.path).exists()
     assert faces.keys == [
@@ -434,6 +435,23 @@ def test_manifest_and_index(folder_of_faces, tmp_path):
     table = pq.read_table(tmp_path / "set" / "index.parquet")
     assert sum(table["bytes"].to_pylist()) == manifest["counts"]["bytes"]
     assert str(tmp_path) not in (tmp_path / "set" / "manifest.json").read_text()
+
+
+def test_the_report_shows_what_was_kept_and_left_out(folder_of_faces, tmp_path):
+    folder = folder_of_faces(9)
+    (folder / "<b>broken.png").write_bytes(b"")
+    labels = folder / "labels.csv"
+    labels.write_text("file,hair\n" + "".join(f"{i}.jpg,{'red' if i < 3 else 'blue'}\n" for i in range(9)))
+    report = build([folder], tmp_path / "set", as_faces=True, labels=labels)
+    counts = FaceSet.open(report.path).manifest["counts"]
+    page = (tmp_path / "set" / "report.html").read_text()
+    assert (counts["found"], counts["kept"]) == (10, 9)  # labels are no picture
+    assert "10 files, 9 kept" in page
+    assert page.count("data:image/jpeg") == counts["kept"]
+    assert "&lt;b&gt;broken.png: empty file" in page
+    assert "<b>broken" not in page
+    assert "<td>red</td>" in page
+    assert "<td>blue</td>" in page
 
 
 def test_real_faces_cost_no_more_than_themselves(real_data, tmp_path, monkeypatch):

@@ -34,7 +34,9 @@ from .faceset import (
     KIND,
     MANIFEST,
     REJECTED,
+    REPORT,
     SCHEMA,
+    FaceSet,
     content_hash,
     cores,
     deflate_member,
@@ -45,6 +47,7 @@ from .faceset import (
 from .publish import Target
 from .read import RESIZE_RULE, Unreadable, cover, one_line, quiet, read_picture, to_png
 from .remote import url_of
+from .report import write_faces_report
 from .sources import Found, Keys, Source, natural, open_source
 from .unfinished import (
     STATE,
@@ -152,10 +155,11 @@ def build(
     partial = partial_folder(folder)
     with ExitStack() as stack, disk_errors(folder):
         table = _Labels(labels) if labels is not None and as_faces else None
+        skip = (folder, partial) if labels is None else (folder, partial, Path(labels).expanduser())
         with opened(progress, "looking through the sources", len(sources)) as task:
             opened_sources = []
             for source in sources:
-                opened_sources.append(stack.enter_context(open_source(source, (folder, partial))))
+                opened_sources.append(stack.enter_context(open_source(source, skip)))
                 task.advance()
         work: Kind
         if as_faces:
@@ -493,8 +497,11 @@ class _Work:
             "content_hash": content_hash(index["key"].to_pylist(), digests),
             "shards": [state["shard"] for state in self.done if state["shard"]],
         }
+        refused = [tuple(line) for state in self.done for line in state["rejected"]]
+        page = write_faces_report(FaceSet(self.partial, manifest, index), refused)
         write_file(self.partial / REJECTED, rejected.getvalue().encode())
         write_file(self.partial / INDEX, parquet_bytes(index))
+        write_file(self.partial / REPORT, page.encode())
         write_file(self.partial / MANIFEST, json_bytes(manifest))
 
 

@@ -32,18 +32,18 @@ from ..errors import UserError
 from ..progress import Progress, opened
 from .clean import CRITERIA
 from .engines import Engine, Steps
-from .faceset import COLUMNS, FORMAT, INDEX, KIND, MANIFEST, REJECTED, content_hash, read_manifest
+from .faceset import COLUMNS, FORMAT, INDEX, KIND, MANIFEST, REJECTED, REPORT, content_hash, read_manifest
 from .label import SIDECARS, TABLES, LabelTable, is_table
 from .pipeline import Handled, Handler, Job, Options, Tools, found_before, lost, thumbnail_of
 from .read import Unreadable, one_line, quiet
-from .report import write_report
+from .report import SHOWN, spread, write_report
 from .sources import Found, Keys, Source, natural
 from .unfinished import STATE, begin
 from .writing import ShardWriter, json_bytes, parquet_bytes, shard_name, write_file
 
 PIECE_SECONDS = 15.0
 PIECE_FACES = 2048
-DETECTED, REPORT = "detected.parquet", "report.html"
+DETECTED = "detected.parquet"
 EXAMPLES = 12
 
 _numbers = {name: pa.float32() for name in CRITERIA}
@@ -248,7 +248,7 @@ class Pieces:
                 there = lost.setdefault(reason, [])
                 there += shown[: EXAMPLES - len(there)]
         kept = np.nonzero(keep)[0]
-        some = kept[np.unique(np.linspace(0, len(kept) - 1, min(96, len(kept))).astype(int))]
+        some = kept[spread(len(kept), SHOWN)]
         members: dict[int, list[int]] = {}
         for i in np.nonzero(np.bincount(groups, minlength=len(groups))[groups] > 1)[0].tolist():
             group = int(groups[i])

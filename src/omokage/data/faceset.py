@@ -30,7 +30,7 @@ from .remote import url_of
 
 KIND = "omokage face set"
 FORMAT = 1
-INDEX, MANIFEST, REJECTED = "index.parquet", "manifest.json", "rejected.csv"
+INDEX, MANIFEST, REJECTED, REPORT = "index.parquet", "manifest.json", "rejected.csv", "report.html"
 
 COLUMNS = {
     "key": pa.string(),  # unique; name of the member in the shard without its extension

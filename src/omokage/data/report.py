@@ -1,13 +1,25 @@
 """The page that shows what a build kept and lost: one HTML file with its pictures inside, for the user."""
 
+import base64
 import html
+import io
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from PIL import Image
 
 from .clean import CRITERIA, Criterion
+from .faceset import COLUMNS, FaceSet
+
+THUMBNAIL = 96
+SHOWN = 96  # faces of a set cut out of illustrations
+SHOWN_AS_THEY_CAME = 48
+_NAMED = 12  # files left out that are named for each reason
+_ROWS = 14  # of a table of values, the most common ones
+_MOST_VALUES = 100  # a label with more is a number or a name, and is not counted up
 
 _STEPS = (
     ("read", "could be read"),
@@ -91,6 +103,46 @@ def write_report(
         "<h2>How it was made</h2>",
         _made(manifest),
     ]
+    return _page(body)
+
+
+def write_faces_report(faces: FaceSet, rejected: Sequence[tuple[str, str]]) -> str:
+    """The page of a set of faces that came as such; rejected: file and reason of each one left out."""
+    manifest, counts = faces.manifest, faces.manifest["counts"]
+    sizes = Counter(
+        f"{width}×{height}"
+        for width, height in zip(
+            faces.index["width"].to_pylist(), faces.index["height"].to_pylist(), strict=True
+        )
+    )
+    changed = Counter(done for done in faces.index["done"].to_pylist() if done)
+    body = [
+        "<h1>What became of the faces</h1>",
+        f"<p>{_n(counts['found'])} files, {_n(counts['kept'])} kept "
+        f"({100 * counts['kept'] / max(counts['found'], 1):.1f}%), {_n(counts['duplicates'])} of them byte "
+        f"for byte the same as an earlier one. {_n(counts['bytes'] / 2**20, 1)} MB of faces.</p>",
+        "<h2>Kept</h2><p>Evenly spread over the set.</p>",
+        _faces([(_thumbnail(faces.image(i)), faces.keys[i]) for i in spread(len(faces), SHOWN_AS_THEY_CAME)]),
+        "<h2>Left out</h2>",
+        _refused(counts["reasons"], rejected),
+        "<h2>Sizes and formats</h2>",
+        _table("size, width × height", sizes),
+        _table("format", Counter(faces.index["format"].to_pylist())),
+        _table("changed while reading", changed) if changed else "",
+        "<h2>Labels</h2>",
+        _label_tables(faces.index),
+        "<h2>How it was made</h2>",
+        _made(manifest),
+    ]
+    return _page(body)
+
+
+def spread(count: int, most: int) -> list[int]:
+    """At most ``most`` of ``count`` positions, evenly spread, first and last among them."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).astype(int)).tolist()
+
+
+def _page(body: list[str]) -> str:
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -98,6 +150,45 @@ def write_report(
         + "\n".join(body)
         + "\n</body></html>\n"
     )
+
+
+def _thumbnail(image: Image.Image) -> str:
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=80)
+    return base64.b64encode(out.getvalue()).decode()
+
+
+def _refused(reasons: dict[str, int], rejected: Sequence[tuple[str, str]]) -> str:
+    if not reasons:
+        return "<p>Nothing.</p>"
+    named: dict[str, list[str]] = {}
+    for file, reason in rejected:
+        there = named.setdefault(reason.split(":")[0], [])
+        if len(there) < _NAMED:
+            there.append(f"{file}: {reason}")
+    out = [_table("", Counter(reasons), lost=True)]
+    for reason, count in Counter(reasons).most_common():
+        lines = "".join(f"<li>{_text(line)}</li>" for line in named.get(reason, ()))
+        more = f"<p>and {_n(count - _NAMED)} more, in rejected.csv</p>" if count > _NAMED else ""
+        out.append(f"<h3>{_text(reason)}</h3><ul>{lines}</ul>{more}")
+    return "".join(out)
+
+
+def _label_tables(index: pa.Table) -> str:
+    out = []
+    for name in index.column_names:
+        if name in COLUMNS:
+            continue
+        values = index[name].to_pylist()
+        known = Counter(value for value in values if value is not None)
+        if len(known) > max(_MOST_VALUES, len(values) // 20):
+            out.append(f'<h3>{_text(name)}</h3><div class="note">{_n(len(known))} values</div>')
+            continue
+        unknown = len(values) - known.total()
+        note = f'<div class="note">unknown of {_n(unknown)}</div>' if unknown else ""
+        out.append(_table(name, known, note))
+    return "".join(out) or "<p>None.</p>"
 
 
 def _n(value: float, digits: int = 0) -> str:
@@ -148,15 +239,9 @@ def _faces(pictures: list[tuple[str, str]]) -> str:
 
 def _lost(counts: dict[str, Any], examples: dict[str, Any]) -> str:
     out = []
-    for kind, reasons in (("files", counts["pictures"]["reasons"]), ("faces", counts["reasons"])):
-        most = max(reasons.values(), default=0)
-        lines = []
-        for reason, count in sorted(reasons.items(), key=lambda item: (-item[1], item[0])):
-            lines.append(
-                f'<tr><td>{_text(reason)}</td><td class="n">{_n(count)}</td>{_bar(count, most, True)}</tr>'
-            )
-        if lines:
-            out.append(f"<h3>{kind.capitalize()}</h3><table>{''.join(lines)}</table>")
+    for kind, reasons in (("Files", counts["pictures"]["reasons"]), ("Faces", counts["reasons"])):
+        if reasons:
+            out.append(_table(kind, Counter(reasons), lost=True))
         for reason in sorted(reasons, key=lambda reason: (-reasons[reason], reason)):
             shown = [
                 (picture, f"{name}: {why}") for name, why, picture in examples.get(reason, []) if picture
@@ -205,9 +290,6 @@ def _balance(index: pa.Table) -> str:
         known = Counter(part for value in values if value for part in value.split("|"))
         if not known:
             continue
-        common = known.most_common(14)
-        most = common[0][1]
-        lines = [f'<tr><td>{_text(v)}</td><td class="n">{_n(c)}</td>{_bar(c, most)}</tr>' for v, c in common]
         if name in ("hair", "eyes"):
             by = Counter(index[f"{name}_from"].to_pylist())
             told = ", ".join(
@@ -216,15 +298,31 @@ def _balance(index: pa.Table) -> str:
             note = f'<div class="note">{_text(told)}; measured ones are estimates, see docs/building.md</div>'
         else:
             note = f'<div class="note">unknown of {_n(sum(not value for value in values))}</div>'
-        out.append(f"<h3>{name}</h3>{note}<table>{''.join(lines)}</table>")
+        out.append(_table(name, known, note))
     return "".join(out) or "<p>Nothing is known of them.</p>"
+
+
+def _table(title: str, values: Counter[str], note: str = "", lost: bool = False) -> str:
+    """The most common values with their bars."""
+    common = sorted(values.items(), key=lambda item: (-item[1], item[0]))[:_ROWS]
+    lines = [
+        f'<tr><td>{_text(value)}</td><td class="n">{_n(count)}</td>{_bar(count, common[0][1], lost)}</tr>'
+        for value, count in common
+    ]
+    if len(values) > _ROWS:
+        rest = values.total() - sum(count for _, count in common)
+        lines.append(
+            f'<tr><td>{_n(len(values) - _ROWS)} others</td><td class="n">{_n(rest)}</td><td></td></tr>'
+        )
+    head = f"<h3>{_text(title)}</h3>" if title else ""
+    return f"{head}{note}<table>{''.join(lines)}</table>"
 
 
 def _made(manifest: dict[str, Any]) -> str:
     lines = [("omokage", manifest["omokage"]), ("content hash", manifest["content_hash"])]
     lines += [("source", f"{s['name']} ({s['kind']})") for s in manifest["sources"]]
     lines += [(name, value) for name, value in manifest["options"].items() if name != "as_faces"]
-    lines += [(name, value) for name, value in manifest["tools"].items() if value is not None]
+    lines += [(name, value) for name, value in manifest.get("tools", {}).items() if value is not None]
     told = "".join(
         f"<tr><td>{_text(name)}</td><td><code>{_text(value)}</code></td></tr>" for name, value in lines
     )

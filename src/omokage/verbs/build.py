@@ -156,8 +156,7 @@ def _run(
         print(f"{report.rejected:,} left out, listed in {out}/rejected.csv:")
         for reason, count in sorted(report.reasons.items(), key=lambda item: -item[1]):
             print(f"{count:>9,}  {reason}")
-    if report.pictures is not None:
-        print(f"see {out}/report.html")
+    print(f"see {out}/report.html")
 
 
 def _list(total: int, reasons: dict[str, int], what: str) -> None:
