@@ -25,7 +25,7 @@ from train_tag_encoder import HAIR, read_tagged
 
 from omokage.metrics.features import features_of, load_extractor
 from omokage.metrics.fid import fid, statistics
-from omokage.metrics.tag_features import WEIGHTS
+from omokage.tag_encoder import WEIGHTS
 
 RESULT = Path(__file__).parent / "results" / "tag_encoder.md"
 Damage = Callable[[np.ndarray, float], np.ndarray]

@@ -1,4 +1,4 @@
-"""Train the tag encoder of `omokage.metrics.tag_features` from scratch.
+"""Train the tag encoder of `omokage.tag_encoder` from scratch.
 
     OMP_NUM_THREADS=1 python bench/train_tag_encoder.py --data ../shared/data --out tag-encoder.safetensors
 
@@ -32,7 +32,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from omokage.metrics.tag_features import SIDE, TagEncoder, network_input
+from omokage.tag_encoder import SIDE, TagEncoder, network_input
 
 COMMON = ["aqua", "black", "blue", "brown", "gray", "green", "orange", "pink", "purple", "red"]
 HAIR = sorted([*COMMON, "blonde", "white"])
@@ -224,7 +224,7 @@ def main() -> None:
         "eyes": judge_tags(encoder, heads.eyes, faces[held], eyes[held]),
     }
     metadata = {
-        "what": "anime face encoder for feature distances, omokage.metrics.tag_features",
+        "what": "anime face encoder for feature distances, omokage.tag_encoder",
         "data": f"tagged-faces-96: {len(used)} faces used, {len(held)} held out; never getchu-faces-64",
         "seed": args.seed,
         "command": f"OMP_NUM_THREADS=1 python bench/train_tag_encoder.py --epochs {args.epochs} "

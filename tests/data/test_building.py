@@ -117,7 +117,7 @@ def test_labels_reach_the_index(whole):
     assert first
     assert {row["artist"] for row in first} == {"mori"}
     assert {(row["hair"], row["hair_from"]) for row in first} == {("pink", "tags")}
-    assert {row["eyes_from"] for row in first} == {"measured"}
+    assert {row["eyes_from"] for row in first} == {"network"}
     third = [row for row in rows if row["file"] == "3.png"]
     assert {(row["artist"], row["rating"], row["tags"]) for row in third} == {("Hayashi", "general", "solo")}
 

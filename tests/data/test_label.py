@@ -1,16 +1,13 @@
 import json
 
-import numpy as np
 import pytest
 
-from omokage.data.detect import Face
 from omokage.data.label import (
     Labels,
     LabelTable,
     OptOut,
     from_record,
     is_table,
-    measured_colours,
     merge,
     read_sidecar,
 )
@@ -25,7 +22,9 @@ def test_tags_of_both_styles():
     ):
         assert read_sidecar("a.txt", text).tags == ("1girl", "long hair", "blue eyes")
     labels = read_sidecar("a.txt", b"silver_hair, rating:questionable, artist:someone")
-    assert (labels.rating, labels.artist, labels.colour("hair")) == ("questionable", "someone", "grey")
+    blond = read_sidecar("a.txt", b"blonde hair, yellow eyes")
+    assert (blond.colour("hair"), blond.colour("eyes")) == ("blonde", "yellow")
+    assert (labels.rating, labels.artist, labels.colour("hair")) == ("questionable", "someone", "gray")
 
 
 def test_records_of_boorus():
@@ -108,13 +107,3 @@ def test_opt_out_by_artist_and_by_hash(tmp_path):
     assert out.covers(b"", Labels(artist="other|some one"))
     assert out.covers(b"x", Labels())
     assert not out.covers(b"y", Labels(artist="someone"))
-
-
-def test_colours_are_measured_where_they_are():
-    picture = np.full((100, 100, 3), 255, np.uint8)
-    face = Face(25, 35, 50, 50, 1)
-    picture[15:45, 20:80] = (40, 60, 200)  # hair
-    picture[45:90, 25:75] = (250, 225, 205)  # skin
-    picture[58:72, 31:45] = picture[58:72, 55:69] = (30, 160, 60)  # eyes
-    assert measured_colours(picture, face) == ("blue", "green")
-    assert measured_colours(picture[:2, :2], Face(0, 0, 1, 1, 1))[0]

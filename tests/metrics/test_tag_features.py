@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from omokage import tag_encoder
 from omokage.errors import UserError
-from omokage.metrics import tag_features
 from omokage.metrics.features import load_extractor
 from omokage.metrics.fid import fid, statistics
-from omokage.metrics.tag_features import TagEncoder, encoder_bytes, network_input, tag_extractor
+from omokage.metrics.tag_features import tag_extractor
+from omokage.tag_encoder import TagEncoder, encoder_bytes, network_input
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def test_the_shipped_encoder_is_small_and_pinned():
     assert len(encoder_bytes()) < 2_000_000
     assert 500_000 < sum(p.numel() for p in extractor.encoder.parameters()) < 900_000
     assert (extractor.name, extractor.resize_rule) == ("tags", "antialiased-bilinear-64")
-    assert extractor.file_hash == tag_features.WEIGHTS_SHA256
+    assert extractor.file_hash == tag_encoder.WEIGHTS_SHA256
 
 
 def test_features_do_not_depend_on_the_batch():
@@ -66,10 +67,10 @@ def test_wrong_images_are_refused():
 
 
 def test_altered_weights_are_refused(monkeypatch):
-    monkeypatch.setattr(tag_features, "WEIGHTS_SHA256", "f" * 64)
+    monkeypatch.setattr(tag_encoder, "WEIGHTS_SHA256", "f" * 64)
     with pytest.raises(UserError, match="SHA-256"):
         encoder_bytes()
-    monkeypatch.setattr(tag_features, "WEIGHTS", "absent.safetensors")
+    monkeypatch.setattr(tag_encoder, "WEIGHTS", "absent.safetensors")
     with pytest.raises(UserError, match="tag encoder is missing"):
         encoder_bytes()
 

@@ -345,7 +345,7 @@ class Pieces:
         values["sha256"] = [bytes.fromhex(digest) for digest in values["sha256"]]
         kinds = {**COLUMNS, **EXTRA}
         other = [] if table is None else table.columns
-        for name in other:  # a table's own colours go before measured ones
+        for name in other:  # a table's own colours go before estimated ones
             if name not in EXTRA:
                 kinds[name] = pa.string()
             told = [(rows[i].get("other") or {}).get(name) for i in order]

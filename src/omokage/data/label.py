@@ -1,4 +1,4 @@
-"""What is known of a picture (tags, rating, artist, licence) and what can be measured on a face (colours)."""
+"""What is known of a picture from files beside it or a table: tags, rating, artist, licence."""
 
 import csv
 import io
@@ -9,27 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..errors import UserError
-from .detect import Face
+from .colours import EYE_COLOURS, HAIR_COLOURS
 from .read import one_line
 
 RATINGS = ("general", "sensitive", "questionable", "explicit")
-COLOURS = (
-    "black",
-    "grey",
-    "white",
-    "brown",
-    "blonde",
-    "orange",
-    "red",
-    "pink",
-    "purple",
-    "blue",
-    "aqua",
-    "green",
-)
 SIDECARS = (".txt", ".json")
 TABLES = (".csv", ".json", ".jsonl")
 _NAMES = ("file", "filename", "md5", "id")
@@ -44,10 +28,11 @@ _RATING = {
     "e": "explicit", "explicit": "explicit",
 }  # fmt: skip
 _SPELLED = {
-    "silver": "grey", "gray": "grey", "blond": "blonde", "yellow": "blonde", "light blue": "blue",
-    "light brown": "brown", "dark blue": "blue", "light purple": "purple", "dark green": "green",
-    "cyan": "aqua", "amber": "blonde", "violet": "purple",
+    "silver": "gray", "grey": "gray", "light blue": "blue", "light brown": "brown", "dark blue": "blue",
+    "light purple": "purple", "dark green": "green", "cyan": "aqua", "violet": "purple",
 }  # fmt: skip
+_COLOURS = {"hair": HAIR_COLOURS, "eyes": (*EYE_COLOURS, "white")}
+_YELLOW = {"hair": "blonde", "eyes": "yellow"}
 MAX_TAGS = 1000
 
 
@@ -67,12 +52,15 @@ class Labels:
     other: tuple[tuple[str, str], ...] = ()
 
     def colour(self, of: str) -> str | None:
-        """The colour in tags like ``blue hair``; several joined by a vertical bar; None if there is none."""
+        """The colour in tags like ``blue hair``; several joined by a vertical bar; None if there is none.
+
+        of: hair or eyes.
+        """
         found = []
         for tag in self.tags:
             name, _, what = tag.rpartition(" ")
-            name = _SPELLED.get(name, name)
-            if what == of and name in COLOURS and name not in found:
+            name = _YELLOW[of] if name in ("yellow", "blonde", "blond", "amber") else _SPELLED.get(name, name)
+            if what == of and name in _COLOURS[of] and name not in found:
                 found.append(name)
         return "|".join(found) or None
 
@@ -338,51 +326,3 @@ class OptOut:
         names += [name.replace("_", " ") for name in names] + [name.replace(" ", "_") for name in names]
         digests = hashlib.sha256(data).hexdigest(), hashlib.md5(data, usedforsecurity=False).hexdigest()
         return not self.entries.isdisjoint((*names, *digests))
-
-
-def measured_colours(picture: np.ndarray, face: Face) -> tuple[str, str]:
-    """Hair and eye colour of a face in an RGB picture, uint8 (H, W, 3): the commonest colour where they are.
-
-    A simple estimate: the name of most pixels above the brow, and of most coloured pixels at the eyes.
-    """
-    hair = _names(picture, face, [(-0.05, 1.05, -0.28, 0.16)])
-    eyes = _names(picture, face, [(0.10, 0.42, 0.46, 0.72), (0.58, 0.90, 0.46, 0.72)])
-    hair_votes = np.bincount(hair, minlength=len(COLOURS) + 1)[:-1]
-    eye_votes = np.bincount(eyes, minlength=len(COLOURS) + 1)[:-1].astype(np.float64)
-    # Outlines, whites and skin are in every eye: colours count more.
-    eye_votes[[COLOURS.index(name) for name in ("white", "grey", "black")]] *= (0.1, 0.35, 0.3)
-    eye_votes[[COLOURS.index(name) for name in ("blonde", "orange", "brown")]] *= (0.5, 0.5, 0.7)
-    return tuple(COLOURS[int(v.argmax())] if v.sum() else "grey" for v in (hair_votes, eye_votes))  # type: ignore[return-value]
-
-
-def _names(picture: np.ndarray, face: Face, parts: list[tuple[float, float, float, float]]) -> np.ndarray:
-    """Positions in `COLOURS` of pixels in parts (left, right, top, bottom) of the face box; 12 for skin."""
-    import cv2
-
-    pixels = []
-    for left, right, top, bottom in parts:
-        x0, x1 = (int(np.clip(face.x + v * face.width, 0, picture.shape[1])) for v in (left, right))
-        y0, y1 = (int(np.clip(face.y + v * face.height, 0, picture.shape[0])) for v in (top, bottom))
-        part = picture[y0:y1, x0:x1]
-        step = max(1, min(part.shape[:2]) // 48) if part.size else 1
-        pixels.append(part[::step, ::step].reshape(-1, 3))
-    rgb = np.concatenate(pixels)
-    if not len(rgb):
-        return np.zeros(0, np.int64)
-    hsv = cv2.cvtColor(rgb[None], cv2.COLOR_RGB2HSV)[0].astype(np.int64)
-    hue, saturation, value = hsv[:, 0] * 2, hsv[:, 1] / 255, hsv[:, 2] / 255
-    colour = {name: i for i, name in enumerate(COLOURS)}
-    # Upper ends of the ranges of hue in degrees.
-    ends = np.array([12, 24, 43, 70, 165, 190, 250, 290, 338, 361])
-    names = ("red", "orange", "orange", "blonde", "green", "aqua", "blue", "purple", "pink", "red")
-    out = np.array([colour[name] for name in names])[np.searchsorted(ends, hue, side="right").clip(0, 9)]
-    warm = (hue < 50) | (hue > 340)
-    out[(hue < 43) & (value < 0.72)] = colour["brown"]
-    out[(hue >= 24) & (hue < 70) & (value >= 0.72)] = colour["blonde"]
-    out[((hue < 12) | (hue > 330)) & (saturation < 0.55) & (value > 0.75)] = colour["pink"]
-    out[(saturation < 0.14) & (value < 0.85)] = colour["grey"]
-    out[(saturation < 0.10) & (value >= 0.85)] = colour["white"]
-    out[(value < 0.24) | ((value < 0.36) & (saturation < 0.35))] = colour["black"]
-    skin = warm & (hue > 5) & (hue < 42) & (saturation > 0.05) & (saturation < 0.38) & (value > 0.86)
-    out[skin] = len(COLOURS)
-    return out

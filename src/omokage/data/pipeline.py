@@ -16,10 +16,11 @@ from PIL import Image
 
 from ..errors import UserError
 from .clean import CRITERIA, measure, thresholds, verdict
+from .colours import ColourNames
 from .crop import BORDERS, PRESETS, CropBox, crop_box, cut, visible
 from .detect import Detector, Face, FaceScore, open_detector
 from .faceset import deflate_member, tar_member
-from .label import RATINGS, Labels, OptOut, measured_colours, merge, read_sidecar
+from .label import RATINGS, Labels, OptOut, merge, read_sidecar
 from .read import Unreadable, one_line, read_picture
 from .upscale import Waifu2x, described, to_size, upscaler
 
@@ -112,6 +113,7 @@ class Tools:
         self.judge: FaceScore | None = (
             FaceScore() if options.clean and options.detector != "network" else None
         )
+        self.colours = ColourNames() if options.label else None
         self.enlarge: Waifu2x | None = None
         if options.upscale is not None:
             self.enlarge = upscaler(options.upscale, options.noise, options.model)
@@ -120,6 +122,7 @@ class Tools:
         self.described = {
             "detector": None if self.detector is None else self.detector.described,
             "judge": None if self.judge is None else self.judge.file_hash,
+            "colours": None if self.colours is None else self.colours.file_hash,
             "upscale": None if options.upscale is None else described(self.enlarge),
             "thresholds": self.limits,
             "opt_out": None if self.opt_out is None else self.opt_out.described,
@@ -298,7 +301,7 @@ def _face(
     if reason is not None:
         row.update(step=step, reason=reason)
         return Outcome(row, thumbnail=thumbnail_of(crop))
-    row.update(_colours(pixels, face, known, options))
+    row.update(_label_columns(pixels, face, known, tools))
     image, scaled = crop, ""
     if target is not None:
         image, scaled = to_size(crop, target, tools.enlarge)
@@ -330,7 +333,7 @@ def _cut_note(box: CropBox, inside: float, options: Options) -> str:
     return note + (f", {options.border} at the border" if inside < 0.999 else "")
 
 
-def _colours(pixels: np.ndarray, face: Face, known: _Known, options: Options) -> dict[str, Any]:
+def _label_columns(pixels: np.ndarray, face: Face, known: _Known, tools: Tools) -> dict[str, Any]:
     labels = known.labels
     row: dict[str, Any] = {
         "tags": "|".join(labels.tags) or None,
@@ -340,13 +343,11 @@ def _colours(pixels: np.ndarray, face: Face, known: _Known, options: Options) ->
         "url": labels.url,
         "other": dict(labels.other),
     }
-    if options.label:
-        hair, eyes = labels.colour("hair"), labels.colour("eyes")
-        measured = measured_colours(pixels, face)
-        row.update(hair=hair or measured[0], eyes=eyes or measured[1])
-        row["hair_from"], row["eyes_from"] = (
-            ("measured", "tags")[known is not None] for known in (hair, eyes)
-        )
+    if tools.colours is not None:
+        seen = tools.colours(pixels, face if tools.detector is not None else None)
+        for of, name in zip(("hair", "eyes"), seen, strict=True):
+            tagged = labels.colour(of)
+            row[of], row[f"{of}_from"] = (name, "network") if tagged is None else (tagged, "tags")
     return row
 
 

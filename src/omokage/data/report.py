@@ -295,7 +295,7 @@ def _balance(index: pa.Table) -> str:
             told = ", ".join(
                 f"{_n(count)} by {source}" for source, count in sorted(by.items(), key=str) if source
             )
-            note = f'<div class="note">{_text(told)}; measured ones are estimates, see docs/building.md</div>'
+            note = f'<div class="note">{_text(told)}; the network estimates, see docs/building.md</div>'
         else:
             note = f'<div class="note">unknown of {_n(sum(not value for value in values))}</div>'
         out.append(_table(name, known, note))

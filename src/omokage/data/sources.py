@@ -107,7 +107,8 @@ class Source:
 def open_source(path: str | Path, skip: tuple[Path, ...] = ()) -> Source:
     """Find out by content what a path or URL is; raises `UserError` if it is nothing to read pictures from.
 
-    skip: folders that are not looked into (where the face set itself is written), files that are not pictures.
+    skip: folders that are not looked into (where the face set itself is written), and files that are no
+        pictures.
     """
     if (url := url_of(path)) is not None:
         return _open_remote(Place(url))

@@ -24,8 +24,8 @@ from torch.nn import functional as F
 
 from omokage.errors import UserError
 from omokage.metrics.inception import best_precision
-from omokage.metrics.tag_features import Down, ResidualBlock, network_input
 from omokage.progress import Progress, opened
+from omokage.tag_encoder import Down, ResidualBlock, network_input
 
 PROTOCOLS = ("c2st64-lowpass48-jpeg75", "c2st64-plain")
 SIDE = 64

@@ -1,0 +1,86 @@
+"""Names of hair and eye colours, by a network that learned them from a crowd's tags."""
+
+import hashlib
+from functools import lru_cache
+from importlib import resources
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import UserError
+from .crop import CropBox, cut
+from .detect import Face
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+COMMON = ("aqua", "black", "blue", "brown", "gray", "green", "orange", "pink", "purple", "red")
+HAIR_COLOURS = tuple(sorted((*COMMON, "blonde", "white")))
+EYE_COLOURS = (*COMMON, "yellow")
+
+HEADS = "colour-heads.safetensors"
+ENLARGED, DOWN = 1.5, 0.46
+"""The cut that the network knows: its side in sides of the face, how far down the face's centre lies."""
+
+
+def around(face: Face) -> CropBox:
+    """What the network looks at."""
+    side = max(1, round(ENLARGED * face.side))
+    x, y = face.centre
+    return CropBox(x, y + (0.5 - DOWN) * side, side, side)
+
+
+class ColourNames:
+    """Regressions on the features of the tag encoder.
+
+    weights: ``hair.weight`` (12, 416), ``hair.bias`` (12,), and the same of ``eyes`` (11); None: those that
+        ship. Their `UserError` if they are missing or damaged.
+    file_hash: hex SHA-256 of the weights that ship.
+    """
+
+    def __init__(self, weights: "dict[str, Tensor] | None" = None) -> None:
+        from ..tag_encoder import tag_encoder
+
+        self._encoder = tag_encoder()
+        self.file_hash = ""
+        if weights is None:
+            weights, self.file_hash = _shipped()
+        self._heads = [(weights[f"{name}.weight"], weights[f"{name}.bias"]) for name in ("hair", "eyes")]
+
+    def __call__(self, picture: np.ndarray, face: Face | None) -> tuple[str, str]:
+        """Names from `HAIR_COLOURS` and `EYE_COLOURS`.
+
+        picture: RGB, uint8 (H, W, 3). face: its box; None: the whole picture is the face with its hair.
+        """
+        import torch
+
+        from ..tag_encoder import network_input
+
+        seen = picture if face is None else cut(picture, around(face))
+        # On one thread: the order of sums must not depend on the machine's cores.
+        threads = torch.get_num_threads()
+        try:
+            torch.set_num_threads(1)
+            with torch.inference_mode():
+                features = self._encoder(network_input(seen[None]))[0]
+                hair, eyes = (int((weight @ features + bias).argmax()) for weight, bias in self._heads)
+        finally:
+            torch.set_num_threads(threads)
+        return HAIR_COLOURS[hair], EYE_COLOURS[eyes]
+
+
+@lru_cache(maxsize=1)
+def _shipped() -> "tuple[dict[str, Tensor], str]":
+    import safetensors.torch
+
+    file = resources.files("omokage") / "assets" / HEADS
+    try:
+        data = file.read_bytes()
+        weights = safetensors.torch.load(data)
+        shapes = {name: value.shape[:1] for name, value in weights.items()}
+    except Exception as error:  # safetensors has many ways to dislike a file
+        raise UserError(f"{file} cannot be read ({error}); reinstall omokage") from None
+    hair, eyes = (len(HAIR_COLOURS),), (len(EYE_COLOURS),)
+    if shapes != {"hair.weight": hair, "hair.bias": hair, "eyes.weight": eyes, "eyes.bias": eyes}:
+        raise UserError(f"{file} is damaged; reinstall omokage")
+    return weights, hashlib.sha256(data).hexdigest()
