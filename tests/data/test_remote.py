@@ -178,7 +178,7 @@ def test_lists_and_single_pictures(server, faces, tmp_path):
     }
     files = FaceSet.open(tmp_path / "set").index["file"].to_pylist()
     assert sorted(files) == ["2.jpg", "3.jpg", f"{server.url}/1.jpg"]
-    for name in ("manifest.json", "rejected.csv"):
+    for name in ("manifest.json", "rejected.csv", "report.html"):
         assert "token" not in (tmp_path / "set" / name).read_text()
 
 
@@ -292,7 +292,7 @@ def test_from_s3_to_s3(bucket, faces, tmp_path, monkeypatch):
         patch.setattr(Place, "upload", noted)
         patch.setattr("omokage.data.build._Work", None)  # nothing is built again
         report = build(sources, out, **arguments)
-    assert sent == ["faces-000002.tar.gz", "index.parquet", "rejected.csv", "manifest.json"]
+    assert sent == ["faces-000002.tar.gz", "index.parquet", "rejected.csv", "report.html", "manifest.json"]
     assert (report.path, report.found, report.kept) == (out, 23, 22)
     assert bucket("out/set") == sorted(p.name for p in (tmp_path / "here").iterdir())
     assert not list((tmp_path / "cache").rglob("*.*"))  # the staging folder is gone
