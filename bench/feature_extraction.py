@@ -120,7 +120,7 @@ def main() -> None:
     arguments.cache.mkdir(parents=True, exist_ok=True)
 
     faces = read_faces(arguments.faces)
-    count = min(arguments.count, len(faces) // 2)
+    count = min(arguments.count, len(faces) if arguments.samples else len(faces) // 2)
     order = np.random.default_rng(0).permutation(len(faces))
     real = faces[order[:count]]
     if arguments.samples:
@@ -148,13 +148,14 @@ def main() -> None:
     by_reference = fid(*statistics(reference_other), *statistics(reference_real))
     by_ours = fid(*statistics(ours_other), *statistics(ours_real))
 
+    given = " --samples RUN" if arguments.samples else ""
     (slow_wall, slow_processor), (fast_wall, fast_processor) = rates.values()
     lines = [
         "# Inception features",
         "",
         f"{platform.processor() or platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, "
         f"{torch.get_num_threads()} threads, torch {torch.__version__}, {datetime.now(UTC):%Y-%m-%d}; "
-        f"`python bench/feature_extraction.py --count {count}`",
+        f"`python bench/feature_extraction.py --count {count}{given}`",
         "",
         "| | images/s | images per second of processor time | ratio (processor time) |",
         "|---|---|---|---|",
