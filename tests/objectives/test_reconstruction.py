@@ -190,7 +190,7 @@ def test_a_few_latents_say_nothing_yet():
 
 
 OF_TWO = """
-import sys, torch
+import os, sys, torch
 from types import SimpleNamespace
 from omokage.models.layers import Location
 from omokage.objectives.phase import Step
@@ -206,6 +206,10 @@ for number in range(400):
     here.once("encoded", lambda: (whole.chunk(2)[rank], torch.zeros(32, 2)))
     redrawn.observe(here, [], location)
 torch.save(dict(location.state_dict()), f"{file}-{rank}")
+torch.distributed.barrier()
+# Without the end of the interpreter, at which gloo's threads sometimes end the process with SIGABRT.
+sys.stdout.flush()
+os._exit(0)
 """
 
 
