@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from train_tag_encoder import EYES, HAIR, HELD_OUT, multi_hot, read_tagged, tag_loss
 
-from omokage.data.colours import DOWN, ENLARGED, EYE_COLOURS, HAIR_COLOURS, ColourNames, around
+from omokage.data.colours import DOWN, ENLARGED, ColourNames, around
 from omokage.data.crop import cut
 from omokage.data.detect import Face, open_detector
 from omokage.data.drawn import draw_face
@@ -94,8 +94,6 @@ def main() -> None:
     parser.add_argument("--views", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    assert list(HAIR_COLOURS) == HAIR
-    assert list(EYE_COLOURS) == EYES
     torch.set_num_threads(1)
 
     faces, hair, eyes = read_tagged(args.data)

@@ -32,11 +32,10 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from omokage.data.colours import EYE_COLOURS, HAIR_COLOURS
 from omokage.tag_encoder import SIDE, TagEncoder, network_input
 
-COMMON = ["aqua", "black", "blue", "brown", "gray", "green", "orange", "pink", "purple", "red"]
-HAIR = sorted([*COMMON, "blonde", "white"])
-EYES = [*COMMON, "yellow"]
+HAIR, EYES = list(HAIR_COLOURS), list(EYE_COLOURS)
 HELD_OUT = 0.1
 CHUNKS = 8  # views of one chunk share the size of their crop, so that one antialiased resize serves them all
 

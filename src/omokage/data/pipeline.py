@@ -22,11 +22,11 @@ from .detect import Detector, Face, FaceScore, open_detector
 from .faceset import deflate_member, tar_member
 from .label import RATINGS, Labels, OptOut, merge, read_sidecar
 from .read import Unreadable, one_line, read_picture
+from .report import THUMBNAIL
 from .upscale import Waifu2x, described, to_size, upscaler
 
 FORMATS = ("jpg", "png", "webp")
 MAX_FACES = 512
-THUMBNAIL = 96
 
 
 @dataclass(frozen=True)
