@@ -2,6 +2,8 @@
 
 import ctypes
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -24,6 +26,17 @@ def best_precision(device: torch.device) -> Precision:
         tests = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("amx_tile", "avx512_bf16"))
         return "bf16" if any(test is not None and test() for test in tests) else "fp32"
     return "fp32"
+
+
+@contextmanager
+def on_one_thread() -> Iterator[None]:
+    """PyTorch computes on one thread: the order of sums does not depend on how many cores there are."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def peak_memory_mb(device: torch.device) -> int | None:

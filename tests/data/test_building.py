@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from omokage import hardware
 from omokage.data import building, pipeline, writing
 from omokage.data.build import build
 from omokage.data.building import DETECTED, pictures
@@ -289,12 +291,25 @@ def test_pictures_that_are_faces_can_be_cleaned_too(tmp_path):
         build([folder], tmp_path / "large", size=128, workers=1, options=small)
 
 
+def test_the_machine_s_precision_is_chosen_once_and_named(illustrations, tmp_path, monkeypatch):
+    monkeypatch.setattr(hardware, "best_precision", lambda device: "bf16")
+    options = Options(clean=False, label=False, upscale=None, duplicates=False)
+    build([illustrations], tmp_path / "set", workers=1, options=options)
+    manifest = FaceSet.open(tmp_path / "set").manifest
+    assert manifest["options"]["precision"] == manifest["tools"]["detector"]["precision"] == "bf16"
+    # On a machine that chooses otherwise, it must be asked for; then the face set is this one.
+    monkeypatch.setattr(hardware, "best_precision", lambda device: "fp32")
+    same = dataclasses.replace(options, precision="bf16")
+    assert build([illustrations], tmp_path / "set", workers=1, options=same).already
+
+
 def test_refusals(illustrations, tmp_path):
     for options, message in [
         (Options(detector="yolo"), "no detector"),
         (Options(crop="huge"), "unknown"),
         (Options(border="sea"), "unknown"),
         (Options(format="gif"), "unknown"),
+        (Options(precision="fp8"), "--precision"),
         (Options(ratings=("nice",)), "rating"),
         (Options(limits=("sharp=1",)), "no threshold"),
         (Options(aspect=9.0), "aspect"),

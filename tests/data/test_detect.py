@@ -43,6 +43,20 @@ def test_the_network_finds_drawn_faces_where_they_are(scenes):
     assert again.described == detector.described
 
 
+def test_bfloat16_finds_the_same_faces(scenes):
+    full, half = NetworkDetector(), open_detector("network", precision="bf16")
+    assert full.described["precision"] == "fp32"
+    assert half.described["precision"] == "bf16"
+    for scene in scenes:
+        sure = [face for face in full(scene.image) if face.score > 0.6]
+        others = half(scene.image)
+        assert sure
+        for face in sure:
+            twin = max(others, key=lambda other: overlap(face, other))
+            assert overlap(face, twin) > 0.9
+            assert abs(face.score - twin.score) < 0.05
+
+
 def test_the_cascade_gives_boxes_of_faces_not_of_heads(scenes):
     for detector in (CascadeDetector(), open_detector("cascade", rotations=True)):
         found = [detector(scene.image) for scene in scenes]

@@ -34,7 +34,7 @@ from .clean import CRITERIA
 from .engines import Engine, Steps
 from .faceset import COLUMNS, FORMAT, INDEX, KIND, MANIFEST, REJECTED, REPORT, content_hash, read_manifest
 from .label import SIDECARS, TABLES, LabelTable, is_table
-from .pipeline import Handled, Handler, Job, Options, Tools, found_before, lost, thumbnail_of
+from .pipeline import Handled, Handler, Job, Options, Tools, found_before, lost, resolved, thumbnail_of
 from .read import Unreadable, one_line, quiet
 from .report import SHOWN, spread, write_report
 from .sources import Found, Keys, Source, natural
@@ -602,6 +602,7 @@ class Illustrations:
         detections: str | Path | None,
     ) -> None:
         known = {*COLUMNS, *EXTRA, *FOUND} - {"hair", "eyes"}
+        options = resolved(options)
         self._sources, self._options = sources, options
         self._table = None if labels is None else LabelTable(labels, known)
         self._tools = Tools(options)  # fails early, and says what will be used

@@ -54,18 +54,13 @@ class ColourNames:
         """
         import torch
 
+        from ..hardware import on_one_thread
         from ..tag_encoder import network_input
 
         seen = picture if face is None else cut(picture, around(face))
-        # On one thread: the order of sums must not depend on the machine's cores.
-        threads = torch.get_num_threads()
-        try:
-            torch.set_num_threads(1)
-            with torch.inference_mode():
-                features = self._encoder(network_input(seen[None]))[0]
-                hair, eyes = (int((weight @ features + bias).argmax()) for weight, bias in self._heads)
-        finally:
-            torch.set_num_threads(threads)
+        with on_one_thread(), torch.inference_mode():
+            features = self._encoder(network_input(seen[None]))[0]
+            hair, eyes = (int((weight @ features + bias).argmax()) for weight, bias in self._heads)
         return HAIR_COLOURS[hair], EYE_COLOURS[eyes]
 
 

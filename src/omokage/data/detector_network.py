@@ -57,7 +57,9 @@ class DetectorNetwork(nn.Module):
         x16 = self.down16(x8)
         x8 = self.merge8(x8 + self._larger(self.up8(x16)))
         x4 = self.merge4(x4 + self._larger(self.up4(x8)))
-        return self.head(x4)
+        # In full: equal scores next to each other would all be maxima.
+        with torch.autocast(x.device.type, enabled=False):
+            return self.head(x4.float())
 
     @staticmethod
     def _larger(x: Tensor) -> Tensor:

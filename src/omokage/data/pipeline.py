@@ -7,9 +7,9 @@ it in this process or in others, and does what needs all faces: duplicates, shar
 import hashlib
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -25,7 +25,11 @@ from .read import Unreadable, one_line, read_picture
 from .report import THUMBNAIL
 from .upscale import Waifu2x, described, to_size, upscaler
 
+if TYPE_CHECKING:
+    from ..hardware import Precision
+
 FORMATS = ("jpg", "png", "webp")
+PRECISIONS = ("auto", "bf16", "fp32")
 MAX_FACES = 512
 
 
@@ -44,6 +48,8 @@ class Options:
     upscale: one of `upscale.METHODS`; None: smaller crops are left out. noise, model: of waifu2x.
     label: whether files beside pictures and colours are looked at.
     ratings: which ratings are used; pictures without one always are.
+    precision: in which the face detector's network computes: "fp32", "bf16", or "auto", which a build turns
+        into what its machine is best at, the same for all its workers.
     format: "jpg" (quality 95, full colour resolution), "png" or "webp" (both lossless).
     background: RGB under transparent pixels.
     opt_out: a list of artists and hashes that must not be used.
@@ -67,6 +73,7 @@ class Options:
     model: str = "anime"
     label: bool = True
     ratings: tuple[str, ...] = ("general",)
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
     format: str = "jpg"
     background: tuple[int, int, int] = (255, 255, 255)
     opt_out: str | None = None
@@ -75,6 +82,7 @@ class Options:
         """Raises `UserError` for anything impossible."""
         for name, value, known in (
             ("--format", self.format, FORMATS),
+            ("--precision", self.precision, PRECISIONS),
             ("--border", self.border, BORDERS),
             ("--crop", self.crop, (*PRESETS, None)),
         ):
@@ -96,6 +104,17 @@ class Options:
         return 1.0 if self.size is None else self.size[1] / self.size[0]
 
 
+def resolved(options: Options) -> Options:
+    """``options`` with nothing left to the machine."""
+    if options.precision != "auto":
+        return options
+    import torch
+
+    from ..hardware import best_precision
+
+    return replace(options, precision=best_precision(torch.device("cpu")))
+
+
 class Tools:
     """What a process needs to handle pictures: networks, once loaded. described: for the manifest."""
 
@@ -104,14 +123,19 @@ class Tools:
         import PIL
 
         options.check()
-        self.options = options
+        self.options = options = resolved(options)
+        precision: Precision = "bf16" if options.precision == "bf16" else "fp32"
         self.detector: Detector | None = None
         if options.detector is not None:
-            chosen = {"rotations": options.rotations, "threshold": options.threshold}
-            self.detector = open_detector(options.detector, **chosen)  # type: ignore[arg-type]
+            self.detector = open_detector(
+                options.detector,
+                rotations=options.rotations,
+                threshold=options.threshold,
+                precision=precision,
+            )
         # The network's own finding is its verdict; any other detector's findings are asked again.
         self.judge: FaceScore | None = (
-            FaceScore() if options.clean and options.detector != "network" else None
+            FaceScore(precision=precision) if options.clean and options.detector != "network" else None
         )
         self.colours = ColourNames() if options.label else None
         self.enlarge: Waifu2x | None = None

@@ -75,6 +75,9 @@ def build(
         bool, typer.Option("--no-label", help="Do not look at .txt and .json beside images, nor at colours.")
     ] = False,
     ratings: Annotated[str | None, typer.Option(help="Ratings to use, by commas; default: general.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="Of the detector's network: auto (default), bf16, or fp32.")
+    ] = None,
     opt_out: Annotated[Path | None, typer.Option(help="A list of artists and hashes not to use.")] = None,
     encoding: Annotated[
         str | None,
@@ -107,6 +110,7 @@ def build(
         "ratings": tuple(part.strip() for part in ratings.split(",")) if ratings else None,
         "opt_out": None if opt_out is None else str(opt_out.expanduser().absolute()),
         "format": encoding,
+        "precision": precision,
     }
     chosen = {name: value for name, value in changes.items() if value is not None}
     if noise is not None:
