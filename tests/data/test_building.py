@@ -275,6 +275,30 @@ def test_tables_of_labels_are_not_pictures(tmp_path):
         assert len(list(pictures(opened, True))) == opened.total == 4
 
 
+def test_frames_of_animations_are_pictures_apart(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    scenes = [Image.fromarray(draw_illustration(i, (240, 320)).image) for i in range(5)]
+    scenes[0].save(folder / "film.png", save_all=True, append_images=scenes[1:])
+    scenes[1].save(folder / "still.png")
+    options = dataclasses.replace(QUICK, detector="network", frames=2)
+    report = build([folder], tmp_path / "set", workers=1, options=options)
+    assert report.pictures["found"] == 2
+    index = FaceSet.open(tmp_path / "set").index.to_pylist()
+    film = [row for row in index if row["file"] == "film.png"]
+    assert {row["frame"] for row in film} == {1, 3, 5}
+    assert {row["frame"] for row in index if row["file"] == "still.png"} == {None}
+    assert all(row["key"].startswith(f"film@{row['frame']}") for row in film)
+    assert film[0]["done"].startswith("frame 1 of 5")
+    # Other thresholds from what was detected: every face is found in its own frame again.
+    again = dataclasses.replace(options, clean=True, limits=("face_side=24", "sharpness=off"))
+    build([folder], tmp_path / "more", workers=1, options=again, detections=tmp_path / "set")
+    boxes = ("key", "frame", "face_x", "face_y")
+    more = {tuple(row[name] for name in boxes) for row in FaceSet.open(tmp_path / "more").index.to_pylist()}
+    assert more
+    assert more <= {tuple(row[name] for name in boxes) for row in index}
+
+
 def test_pictures_that_are_faces_can_be_cleaned_too(tmp_path):
     folder = tmp_path / "faces"
     folder.mkdir()
@@ -310,6 +334,7 @@ def test_refusals(illustrations, tmp_path):
         (Options(border="sea"), "unknown"),
         (Options(format="gif"), "unknown"),
         (Options(precision="fp8"), "--precision"),
+        (Options(frames=0), "--frames"),
         (Options(ratings=("nice",)), "rating"),
         (Options(limits=("sharp=1",)), "no threshold"),
         (Options(aspect=9.0), "aspect"),

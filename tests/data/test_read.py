@@ -13,7 +13,18 @@ import pytest
 from PIL import Image, ImageCms, ImageFile
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from omokage.data.read import MAX_PIXELS, Unreadable, cover, one_line, quiet, read_file, read_picture, to_png
+from omokage.data import read as read_module
+from omokage.data.read import (
+    MAX_PIXELS,
+    Unreadable,
+    cover,
+    one_line,
+    quiet,
+    read_file,
+    read_frames,
+    read_picture,
+    to_png,
+)
 
 
 def png_header_of(width: int, height: int) -> bytes:
@@ -118,6 +129,36 @@ def test_animations_give_the_first_frame(encode, picture):
         red, _, blue = read.image.getpixel((3, 3))
         assert red > 200
         assert blue < 50
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])
+def test_animations_give_every_nth_frame(encode, kind):
+    frames = [Image.new("RGB", (8, 8), (0, 40 * i, 250 - 40 * i)) for i in range(6)]
+    data = encode(frames[0], kind, save_all=True, append_images=frames[1:])
+    read = list(read_frames(data, 2))
+    assert [one.frame for one in read] == [1, 3, 5]
+    assert [one.done[0] for one in read] == ["frame 1 of 6", "frame 3 of 6", "frame 5 of 6"]
+    for one in read:
+        colour = np.array(one.image.getpixel((3, 3)), int)
+        assert np.abs(colour - frames[one.frame - 1].getpixel((3, 3))).max() < 20
+    assert [one.frame for one in read_frames(data, 100)] == [1]
+
+
+def test_frames_of_what_is_no_animation(encode, picture):
+    (only,) = read_frames(encode(picture(1), "JPEG"), 3)
+    assert (only.frame, only.extension) == (None, "jpg")
+
+
+def test_damaged_and_too_many_frames_are_refused(encode, monkeypatch):
+    noise = np.random.default_rng(0)
+    frames = [Image.fromarray(noise.integers(0, 255, (32, 32, 3), np.uint8)) for _ in range(4)]
+    data = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    with pytest.raises(Unreadable, match=r"^frame [234]: "):
+        list(read_frames(data[: len(data) * 3 // 5], 1))
+    monkeypatch.setattr(read_module, "MAX_FRAMES", 2)
+    with pytest.raises(Unreadable, match="4 frames, the limit is 2: give --frames 2 or more"):
+        list(read_frames(data, 1))
+    assert len(list(read_frames(data, 2))) == 2
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -48,6 +48,7 @@ EXAMPLES = 12
 
 _numbers = {name: pa.float32() for name in CRITERIA}
 EXTRA = {
+    "frame": pa.int32(),  # of an animation, from 1, where several were asked for
     "face": pa.int16(),  # number of the face in its picture, from 1, the surest first
     "face_x": pa.float32(), "face_y": pa.float32(), "face_width": pa.float32(), "face_height": pa.float32(),
     "score": pa.float32(), "tilt": pa.float32(),

@@ -6,7 +6,7 @@ it in this process or in others, and does what needs all faces: duplicates, shar
 
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,7 +21,7 @@ from .crop import BORDERS, PRESETS, CropBox, crop_box, cut, visible
 from .detect import Detector, Face, FaceScore, open_detector
 from .faceset import deflate_member, tar_member
 from .label import RATINGS, Labels, OptOut, merge, read_sidecar
-from .read import Unreadable, one_line, read_picture
+from .read import Picture, Unreadable, one_line, read_frames, read_picture
 from .report import THUMBNAIL
 from .upscale import Waifu2x, described, to_size, upscaler
 
@@ -38,6 +38,7 @@ class Options:
     """How illustrations become faces; every step can be switched off.
 
     size: (height, width) of the faces in pixels; None: as large as they are in the picture.
+    frames: of animations, every so many-th frame is a picture; None: the first frame alone.
     detector: one of `detect.DETECTORS` or the path of an ONNX file; None: every picture is one face.
     rotations: cascades look at turned pictures too. threshold: least score, None: the detector's.
     crop: one of `crop.PRESETS`; None: the face box alone. aspect: width over height; None: that of ``size``.
@@ -56,6 +57,7 @@ class Options:
     """
 
     size: tuple[int, int] | None = None
+    frames: int | None = None
     detector: str | None = "network"
     rotations: bool = False
     threshold: float | None = None
@@ -89,6 +91,8 @@ class Options:
             if value not in known:
                 listed = ", ".join(str(k) for k in known if k)
                 raise UserError(f"{name} {one_line(value)!r} is unknown: give one of {listed}")
+        if self.frames is not None and self.frames < 1:
+            raise UserError(f"--frames {self.frames} is impossible: give 1 or more")
         if unknown := set(self.ratings) - set(RATINGS):
             raise UserError(
                 f"rating {one_line(min(unknown))!r} is unknown: give some of {', '.join(RATINGS)}"
@@ -159,7 +163,7 @@ class Job:
     """One picture to handle.
 
     data: its bytes, or why there are none. sidecars: (name, bytes) of files beside it. table: its row.
-    found: what another build detected in it: (face, its learned score) each; None: detect.
+    found: what another build detected in it; None: detect.
     """
 
     key: str
@@ -168,7 +172,16 @@ class Job:
     data: bytes | str
     sidecars: tuple[tuple[str, bytes], ...] = ()
     table: Labels | None = None
-    found: tuple[tuple[Face, float | None], ...] | None = None
+    found: "tuple[Finding, ...] | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A face, its learned score, and the frame of an animation (`Picture.frame`) that it is in."""
+
+    face: Face
+    score: float | None = None
+    frame: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,28 +234,40 @@ def handle(job: Job, tools: Tools) -> Handled:
             return Handled(job.source, name, "label", f"rating: {rating}", bad_labels=known.bad)
         if tools.opt_out is not None and tools.opt_out.covers(job.data, known.labels):
             return Handled(job.source, name, "label", "opted out", bad_labels=known.bad)
-        picture = read_picture(job.data, background=tools.options.background)
-        pixels = np.ascontiguousarray(np.asarray(picture.image))
-        size = pixels.shape[1], pixels.shape[0]
-        thumbnail = thumbnail_of(pixels)
-        faces = _faces(job, pixels, tools)
-        if not faces:
+        outcomes: list[Outcome] = []
+        for picture in _pictures(job.data, tools.options):
+            pixels = np.ascontiguousarray(np.asarray(picture.image))
+            if not thumbnail:
+                size = pixels.shape[1], pixels.shape[0]
+                thumbnail = thumbnail_of(pixels)
+            outcomes += _of_one(job, picture, pixels, known, tools)
+        if not outcomes:
             return Handled(job.source, name, "detect", "no face found", (), thumbnail, known.bad, *size)
         digest = hashlib.sha256(job.data).hexdigest()
-        several = len(faces) > 1
-        outcomes = tuple(
-            _face(
-                pixels, face, score, f"{job.key}+{n}" if several else job.key, n, picture.done, known, tools
-            )
-            for n, (face, score) in enumerate(faces, 1)
-        )
     except Unreadable as reason:
         return Handled(job.source, name, "read", one_line(reason), bad_labels=known.bad)
     except MemoryError:
         return Handled(job.source, name, "read", "needs too much memory", bad_labels=known.bad)
     for outcome in outcomes:
         outcome.row.update(source=job.source, file=name, picture_sha256=digest)
-    return Handled(job.source, name, "", "", outcomes, thumbnail, known.bad, *size)
+    return Handled(job.source, name, "", "", tuple(outcomes), thumbnail, known.bad, *size)
+
+
+def _pictures(data: bytes, options: Options) -> Iterator[Picture]:
+    if options.frames is None:
+        yield read_picture(data, background=options.background)
+    else:
+        yield from read_frames(data, options.frames, background=options.background)
+
+
+def _of_one(job: Job, picture: Picture, pixels: np.ndarray, known: _Known, tools: Tools) -> list[Outcome]:
+    """The faces of one picture, or of one frame."""
+    found = _faces(job, picture.frame, pixels, tools)
+    key = job.key if picture.frame is None else f"{job.key}@{picture.frame}"
+    return [
+        _face(pixels, one, f"{key}+{n}" if len(found) > 1 else key, n, picture.done, known, tools)
+        for n, one in enumerate(found, 1)
+    ]
 
 
 def _labels(job: Job, tools: Tools) -> _Known:
@@ -256,31 +281,31 @@ def _labels(job: Job, tools: Tools) -> _Known:
     return known
 
 
-def _faces(job: Job, pixels: np.ndarray, tools: Tools) -> list[tuple[Face, float | None]]:
+def _faces(job: Job, frame: int | None, pixels: np.ndarray, tools: Tools) -> list[Finding]:
     """The faces of a picture, the surest first, with the learned score of each."""
     if job.found is not None:
-        return list(job.found)
+        return [one for one in job.found if one.frame == frame]
     height, width = pixels.shape[:2]
     if tools.detector is None:
         faces = [Face(0.0, 0.0, float(width), float(height), 1.0)]
     else:
         faces = tools.detector(pixels)[:MAX_FACES]
     if tools.options.detector == "network":
-        return [(face, face.score) for face in faces]
-    return [(face, None if tools.judge is None else tools.judge(pixels, face)) for face in faces]
+        return [Finding(face, face.score, frame) for face in faces]
+    judge = tools.judge
+    return [Finding(face, None if judge is None else judge(pixels, face), frame) for face in faces]
 
 
 def _face(
     pixels: np.ndarray,
-    face: Face,
-    score: float | None,
+    finding: Finding,
     key: str,
     number: int,
     done: tuple[str, ...],
     known: _Known,
     tools: Tools,
 ) -> Outcome:
-    options = tools.options
+    options, face = tools.options, finding.face
     shape = pixels.shape[:2]
     if options.crop is None or options.detector is None:
         size = max(1, round(face.width)), max(1, round(face.height))
@@ -291,6 +316,7 @@ def _face(
     inside = visible(box, shape)
     row: dict[str, Any] = {
         "key": key,
+        "frame": finding.frame,
         "face": number,
         "face_x": face.x,
         "face_y": face.y,
@@ -307,10 +333,10 @@ def _face(
         "step": None,
         "reason": None,
     }
-    row["face_score"] = score
+    row["face_score"] = finding.score
     crop = cut(pixels, box, options.border)
     if options.clean:
-        row.update(measure(crop, face, inside, score))
+        row.update(measure(crop, face, inside, finding.score))
     reason, step = verdict(row, tools.limits), "clean"
     if options.border == "leave-out" and inside < 0.999:
         reason, step = reason or "crop not wholly in the picture", "clean" if reason else "crop"
@@ -437,7 +463,7 @@ def lost(job: Job) -> Handled:
     return Handled(job.source, one_line(job.file, 1000), "read", "ended the process that handled it")
 
 
-def found_before(row: Mapping[str, Any]) -> tuple[Face, float | None]:
-    """A face and its learned score from a row of another build's `detected.parquet`."""
+def found_before(row: Mapping[str, Any]) -> Finding:
+    """From a row of another build's `detected.parquet`."""
     box = (row["face_x"], row["face_y"], row["face_width"], row["face_height"])
-    return Face(*box, row["score"], row["tilt"]), row["face_score"]
+    return Finding(Face(*box, row["score"], row["tilt"]), row["face_score"], row["frame"])

@@ -23,11 +23,16 @@ MAX_PIXELS = 64 * 2**20
 MAX_FILE_BYTES = 256 * 2**20
 """A file of more bytes is refused before it is read."""
 
+MAX_FRAMES = 1000
+"""An animation of which more frames are asked for is refused."""
+
 RESIZE_RULE = "cover-lanczos-centre"
 """Scale by Lanczos (antialiased) so that the picture covers the target, then cut out the centre."""
 
 # These run another program, or only hand over to plug-ins that are not there.
 _NEVER = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"}
+_FRAMES = {"GIF", "PNG", "WEBP", "AVIF", "FLI", "TIFF"}
+"""Formats of frames or pages. What others have several of (layers, views, sizes) are no pictures apart."""
 _AS_THEY_COME = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
 
 
@@ -43,11 +48,13 @@ class Picture:
     extension: "jpg", "png" or "webp" if the bytes as they came are already that picture to any reader;
         None if they must be written anew.
     done: what was done to it, in order, e.g. ("turned upright", "alpha on white").
+    frame: its number in an animation of which several frames were asked for, from 1.
     """
 
     image: Image.Image
     extension: str | None
     done: tuple[str, ...]
+    frame: int | None = None
 
 
 def one_line(text: object, limit: int = 300) -> str:
@@ -140,25 +147,68 @@ def read_picture(
     Animations give their first frame; transparency is laid on ``background``; 16-bit and floating-point
     pictures are scaled to 8 bits; CMYK and colour profiles are brought to sRGB; EXIF orientation is applied.
     """
+    with _refusing(data, max_pixels):
+        return _read(data, max_pixels, background)
+
+
+def read_frames(
+    data: bytes,
+    every: int,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    background: tuple[int, int, int] = (255, 255, 255),
+) -> Iterator[Picture]:
+    """The first frame of an animation and every ``every``-th after it (of a TIFF: its pages), one at a time.
+
+    What is no animation gives what `read_picture` gives. Raises `Unreadable`, before the first frame or at
+    one that is damaged.
+    """
+    with _refusing(data, max_pixels):
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        animated = image.format in _FRAMES and _animated(image)
+        count = getattr(image, "n_frames", 1) if animated else 1
+    if not animated:
+        yield read_picture(data, max_pixels=max_pixels, background=background)
+        return
+    if (wanted := -(-count // every)) > MAX_FRAMES:
+        least = -(-count // MAX_FRAMES)
+        raise Unreadable(f"{wanted:,} frames, the limit is {MAX_FRAMES:,}: give --frames {least:,} or more")
+    for number in range(0, count, every):
+        with _refusing(data, max_pixels, f"frame {number + 1}: "):
+            image.seek(number)
+            _check_size(image, max_pixels)
+            with _mute() if image.format == "TIFF" else nullcontext():
+                image.load()
+            # A copy: turning and converting must not change what later frames are drawn upon.
+            frame = image.copy()
+            done = [f"frame {number + 1} of {count}", f"from {image.format}"]
+            picture = Picture(_to_srgb(_upright(frame), done, background), None, tuple(done), number + 1)
+        yield picture
+
+
+@contextmanager
+def _refusing(data: bytes, max_pixels: int, where: str = "") -> Iterator[None]:
+    """Whatever goes wrong with hostile bytes becomes `Unreadable`, which begins with ``where``."""
     if not data:
         raise Unreadable("empty file")
     with quiet():
         try:
-            return _read(data, max_pixels, background)
-        except Unreadable:
-            raise
+            yield
+        except Unreadable as reason:
+            raise Unreadable(f"{where}{reason}") from None
         except UnidentifiedImageError:
-            raise Unreadable(_what_it_is(data)) from None
+            raise Unreadable(where + _what_it_is(data)) from None
         except Image.DecompressionBombError:
-            raise Unreadable(f"too many pixels, the limit is {max_pixels:,}") from None
+            raise Unreadable(f"{where}too many pixels, the limit is {max_pixels:,}") from None
         except MemoryError:
-            raise Unreadable("decoding it needs too much memory") from None
-        except Exception as error:  # whatever a decoder stumbles over in hostile bytes
+            raise Unreadable(f"{where}decoding it needs too much memory") from None
+        except Exception as error:  # whatever a decoder stumbles over
             message = one_line(error) or type(error).__name__
             cut = any(
                 word in message.lower() for word in ("truncated", "unexpected end", "eof", "incomplete")
             )
-            raise Unreadable(f"cut short: {message}" if cut else f"damaged: {message}") from None
+            kind = "cut short" if cut else "damaged"
+            raise Unreadable(f"{where}{kind}: {message}") from None
 
 
 def cover(image: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -57,6 +57,9 @@ def build(
     border: Annotated[
         str | None, typer.Option(help="Beyond the image: reflect (default), edge, white, or leave-out.")
     ] = None,
+    frames: Annotated[
+        int | None, typer.Option(help="Of animations, every so many-th frame; default: the first alone.")
+    ] = None,
     threshold: Annotated[
         list[str] | None,
         typer.Option(help="NAME=NUMBER or NAME=off, for example sharpness=0.06; see docs/building.md."),
@@ -96,6 +99,7 @@ def build(
                 f"build: --no-{name} and the options of that step exclude each other; leave one out"
             )
     changes: dict[str, Any] = {
+        "frames": frames,
         "detector": detector,
         "threshold": detector_threshold,
         "rotations": rotations or None,
