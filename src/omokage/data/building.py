@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
@@ -72,6 +73,17 @@ FOUND = {
 }  # fmt: skip
 """Columns of `detected.parquet`: every face that was found, kept or not."""
 
+_ROW = {
+    **FOUND,
+    **{name: kind for name, kind in EXTRA.items() if name not in FOUND},
+    "done": pa.string(), "width": COLUMNS["width"], "height": COLUMNS["height"], "format": pa.string(),
+    "sha256": pa.string(), "bytes": COLUMNS["bytes"],
+    "length": pa.int64(),  # of the deflated member in the piece
+    "picture": pa.int64(),  # ordinal
+    "other": pa.string(),  # JSON: what a table of labels has besides
+}  # fmt: skip
+"""What is known of a face while the set is unfinished."""
+
 
 class Pieces:
     """The unfinished face set in ``partial``."""
@@ -79,7 +91,8 @@ class Pieces:
     def __init__(self, partial: Path, plan: dict[str, Any], handler: Handler) -> None:
         self.partial, self.plan, self.handler, self.options = partial, plan, handler, handler.options
         self.state = partial / STATE
-        self.done: list[dict[str, Any]] = []
+        self.done: list[dict[str, Any]] = []  # of the pieces, in order; what is long stays on the disk
+        self.shown: Counter[str] = Counter()  # examples so far, by reason
         begin(partial, plan)
         self._resume()
 
@@ -92,7 +105,7 @@ class Pieces:
                     break
             except (FileNotFoundError, ValueError):
                 break
-            self.done.append(state)
+            self._remember(state)
         for path in self.state.glob("[0-9]*"):
             if (
                 not path.name[:6].isdigit()
@@ -100,6 +113,16 @@ class Pieces:
                 or path.suffix == ".writing"
             ):
                 path.unlink()
+
+    def _remember(self, state: dict[str, Any]) -> None:
+        for reason, shown in state.pop("examples").items():
+            self.shown[reason] += len(shown)
+        state["rejected"] = len(state["rejected"])
+        self.done.append(state)
+
+    def _long(self, number: int) -> dict[str, Any]:
+        """The state of a piece with all that `_remember` drops."""
+        return json.loads((self.state / f"{number:06d}.json").read_bytes())
 
     def run(
         self,
@@ -163,13 +186,17 @@ class Pieces:
             "kept": len(piece.members),
             "rejected": piece.rejected,
             "labels": piece.bad_labels,
-            "examples": piece.examples,
+            "examples": {
+                reason: shown[: EXAMPLES - self.shown[reason]]
+                for reason, shown in piece.examples.items()
+                if self.shown[reason] < EXAMPLES
+            },
             "position": position,
             "complete": complete,
         }
         # Written last: it says that the others are there.
         write_file(stem.with_suffix(".json"), json_bytes(state))
-        self.done.append(state)
+        self._remember(state)
 
     def _check_disk(self, position: int, total: int | None) -> None:
         used = sum(state["bytes"] for state in self.done)
@@ -183,71 +210,77 @@ class Pieces:
 
     def finish(self, table: LabelTable | None, progress: Progress | None) -> None:
         """Duplicates, shards, index, lists and report, from the pieces."""
-        rows = [row for number in range(len(self.done)) for row in self._rows(number)]
-        candidates = [i for i, row in enumerate(rows) if row["reason"] is None]
-        sizes = np.array([rows[i]["bytes"] for i in candidates], np.int64)
+        found = pa.concat_tables([self._rows(number) for number in range(len(self.done))])
+        kept_so_far = found["reason"].is_null().to_numpy()
+        candidates = found.filter(pa.array(kept_so_far)).select(("key", "bytes", "length"))
+        sizes = candidates["bytes"].to_numpy().astype(np.int64)
         groups = np.arange(len(candidates))
         keep = np.ones(len(candidates), bool)
-        if self.options.duplicates and candidates:
+        if self.options.duplicates and len(candidates):
             from .duplicates import SIGNATURE, best_of_groups, duplicate_groups
 
             blobs = [(self.state / f"{n:06d}.hashes").read_bytes() for n in range(len(self.done))]
             signatures = np.frombuffer(b"".join(blobs), SIGNATURE)
             groups = duplicate_groups(signatures, mirrored=self.options.mirrored, progress=progress)
             keep = best_of_groups(groups, signatures, sizes)
-            best = {int(group): rows[candidates[i]]["key"] for i, group in enumerate(groups) if keep[i]}
-            for i in np.nonzero(~keep)[0]:
-                reason = f"duplicate: of {best[int(groups[i])]}"
-                rows[candidates[i]].update(step="duplicates", reason=reason)
+            del blobs, signatures
+            found = _without_copies(found, kept_so_far, candidates["key"], groups, keep)
         pictures_found = sum(state["pictures"] for state in self.done)
-        refused = [tuple(line) for state in self.done for line in state["rejected"]]
         if not keep.any():
-            reasons = Counter(reason.split(":")[0] for *_, reason in refused)
-            reasons.update(row["reason"].split(":")[0] for row in rows)
+            reasons = Counter(reason.split(":")[0] for *_, reason in self._refused())
+            reasons.update(_kinds(found["reason"]))
             shutil.rmtree(self.partial)
-            raise UserError(_nothing(pictures_found, len(rows), reasons))
-        examples = self._examples(rows, candidates, groups, keep)
-        shards, places = self._shards(rows, candidates, keep, progress)
-        index = self._index(
-            [rows[i] for i, kept in zip(candidates, keep, strict=True) if kept], places, table
-        )
-        manifest = self._manifest(rows, refused, index, shards, groups, keep, table)
+            raise UserError(_nothing(pictures_found, len(found), reasons))
+        lengths = candidates["length"].to_numpy()
+        examples = self._examples(lengths, sizes, groups, keep)
+        shards, places = self._shards(lengths, keep, progress)
+        index = _index(found.filter(found["reason"].is_null()), places, table)
+        manifest = self._manifest(found, index, shards, groups, keep, table)
+        write_file(self.partial / REJECTED, self._rejected_csv(found).encode())
+        detected = found.select(list(FOUND)).cast(pa.schema(list(FOUND.items())))
+        write_file(self.partial / DETECTED, parquet_bytes(detected))
+        write_file(self.partial / INDEX, parquet_bytes(index))
+        write_file(self.partial / REPORT, write_report(manifest, index, detected, examples).encode())
+        write_file(self.partial / MANIFEST, json_bytes(manifest))
+
+    def _rows(self, number: int) -> pa.Table:
+        """The faces of a piece, columns of `_ROW`."""
+        rows = json.loads((self.state / f"{number:06d}.rows").read_bytes())
+        for row in rows:
+            if "other" in row:
+                row["other"] = json.dumps(row["other"])
+        return pa.Table.from_pylist(rows, pa.schema(list(_ROW.items())))
+
+    def _refused(self) -> Iterator[list[str]]:
+        """Pictures that were rejected whole: source, file, step, reason."""
+        for number in range(len(self.done)):
+            yield from self._long(number)["rejected"]
+
+    def _rejected_csv(self, found: pa.Table) -> str:
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(("file", "reason", "step", "face"))
-        writer.writerows(
-            (f"{source}/{file}".rstrip("/"), reason, step, "") for source, file, step, reason in refused
-        )
-        for row in rows:
-            if row["reason"] is not None:
-                box = " ".join(
-                    f"{row[name]:.0f}" for name in ("face_x", "face_y", "face_width", "face_height")
-                )
-                writer.writerow((f"{row['source']}/{row['file']}", row["reason"], row["step"], box))
-        write_file(self.partial / REJECTED, out.getvalue().encode())
-        columns = [pa.array([row.get(name) for row in rows], kind) for name, kind in FOUND.items()]
-        write_file(
-            self.partial / DETECTED, parquet_bytes(pa.table(columns, schema=pa.schema(list(FOUND.items()))))
-        )
-        write_file(self.partial / INDEX, parquet_bytes(index))
-        write_file(self.partial / REPORT, write_report(manifest, index, rows, examples).encode())
-        write_file(self.partial / MANIFEST, json_bytes(manifest))
-
-    def _rows(self, number: int) -> list[dict[str, Any]]:
-        return json.loads((self.state / f"{number:06d}.rows").read_bytes())
+        for source, file, step, reason in self._refused():
+            writer.writerow((f"{source}/{file}".rstrip("/"), reason, step, ""))
+        box = ("face_x", "face_y", "face_width", "face_height")
+        lost = found.filter(found["reason"].is_valid()).select(("source", "file", "reason", "step", *box))
+        for batch in lost.to_batches(max_chunksize=4096):
+            for row in batch.to_pylist():
+                place = " ".join(f"{row[name]:.0f}" for name in box)
+                writer.writerow((f"{row['source']}/{row['file']}", row["reason"], row["step"], place))
+        return out.getvalue()
 
     def _examples(
-        self, rows: list[dict[str, Any]], candidates: list[int], groups: np.ndarray, keep: np.ndarray
+        self, lengths: np.ndarray, sizes: np.ndarray, groups: np.ndarray, keep: np.ndarray
     ) -> dict[str, Any]:
         """Thumbnails for the report, gathered before pieces are deleted: data URIs by what they show."""
         path = self.state / "examples.json"
         if path.exists():
             return json.loads(path.read_bytes())
         lost: dict[str, list] = {}
-        for state in self.done:
-            for reason, shown in state["examples"].items():
-                there = lost.setdefault(reason, [])
-                there += shown[: EXAMPLES - len(there)]
+        for number in range(len(self.done)):
+            for reason, shown in self._long(number)["examples"].items():
+                lost.setdefault(reason, []).extend(shown)
         kept = np.nonzero(keep)[0]
         some = kept[spread(len(kept), SHOWN)]
         members: dict[int, list[int]] = {}
@@ -257,9 +290,9 @@ class Pieces:
                 members.setdefault(group, []).append(i)
         wanted = {*some.tolist(), *(i for group in members.values() for i in group[:6])}
         pictures = {}
-        for i, member in self._members(candidates, rows, wanted):
+        for i, member in self._members(lengths, wanted):
             data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(member)[512:]
-            pixels = np.asarray(Image.open(io.BytesIO(data[: rows[candidates[i]]["bytes"]])).convert("RGB"))
+            pixels = np.asarray(Image.open(io.BytesIO(data[: sizes[i]])).convert("RGB"))
             pictures[i] = base64.b64encode(thumbnail_of(pixels)).decode()
         examples = {
             "lost": lost,
@@ -270,7 +303,7 @@ class Pieces:
         return examples
 
     def _members(
-        self, candidates: list[int], rows: list[dict[str, Any]], wanted: set[int] | None, start: int = 0
+        self, lengths: np.ndarray, wanted: set[int] | None, start: int = 0
     ) -> Iterator[tuple[int, bytes]]:
         """Ordinal and deflated member of the candidates from ``start`` on (``wanted``: only those)."""
         ordinal = 0
@@ -280,13 +313,13 @@ class Pieces:
             if state["kept"] and end > start and (wanted is None or any(ordinal <= i < end for i in wanted)):
                 with open(path, "rb") as file:
                     for i in range(ordinal, end):
-                        member = file.read(rows[candidates[i]]["length"])
+                        member = file.read(int(lengths[i]))
                         if i >= start and (wanted is None or i in wanted):
                             yield i, member
             ordinal = end
 
     def _shards(
-        self, rows: list[dict[str, Any]], candidates: list[int], keep: np.ndarray, progress: Progress | None
+        self, lengths: np.ndarray, keep: np.ndarray, progress: Progress | None
     ) -> tuple[list[dict[str, Any]], list[list[int]]]:
         """Copy the kept faces to shards: what the manifest says of them, and (shard, offset) of each face."""
         record = self.state / "shards.json"
@@ -317,9 +350,9 @@ class Pieces:
         offsets: list[int] = []
         shard: ShardWriter | None = None
         try:
-            with opened(progress, "writing shards", len(candidates)) as task:
+            with opened(progress, "writing shards", len(lengths)) as task:
                 task.advance(start)
-                for i, member in self._members(candidates, rows, None, start):
+                for i, member in self._members(lengths, None, start):
                     if keep[i]:
                         shard = shard or ShardWriter(self.partial / shard_name(len(shards)))
                         raw = zlib.decompressobj(-zlib.MAX_WBITS).decompress(member)
@@ -329,40 +362,16 @@ class Pieces:
                             shard = None
                     task.advance(1)
                 if shard:
-                    close(shard, len(candidates))
+                    close(shard, len(lengths))
                     shard = None
         finally:
             if shard:
                 shard.abandon()
         return shards, places
 
-    def _index(
-        self, rows: list[dict[str, Any]], places: list[list[int]], table: LabelTable | None
-    ) -> pa.Table:
-        order = sorted(range(len(rows)), key=lambda i: natural(rows[i]["key"]))
-        values: dict[str, list] = {name: [rows[i].get(name) for i in order] for name in (*COLUMNS, *EXTRA)}
-        values["shard"] = [places[i][0] for i in order]
-        values["offset"] = [places[i][1] for i in order]
-        values["sha256"] = [bytes.fromhex(digest) for digest in values["sha256"]]
-        kinds = {**COLUMNS, **EXTRA}
-        other = [] if table is None else table.columns
-        for name in other:  # a table's own colours go before estimated ones
-            if name not in EXTRA:
-                kinds[name] = pa.string()
-            told = [(rows[i].get("other") or {}).get(name) for i in order]
-            if name in ("hair", "eyes"):
-                values[f"{name}_from"] = [
-                    "table" if t else by for t, by in zip(told, values[f"{name}_from"], strict=True)
-                ]
-                told = [t or m for t, m in zip(told, values[name], strict=True)]
-            values[name] = told
-        arrays = [pa.array(values[name], kind) for name, kind in kinds.items()]
-        return pa.table(arrays, schema=pa.schema(list(kinds.items())))
-
     def _manifest(
         self,
-        rows: list[dict[str, Any]],
-        refused: list[tuple],
+        found: pa.Table,
         index: pa.Table,
         shards: list[dict[str, Any]],
         groups: np.ndarray,
@@ -370,21 +379,22 @@ class Pieces:
         table: LabelTable | None,
     ) -> dict[str, Any]:
         digests = index["sha256"].to_pylist()
-        reasons: Counter[str] = Counter(
-            row["reason"].split(":")[0] for row in rows if row["reason"] is not None
-        )
-        of_pictures: Counter[str] = Counter(reason.split(":")[0] for *_, reason in refused)
+        reasons = _kinds(found["reason"])
+        of_pictures: Counter[str] = Counter()
+        lost_pictures: Counter[str] = Counter()
+        for _, _, step, reason in self._refused():
+            of_pictures[reason.split(":")[0]] += 1
+            lost_pictures[step] += 1
         pictures_found = sum(state["pictures"] for state in self.done)
-        steps = Counter(row["step"] for row in rows if row["reason"] is not None)
-        lost_pictures = Counter(step for _, _, step, _ in refused)
-        used = {row["picture"] for row in rows if row["reason"] is None}
-        if unused := len({row["picture"] for row in rows} - used):
+        steps = Counter(found["step"].drop_null().to_pylist())
+        used = len(pc.unique(found.filter(found["reason"].is_null())["picture"]))
+        if unused := len(pc.unique(found["picture"])) - used:
             of_pictures["all faces left out"] = unused
         members = np.bincount(groups, minlength=len(groups)) if len(groups) else np.zeros(0, int)
         counts = {
-            "found": len(rows),
+            "found": len(found),
             "kept": int(keep.sum()),
-            "rejected": len(rows) - int(keep.sum()),
+            "rejected": len(found) - int(keep.sum()),
             "duplicates": len(digests) - len(set(digests)),
             "bytes": sum(index["bytes"].to_pylist()),
             "reasons": dict(sorted(reasons.items())),
@@ -392,8 +402,8 @@ class Pieces:
             "duplicate_groups": int((members > 1).sum()),
             "pictures": {
                 "found": pictures_found,
-                "kept": len(used),
-                "rejected": pictures_found - len(used),
+                "kept": used,
+                "rejected": pictures_found - used,
                 "reasons": dict(sorted(of_pictures.items())),
                 "steps": dict(sorted(lost_pictures.items())),
                 "files_beside": sum(state["beside"] for state in self.done),
@@ -414,6 +424,60 @@ class Pieces:
             "content_hash": content_hash(index["key"].to_pylist(), digests),
             "shards": shards,
         }
+
+
+def _kinds(reasons: pa.ChunkedArray) -> Counter[str]:
+    """How often each reason is there, without its particulars."""
+    return Counter(reason.split(":")[0] for reason in reasons.drop_null().to_pylist())
+
+
+def _without_copies(
+    found: pa.Table, candidate: np.ndarray, keys: pa.ChunkedArray, groups: np.ndarray, keep: np.ndarray
+) -> pa.Table:
+    """``found`` with a reason for every candidate that is not kept: which one is, of its group."""
+    best = np.full(len(groups), -1)
+    best[groups[keep]] = np.nonzero(keep)[0]
+    names = keys.take(pa.array(best[groups[~keep]])).to_pylist()
+    copies = np.zeros(len(found), bool)
+    copies[np.nonzero(candidate)[0][~keep]] = True
+    for column, values in (
+        ("reason", [f"duplicate: of {name}" for name in names]),
+        ("step", ["duplicates"] * len(names)),
+    ):
+        place = found.column_names.index(column)
+        whole = found[column].combine_chunks()
+        changed = pc.replace_with_mask(whole, pa.array(copies), pa.array(values, pa.string()))
+        found = found.set_column(place, column, changed)
+    return found
+
+
+def _index(kept: pa.Table, places: list[list[int]], table: LabelTable | None) -> pa.Table:
+    """The index of the kept faces, in natural order of their keys. places: (shard, offset) of each."""
+    where = np.array(places, np.int64).reshape(-1, 2)
+    keys = kept["key"].to_pylist()
+    order = np.array(sorted(range(len(keys)), key=lambda i: natural(keys[i])), np.int64)
+    kept = kept.take(pa.array(order))
+    columns: dict[str, Any] = {
+        name: kept[name].cast(kind)
+        for name, kind in {**COLUMNS, **EXTRA}.items()
+        if name not in ("shard", "offset", "sha256")
+    }
+    columns["shard"] = pa.array(where[order, 0], COLUMNS["shard"])
+    columns["offset"] = pa.array(where[order, 1], COLUMNS["offset"])
+    columns["sha256"] = pa.array(map(bytes.fromhex, kept["sha256"].to_pylist()), COLUMNS["sha256"])
+    columns = {name: columns[name] for name in (*COLUMNS, *EXTRA)}
+    if table is not None:
+        others = [json.loads(text) if text else {} for text in kept["other"].to_pylist()]
+        for name in table.columns:
+            told = [other.get(name) for other in others]
+            if name in ("hair", "eyes"):  # a table's own colours go before estimated ones
+                by = columns[f"{name}_from"].to_pylist()
+                columns[f"{name}_from"] = pa.array(
+                    ["table" if t else b for t, b in zip(told, by, strict=True)], pa.string()
+                )
+                told = [t or m for t, m in zip(told, columns[name].to_pylist(), strict=True)]
+            columns[name] = pa.array(told, EXTRA.get(name, pa.string()))
+    return pa.table(columns)
 
 
 class _Piece:

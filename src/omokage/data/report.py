@@ -60,9 +60,7 @@ code { overflow-wrap: anywhere; }
 """
 
 
-def write_report(
-    manifest: dict[str, Any], index: pa.Table, rows: list[dict[str, Any]], examples: dict[str, Any]
-) -> str:
+def write_report(manifest: dict[str, Any], index: pa.Table, found: pa.Table, examples: dict[str, Any]) -> str:
     """The page, from the manifest, the index, all faces found, and thumbnails (base64 JPEG)."""
     counts = manifest["counts"]
     pictures = counts["pictures"]
@@ -97,7 +95,7 @@ def write_report(
         "<h2>Numbers of all faces found</h2>",
         "<p>The vertical line is the threshold: "
         "<code>--threshold NAME=NUMBER --detections</code> changes it without detecting again.</p>",
-        _histograms(rows, manifest["tools"]["thresholds"]),
+        _histograms(found, manifest["tools"]["thresholds"]),
         "<h2>Balance</h2>",
         _balance(index),
         "<h2>How it was made</h2>",
@@ -251,11 +249,11 @@ def _lost(counts: dict[str, Any], examples: dict[str, Any]) -> str:
     return "".join(out) or "<p>Nothing.</p>"
 
 
-def _histograms(rows: list[dict[str, Any]], limits: dict[str, float | None]) -> str:
+def _histograms(found: pa.Table, limits: dict[str, float | None]) -> str:
     out = []
     named: list[tuple[str, Criterion | None]] = [("score", None), *CRITERIA.items()]
     for name, criterion in named:
-        values = np.array([row[name] for row in rows if row.get(name) is not None], float)
+        values = found[name].drop_null().to_numpy().astype(float)
         if not len(values):
             continue
         about = "how sure the detector is" if criterion is None else criterion.about
