@@ -11,10 +11,14 @@ import argparse
 import io
 import json
 import math
+import multiprocessing
 import os
 import tarfile
 import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -22,10 +26,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from omokage.data.detect import Face, NetworkDetector, open_detector, overlap
+from omokage.data.detect import Detector, Face, NetworkDetector, open_detector, overlap
 from omokage.data.drawn import draw_illustration
+from omokage.data.faceset import cores
+from omokage.hardware import Precision, best_precision
 
 HERE = Path(__file__).resolve().parent
+LEAST = (0.1, 0.2, 0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7)
 
 
 def wilson(hits: int, n: int) -> str:
@@ -53,7 +60,8 @@ def matched(found: list[Face], boxes: list[list[int]]) -> int:
     return hits
 
 
-def real(data: Path):
+def real(data: Path) -> Iterator[tuple[str, np.ndarray, list[list[int]]]]:
+    """Name, pixels and boxes of every illustration with boxes."""
     boxes = json.loads((data / "illustrations-with-boxes.json").read_text())
     with tarfile.open(data / "illustrations-with-boxes.tar") as archive:
         for member in archive:
@@ -63,10 +71,41 @@ def real(data: Path):
                 yield name, np.asarray(picture), boxes[name]
 
 
-def drawn(n: int):
-    for i in range(n):
-        scene = draw_illustration(7 * 10**6 + i, (360, 480))
-        yield f"drawn {i}", scene.image, scene.boxes
+_detectors: dict[str, Detector] = {}  # of a worker
+
+
+def make_detectors(names: list[str], weights: Path | None, precision: Precision) -> None:
+    """In a worker, once."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    for name in names:
+        kind, _, turned = name.partition("+")
+        if kind == "network":
+            _detectors[name] = NetworkDetector(path=weights, threshold=0.05, precision=precision)
+        else:
+            _detectors[name] = open_detector(kind, rotations=bool(turned))
+
+
+def look(picture: np.ndarray) -> dict[str, tuple[list[Face], float]]:
+    """What every detector finds, and its CPU seconds."""
+    told = {}
+    for name, detector in _detectors.items():
+        started = time.process_time()
+        told[name] = detector(picture), time.process_time() - started
+    return told
+
+
+def look_at_real(named: tuple[str, np.ndarray, list[list[int]]], show: Path | None):
+    name, picture, boxes = named
+    told = look(picture)
+    if show:
+        _show(picture, told["network"][0], boxes, show / f"{Path(name).stem}.jpg")
+    return told, boxes
+
+
+def look_at_drawn(number: int):
+    scene = draw_illustration(7 * 10**6 + number, (360, 480))
+    return look(scene.image), scene.boxes
 
 
 def main() -> None:
@@ -80,47 +119,29 @@ def main() -> None:
     )
     args = parser.parse_args()
     data = args.data or Path(os.environ.get("OMOKAGE_DATA", HERE.parents[1] / "shared" / "data"))
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    names = args.detectors.split(",")
-    detectors = {}
-    for name in names:
-        kind, _, turned = name.partition("+")
-        if kind == "network" and args.weights:
-            detectors[name] = NetworkDetector(path=args.weights, threshold=0.05)
-        else:
-            low = 0.05 if kind == "network" else None
-            detectors[name] = open_detector(kind, rotations=bool(turned), threshold=low)
+    names, precision = args.detectors.split(","), best_precision(torch.device("cpu"))
     rows = []
-    for title, pictures in (
-        ("illustrations with boxes", real(data)),
-        (f"{args.drawn:,} drawn", drawn(args.drawn)),
-    ):
-        found = {name: [] for name in names}
-        seconds = dict.fromkeys(names, 0.0)
-        count = faces = 0
-        for picture_name, picture, boxes in pictures:
-            count, faces = count + 1, faces + len(boxes)
-            for name, detector in detectors.items():
-                started = time.process_time()
-                findings = detector(picture)
-                seconds[name] += time.process_time() - started
-                found[name].append((findings, boxes))
-                if name == "network" and args.show and title.startswith("ill"):
-                    _show(picture, findings, boxes, args.show / f"{Path(picture_name).stem}.jpg")
-        for name in names:
-            if name == "network":
-                for least in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6):
-                    rows.append(
-                        _row(title, f"{name} ≥ {least:g}", found[name], least, seconds[name] / max(count, 1))
-                    )
-            else:
-                rows.append(_row(title, name, found[name], 0.0, seconds[name] / max(count, 1)))
-        print(title, count, "pictures", faces, "faces", flush=True)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(cores(), spawn, make_detectors, (names, args.weights, precision)) as pool:
+        for title, looks in (
+            ("illustrations with boxes", pool.map(partial(look_at_real, show=args.show), real(data))),
+            (f"{args.drawn:,} drawn", pool.map(look_at_drawn, range(args.drawn), chunksize=8)),
+        ):
+            found: dict[str, list] = {name: [] for name in names}
+            seconds = dict.fromkeys(names, 0.0)
+            for told, boxes in looks:
+                for name, (findings, spent) in told.items():
+                    found[name].append((findings, boxes))
+                    seconds[name] += spent
+            for name in names:
+                each = seconds[name] / max(len(found[name]), 1)
+                for least in LEAST if name == "network" else (0.0,):
+                    called = f"{name} ≥ {least:g}" if least else name
+                    rows.append(_row(title, called, found[name], least, each))
+            print("\n".join(rows), flush=True)
     table = ["| pictures | detector | recall | precision | CPU a picture |", "|---|---|---|---|---|", *rows]
-    print("\n".join(table))
     if not args.weights:
-        about = f"{date.today()}, `python bench/detectors.py --drawn {args.drawn}`, one thread."
+        about = f"{date.today()}, `python bench/detectors.py --drawn {args.drawn}`, network in {precision}."
         example = "`cascade-example` is the cascade with the settings of its author's example."
         text = ["# Face detectors", "", about, example, "", *table, ""]
         (HERE / "results" / "detectors.md").write_text("\n".join(text))

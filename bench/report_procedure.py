@@ -1,6 +1,6 @@
 """`omokage build` against the procedure of rai2020 on the same pictures: faces a minute.
 
-    python bench/report_procedure.py [DATA] [--drawn 300] [--real 42] [--size 512] [--nth 8]
+    python bench/report_procedure.py [DATA] [--drawn 600] [--real 42] [--size 512] [--nth 16]
 
 The procedure is written anew after its description: a dozen shell commands, each of them a process, most of
 them one a picture or a face.
@@ -191,11 +191,11 @@ def main() -> None:
 
     parser = argparse.ArgumentParser()
     parser.add_argument("data", nargs="?", type=Path)
-    parser.add_argument("--drawn", type=int, default=300)
+    parser.add_argument("--drawn", type=int, default=600)
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--real", type=int, default=42)
-    parser.add_argument("--nth", type=int, default=8, help="waifu2x on every nth picture")
-    parser.add_argument("--detectors", default="network,cascade-example", help="of the builds")
+    parser.add_argument("--nth", type=int, default=16, help="waifu2x on every nth picture")
+    parser.add_argument("--detectors", default="network", help="of the builds")
     args = parser.parse_args()
     data = args.data or Path(os.environ.get("OMOKAGE_DATA", HERE.parents[1] / "shared" / "data"))
     for program in ("convert", "identify", "mogrify", "fdupes"):

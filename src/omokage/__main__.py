@@ -29,7 +29,7 @@ from .verbs.options import (
     within,
 )
 from .verbs.recipes import recipes
-from .verbs.report import report
+from .verbs.report import card, report
 from .verbs.sample import sample
 
 if TYPE_CHECKING:
@@ -256,6 +256,8 @@ def _show_neighbours(model: "Model", faces: "FaceSet", seed: int, out: Path) -> 
 
 
 app.command()(report)
+
+app.command()(card)
 
 app.command()(recipes)
 

@@ -387,7 +387,9 @@ def run_network(
     height, width = picture.shape[:2]
     padded = np.full((-(-height // 16) * 16, -(-width // 16) * 16, 3), 127.5, np.float32)
     padded[:height, :width] = picture
-    x = torch.from_numpy(padded / np.float32(127.5) - 1).permute(2, 0, 1)[None]
+    padded /= np.float32(127.5)
+    padded -= 1
+    x = torch.from_numpy(padded).permute(2, 0, 1)[None]
     with (
         on_one_thread(),
         torch.inference_mode(),

@@ -6,6 +6,7 @@ it in this process or in others, and does what needs all faces: duplicates, shar
 
 import hashlib
 import io
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -444,7 +445,12 @@ class Handler:
 
 @lru_cache(maxsize=1)
 def _tools(options: Options) -> Tools:
-    return Tools(options)
+    tools = Tools(options)
+    if "torch" in sys.modules:  # to load it for this alone would take longer than it saves
+        from ..hardware import keep_freed_memory
+
+        keep_freed_memory()
+    return tools
 
 
 def _handler_elsewhere(options: Options, expected: dict[str, Any]) -> Handler:

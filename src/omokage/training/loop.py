@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..data.faceset import FaceSet
+from ..data.provenance import write_provenance
 from ..errors import UserError
 from ..families import OBJECTIVES, build_discriminator, build_model
 from ..hardware import best_device, best_precision, device_name, keep_freed_memory, peak_memory_mb
@@ -104,6 +105,8 @@ def train(
 
         # Resume where the newest whole snapshot stands.
         resume(state, recipe, run)
+        if fabric.is_global_zero:
+            write_provenance(faces, run)
         batches = Batches(
             faces,
             average.resolution,

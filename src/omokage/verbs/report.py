@@ -1,4 +1,4 @@
-"""omokage report: one page about runs."""
+"""omokage report and omokage card: pages about runs."""
 
 import sys
 from pathlib import Path
@@ -29,3 +29,23 @@ def report(
         print(f"left out: {problem}", file=sys.stderr)
     print(page)
     print(page.with_name("report.csv"))
+
+
+def card(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The file to write; default: print.")
+    ] = None,
+) -> None:
+    """Write a run's model card: what it is, its data with licences and artists, its figures, its limits."""
+    from ..report.card import write_card
+
+    text = write_card(run)
+    if out is None:
+        print(text, end="")
+        return
+    from ..explore.pictures import replacing
+
+    with replacing(out) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
+    print(out)
