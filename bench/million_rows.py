@@ -178,7 +178,7 @@ def main() -> None:
                 )
                 print(lines[-1], flush=True)
     about = (
-        f"{date.today()}, {processor()}, {cores()} cores of a machine that was shared (load {load:.1f} at "
+        f"{date.today()}, {processor()}, {cores()} cores, other work beside it (load {load:.1f} at "
         f"the start), Python {platform.python_version()}, numpy {np.__version__}. Every step on one core, in "
         "a process of its own; “of it the data” is what the process held when the step began, libraries "
         f"included. Signatures take {SIGNATURE.itemsize} bytes a row. The more rows, the more blends happen "
