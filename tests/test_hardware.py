@@ -1,0 +1,36 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from omokage.hardware import on_one_thread, peak_memory_mb
+
+CPU = torch.device("cpu")
+
+
+def test_peak_memory_grows_with_what_is_held():
+    before = peak_memory_mb(CPU)
+    held = np.ones(50_000_000)
+    after = peak_memory_mb(CPU)
+    assert held.nbytes == 400_000_000
+    assert before > 50
+    assert after >= before
+    assert after > 400
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells it apart")
+def test_peak_memory_is_not_that_of_the_program_that_started_this_one():
+    held = np.ones(100_000_000)
+    asked = "import torch; from omokage.hardware import peak_memory_mb as p; print(p(torch.device('cpu')))"
+    told = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True).stdout
+    assert int(told) < held.nbytes / 1e6 < peak_memory_mb(CPU)
+
+
+def test_one_thread_for_a_while():
+    before = torch.get_num_threads()
+    with pytest.raises(ValueError, match="x"), on_one_thread():
+        assert torch.get_num_threads() == 1
+        raise ValueError("x")
+    assert torch.get_num_threads() == before
