@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ def test_peak_memory_is_not_that_of_the_program_that_started_this_one():
 
 def test_one_thread_for_a_while():
     before = torch.get_num_threads()
-    with pytest.raises(ValueError, match="x"), on_one_thread():
+    with suppress(ValueError), on_one_thread():
         assert torch.get_num_threads() == 1
-        raise ValueError("x")
+        raise ValueError
     assert torch.get_num_threads() == before
