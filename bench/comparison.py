@@ -1,12 +1,16 @@
-"""All VAEs and GANs side by side: each trained for the same minutes, measured by one yardstick.
+"""All models side by side: each trained for the same minutes, measured by one yardstick.
 
     python bench/comparison.py --data faces/ [--minutes 20] [--only NAME ...] [--status]
+    python bench/comparison.py --data faces/ --split split/ --hours [--only NAME ...] [--status]
 
-Trains one after another in `--runs`, measures each by `--protocol` with a second feature space and the
-two-sample test, and writes `docs/comparison.md` (between its markers; the rest of that page is left alone),
-its picture, `bench/results/comparison.jsonl` and what `omokage recipes NAME` shows. The same command again
-goes on where it was stopped, at whatever point, and leaves alone what is done. `--status` says what is left.
-Any recipe can be named after `--only`, also one that is not in the list below.
+Trains VAEs and GANs for 20 minutes each, with `--hours` style-based generators and flows for an hour each,
+one after another in `--runs`; measures each by `--protocol` with a second feature space and the two-sample
+test, and writes `docs/comparison.md` (between its markers; the rest of that page is left alone), its
+pictures, `bench/results/comparison.jsonl` and what `omokage recipes NAME` shows. The same command again goes
+on where it was stopped, at whatever point, and leaves alone what is done. `--status` says what is left. Any
+recipe can be named after `--only`, also one that is not in the lists below. Flows learn from the training part
+of the split (`omokage faces split faces/ --holdout 0.05 -o split/`), are measured in bits per dimension on the
+other one, and sampled at several temperatures.
 """
 
 import argparse
@@ -53,6 +57,8 @@ class Entry:
         like: train as many images as this other entry saw, in place of the minutes.
         about: what is special, for the page.
         extra: trained only when it is named.
+        minutes: of training; 0: those of the plan.
+        flow: trained on the training part of the split, measured in bits per dimension and at `COOLER` too.
     """
 
     name: str
@@ -61,7 +67,13 @@ class Entry:
     like: str = ""
     about: str = ""
     extra: bool = False
+    minutes: float = 0.0
+    flow: bool = False
 
+
+COOLER = (0.7,)
+"""Temperatures at which a flow's samples are measured besides 1."""
+SHOWN_TEMPERATURES = (0.5, 0.7, 1.0)
 
 ENTRIES = (
     Entry("fast", "fast"),
@@ -101,6 +113,17 @@ ENTRIES = (
     Entry("yao2021-vae-mse", "yao2021-vae", ("objective.reconstruction=mse",), extra=True),
 )
 
+HOURS = (
+    Entry("fast-style", "fast-style", minutes=60),
+    Entry("wu2020-stylegan", "wu2020-stylegan", minutes=60),
+    Entry("stylegan2-64-small", "stylegan2-64-small", minutes=60),
+    Entry("realnvp-64", "realnvp-64", minutes=60, flow=True),
+    Entry("glow-64", "glow-64", minutes=60, flow=True),
+    Entry("tarflow-64", "tarflow-64", minutes=60, flow=True),
+)
+BESIDE = ("fast", "turubayev2022-dcgan")
+"""Of the 20 minutes, shown beside the hours."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -114,6 +137,7 @@ class Plan:
     minutes: float
     protocol: str
     command: tuple[str, ...] = (sys.executable, "-m", "omokage")
+    split: Path | None = None
 
     def run(self, entry: Entry) -> Path:
         """The run folder of an entry."""
@@ -123,12 +147,28 @@ class Plan:
         """Where the commands of an entry print to."""
         return self.runs / f"{entry.name}.log"
 
+    def time(self, entry: Entry) -> float:
+        """Minutes that an entry is trained for."""
+        return entry.minutes or self.minutes
 
-def chosen(names: Sequence[str]) -> list[Entry]:
+    def faces(self, entry: Entry) -> Path | None:
+        """What an entry is trained on.
+
+        Raises:
+            UserError: it is a flow, and there is no split.
+        """
+        if not entry.flow:
+            return self.data
+        if self.split is None:
+            raise UserError(f"{entry.name} needs --split, a folder that omokage faces split wrote")
+        return self.split / "train"
+
+
+def chosen(names: Sequence[str], hours: bool = False) -> list[Entry]:
     """The entries of that name, or recipes that have none; without names, all that are not extra."""
-    known = {entry.name: entry for entry in ENTRIES}
+    known = {entry.name: entry for entry in (*ENTRIES, *HOURS)}
     if not names:
-        return [entry for entry in ENTRIES if not entry.extra]
+        return [entry for entry in (HOURS if hours else ENTRIES) if not entry.extra]
     for name in names:
         if name not in known and name not in recipe_names():
             raise UserError(f"--only: no entry and no recipe {name!r}; there are {', '.join(known)}")
@@ -152,7 +192,7 @@ def trained(plan: Plan, entry: Entry) -> bool:
     if entry.like:
         return done["images"] >= images_wanted(plan, entry)
     enough = load_recipe(entry.recipe, entry.overrides).training.images
-    return done["seconds"] >= 60 * plan.minutes or done["images"] >= enough
+    return done["seconds"] >= 60 * plan.time(entry) or done["images"] >= enough
 
 
 def images_wanted(plan: Plan, entry: Entry) -> int:
@@ -167,17 +207,32 @@ def images_wanted(plan: Plan, entry: Entry) -> int:
     return int(progress_of(plan.run(other))["images"])
 
 
-def evaluation(plan: Plan, entry: Entry) -> dict[str, Any] | None:
-    """The record of the newest snapshot by the plan's protocol, with everything; None where it is missing."""
+def record_of(plan: Plan, entry: Entry, protocol: str) -> dict[str, Any] | None:
+    """The record of the newest snapshot by ``protocol``; None where it is missing.
+
+    By the plan's own protocol it must be whole, with the second feature space and the two-sample test.
+    """
     lines = plan.run(entry) / "evaluations.jsonl"
     if not lines.exists():
         return None
     digest = hashlib.sha256(newest_snapshot(plan.run(entry)).read_bytes()).hexdigest()
     for record in reversed(read_lines(lines)):
         whole = "two_sample" in record and ("also" in record or plan.protocol.endswith("-tags"))
-        if whole and record["snapshot_hash"] == digest and record["protocol"] == plan.protocol:
+        same = record["snapshot_hash"] == digest and record["protocol"] == protocol
+        if same and (whole or protocol != plan.protocol):
             return record
     return None
+
+
+def measurements(plan: Plan, entry: Entry) -> dict[str, list[str]]:
+    """Protocols by which an entry is measured, with the further arguments of `omokage evaluate`."""
+    second = [] if plan.protocol.endswith("-tags") else ["--also", "tags"]
+    wanted = {plan.protocol: ["--data", str(plan.data), "--two-sample", *second]}
+    if entry.flow:
+        wanted["bpd-heldout-8bit"] = ["--data", str(plan.faces(entry).parent / "heldout")]
+        for temperature in COOLER:
+            wanted[f"{plan.protocol}-psi{temperature:g}"] = ["--data", str(plan.data)]
+    return wanted
 
 
 def rows(plan: Plan, having: str = "name") -> dict[str, dict[str, Any]]:
@@ -220,7 +275,7 @@ def train_and_measure(plan: Plan, entry: Entry, say: Callable[[str], None]) -> N
         limit = (
             ["--images", f"{images_wanted(plan, entry)}"]
             if entry.like
-            else ["--minutes", f"{plan.minutes:g}"]
+            else ["--minutes", f"{plan.time(entry):g}"]
         )
         say("training")
         command = [
@@ -228,7 +283,7 @@ def train_and_measure(plan: Plan, entry: Entry, say: Callable[[str], None]) -> N
             entry.recipe,
             *entry.overrides,
             "--data",
-            str(plan.data),
+            str(plan.faces(entry)),
             "--out",
             str(run),
             *limit,
@@ -237,27 +292,29 @@ def train_and_measure(plan: Plan, entry: Entry, say: Callable[[str], None]) -> N
         # Where the watchdog gave up, what was reached is measured; anything else is to be tried again.
         if trouble and not (progress_of(run) and any(word in trouble for word in GIVEN_UP)):
             raise UserError(fail(plan, entry, trouble))
-    if evaluation(plan, entry) is None:
-        say("measuring")
-        command = [
-            "evaluate",
-            str(run),
-            "--data",
-            str(plan.data),
-            "--protocol",
-            plan.protocol,
-            "--two-sample",
-        ]
-        command += [] if plan.protocol.endswith("-tags") else ["--also", "tags"]
-        if failed := call(plan, entry, command, say):
-            raise UserError(fail(plan, entry, failed))
-    record = evaluation(plan, entry)
-    if record is None:
-        raise UserError(fail(plan, entry, "evaluate ended well, and its record is not in evaluations.jsonl"))
+    records = {}
+    for protocol, arguments in measurements(plan, entry).items():
+        if record_of(plan, entry, protocol) is None:
+            say(f"measuring {protocol}")
+            command = ["evaluate", str(run), "--protocol", protocol, *arguments]
+            if failed := call(plan, entry, command, say):
+                raise UserError(fail(plan, entry, failed))
+        found = record_of(plan, entry, protocol)
+        if found is None:
+            unseen = f"evaluate ended well, and its record by {protocol} is not in evaluations.jsonl"
+            raise UserError(fail(plan, entry, unseen))
+        records[protocol] = found
+    record = records.pop(plan.protocol)
     known = rows(plan).get(entry.name, {})
     if known.get("snapshot_hash") != record["snapshot_hash"] or known.get("time") != record["time"]:
         append_line(
-            plan.results, {**about(plan, entry), **record, **({"stopped": trouble} if trouble else {})}
+            plan.results,
+            {
+                **about(plan, entry),
+                **record,
+                **({"further": list(records.values())} if records else {}),
+                **({"stopped": trouble} if trouble else {}),
+            },
         )
 
 
@@ -341,21 +398,25 @@ def write_all(plan: Plan) -> None:
     known = rows(plan, having="fid")
     packaged = {name: summary(row) for name, row in sorted(known.items()) if name in recipe_names()}
     write_text(plan.measured, json.dumps(packaged, indent=1, ensure_ascii=False) + "\n")
-    sheet = plan.document.parent / "images" / "comparison.png"
-    drawn = write_sheet(plan, known, sheet)
     page = plan.document.read_text(encoding="utf-8") if plan.document.exists() else PAGE
+    longer = {entry.name for entry in HOURS}
+    short = {name: row for name, row in known.items() if name not in longer}
+    hours = {name: row for name, row in known.items() if name in longer or name in BESIDE}
     blocks = {
-        "quality": quality_table(plan, known),
+        "quality": quality_table(plan, short, ENTRIES),
+        "hours": quality_table(plan, hours, HOURS),
+        "temperatures": temperature_table(known),
         "cost": cost_table(known),
         "published": published_table(known),
         "findings": findings_table(known),
     }
-    if drawn or sheet.exists():
-        seeds = seed_ranges(SHEET_SEEDS)
-        blocks["samples"] = (
-            f"![Samples of every model]({sheet.parent.name}/{sheet.name})"
-            f"\n\nSeeds {seeds}, psi 1, none picked."
-        )
+    images, seeds = plan.document.parent / "images", seed_ranges(SHEET_SEEDS)
+    for block, name, some in (("samples", "comparison", short), ("hours-samples", "comparison-hours", hours)):
+        sheet = images / f"{name}.png"
+        if write_sheet(plan, some, sheet) or sheet.exists():
+            told = f"Seeds {seeds}, psi 1 (of flows: temperature {SHOWN_TEMPERATURES}), none picked."
+            told = told if block == "hours-samples" else f"Seeds {seeds}, psi 1, none picked."
+            blocks[block] = f"![Samples of every model]({images.name}/{sheet.name})\n\n{told}"
     for name, content in blocks.items():
         page = with_block(page, name, content)
     write_text(plan.document, page)
@@ -414,6 +475,7 @@ def in_order(known: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(known.values(), key=lambda row: row["fid"])
 
 
+MINUTES, BITS = "minutes", "bits per dimension"
 QUALITY = "model, FID, KID × 1000, precision, recall, density, coverage, second FID, two-sample, sharpness"
 COST = (
     "model, recipe and changes, M parameters (draws + judges), minutes, images, images/s, peak MB, seed, date"
@@ -433,9 +495,43 @@ def way(row: dict[str, Any]) -> tuple[str, ...]:
     return tuple(str(row.get(name)) for name in names)
 
 
-def quality_table(plan: Plan, known: dict[str, dict[str, Any]]) -> str:
-    """One table for each way of measuring; then what was not measured, and why."""
+def further(row: dict[str, Any], protocol: str) -> dict[str, Any]:
+    """What a row says by another protocol; empty where it does not."""
+    return next((one for one in row.get("further", ()) if one["protocol"] == protocol), {})
+
+
+def bits_of(row: dict[str, Any]) -> str:
+    """Bits per dimension with the confidence interval, or a dash."""
+    record = further(row, "bpd-heldout-8bit")
+    if not record:
+        return "–"
+    interval = record.get("interval")
+    reach = "" if interval is None else f" ± {(interval[1] - interval[0]) / 2:.3f}"
+    lost = record.get("faces_not_finite")
+    return cell(record["bits_per_dimension"], "{:.3f}") + reach + (f" ({lost} not finite)" if lost else "")
+
+
+def temperature_table(known: dict[str, dict[str, Any]]) -> str:
+    """Of the flows: samples nearer to the mode."""
+    lines = heading("model, temperature, FID, KID × 1000, precision, recall, not finite")
+    begun = len(lines)
+    for row in in_order(known):
+        cooler = [further(row, f"{row['protocol']}-psi{temperature:g}") for temperature in COOLER]
+        for told in (*filter(None, cooler), *([row] if any(cooler) else [])):
+            numbers = [cell(told["fid"]), f"{1000 * told['kid']:.2f}"]
+            numbers += [cell(told[key], "{:.3f}") for key in ("precision", "recall")]
+            lost = f"{told['samples_not_finite']:,} of {told['samples']:,}"
+            lines.append(f"| `{row['name']}` | {told['psi']:g} | {' | '.join(numbers)} | {lost} |")
+    return "\n".join(lines) if len(lines) > begun else "Not run yet."
+
+
+def quality_table(plan: Plan, known: dict[str, dict[str, Any]], entries: Sequence[Entry] = ENTRIES) -> str:
+    """One table for each way of measuring; then what was not measured, and why.
+
+    Of the ``HOURS`` it says the minutes, and the bits per dimension of those that have any.
+    """
     lines = []
+    hours = entries is HOURS
     ways: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in in_order(known):
         ways.setdefault(way(row), []).append(row)
@@ -452,7 +548,7 @@ def quality_table(plan: Plan, known: dict[str, dict[str, Any]]) -> str:
             f"(`{face_set[:8]}`) at {size}, {precision}. Beside it `{second}` (second FID), "
             f"the two-sample test `{test}`, sharpness `{sharp}`.",
             "",
-            *heading(QUALITY),
+            *heading(f"{QUALITY}, {MINUTES}, {BITS}" if hours else QUALITY),
         ]
         for row in members:
             other = summary(row)
@@ -463,10 +559,16 @@ def quality_table(plan: Plan, known: dict[str, dict[str, Any]]) -> str:
                 cell(other["two_sample"], "{:.3f}"),
                 cell(other["sharpness"]),
             ]
+            if hours:
+                numbers += [cell(row["trained_minutes"], "{:.0f}"), bits_of(row)]
             lines.append(f"| `{row['name']}` | {' | '.join(numbers)} |")
         lines.append("")
-    failed = {name: row["failed"] for name, row in rows(plan).items() if row.get("failed")}
-    left = [entry.name for entry in chosen([]) if entry.name not in known and entry.name not in failed]
+    wanted = [entry.name for entry in entries if not entry.extra]
+    others = {entry.name for entry in (ENTRIES if hours else HOURS)}
+    failed = {
+        name: row["failed"] for name, row in rows(plan).items() if row.get("failed") and name not in others
+    }
+    left = [name for name in wanted if name not in known and name not in failed]
     lines += [f"`{name}` failed: {reason}" + "\n" for name, reason in failed.items()]
     if left:
         lines.append(f"Not run yet: {', '.join(f'`{name}`' for name in left)}.")
@@ -484,7 +586,11 @@ def cost_table(known: dict[str, dict[str, Any]]) -> str:
             f"| {row['images_seen']:,} | {cell(row['images_per_second'], '{:.1f}')} "
             f"| {cell(row['training_peak_memory_mb'], '{:,.0f}')} | {row['training_seed']} | {row['date']} |"
         )
-    notes = [f"- `{entry.name}`: {entry.about}." for entry in ENTRIES if entry.about and entry.name in known]
+    notes = [
+        f"- `{entry.name}`: {entry.about}."
+        for entry in (*ENTRIES, *HOURS)
+        if entry.about and entry.name in known
+    ]
     notes += [
         f"- `{name}` stopped early: {row['stopped']}" for name, row in known.items() if row.get("stopped")
     ]
@@ -576,15 +682,19 @@ def verdict(low: float | None, high: float | None) -> str:
 
 def write_sheet(plan: Plan, known: dict[str, dict[str, Any]], path: Path) -> bool:
     """A row a model, a column a seed; False, and nothing is written, where no snapshot is at hand."""
+    flows = {entry.name for entry in HOURS if entry.flow}
     found = []
+    missing = 0
     for row in in_order(known):
         try:
             snapshot = newest_snapshot(plan.runs / row["name"])
-            if read_snapshot(snapshot, "nothing.")[2]["images"] == row["images_seen"]:
-                found.append((row, load_model(snapshot)))
+            if read_snapshot(snapshot, "nothing.")[2]["images"] != row["images_seen"]:
+                raise UserError("trained further")
+            model = load_model(snapshot)
+            found += [(row, model, psi) for psi in (SHOWN_TEMPERATURES if row["name"] in flows else (1.0,))]
         except UserError:
-            continue
-    if len(found) < len(known) and path.exists():
+            missing += 1
+    if missing and path.exists():
         return False  # a sheet with fewer rows than the last one would be a step back
     if not found:
         return False
@@ -599,19 +709,21 @@ def write_sheet(plan: Plan, known: dict[str, dict[str, Any]], path: Path) -> boo
         x = margin + names + column * (side + gap) + side // 2
         draw.text((x, head - 12), str(seed), faint, small, anchor="mm")
     draw.text((margin, head - 12), f"seed, psi 1; FID: {found[0][0]['protocol']}", faint, small, anchor="lm")
-    for place, (row, model) in enumerate(found):
+    for place, (row, model, psi) in enumerate(found):
         y = head + place * (side + gap)
         draw.text((margin, y + side // 2 - 2), row["name"], ink, bold, anchor="ls")
         told = f"FID {row['fid']:.1f}, {row['images_seen'] / 1000:,.0f} k images"
+        if row["name"] in flows:
+            told = f"temperature {psi:g}" + (f", {told}" if psi == 1 else "")
         draw.text((margin, y + side // 2 + 6), told, faint, small, anchor="lt")
-        faces = [face for batch in sample(model, list(SHEET_SEEDS)) for face in batch]
+        faces = [face for batch in sample(model, list(SHEET_SEEDS), psi) for face in batch]
         for column, face in enumerate(faces):
             shown = Image.fromarray(face)
             if shown.size != (side, side):
                 shown = shown.resize((side, side), Image.Resampling.LANCZOS)
             sheet.paste(shown, (margin + names + column * (side + gap), y))
     path.parent.mkdir(parents=True, exist_ok=True)
-    snapshots = ",".join(f"{row['name']}:{row['snapshot_hash'][:12]}" for row, _ in found)
+    snapshots = ",".join(dict.fromkeys(f"{row['name']}:{row['snapshot_hash'][:12]}" for row, *_ in found))
     save_png(sheet, path, {"seeds": seed_ranges(SHEET_SEEDS), "psi": "1", "snapshots": snapshots})
     return True
 
@@ -633,6 +745,17 @@ left out; its parameters are counted in the tests.
 
 <!-- samples -->
 <!-- /samples -->
+
+## An hour each
+
+<!-- hours -->
+<!-- /hours -->
+
+<!-- hours-samples -->
+<!-- /hours-samples -->
+
+<!-- temperatures -->
+<!-- /temperatures -->
 
 ## The reports' findings
 
@@ -661,6 +784,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="the face set")
     parser.add_argument("--runs", type=Path, default=Path("runs/comparison"))
     parser.add_argument("--minutes", type=float, default=20.0, help="of training, for each")
+    parser.add_argument("--hours", action="store_true", help="style-based generators and flows, an hour each")
+    parser.add_argument("--split", type=Path, help="the split face set that flows learn from")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="entries or recipes")
     parser.add_argument("--again", action="store_true", help="try once more what failed")
     parser.add_argument("--status", action="store_true", help="say what is left, and stop")
@@ -672,11 +797,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     given = parser.parse_args(arguments)
     given_plan = (given.data, given.runs, given.results, given.document, given.measured, given.minutes)
-    plan = Plan(*given_plan, given.protocol)
+    plan = Plan(*given_plan, given.protocol, split=given.split)
     before = signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
     try:
         parse_protocol(plan.protocol)
-        return compare(plan, chosen(given.only), status_only=given.status, again=given.again)
+        return compare(plan, chosen(given.only, given.hours), status_only=given.status, again=given.again)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -94,6 +94,26 @@ class TestPage:
         assert "Not run yet: `fast`, `yao2021-dcgan`" in page
         assert json.loads(plan.measured.read_text())["wu2020-lsgan"]["fid"] == 120.0
 
+    def test_the_hours_have_a_table_of_their_own(self, bench, plan):
+        bits = {"protocol": "bpd-heldout-8bit", "bits_per_dimension": 3.456, "interval": [3.446, 3.466]}
+        cooler = row("glow-64", 110.0, protocol="fid10k-full-inception2015-psi0.7", psi=0.7)
+        flow = row("glow-64", 90.0, trained_minutes=60.01, psi=1.0, further=[bits, cooler])
+        for one in (flow, cooler):
+            one["samples_not_finite"] = 0
+        write(plan, row("turubayev2022-dcgan", 80.0), flow, row("yao2021-vae", 150.0))
+        bench.write_all(plan)
+        page = plan.document.read_text()
+        quality, hours = (
+            page.split(f"<!-- {name} -->")[1].split("<!-- /")[0] for name in ("quality", "hours")
+        )
+        assert "glow-64" not in quality
+        assert "yao2021-vae" not in hours
+        assert "| `turubayev2022-dcgan` | 80.00 |" in hours
+        assert "| 60 | 3.456 ± 0.010 |" in hours
+        assert "Not run yet: `fast-style`" in hours
+        assert "| `glow-64` | 0.7 | 110.00 | 25.00 | 0.400 | 0.030 | 0 of 10,000 |" in page
+        assert "| `glow-64` | 1 | 90.00 |" in page
+
     def test_text_written_by_hand_stays(self, bench, plan):
         write(plan, row("fast", 38.0))
         bench.write_all(plan)
@@ -139,6 +159,20 @@ def test_any_recipe_can_be_named_and_nothing_else(bench):
     names = {entry.recipe for entry in bench.ENTRIES}
     for published in ("yao2021-vae", "yao2021-wgan", "wu2020-lsgan", "liao2021-dcgan", "turubayev2022-dcgan"):
         assert published in names
+
+
+def test_flows_learn_from_one_part_and_are_measured_on_the_other(bench, plan):
+    glow = next(entry for entry in bench.HOURS if entry.name == "glow-64")
+    assert bench.chosen([], hours=True) == list(bench.HOURS)
+    with pytest.raises(UserError, match="--split"):
+        plan.faces(glow)
+    split = bench.Plan(**{**vars(plan), "data": Path("faces"), "split": Path("split")})
+    assert split.faces(glow) == Path("split/train")
+    assert split.time(glow) == 60
+    wanted = bench.measurements(split, glow)
+    assert wanted["bpd-heldout-8bit"] == ["--data", "split/heldout"]
+    assert wanted["fid10k-full-inception2015-psi0.7"] == ["--data", "faces"]
+    assert list(bench.measurements(split, bench.ENTRIES[0])) == ["fid10k-full-inception2015"]
 
 
 def test_an_interrupt_reaches_the_command_once_and_it_may_finish(bench, plan, tmp_path):
