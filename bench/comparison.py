@@ -8,9 +8,9 @@ one after another in `--runs`; measures each by `--protocol` with a second featu
 test, and writes `docs/comparison.md` (between its markers; the rest of that page is left alone), its
 pictures, `bench/results/comparison.jsonl` and what `omokage recipes NAME` shows. The same command again goes
 on where it was stopped, at whatever point, and leaves alone what is done. `--status` says what is left. Any
-recipe can be named after `--only`, also one that is not in the lists below. Flows learn from the training part
-of the split (`omokage faces split faces/ --holdout 0.05 -o split/`), are measured in bits per dimension on the
-other one, and sampled at several temperatures.
+recipe can be named after `--only`, also one that is not in the lists below. Flows learn from the training
+part of the split (`omokage faces split faces/ --holdout 0.05 -o split/`), are measured in bits per dimension
+on the other one, and sampled at several temperatures.
 """
 
 import argparse
