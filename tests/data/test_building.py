@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from omokage import hardware
+from omokage.__main__ import main
 from omokage.data import building, pipeline, writing
 from omokage.data.build import build
 from omokage.data.building import DETECTED, pictures
@@ -325,6 +326,17 @@ def test_the_machine_s_precision_is_chosen_once_and_named(illustrations, tmp_pat
     monkeypatch.setattr(hardware, "best_precision", lambda device: "fp32")
     same = dataclasses.replace(options, precision="bf16")
     assert build([illustrations], tmp_path / "set", workers=1, options=same).already
+
+
+def test_transparency_lies_on_a_colour_of_choice(tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    Image.new("RGBA", (40, 40), (255, 255, 255, 0)).save(tmp_path / "in" / "clear.png")
+    command = ["build", f"{tmp_path / 'in'}", "-o", f"{tmp_path / 'set'}", "--no-detect", "--no-clean"]
+    command += ["--format", "png", "--workers", "1", "--background"]
+    assert main([*command, "octarine"]) == 2
+    assert "octarine" in capsys.readouterr().err
+    assert main([*command, "#102030"]) == 0
+    assert FaceSet.open(tmp_path / "set").image(0).getpixel((3, 3)) == (0x10, 0x20, 0x30)
 
 
 def test_refusals(illustrations, tmp_path):

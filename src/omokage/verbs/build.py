@@ -60,6 +60,9 @@ def build(
     frames: Annotated[
         int | None, typer.Option(help="Of animations, every so many-th frame; default: the first alone.")
     ] = None,
+    background: Annotated[
+        str | None, typer.Option(help="Under transparent pixels, such as black or '#d0e0f0'; default: white.")
+    ] = None,
     threshold: Annotated[
         list[str] | None,
         typer.Option(help="NAME=NUMBER or NAME=off, for example sharpness=0.06; see docs/building.md."),
@@ -71,6 +74,7 @@ def build(
     noise: Annotated[
         int | None, typer.Option(callback=within(-1, 3), help="waifu2x: noise removal, -1 none, to 3.")
     ] = None,
+    model: Annotated[str | None, typer.Option(help="Of waifu2x: anime (default), or cunet, finer.")] = None,
     no_upscale: Annotated[
         bool, typer.Option("--no-upscale", help="Leave out what is smaller than --size.")
     ] = False,
@@ -92,7 +96,7 @@ def build(
         (no_detect, "detect", detector),
         (no_crop, "crop", crop),
         (no_clean, "clean", threshold),
-        (no_upscale, "upscale", upscale),
+        (no_upscale, "upscale", upscale or model),
     ):
         if off and given:
             raise UserError(
@@ -111,6 +115,8 @@ def build(
         "limits": tuple(threshold) if threshold else None,
         "mirrored": mirrored or None,
         "upscale": upscale,
+        "model": model,
+        "background": None if background is None else _colour(background),
         "ratings": tuple(part.strip() for part in ratings.split(",")) if ratings else None,
         "opt_out": None if opt_out is None else str(opt_out.expanduser().absolute()),
         "format": encoding,
@@ -136,6 +142,20 @@ def build(
 
         further |= {"options": Options(**chosen), "detections": detections}
     _run(sources, out, as_faces, size, labels, further)
+
+
+def _colour(name: str) -> tuple[int, int, int]:
+    from PIL import ImageColor
+
+    from ..data.read import one_line
+
+    try:
+        red, green, blue, *_ = ImageColor.getrgb(name)
+    except ValueError:
+        raise UserError(
+            f"--background {one_line(name, 40)!r} is no colour: give a name like black, or #rrggbb"
+        ) from None
+    return red, green, blue
 
 
 def _run(
