@@ -243,8 +243,8 @@ class NetworkDetector:
         precision: "Precision" = "fp32",
     ) -> None:
         file = resources.files("omokage") / "assets" / NETWORK if path is None else Path(path).expanduser()
-        self.longest, self.least, self.precision = longest, threshold, precision
-        self._network, file_hash = load_network(str(file))
+        self.longest, self.least = longest, threshold
+        self._network, file_hash = load_network(str(file), precision)
         self.described = {
             "name": "network",
             "file": file_hash,
@@ -274,7 +274,7 @@ class NetworkDetector:
     def _look(self, level: np.ndarray, scale_x: float, scale_y: float) -> list[Face]:
         from .detector_network import LARGEST, SMALLEST, STRIDE, UNIT
 
-        out = run_network(self._network, level, self.precision)
+        out = run_network(self._network, level)
         centre = out[0]
         best = np.pad(centre, 1, constant_values=-np.inf)
         around = np.max(
@@ -300,8 +300,7 @@ class FaceScore:
 
     def __init__(self, path: str | Path | None = None, precision: "Precision" = "fp32") -> None:
         file = resources.files("omokage") / "assets" / NETWORK if path is None else Path(path).expanduser()
-        self.precision = precision
-        self._network, self.file_hash = load_network(str(file))
+        self._network, self.file_hash = load_network(str(file), precision)
 
     def __call__(self, picture: np.ndarray, face: Face) -> float:
         """``picture`` is RGB, uint8 (H, W, 3). The surest of three sizes, near the middle of the box."""
@@ -312,7 +311,7 @@ class FaceScore:
             window = _window(picture, face, side)
             middle = window.shape[0] // STRIDE // 2
             reach = max(1, round(side / STRIDE / 4))
-            centre = run_network(self._network, window, self.precision)[0]
+            centre = run_network(self._network, window)[0]
             near = centre[middle - reach : middle + reach, middle - reach : middle + reach]
             best = max(best, float(near.max()))
         return 1 / (1 + math.exp(-best))
@@ -342,7 +341,7 @@ def _window(picture: np.ndarray, face: Face, side: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=4)
-def load_network(path: str) -> tuple["DetectorNetwork", str]:
+def load_network(path: str, precision: "Precision" = "fp32") -> tuple["DetectorNetwork", str]:
     """The network with the weights of a safetensors file, and the file's SHA-256; `UserError` if unusable."""
     import safetensors.torch
     import torch
@@ -372,12 +371,12 @@ def load_network(path: str) -> tuple["DetectorNetwork", str]:
                 module[0] = torch.nn.utils.fusion.fuse_conv_bn_eval(convolution, norm)
                 module[1] = torch.nn.Identity()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if precision == "bf16":
+        network.bfloat16().head.float()
     return network, hashlib.sha256(data).hexdigest()
 
 
-def run_network(
-    network: "DetectorNetwork", picture: np.ndarray, precision: "Precision" = "fp32"
-) -> np.ndarray:
+def run_network(network: "DetectorNetwork", picture: np.ndarray) -> np.ndarray:
     """Outputs float32 (`OUTPUTS`, h, w) for one RGB picture, uint8 (H, W, 3), padded with grey to 16s."""
     import torch
 
@@ -390,12 +389,8 @@ def run_network(
     padded /= np.float32(127.5)
     padded -= 1
     x = torch.from_numpy(padded).permute(2, 0, 1)[None]
-    with (
-        on_one_thread(),
-        torch.inference_mode(),
-        torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"),
-    ):
-        out = network(x)[0]
+    with on_one_thread(), torch.inference_mode():
+        out = network(x.to(next(network.parameters()).dtype))[0]
     # Cells whose middle lies beyond the picture say nothing.
     return out[:, : -(-height // STRIDE), : -(-width // STRIDE)].numpy()
 
