@@ -162,18 +162,21 @@ def evaluate(
     ]
 
     seeds = range(seed, seed + measurement.samples)
-    kept_pixels: list[np.ndarray] = []
-    vectors: list[list[np.ndarray]] = [[] for _ in extractors]
+    # Whole from the start: small pieces that stay, between large ones that go, would break up the memory.
+    vectors = [np.empty((measurement.samples, extractor.dimensions), np.float32) for extractor in extractors]
+    kept = np.empty(
+        (min(measurement.samples, MOST_TWO_SAMPLE) if two_sample else 0, *model.resolution, 3), np.uint8
+    )
     fine = Detail()
-    not_finite = 0
+    not_finite = done = 0
     with opened(progress, f"{measurement.samples:,} samples", measurement.samples) as task:
         for pixels, finite in _sampled(model, seeds, measurement.psi):
             not_finite += int((~finite).sum())
-            fine.add(pixels[finite])
+            fine.add(shown := pixels[finite])
             for extractor, found in zip(extractors, vectors, strict=True):
-                found.append(extractor(pixels[finite]))
-            if two_sample and sum(map(len, kept_pixels)) < MOST_TWO_SAMPLE:
-                kept_pixels.append(pixels[finite])
+                found[done : done + len(shown)] = extractor(shown)
+            kept[done : done + len(shown)] = shown[: max(len(kept) - done, 0)]
+            done += len(shown)
             task.advance(len(pixels), f"{not_finite:,} not finite" if not_finite else "")
     if measurement.samples - not_finite < 2:
         raise UserError(
@@ -182,7 +185,7 @@ def evaluate(
 
     numbers = []
     for name, extractor, reference, found in zip(names, extractors, references, vectors, strict=True):
-        fake = np.concatenate(found)
+        fake = found[:done]
         moments = Moments(extractor.dimensions)
         moments.add(fake)
         mean, covariance = moments.result()
@@ -222,9 +225,7 @@ def evaluate(
     if sharp := sharpness(fine, _detail_of_faces(faces, model.resolution)):
         record["sharpness"] = sharp
     if two_sample:
-        record["two_sample"] = _two_sample(
-            faces, model.resolution, np.concatenate(kept_pixels), seed, progress
-        )
+        record["two_sample"] = _two_sample(faces, model.resolution, kept[:done], seed, progress)
     record |= {
         "omokage": omokage.__version__,
         "torch": torch.__version__,
