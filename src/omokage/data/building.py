@@ -35,7 +35,7 @@ from .clean import CRITERIA
 from .engines import Engine, Steps
 from .faceset import COLUMNS, FORMAT, INDEX, KIND, MANIFEST, REJECTED, REPORT, content_hash, read_manifest
 from .label import SIDECARS, TABLES, LabelTable, is_table
-from .pipeline import Handled, Handler, Job, Options, Tools, found_before, lost, resolved, thumbnail_of
+from .pipeline import Handled, Handler, Job, Options, Tools, found_before, lost, thumbnail_of
 from .read import Unreadable, one_line, quiet
 from .report import SHOWN, spread, write_report
 from .sources import Found, Keys, Source, natural
@@ -667,11 +667,10 @@ class Illustrations:
         detections: str | Path | None,
     ) -> None:
         known = {*COLUMNS, *EXTRA, *FOUND} - {"hair", "eyes"}
-        options = resolved(options)
-        self._sources, self._options = sources, options
         self._table = None if labels is None else LabelTable(labels, known)
         self._tools = Tools(options)  # fails early, and says what will be used
-        chosen = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(options).items()}
+        self._sources, self._options = sources, self._tools.options
+        chosen = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self._options).items()}
         chosen.pop("opt_out")
         plan = {
             "options": {"as_faces": False, **chosen},
