@@ -6,6 +6,7 @@ DATA is the folder that has `getchu-faces-64.tar` (else the environment variable
 ../shared/data beside the repository). Prints a table and writes it to bench/results/build_faceset.md.
 """
 
+import argparse
 import os
 import platform
 import subprocess
@@ -18,18 +19,12 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
+from setting import data_argument, processor
 
 from omokage.data.build import build
 from omokage.data.faceset import FaceSet, cores
 
 HERE = Path(__file__).resolve().parent
-
-
-def processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next(
-        (line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine()
-    )
 
 
 def size_of(folder: Path) -> int:
@@ -56,8 +51,9 @@ def peak_memory_of_a_build(source: Path, out: Path) -> float:
 
 
 def main() -> None:
-    beside = HERE.parents[1] / "shared" / "data"
-    data = Path(sys.argv[1] if len(sys.argv) > 1 else os.environ.get("OMOKAGE_DATA", beside))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    data_argument(parser)
+    data = parser.parse_args().data
     source = data / "getchu-faces-64.tar"
     rows: list[tuple[str, str]] = []
     load = os.getloadavg()[0]

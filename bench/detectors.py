@@ -12,7 +12,6 @@ import io
 import json
 import math
 import multiprocessing
-import os
 import tarfile
 import time
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ import cv2
 import numpy as np
 import torch
 from PIL import Image
+from setting import data_argument
 
 from omokage.data.detect import Detector, Face, NetworkDetector, open_detector, overlap
 from omokage.data.drawn import draw_illustration
@@ -109,8 +109,8 @@ def look_at_drawn(number: int):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("data", nargs="?", type=Path)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    data_argument(parser)
     parser.add_argument("--drawn", type=int, default=2000)
     parser.add_argument("--detectors", default="network,cascade,cascade+rotations,cascade-example")
     parser.add_argument("--weights", type=Path)
@@ -118,13 +118,12 @@ def main() -> None:
         "--show", type=Path, help="write the missed and the false here (real pictures: do not share)"
     )
     args = parser.parse_args()
-    data = args.data or Path(os.environ.get("OMOKAGE_DATA", HERE.parents[1] / "shared" / "data"))
     names, precision = args.detectors.split(","), best_precision(torch.device("cpu"))
     rows = []
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(cores(), spawn, make_detectors, (names, args.weights, precision)) as pool:
         for title, looks in (
-            ("illustrations with boxes", pool.map(partial(look_at_real, show=args.show), real(data))),
+            ("illustrations with boxes", pool.map(partial(look_at_real, show=args.show), real(args.data))),
             (f"{args.drawn:,} drawn", pool.map(look_at_drawn, range(args.drawn), chunksize=8)),
         ):
             found: dict[str, list] = {name: [] for name in names}

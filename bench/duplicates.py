@@ -8,10 +8,9 @@ another by plain pixels are left out first, which does not use the method that i
 writes it to bench/results/duplicates.md.
 """
 
+import argparse
 import io
-import os
 import platform
-import sys
 import tarfile
 import time
 from collections import Counter
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from setting import data_argument, processor
 
 from omokage.data.duplicates import best_of_groups, duplicate_groups, signatures
 from omokage.data.faceset import cores
@@ -28,13 +28,6 @@ from omokage.data.faceset import cores
 HERE = Path(__file__).resolve().parent
 FACES, COPIES = 5000, 1000
 RESEMBLE = 0.9
-
-
-def processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next(
-        (line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine()
-    )
 
 
 def all_faces(archive: Path) -> np.ndarray:
@@ -117,8 +110,9 @@ def kinds(draw: np.random.Generator) -> dict[str, Callable[[np.ndarray], np.ndar
 
 
 def main() -> None:
-    beside = HERE.parents[1] / "shared" / "data"
-    data = Path(sys.argv[1] if len(sys.argv) > 1 else os.environ.get("OMOKAGE_DATA", beside))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    data_argument(parser)
+    data = parser.parse_args().data
     faces = all_faces(data / "getchu-faces-64.tar")
     draw = np.random.default_rng(0)
     draw.shuffle(faces)

@@ -29,6 +29,7 @@ from datetime import date
 from pathlib import Path
 
 import torch
+from setting import processor
 
 from omokage.hardware import best_device
 from omokage.models.glow import Glow
@@ -155,9 +156,7 @@ def machine() -> str:
     """What it runs on, in words."""
     if best_device().type == "cuda":
         return torch.cuda.get_device_name()
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.machine()}, {torch.get_num_threads()} threads"
+    return f"{processor()}, {torch.get_num_threads()} threads"
 
 
 def published_rows(options: argparse.Namespace) -> list[str]:

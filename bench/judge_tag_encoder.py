@@ -10,7 +10,6 @@ import argparse
 import datetime
 import io
 import json
-import platform
 import tarfile
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ import numpy as np
 import safetensors
 import torch
 from PIL import Image, ImageFilter
+from setting import processor
 from torch.nn import functional as F
 from train_tag_encoder import HAIR, read_tagged
 
@@ -213,14 +213,6 @@ def main() -> None:
     ]
     args.out.write_text("\n".join(text))
     print(args.out)
-
-
-def processor() -> str:
-    """The processor's name, as far as the system tells."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    named = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor() or platform.machine()
 
 
 def about_encoder() -> list[str]:

@@ -1,6 +1,6 @@
 """Duplicates, split and stats of a million faces: seconds and memory.
 
-    python bench/million_rows.py [DATA] [N ...]
+    python bench/million_rows.py [DATA] [--rows N ...]
 
 DATA is the folder that has `getchu-faces-64.tar` (else the environment variable OMOKAGE_DATA, else
 ../shared/data beside the repository); N is a million by default, several give a table with a part for each.
@@ -11,6 +11,7 @@ runs in a process of its own, so that its peak memory is its own. Prints a table
 bench/results/million_rows.md.
 """
 
+import argparse
 import json
 import os
 import platform
@@ -25,7 +26,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from duplicates import all_faces, processor
+from duplicates import all_faces
+from setting import data_argument, processor
 
 from omokage.data import duplicates
 from omokage.data.duplicates import ALIKE, SIGNATURE, duplicate_groups
@@ -146,11 +148,11 @@ def main() -> None:
     if sys.argv[1:2] == ["--step"]:
         print(json.dumps(step(sys.argv[2], Path(sys.argv[3]))))
         return
-    beside = HERE.parents[1] / "shared" / "data"
-    numbers = [int(a) for a in sys.argv[1:] if a.isdigit()] or [1_000_000]
-    named = [a for a in sys.argv[1:] if not a.isdigit()]
-    data = Path(named[0] if named else os.environ.get("OMOKAGE_DATA", beside))
-    faces = all_faces(data / "getchu-faces-64.tar")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    data_argument(parser)
+    parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000])
+    args = parser.parse_args()
+    faces = all_faces(args.data / "getchu-faces-64.tar")
     faces = faces[np.random.default_rng(0).choice(len(faces), min(REAL, len(faces)), replace=False)]
     alike = duplicate_groups(duplicates.signatures(faces), likeness=ALIKE, chaining=True)
     faces = faces[alike == np.arange(len(faces))]
@@ -159,7 +161,7 @@ def main() -> None:
         "|---|---|---|---|---|---|---|",
     ]
     load = os.getloadavg()[0]
-    for n in numbers:
+    for n in args.rows:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             rows, of = synthetic(faces, n)

@@ -184,20 +184,19 @@ def main() -> None:
     if sys.argv[1:2] == ["--waifu2x"]:
         waifu2x(*sys.argv[2:])
         return
-    from duplicates import processor
+    from setting import data_argument, processor
 
     from omokage.data.faceset import cores
     from omokage.data.upscale import _models
 
-    parser = argparse.ArgumentParser()
-    parser.add_argument("data", nargs="?", type=Path)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    data_argument(parser)
     parser.add_argument("--drawn", type=int, default=600)
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--real", type=int, default=42)
     parser.add_argument("--nth", type=int, default=16, help="waifu2x on every nth picture")
     parser.add_argument("--detectors", default="network", help="of the builds")
     args = parser.parse_args()
-    data = args.data or Path(os.environ.get("OMOKAGE_DATA", HERE.parents[1] / "shared" / "data"))
     for program in ("convert", "identify", "mogrify", "fdupes"):
         if shutil.which(program) is None:
             raise SystemExit(f"{program} is missing: apt-get install imagemagick fdupes")
@@ -209,7 +208,7 @@ def main() -> None:
     parts: list[str] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        what = gather(folder / "pictures", data, args.drawn, args.real)
+        what = gather(folder / "pictures", args.data, args.drawn, args.real)
         pictures = sorted(path for path in (folder / "pictures").rglob("*") if path.is_file())
         for with_waifu2x in (False, True):
             title = "with waifu2x" if with_waifu2x else "without waifu2x"

@@ -3,6 +3,7 @@
 python bench/ship_model.py runs/fast/snapshot-000000327680.safetensors
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -13,7 +14,9 @@ MOST_BYTES = 8_000_000
 
 def main() -> None:
     """Write it, and look whether it is small enough and loads."""
-    write_small(load_model(Path(sys.argv[1]), device="cpu"), SHIPPED)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("snapshot", type=Path)
+    write_small(load_model(parser.parse_args().snapshot, device="cpu"), SHIPPED)
     model = load_model(None, device="cpu")
     size = SHIPPED.stat().st_size
     print(f"{SHIPPED}: {size:,} bytes, {model.images_seen:,} images seen, SHA-256 {model.snapshot_hash}")

@@ -33,6 +33,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from setting import processor
 from torch.utils.data import DataLoader, Dataset
 
 from omokage.data.build import build
@@ -247,12 +248,6 @@ def contest(
     return pair
 
 
-def processor() -> str:
-    """The name of the processor and how many cores this process may use."""
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return f"{names[0].partition(':')[2].strip()}, {len(os.sched_getaffinity(0))} cores"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--faces", type=Path, required=True, help="a folder or an archive of face images")
@@ -297,10 +292,10 @@ def main() -> None:
                 "# Training speed",
                 "",
                 f"`python bench/training_speed.py --seconds {settings.seconds:g} --rounds {settings.rounds}`,"
-                f" {date.today()}, {processor()}, PyTorch {torch.__version__}, Python"
-                f" {platform.python_version()}; {count}. Images a second, end to end with data loading,"
-                " medians of turns in one run; the plain loop is the PyTorch DCGAN tutorial's, float32, on"
-                " the same networks.",
+                f" {date.today()}, {processor()}, {len(os.sched_getaffinity(0))} cores,"
+                f" PyTorch {torch.__version__}, Python {platform.python_version()}; {count}. Images a"
+                " second, end to end with data loading, medians of turns in one run; the plain loop is the"
+                " PyTorch DCGAN tutorial's, float32, on the same networks.",
                 "",
                 "| recipe | ours, images/s | plain loop, images/s | ratio | ours waits for data"
                 " | ours, peak MiB | plain, peak MiB (without its 2 workers)"

@@ -16,7 +16,6 @@ those of the mean over faces, 95%. Prints a table and writes it to bench/results
 
 import argparse
 import io
-import os
 import platform
 import tarfile
 import time
@@ -27,8 +26,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from duplicates import processor
 from PIL import Image
+from setting import data_argument, processor
 
 from omokage.data.upscale import Waifu2x, to_size
 from omokage.models.efficientnet_lite import EfficientNetLite0
@@ -73,13 +72,12 @@ def spread(values: list[float], digits: int) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("data", nargs="?", type=Path)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    data_argument(parser)
     parser.add_argument("--faces", type=int, default=400)
     parser.add_argument("--small", default="64,100")
     parser.add_argument("--methods", default="lanczos,anime,cunet")
     args = parser.parse_args()
-    data = args.data or Path(os.environ.get("OMOKAGE_DATA", HERE.parents[1] / "shared" / "data"))
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     methods = {name: None if name == "lanczos" else Waifu2x(0, name) for name in args.methods.split(",")}
@@ -88,7 +86,7 @@ def main() -> None:
     lines.append("|---|---|---|---|---|---|")
     count = 0
     results: dict[tuple[int, str], list[tuple[float, float, float]]] = {}
-    for truth in faces(data, args.faces):
+    for truth in faces(args.data, args.faces):
         count += 1
         wanted = distance.features(truth)
         for small in map(int, args.small.split(",")):
