@@ -48,7 +48,6 @@ def main() -> None:
     args = parser.parse_args()
 
     device = best_device()
-    keep_freed_memory()
     torch.manual_seed(0)
     recipe = load_recipe(args.recipe, args.overrides)
     networks = nn.ModuleDict({"generator": MODELS[recipe.model["name"]].build(recipe.model)})
@@ -56,6 +55,7 @@ def main() -> None:
         networks["discriminator"] = DISCRIMINATORS[recipe.discriminator["name"]].build(recipe.discriminator)
     networks = networks.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     generator = networks["generator"]
+    keep_freed_memory(max(generator.resolution))
     average = copy.deepcopy(generator).eval().requires_grad_(False)
     settings = {key: value for key, value in recipe.objective.items() if key != "name"}
     phases = OBJECTIVES[recipe.objective["name"]].load()(networks, **settings)

@@ -77,13 +77,14 @@ def added_over_processes(tensor: torch.Tensor) -> int:
     return torch.distributed.get_world_size()
 
 
-def keep_freed_memory() -> None:
+def keep_freed_memory(side: int = 0) -> None:
     """Ask glibc to keep what is freed instead of giving it back to the system.
 
     Activations are allocated and freed at every step; as fresh pages each time, they cost a fault every
-    4 KiB. Does nothing with another C library.
+    4 KiB. Does nothing with another C library, nor where images of ``side`` px and more than 256 are trained
+    on: glibc before 2.38 does not find large aligned blocks again, and a fault is little beside their work.
     """
-    if not sys.platform.startswith("linux"):
+    if not sys.platform.startswith("linux") or side > 256:
         return
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt

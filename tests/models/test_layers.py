@@ -8,6 +8,7 @@ from omokage.errors import UserError
 from omokage.models.layers import (
     EqualisedConv2d,
     EqualisedLinear,
+    activate,
     blur,
     convolution_down,
     convolution_up,
@@ -141,3 +142,18 @@ def test_other_sizes_are_refused_with_the_nearest_two(resolution, base, nearest)
     with pytest.raises(UserError, match=r"model\.resolution") as caught:
         sides(resolution, base, "model")
     assert all(named in str(caught.value) for named in nearest)
+
+
+def test_what_is_halved_keeps_no_more_than_it_shows():
+    small = downsample(torch.randn(2, 3, 8, 8))
+    assert small.untyped_storage().nbytes() == small.numel() * small.element_size()
+
+
+@pytest.mark.parametrize("gain", [1.0, math.sqrt(2)])
+def test_an_activation_keeps_only_its_outcome(gain):
+    x = torch.randn(2, 3, 8, 8, requires_grad=True)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.data_ptr()) or t, lambda t: t):
+        y = activate(x + 1, gain)
+    assert kept == [y.data_ptr()]
+    torch.testing.assert_close(y, F.leaky_relu(x + 1, 0.2) * gain)

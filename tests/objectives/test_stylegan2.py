@@ -69,11 +69,26 @@ def test_parts_of_a_batch_give_the_gradients_of_the_whole(name):
                 torch.testing.assert_close(one, other, atol=2e-5 * (1 + other.abs().max()), rtol=1e-3)
 
 
+@pytest.mark.parametrize("name", ["discriminator", "r1", "generator"])
+def test_images_drawn_again_change_no_gradient(name):
+    """Without noise and mixing they are the same images."""
+    networks = pair()
+    gradients = []
+    for redrawn in (False, True):
+        phase = by_name(stylegan2(networks, redrawn=redrawn))[name]
+        phase.loss(step_of(8, networks))[0].backward(inputs=phase.parameters)
+        gradients.append([p.grad.clone() for p in phase.parameters if p.grad is not None])
+        networks.zero_grad(set_to_none=True)
+    assert gradients[0]
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_lazy_phases_share_optimisers_at_a_slower_pace():
     phases = stylegan2(pair(), r1_every=16, path_length_every=4)
     assert [(phase.name, phase.every, phase.shares) for phase in phases] == [
-        ("discriminator", 1, None),
         ("r1", 16, "discriminator"),
+        ("discriminator", 1, None),
         ("generator", 1, None),
         ("path length", 4, "generator"),
     ]

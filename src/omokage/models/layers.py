@@ -120,7 +120,8 @@ def upsample(x: Tensor) -> Tensor:
 
 def downsample(x: Tensor, smooth: bool = True) -> Tensor:
     """Half the size by [1, 3, 3, 1], or by means of 2x2 px."""
-    return blur(x, 1)[:, :, ::2, ::2] if smooth else F.avg_pool2d(x, 2)
+    # A copy, or what is kept of it for the backward pass would keep the whole.
+    return blur(x, 1)[:, :, ::2, ::2].clone() if smooth else F.avg_pool2d(x, 2)
 
 
 def convolution_up(x: Tensor, weight: Tensor, smooth: bool = True, groups: int = 1) -> Tensor:
@@ -170,8 +171,11 @@ def _widened(weight: Tensor) -> Tensor:
 
 
 def activate(x: Tensor, gain: float = math.sqrt(2)) -> Tensor:
-    """Leaky ReLU, then ``gain``: sqrt(2) keeps the variance of what is scaled by `EqualisedLinear`."""
-    return F.leaky_relu(x, SLOPE) * gain
+    """Leaky ReLU, then ``gain``: sqrt(2) keeps the variance of what is scaled by `EqualisedLinear`.
+
+    ``x`` is lost: a positive factor goes through, and in place the backward pass keeps only the outcome.
+    """
+    return F.leaky_relu_(x if gain == 1 else x * gain, SLOPE)
 
 
 def normalised(x: Tensor) -> Tensor:

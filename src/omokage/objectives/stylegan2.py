@@ -26,13 +26,14 @@ def stylegan2(
     ada_target: float = 0.0,  # mean sign of the logits of real images that augmentation holds; 0: no ADA
     ada_kimg: float = 500.0,  # images, in thousands, in which its probability could go from 0 to 1
     ada_every: int = 4,  # steps from one look at the signs to the next
+    redrawn: bool = False,  # draw the generator's images again for its own turn: slower, less memory at once
 ) -> list[Phase]:
     """The phases ``discriminator`` and ``generator``, and the lazy ``r1`` and ``path length``.
 
     Lazy phases (Karras et al. 2020, section 3.1) use the optimisers of the other two. Both see the same
-    generated images in a step, so that the generator runs once, and ADA's augmentation (Karras et al. 2020b,
-    target 0.6 there) comes after the recipe's own. R1 is taken at the images that the discriminator sees,
-    augmented where they are.
+    generated images in a step, so that the generator runs once, unless images are ``redrawn``. ADA's
+    augmentation (Karras et al. 2020b, target 0.6 there) comes after the recipe's own. R1 is taken at the
+    images that the discriminator sees, augmented where they are.
 
     Raises:
         UserError: a model without styles, no discriminator, or impossible settings.
@@ -71,11 +72,19 @@ def stylegan2(
     def generated(step: Step) -> Tensor:
         return step.once("generated", lambda: augmented(drawn(step), step))
 
-    def discriminator_loss(step: Step) -> Loss:
+    def shown(step: Step) -> Tensor:
         if adaptive is not None:
             adaptive.begin(step.images)
-        real = judged(augmented(step.real, step), step)
-        fake = judged(generated(step).detach(), step)
+        return augmented(step.real, step)
+
+    def discriminator_loss(step: Step) -> Loss:
+        images = shown(step)
+        if redrawn:
+            with torch.no_grad():
+                others = augmented(generator(step.latents, *step.given), step)
+        else:
+            others = generated(step).detach()
+        real, fake = judged(images, step), judged(others, step)
         total = losses.discriminator(real, fake)
         told = {"loss/discriminator": total, "logits/real": real.mean(), "logits/generated": fake.mean()}
         if adaptive is not None:
@@ -91,7 +100,7 @@ def stylegan2(
         return total, told
 
     def r1_loss(step: Step) -> Loss:
-        images = augmented(step.real, step)
+        images = shown(step)
         penalty = r1_penalty(lambda images: judged(images, step), images, images)
         return penalty * (r1 * r1_every), {"penalty/r1": penalty}
 
@@ -107,6 +116,7 @@ def stylegan2(
     def judge(step: Step) -> dict[str, Tensor]:
         return {"logits/held-out": judged(augmented(step.real, step), step).mean()}
 
+    # R1 before there are generated images to be kept for the generator's turn.
     phases = [
         Phase(
             "discriminator",
@@ -118,7 +128,7 @@ def stylegan2(
         Phase("generator", generator.parameters(), generator_loss),
     ]
     if r1:
-        phases.insert(1, Phase("r1", discriminator.parameters(), r1_loss, r1_every, shares="discriminator"))
+        phases.insert(0, Phase("r1", discriminator.parameters(), r1_loss, r1_every, shares="discriminator"))
     if path_length:
         phases.append(
             Phase(

@@ -76,7 +76,6 @@ def train(
         )
     with _claimed(run, fabric.is_global_zero), _stop_requests() as stop:
         # Set up: everything follows from the recipe, the seed and the face set.
-        keep_freed_memory()
         torch.manual_seed(recipe.training.seed)
         used = shared(len(faces), recipe.training.share, recipe.training.seed)
         if len(used) < len(faces):
@@ -87,6 +86,7 @@ def train(
         if labels:
             networks["generator"].seen.copy_(labels.seen())  # type: ignore[operator,union-attr]
         average = copy.deepcopy(networks["generator"]).eval().requires_grad_(False)
+        keep_freed_memory(max(average.resolution))
         phases: list[Phase] = OBJECTIVES[recipe.objective["name"]].load()(
             networks, **{key: value for key, value in recipe.objective.items() if key != "name"}
         )
