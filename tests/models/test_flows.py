@@ -29,6 +29,7 @@ FLOWS = {
     "glow-additive": lambda: Glow(size=8, levels=2, steps=2, hidden=6, coupling="additive"),
     "glow-keeping": lambda: Glow(size=8, levels=2, steps=2, hidden=6, reversible=False),
     "tarflow": lambda: TarFlow(size=8, patch=2, width=8, heads=2, blocks=3, layers=2),
+    "tarflow-mixed": lambda: TarFlow(size=8, patch=2, width=8, heads=2, blocks=3, layers=1, mixed=True),
     "tarflow-large-patches": lambda: TarFlow(size=8, patch=4, width=8, heads=1, blocks=2, layers=1),
 }
 PIXELS = 3 * 8 * 8

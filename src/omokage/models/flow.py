@@ -94,6 +94,11 @@ def full_precision(x: Tensor) -> AbstractContextManager[Any]:
     return torch.autocast(x.device.type, enabled=False)
 
 
+def in_double(x: Tensor) -> Tensor:
+    """``x`` in float64, on the CPU where its device has none."""
+    return (x.cpu() if x.device.type == "mps" else x).double()
+
+
 class Flow(nn.Module):
     """What every flow makes of its ``transform``."""
 

@@ -21,6 +21,7 @@ from .flow import (
     constant_log_det,
     from_unit_cube,
     full_precision,
+    in_double,
     in_range,
     joined,
     plain,
@@ -97,7 +98,7 @@ class Convolution(Reversible):
         return F.conv2d(x, matrix[:, :, None, None]), (log_det * (x.shape[2] * x.shape[3])).expand(len(x))
 
     def _solved(self, y: Tensor, matrix: Tensor) -> Tensor:
-        return F.conv2d(y, torch.linalg.inv(matrix.double()).to(y.dtype)[:, :, None, None])
+        return F.conv2d(y, torch.linalg.inv(in_double(matrix)).to(y)[:, :, None, None])
 
 
 class ConvolutionLU(Convolution):

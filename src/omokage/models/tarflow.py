@@ -2,7 +2,8 @@
 
 A stack of autoregressive flows over image patches, each a causal transformer, in alternating directions.
 Chosen here: the logarithm of a scale is softly bounded (`flow.bounded`), under guidance too; labels
-enter each block as a vector added to all of its tokens, and no label adds nothing.
+enter each block as a vector added to all of its tokens, and no label adds nothing; a token's entries may
+be mixed (`Mixing`).
 """
 
 from typing import Literal
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..hardware import added_over_processes
 from .flow import (
     CUBE_SCALE,
     Flow,
@@ -19,6 +21,7 @@ from .flow import (
     constant_log_det,
     from_unit_cube,
     full_precision,
+    in_double,
     in_range,
     normal_log_density,
     to_unit_cube,
@@ -207,6 +210,45 @@ class Block(nn.Module):
         return torch.cat(found, 1)
 
 
+class Mixing(nn.Module):
+    """Entries of a token, shifted, times a learned matrix: what Glow's 1×1 convolutions are to channels.
+
+    A block changes the entries of a token by other tokens alone, so that what entries say about each other,
+    such as the colours of a pixel, is lost on it. `whiten` starts where they say nothing linear.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(torch.zeros(channels))
+        self.weight = nn.Parameter(torch.eye(channels))
+
+    @torch.no_grad()
+    def whiten(self, x: Tensor) -> None:
+        """Start where the entries of the tokens ``x`` (B, N, channels) are uncorrelated, with variance 1.
+
+        Where there are several processes, the tokens of all of them count.
+        """
+        entries = in_double(x.flatten(0, 1))
+        moments = torch.cat([entries.mean(0, keepdim=True), entries.T @ entries / len(entries)])
+        moments.div_(added_over_processes(moments))
+        mean, square = moments[0], moments[1:]
+        variances, axes = torch.linalg.eigh(square - mean[:, None] * mean)
+        # The noise of dequantisation alone has a variance of 5e-6.
+        self.weight.copy_((axes * variances.clamp(min=1e-6).rsqrt()).T)
+        self.shift.copy_(-mean)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(x + shift) · weightᵀ, and the log-determinant (B,)."""
+        with full_precision(x):
+            log_det = torch.linalg.slogdet(self.weight)[1] * x.shape[1]
+            return F.linear(x + self.shift, self.weight), log_det.expand(len(x))
+
+    def inverse(self, y: Tensor) -> Tensor:
+        """x from y; the matrix is inverted in float64."""
+        with full_precision(y):
+            return F.linear(y, torch.linalg.inv(in_double(self.weight)).to(y)) - self.shift
+
+
 class TarFlow(Flow):
     """Images to standard normal latents and back: a stack of flows (section 2.2) over patches (section 2.3).
 
@@ -239,6 +281,9 @@ class TarFlow(Flow):
         # but uniform dequantisation, whose likelihood counts.
         noise: float = 0.0,
         limit: float = 3.0,  # bound of the logarithm of a scale
+        # Whether a learned matrix mixes the entries of a token before each block; the first starts from the
+        # first batch. The paper has none.
+        mixed: bool = False,
         image_channels: int = 3,
         joined: int = 0,  # entries of a label, for each value of each condition one; 0: no labels
     ) -> None:
@@ -257,6 +302,10 @@ class TarFlow(Flow):
             Block(tokens, channels, width, heads, layers, expansion, limit, bool(i % 2), joined)
             for i in range(blocks)
         )
+        self.mixings = nn.ModuleList(Mixing(channels) for _ in range(blocks if mixed else 0))
+        if mixed:
+            # Whether the first has seen its first batch; in snapshots, so that a resumed run goes on.
+            self.register_buffer("started", torch.tensor(False))
 
     def _patches(self, images: Tensor) -> Tensor:
         """(B, C, H, W) to tokens (B, N, C·patch²), row by row."""
@@ -271,7 +320,13 @@ class TarFlow(Flow):
         """Images (B, C, H, W) in [-1, 1] to latents (B, C·H·W) and the log-determinants (B,) in nats."""
         total = constant_log_det(images, 2 * CUBE_SCALE)
         tokens = self._patches(2 * to_unit_cube(images) - 1)
-        for block in self.blocks:
+        if self.mixings and self.training and not self.started:
+            self.mixings[0].whiten(tokens)  # type: ignore[operator]
+            self.started.fill_(True)  # type: ignore[operator]
+        for i, block in enumerate(self.blocks):
+            if self.mixings:
+                tokens, log_det = self.mixings[i](tokens)
+                total = total + log_det
             tokens, log_det = block(tokens, labels)
             total = total + log_det
         return tokens.flatten(1), total
@@ -290,8 +345,10 @@ class TarFlow(Flow):
         guidance do the images lead back.
         """
         tokens = z.view(len(z), -1, self.image_channels * self.patch**2)
-        for block in reversed(self.blocks):
-            tokens = block.inverse(tokens, sampler, iterations, labels, guidance)  # type: ignore[operator]
+        for i in reversed(range(len(self.blocks))):
+            tokens = self.blocks[i].inverse(tokens, sampler, iterations, labels, guidance)  # type: ignore[operator]
+            if self.mixings:
+                tokens = self.mixings[i].inverse(tokens)  # type: ignore[operator]
         return from_unit_cube((self._from_patches(tokens) + 1) / 2)
 
     def forward(
