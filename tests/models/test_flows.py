@@ -374,3 +374,21 @@ def test_what_overflows_is_nan_and_not_white(name):
     assert found[0].isfinite().all()
     assert not found[1].isfinite().any()
     assert not torch.isinf(found).any()
+
+
+def test_mixing_starts_where_entries_of_the_first_batch_are_uncorrelated():
+    torch.manual_seed(0)
+    flow = TarFlow(size=8, patch=2, width=8, heads=2, blocks=2, layers=1, mixed=True).double()
+    assert not flow.started
+    x = images(64)
+    flow.log_prob(x)
+    assert flow.started
+    tokens = flow.mixings[0](flow._patches(2 * to_unit_cube(x) - 1))[0].flatten(0, 1)
+    torch.testing.assert_close(tokens.mean(0), torch.zeros_like(tokens[0]), atol=1e-9, rtol=0)
+    torch.testing.assert_close(tokens.T.cov(correction=0), torch.eye(12, dtype=torch.float64))
+    weight = flow.mixings[0].weight.clone()
+    flow.log_prob(images(8, seed=2))
+    assert torch.equal(flow.mixings[0].weight, weight)
+    again = TarFlow(size=8, patch=2, width=8, heads=2, blocks=2, layers=1, mixed=True).double()
+    again.load_state_dict(flow.state_dict())
+    assert again.started
