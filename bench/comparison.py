@@ -649,22 +649,31 @@ FINDINGS = (
 
 
 def findings_table(known: dict[str, dict[str, Any]]) -> str:
-    """The reports' findings, shown again or contradicted by the numbers."""
+    """The reports' findings, shown again or contradicted by the numbers: by both FIDs, or by sharpness."""
     lines = ["| finding | source | figure | numbers here | verdict |", "|---|---|---|---|---|"]
     for key, low, high, text, source in FINDINGS:
         found = [known.get(low), known.get(high)]
         pair = [row for row in found if row is not None]
-        told = ", ".join(f"`{row['name']}` {cell(figure(row, key))}" for row in pair) or "–"
-        judged = verdict(*(row and figure(row, key) for row in found))
+        keys = ("fid", "second FID") if key == "fid" else (key,)
+        told = ", ".join(
+            f"`{row['name']}` {' / '.join(cell(figure(row, one)) for one in keys)}" for row in pair
+        )
+        judged = together({one: verdict(*(row and figure(row, one) for row in found)) for one in keys})
         if len(pair) == 2 and way(pair[0]) != way(pair[1]):
             judged = "measured in different ways"
-        lines.append(f"| {text} | {source} | {'FID' if key == 'fid' else key} | {told} | {judged} |")
+        named = " / ".join(keys).replace("fid", "FID")
+        lines.append(f"| {text} | {source} | {named} | {told or '–'} | {judged} |")
     return "\n".join(lines)
 
 
 def figure(row: dict[str, Any], key: str) -> float | None:
-    """FID or sharpness of a row."""
+    """FID, second FID or sharpness of a row."""
+    if key == "second FID":
+        return number((row.get("also") or [{}])[0].get("fid"))
     return number((row.get("sharpness") or {}).get("value") if key == "sharpness" else row[key])
+
+
+NOT_MEASURED = "not measured"
 
 
 def verdict(low: float | None, high: float | None) -> str:
@@ -674,10 +683,25 @@ def verdict(low: float | None, high: float | None) -> str:
     ('shown again', 'contradicted', 'undecided: less than 5% apart', 'not measured')
     """
     if low is None or high is None:
-        return "not measured"
+        return NOT_MEASURED
     if abs(low - high) < CLOSE * max(low, high):
         return f"undecided: less than {CLOSE:.0%} apart"
     return "shown again" if low < high else "contradicted"
+
+
+def together(verdicts: dict[str, str]) -> str:
+    """What the figures of that name say together; one that was not measured says nothing.
+
+    >>> together({"fid": "shown again", "second FID": "contradicted"})
+    'undecided: shown again by FID, contradicted by second FID'
+    >>> together({"fid": "shown again", "second FID": "not measured"})
+    'shown again'
+    """
+    told = {name.replace("fid", "FID"): one for name, one in verdicts.items() if one != NOT_MEASURED}
+    if len(set(told.values())) <= 1:
+        return next(iter(told.values()), NOT_MEASURED)
+    each = (f"{one.removeprefix('undecided: ')} by {name}" for name, one in told.items())
+    return f"undecided: {', '.join(each)}"
 
 
 def write_sheet(plan: Plan, known: dict[str, dict[str, Any]], path: Path) -> bool:

@@ -80,7 +80,8 @@ def write(plan, *rows):
 
 class TestPage:
     def test_the_numbers_stand_beside_what_was_published(self, bench, plan):
-        write(plan, row("wu2020-dcgan", 70.0), row("wu2020-lsgan", 120.0), row("yao2021-vae", 150.0, 0.2))
+        worse = row("wu2020-lsgan", 120.0, also=[{"protocol": "fid10k-full-tags", "fid": 9.1}])
+        write(plan, row("wu2020-dcgan", 70.0), worse, row("yao2021-vae", 150.0, 0.2))
         bench.write_all(plan)
         page = plan.document.read_text()
         assert "| `wu2020-dcgan` | 70.00 | 25.00 ± 0.30 | 0.400 | 0.030 |" in page
@@ -88,8 +89,8 @@ class TestPage:
         assert "ours is worse (1.09 times), and not comparable strictly" in page
         assert "ours is better (0.80 times)" in page
         assert "| 3.58 + 2.77 | 20.0 | 246,016 | 205.5 | 1,050 | 0 | 2026-11-22 |" in page
-        told = "`wu2020-dcgan` 70.00, `wu2020-lsgan` 120.00 | shown again |"
-        assert f"The LSGAN is worse than the DCGAN at these settings | wu2020 | FID | {told}" in page
+        told = "FID / second FID | `wu2020-dcgan` 70.00 / 7.20, `wu2020-lsgan` 120.00 / 9.10 | shown again |"
+        assert f"The LSGAN is worse than the DCGAN at these settings | wu2020 | {told}" in page
         assert "`yao2021-vae` 0.20 | not measured |" in page
         assert "Not run yet: `fast`, `yao2021-dcgan`" in page
         assert json.loads(plan.measured.read_text())["wu2020-lsgan"]["fid"] == 120.0
@@ -126,6 +127,13 @@ class TestPage:
         assert "31.50" in page
         assert "38.00" not in page
         assert page == by_hand.replace("38.00", "31.50")
+
+    def test_feature_spaces_that_disagree_decide_nothing(self, bench, plan):
+        other = row("wu2020-lsgan", 120.0, also=[{"protocol": "fid10k-full-tags", "fid": 5.0}])
+        write(plan, row("wu2020-dcgan", 70.0), other)
+        bench.write_all(plan)
+        told = "undecided: shown again by FID, contradicted by second FID |"
+        assert told in plan.document.read_text()
 
     def test_ways_of_measuring_are_kept_apart(self, bench, plan):
         other = row("yao2021-wgan", 90.0, protocol="fid2k-full-inception2015")
