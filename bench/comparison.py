@@ -786,7 +786,8 @@ left out; its parameters are counted in the tests.
 <!-- findings -->
 <!-- /findings -->
 
-Two figures less than 5% apart, one seed each, are called undecided.
+Two figures less than 5% apart, one seed each, are called undecided, and so is what the two feature spaces do
+not agree on.
 
 ## Published figures
 
