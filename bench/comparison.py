@@ -821,9 +821,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--measured", type=Path, default=ROOT / "src" / "omokage" / "assets" / "measured.json"
     )
     given = parser.parse_args(arguments)
+
+    def stop(number: int, frame: object) -> None:  # not by way of SIGINT, which the background ignores
+        raise KeyboardInterrupt
+
     given_plan = (given.data, given.runs, given.results, given.document, given.measured, given.minutes)
     plan = Plan(*given_plan, given.protocol, split=given.split)
-    before = signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    before = signal.signal(signal.SIGTERM, stop)
     try:
         parse_protocol(plan.protocol)
         return compare(plan, chosen(given.only, given.hours), status_only=given.status, again=given.again)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import signal
 import os
 import signal
 import sys
@@ -287,3 +288,14 @@ def test_the_whole_way_on_drawn_faces(bench, plan, tmp_path, monkeypatch, capsys
     assert bench.main([*arguments, "--only", "tiny"]) == 0
     assert "measuring" not in capsys.readouterr().out
     assert [json.loads(line) for line in plan.results.read_text().splitlines()] == [tiny]
+
+
+def test_a_termination_signal_stops_it_where_interrupts_are_ignored(bench, monkeypatch, capsys):
+    """As in the background of a script."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    monkeypatch.setattr(bench, "compare", lambda *given, **how: signal.raise_signal(signal.SIGTERM) or 0)
+    try:
+        assert bench.main(["--status"]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert "the same command goes on" in capsys.readouterr().err
