@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import signal
 import os
 import signal
 import sys
