@@ -145,7 +145,7 @@ class Plan:
 
     def log(self, entry: Entry) -> Path:
         """Where the commands of an entry print to."""
-        return self.runs / f"{entry.name}.log"
+        return self.run(entry) / "commands.log"
 
     def time(self, entry: Entry) -> float:
         """Minutes that an entry is trained for."""
@@ -350,7 +350,7 @@ def call(plan: Plan, entry: Entry, command: Sequence[str], say: Callable[[str], 
 
     It runs in a session of its own, so that Ctrl-C reaches it once, through here, and it saves.
     """
-    plan.runs.mkdir(parents=True, exist_ok=True)
+    plan.run(entry).mkdir(parents=True, exist_ok=True)
     wait_until_free(plan.run(entry), say)
     with open(plan.log(entry), "a", encoding="utf-8") as log:
         start = log.tell()
