@@ -401,7 +401,8 @@ def write_all(plan: Plan) -> None:
     page = plan.document.read_text(encoding="utf-8") if plan.document.exists() else PAGE
     longer = {entry.name for entry in HOURS}
     short = {name: row for name, row in known.items() if name not in longer}
-    hours = {name: row for name, row in known.items() if name in longer or name in BESIDE}
+    beside = BESIDE if longer & known.keys() else ()
+    hours = {name: row for name, row in known.items() if name in longer or name in beside}
     blocks = {
         "quality": quality_table(plan, short, ENTRIES),
         "hours": quality_table(plan, hours, HOURS),
