@@ -99,6 +99,11 @@ def in_double(x: Tensor) -> Tensor:
     return (x.cpu() if x.device.type == "mps" else x).double()
 
 
+def inverted(matrix: Tensor) -> Tensor:
+    """The inverse of ``matrix`` (N, N), found in float64, in the kind and on the device of ``matrix``."""
+    return torch.linalg.inv(in_double(matrix)).to(matrix)
+
+
 class Flow(nn.Module):
     """What every flow makes of its ``transform``."""
 

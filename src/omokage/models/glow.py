@@ -21,8 +21,8 @@ from .flow import (
     constant_log_det,
     from_unit_cube,
     full_precision,
-    in_double,
     in_range,
+    inverted,
     joined,
     plain,
     reversible,
@@ -98,7 +98,7 @@ class Convolution(Reversible):
         return F.conv2d(x, matrix[:, :, None, None]), (log_det * (x.shape[2] * x.shape[3])).expand(len(x))
 
     def _solved(self, y: Tensor, matrix: Tensor) -> Tensor:
-        return F.conv2d(y, torch.linalg.inv(in_double(matrix)).to(y)[:, :, None, None])
+        return F.conv2d(y, inverted(matrix)[:, :, None, None])
 
 
 class ConvolutionLU(Convolution):

@@ -23,6 +23,7 @@ from .flow import (
     full_precision,
     in_double,
     in_range,
+    inverted,
     normal_log_density,
     to_unit_cube,
 )
@@ -246,7 +247,7 @@ class Mixing(nn.Module):
     def inverse(self, y: Tensor) -> Tensor:
         """x from y; the matrix is inverted in float64."""
         with full_precision(y):
-            return F.linear(y, torch.linalg.inv(in_double(self.weight)).to(y)) - self.shift
+            return F.linear(y, inverted(self.weight)) - self.shift
 
 
 class TarFlow(Flow):
