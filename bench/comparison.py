@@ -43,7 +43,7 @@ from omokage.snapshot import load_model, newest_snapshot, read_snapshot
 
 ROOT = Path(__file__).resolve().parent.parent
 SHEET_SEEDS = range(12)
-CLOSE = 0.05  # of a figure: two that differ by less, one seed each, are not told apart
+CLOSE = 0.05  # of a figure: two that differ by less are not told apart
 
 # What a training says that ends because it cannot go on, not because the machine refused something.
 GIVEN_UP = ("training stops", "no longer finite")
@@ -649,6 +649,19 @@ FINDINGS = (
 )
 
 
+TWO_SEEDS = ("liao2021-dcgan", "turubayev2022-dcgan")
+"""The same settings and the same time, from two seeds."""
+
+
+def apart(known: dict[str, dict[str, Any]], key: str) -> float:
+    """The share by which figures differ that are told apart: what a seed alone changed, at least `CLOSE`."""
+    pair = [known[name] for name in TWO_SEEDS if name in known]
+    if len(pair) < 2 or way(pair[0]) != way(pair[1]):
+        return CLOSE
+    values = [value for value in (figure(row, key) for row in pair) if value]
+    return max(CLOSE, 1 - min(values) / max(values)) if len(values) == 2 else CLOSE
+
+
 def findings_table(known: dict[str, dict[str, Any]]) -> str:
     """The reports' findings, shown again or contradicted by the numbers: by both FIDs, or by sharpness."""
     lines = ["| finding | source | figure | numbers here | verdict |", "|---|---|---|---|---|"]
@@ -659,11 +672,18 @@ def findings_table(known: dict[str, dict[str, Any]]) -> str:
         told = ", ".join(
             f"`{row['name']}` {' / '.join(cell(figure(row, one)) for one in keys)}" for row in pair
         )
-        judged = together({one: verdict(*(row and figure(row, one) for row in found)) for one in keys})
+        judged = together(
+            {one: verdict(*(row and figure(row, one) for row in found), apart(known, one)) for one in keys}
+        )
         if len(pair) == 2 and way(pair[0]) != way(pair[1]):
             judged = "measured in different ways"
         named = " / ".join(keys).replace("fid", "FID")
         lines.append(f"| {text} | {source} | {named} | {told or '–'} | {judged} |")
+    shares = {key: apart(known, key) for key in ("fid", "second FID", "sharpness")}
+    told = [f"{key.replace('fid', 'FID')} {share:.0%}" for key, share in shares.items() if share > CLOSE]
+    if told:
+        pair = " and ".join(f"`{name}`" for name in TWO_SEEDS)
+        lines += ["", f"A seed alone changed {', '.join(told)} ({pair}); what differs by less is undecided."]
     return "\n".join(lines)
 
 
@@ -677,16 +697,16 @@ def figure(row: dict[str, Any], key: str) -> float | None:
 NOT_MEASURED = "not measured"
 
 
-def verdict(low: float | None, high: float | None) -> str:
-    """Of two figures of which the first is expected to be lower.
+def verdict(low: float | None, high: float | None, close: float = CLOSE) -> str:
+    """Of two figures of which the first is expected to be lower; ``close``: see `apart`.
 
     >>> verdict(30.0, 60.0), verdict(60.0, 30.0), verdict(30.0, 30.5), verdict(None, 1.0)
     ('shown again', 'contradicted', 'undecided: less than 5% apart', 'not measured')
     """
     if low is None or high is None:
         return NOT_MEASURED
-    if abs(low - high) < CLOSE * max(low, high):
-        return f"undecided: less than {CLOSE:.0%} apart"
+    if abs(low - high) <= close * max(low, high):
+        return f"undecided: less than {close:.0%} apart"
     return "shown again" if low < high else "contradicted"
 
 

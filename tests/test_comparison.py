@@ -135,6 +135,23 @@ class TestPage:
         told = "undecided: shown again by FID, contradicted by second FID |"
         assert told in plan.document.read_text()
 
+    def test_what_differs_by_less_than_two_seeds_do_is_undecided(self, bench, plan):
+        pair = [row("wu2020-dcgan", 80.0, also=[]), row("wu2020-lsgan", 100.0, also=[])]
+        first = row("liao2021-dcgan", 150.0, also=[])
+
+        def page(*other):
+            write(plan, *pair, first, *other)
+            bench.write_all(plan)
+            return plan.document.read_text()
+
+        told = "`wu2020-lsgan` 100.00 / – | {} |"
+        assert told.format("shown again") in page()
+        seeds = page(row("turubayev2022-dcgan", 100.0, also=[]))
+        assert told.format("undecided: less than 33% apart") in seeds
+        assert "A seed alone changed FID 33% (`liao2021-dcgan`" in seeds
+        other_way = row("turubayev2022-dcgan", 100.0, also=[], protocol="fid2k-full-inception2015")
+        assert told.format("shown again") in page(other_way)
+
     def test_ways_of_measuring_are_kept_apart(self, bench, plan):
         other = row("yao2021-wgan", 90.0, protocol="fid2k-full-inception2015")
         write(plan, row("yao2021-dcgan", 60.0), other)
