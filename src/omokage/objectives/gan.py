@@ -34,7 +34,7 @@ def gan(
     kl_weight: float = 0.005,  # of the nats a redrawn face's latent holds
     prediction_weight: float = 0.0,  # of the error of a generator's predictor of latents; 0: not used
 ) -> list[Phase]:
-    """The phases ``discriminator`` and ``generator``.
+    """The phases ``discriminator`` and ``generator``; with faces redrawn, the latter trains ``encoder`` too.
 
     Both see the same generated images in a step, so that the generator runs once. A discriminator with a
     method ``features`` (a frozen network, differentiable for its input) judges those in place of images, and
@@ -168,9 +168,10 @@ def gan(
         ),
         Phase(
             "generator",
-            [*generator.parameters(), *([] if redrawn is None else redrawn.parameters())],
+            generator.parameters(),
             generator_loss,
             every=critic_steps,
+            parts={} if redrawn is None else {"encoder": redrawn.parameters()},
         ),
     ]
 

@@ -1,6 +1,6 @@
 """Training as a list of phases."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -68,7 +68,8 @@ class Phase:
 
     Attributes:
         name: as in the log and in the recipe's table of learning rates.
-        parameters: what it trains; gradients land nowhere else.
+        groups: what it trains, by the name that the recipe's table of learning rates has for it.
+        parameters: all of them; gradients land nowhere else.
         loss: from the step to a scalar and to numbers for the log.
         every: it runs at the last of every so many steps: lazy regularisation (Karras et al. 2020, section
             3.1), or a generator whose critic takes several steps for one of its own.
@@ -91,11 +92,15 @@ class Phase:
         floor: float | None = None,
         judge: Callable[[Step], dict[str, Tensor]] | None = None,
         shares: str | None = None,
+        parts: Mapping[str, Iterable[torch.nn.Parameter]] | None = None,
     ) -> None:
+        """``parts`` are trained beside ``parameters``, each with a learning rate of its own."""
         self.name, self.loss, self.every, self.judge = name, loss, every, judge
         self.clip_gradients, self.clip_weights, self.floor = clip_gradients, clip_weights, floor
         self.shares = shares
-        self.parameters = [parameter for parameter in parameters if parameter.requires_grad]
+        groups = {name: parameters, **(parts or {})}
+        self.groups = {part: [one for one in some if one.requires_grad] for part, some in groups.items()}
+        self.parameters = [parameter for some in self.groups.values() for parameter in some]
 
 
 def pace(phase: Phase, phases: Sequence[Phase]) -> float:

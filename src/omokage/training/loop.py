@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ def train(
         _check_names(recipe, phases)
         optimisers = {
             phase.name: OPTIMISERS[recipe.training.optimiser](
-                phase.parameters, [beta ** pace(phase, phases) for beta in recipe.training.betas]
+                list(phase.groups.values()), [beta ** pace(phase, phases) for beta in recipe.training.betas]
             )
             for phase in phases
             if phase.shares is None
@@ -158,8 +158,10 @@ def train(
                                 phase.parameters, recipe.training.clip_gradients, norm
                             )
                         numbers.add({f"gradient norm/{phase.name}": norm.detach()})
-                        rate = _rate(recipe, phase, before) * pace(phase, phases)
-                        _descend(phase, optimisers[phase.shares or phase.name], rate)
+                        owner = phase.shares or phase.name
+                        rates = _rates(recipe, next(one for one in phases if one.name == owner), before)
+                        scaled = [rate * pace(phase, phases) for rate in rates.values()]
+                        _descend(phase, optimisers[owner], scaled)
 
                 # Average weights, count images.
                 state.images = before + batch
@@ -184,14 +186,17 @@ def train(
                             seed = _position_seed(recipe.training.seed, fabric.world_size, state)
                             with fabric.autocast():
                                 others = held_out_numbers(networks, phases, judged, before, seed)
-                        rates = {
-                            f"learning rate/{phase.name}": _rate(recipe, phase, before)
+                        told_rates = {
+                            f"learning rate/{name}": rate
                             for phase in phases
                             if phase.shares is None
+                            for name, rate in _rates(recipe, phase, before).items()
                         }
                         minutes, peak = state.seconds / 60, peak_memory_mb(fabric.device)
                         memory = {} if peak is None else {"memory/peak MB": peak}
-                        logs.write(state.images, {"minutes": minutes, **line, **others, **rates, **memory})
+                        logs.write(
+                            state.images, {"minutes": minutes, **line, **others, **told_rates, **memory}
+                        )
                     # Where it goes badly, say so and go back.
                     trouble = look(line, phases, state.images, state.signs, recipe.training.patience_kimg)
                     if trouble := fabric.broadcast(trouble):
@@ -374,8 +379,8 @@ def _gradient_norm(phase: Phase) -> Tensor:
     return torch.nn.utils.get_total_norm(gradients)
 
 
-def _descend(phase: Phase, optimiser: torch.optim.Optimizer, rate: float) -> None:
-    for group in optimiser.param_groups:
+def _descend(phase: Phase, optimiser: torch.optim.Optimizer, rates: Sequence[float]) -> None:
+    for group, rate in zip(optimiser.param_groups, rates, strict=True):
         group["lr"] = rate
     if phase.clip_gradients:
         torch.nn.utils.clip_grad_value_(phase.parameters, phase.clip_gradients)
@@ -388,15 +393,16 @@ def _descend(phase: Phase, optimiser: torch.optim.Optimizer, rate: float) -> Non
 
 
 def _check_names(recipe: Recipe, phases: list[Phase]) -> None:
-    known = ["default", *(phase.name for phase in phases if phase.shares is None)]
+    known = ["default", *(name for phase in phases if phase.shares is None for name in phase.groups)]
     for name in recipe.training.learning_rate:
         if name not in known:
             raise UserError(f"training.learning_rate: no phase {name!r}; there are {', '.join(known)}")
 
 
-def _rate(recipe: Recipe, phase: Phase, images: int) -> float:
+def _rates(recipe: Recipe, phase: Phase, images: int) -> dict[str, float]:
+    """The learning rate of each of a phase's groups."""
     rates = recipe.training.learning_rate
-    return value_at(rates.get(phase.shares or phase.name, rates["default"]), images)
+    return {name: value_at(rates.get(name, rates["default"]), images) for name in phase.groups}
 
 
 def _passed(before: int, after: int, kimg: float) -> bool:

@@ -6,12 +6,13 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-Parameters = Sequence[nn.Parameter]
+Parameters = Sequence[Sequence[nn.Parameter]]  # groups, each with a learning rate of its own
 
 
 def adam(parameters: Parameters, betas: Sequence[float]) -> Optimizer:
     """Kingma & Ba 2015, algorithm 1."""
-    return torch.optim.Adam(parameters, betas=(betas[0], betas[1]), fused=True)
+    groups = [{"params": group} for group in parameters]
+    return torch.optim.Adam(groups, betas=(betas[0], betas[1]), fused=True)
 
 
 def rmsprop(parameters: Parameters, betas: Sequence[float]) -> Optimizer:
@@ -19,7 +20,8 @@ def rmsprop(parameters: Parameters, betas: Sequence[float]) -> Optimizer:
 
     As there, the first beta is the momentum and the second the memory of the squares.
     """
-    return torch.optim.RMSprop(parameters, momentum=betas[0], alpha=betas[1])
+    groups = [{"params": group} for group in parameters]
+    return torch.optim.RMSprop(groups, momentum=betas[0], alpha=betas[1])
 
 
 OPTIMISERS: dict[str, Callable[[Parameters, Sequence[float]], Optimizer]] = {"adam": adam, "rmsprop": rmsprop}

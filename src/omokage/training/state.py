@@ -64,7 +64,8 @@ class TrainingState:
         load_weights(self.networks, _below(tensors, "networks."), path)
         for phase, optimiser in self.optimisers.items():
             known = _below(tensors, f"optimisers.{phase}.")
-            for index, parameter in enumerate(optimiser.param_groups[0]["params"]):
+            parameters = [one for group in optimiser.param_groups for one in group["params"]]
+            for index, parameter in enumerate(parameters):
                 entries = _below(known, f"{index}.")
                 # As the optimiser makes them: in the parameter's memory format, counters as they are.
                 optimiser.state[parameter] = {
