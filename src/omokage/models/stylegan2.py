@@ -34,6 +34,8 @@ from .layers import (
 )
 
 Architecture = Literal["orig", "skip", "resnet"]
+Start = Literal["constant", "style"]
+Normalisation = Literal["style", "batch"]
 
 
 def demodulation(weight: Tensor, style: Tensor) -> Tensor:
@@ -90,6 +92,7 @@ class StyledConvolution(nn.Module):
         smooth: bool = True,
         noise: bool = True,
         kernel: int = 3,
+        normalised_by: Normalisation = "style",
     ) -> None:
         super().__init__()
         self.style = EqualisedLinear(style, channels_in, bias=1.0)
@@ -97,6 +100,8 @@ class StyledConvolution(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels_out))
         self.scale = 1 / math.sqrt(channels_in * kernel**2)
         self.up, self.smooth = up, smooth
+        # Without a scale of its own: the next style has one.
+        self.norm = nn.BatchNorm2d(channels_out, affine=False) if normalised_by == "batch" else None
         self.noise_strength = nn.Parameter(torch.zeros(())) if noise else None
         if noise:
             self.register_buffer("noise", torch.randn(size))
@@ -110,7 +115,10 @@ class StyledConvolution(nn.Module):
             2
         )  # a leaky ReLU lets positive factors through, so this one is put where it is free
         bias = (self.bias * gain)[:, None, None]
-        if x.is_cuda and not torch.is_grad_enabled():
+        if self.norm is not None:
+            x = self.norm(modulated_by_scaling(x, weight, style, False, self.up, self.smooth))
+            x = torch.add(bias.to(x.dtype), x, alpha=gain)
+        elif x.is_cuda and not torch.is_grad_enabled():
             x = modulated_by_groups(x, weight, style, True, self.up, self.smooth)
             x = torch.add(bias.to(x.dtype), x, alpha=gain)
         else:
@@ -152,7 +160,7 @@ class Block(nn.Module):
 
     def __init__(
         self,
-        channels_in: int,  # 0: the constant input
+        channels_in: int,  # 0: it begins with ``start``
         channels_out: int,
         style: int,
         image_channels: int,
@@ -163,18 +171,33 @@ class Block(nn.Module):
         smooth: bool,
         noise: bool,
         clamp: float,
+        start: Start,
+        normalised_by: Normalisation,
     ) -> None:
         super().__init__()
         self.resnet, self.clamp = architecture == "resnet", clamp
-        self.constant = None if channels_in else nn.Parameter(torch.randn(channels_out, *size))
+        self.size, first = size, channels_in == 0
+        self.constant = (
+            nn.Parameter(torch.randn(channels_out, *size)) if first and start == "constant" else None
+        )
+        # At a tenth of the rate: what all styles have in common moves every entry the same way.
+        self.start = (
+            EqualisedLinear(style, channels_out * math.prod(size), rate=0.1)
+            if first and start == "style"
+            else None
+        )
         self.convolutions = nn.ModuleList()
         if channels_in:
             self.convolutions.append(
-                StyledConvolution(channels_in, channels_out, style, size, True, smooth, noise)
+                StyledConvolution(
+                    channels_in, channels_out, style, size, True, smooth, noise, normalised_by=normalised_by
+                )
             )
         if refined:
             self.convolutions.append(
-                StyledConvolution(channels_out, channels_out, style, size, False, smooth, noise)
+                StyledConvolution(
+                    channels_out, channels_out, style, size, False, smooth, noise, normalised_by=normalised_by
+                )
             )
         self.skip = (
             EqualisedConv2d(channels_in, channels_out, 1, bias=False, resample="up", smooth=smooth)
@@ -191,8 +214,12 @@ class Block(nn.Module):
     ) -> tuple[Tensor, ...]:
         """Features and image of half the size, and styles (B, layers here + 1, style), to those of this."""
         if x is None:
-            assert self.constant is not None
-            x = self.constant.expand(len(w), -1, -1, -1)
+            if self.start is not None:
+                x = self.start(w[:, 0]).unflatten(1, (-1, *self.size))
+            else:
+                assert self.constant is not None
+                x = self.constant.expand(len(w), -1, -1, -1)
+            assert x is not None
             x = x.to(_working_dtype(x)).contiguous(memory_format=torch.channels_last)
         around = None if self.skip is None else self.skip(x) * math.sqrt(0.5)
         for i, convolution in enumerate(self.convolutions):
@@ -243,6 +270,10 @@ class Generator(StyleSpace):
         mixing: float = 0.9,  # share of the images in training that have two styles
         mapping_rate: float = 0.01,  # how fast the mapping network learns, as a multiple of the others' rate
         clamp: float = 0.0,  # activations are cut to ± this (networks trained in half precision); 0: free
+        start: Start = "constant",  # the first features: learned numbers, or made of the first style
+        # Features are scaled to variance 1 as their style foretells (equation 3), or as the batch has it: in
+        # short trainings against a projected discriminator, images then differ in shape sooner.
+        normalised_by: Normalisation = "style",
         squashed: bool = False,  # images go through a tanh into [-1, 1]; false: they are cut there when drawn
         halved_chroma: bool = False,  # whether colour has half the resolution of brightness, as in most JPEGs
         image_channels: int = 3,
@@ -269,6 +300,8 @@ class Generator(StyleSpace):
                 smooth,
                 noise,
                 clamp,
+                start,
+                normalised_by,
             )
             for i, size in enumerate(sizes)
         )
