@@ -181,6 +181,33 @@ def test_noise_constant_random_and_none(trained):
     assert not torch.equal(trained.synthesis(w, "none"), trained.synthesis(w))
 
 
+def test_first_features_of_the_first_style():
+    torch.manual_seed(0)
+    network = Generator(**SMALL, start="style", noise=False).eval()
+    w = network.mapping(torch.randn(2, 16))
+    first = network.blocks[0]
+    assert first.constant is None
+    assert first.start(w[:, 0]).shape == (2, 12 * 4 * 4)
+    with torch.no_grad():
+        for layer in (first.convolutions[0].style, first.to_image.style):
+            layer.weight.zero_()  # then what a style says it says by the first features alone
+    one, other = (first(None, None, styles, ["none"] * 2)[0] for styles in (w, w.flip(0)))
+    torch.testing.assert_close(one, other.flip(0))
+    assert (one[0] - one[1]).abs().mean() > 0.1
+
+
+def test_normalised_by_the_batch():
+    torch.manual_seed(0)
+    layer = StyledConvolution(6, 5, 4, (8, 8), noise=False, normalised_by="batch")
+    x, w = 3 * torch.randn(16, 6, 8, 8) + 1, torch.randn(16, 4)
+    y = layer(x, w, "none")
+    before = torch.where(y < 0, y / 0.2, y) / 2**0.5  # without leaky ReLU and its gain
+    torch.testing.assert_close(before.mean((0, 2, 3)), torch.zeros(5), atol=1e-5, rtol=0)
+    torch.testing.assert_close(before.var((0, 2, 3), correction=0), torch.ones(5), atol=1e-3, rtol=0)
+    layer.eval()
+    torch.testing.assert_close(layer(x, w, "none")[:1], layer(x[:1], w[:1], "none"))
+
+
 def test_labels_are_the_last_entries_of_a_latent():
     torch.manual_seed(0)
     generator = Generator(**SMALL, joined=3, classes=4).eval()

@@ -58,6 +58,15 @@ NARROW = {
         "training.micro_batch=2",
         *SMALL[4:],
     ],
+    "fast-style": [
+        *(f"model.{key}" for key in STYLE_SIZE),
+        "model.latent=8",
+        "model.style=8",
+        "model.depth=2",
+        "discriminator.seen_at=[[0, 32]]",
+        "learning_rate={ default = 1e-3, generator = 2e-3 }",
+        *SMALL[4:],
+    ],
     "sagan": [
         "model.channels=[8, 8, 8]",
         "discriminator.channels=[8, 8]",
@@ -125,6 +134,24 @@ def test_a_phase_moves_its_own_network_only(faces, tmp_path, still):
         and not torch.equal(tensor, weights[1][name])
     }
     assert moved == {"generator", "discriminator"} - {still}
+
+
+def test_the_encoder_of_redrawn_faces_has_a_rate_of_its_own(faces, tmp_path):
+    overrides = [*NARROW["fast-style"], "learning_rate={ default = 1e-3, encoder = 0.0 }", "batch=8"]
+    weights = []
+    for images in (8, 24):
+        train(load_recipe("fast-style", overrides), faces, tmp_path, images=images)
+        weights.append(everything(tmp_path)[0])
+    still = {
+        name.split(".")[1]
+        for name, tensor in weights[0].items()
+        if name.startswith("networks.") and name.endswith("weight") and torch.equal(tensor, weights[1][name])
+    }
+    line = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[0])
+    rates = {name: line[f"learning rate/{name}"] for name in ("discriminator", "generator", "encoder")}
+    assert rates == {"discriminator": 1e-3, "generator": 1e-3, "encoder": 0.0}
+    assert "reconstruction" in still
+    assert "generator" not in still
 
 
 def test_the_generators_turn_comes_after_the_critics_steps(faces, tmp_path):
