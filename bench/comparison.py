@@ -115,7 +115,16 @@ ENTRIES = (
 
 HOURS = (
     Entry("fast-style", "fast-style", minutes=60),
-    Entry("wu2020-stylegan", "wu2020-stylegan", minutes=60),
+    Entry(
+        "wu2020-stylegan",
+        "wu2020-stylegan",
+        (
+            *("model.stable_kimg=24", "model.fade_kimg=24"),
+            "training.batch=[[0, 128], [120, 128], [120, 64], [168, 64], [168, 32]]",
+        ),
+        about="grown ten times as fast as published, where 8x8 px would still be fading in after the hour",
+        minutes=60,
+    ),
     Entry("stylegan2-64-small", "stylegan2-64-small", minutes=60),
     Entry("realnvp-64", "realnvp-64", minutes=60, flow=True),
     Entry("glow-64", "glow-64", minutes=60, flow=True),
