@@ -424,7 +424,8 @@ def write_all(plan: Plan) -> None:
     for block, name, some in (("samples", "comparison", short), ("hours-samples", "comparison-hours", hours)):
         sheet = images / f"{name}.png"
         if write_sheet(plan, some, sheet) or sheet.exists():
-            told = f"Seeds {seeds}, psi 1 (of flows: temperature {SHOWN_TEMPERATURES}), none picked."
+            temperatures = ", ".join(f"{one:g}" for one in SHOWN_TEMPERATURES)
+            told = f"Seeds {seeds}, psi 1 (of flows: temperatures {temperatures}), none picked."
             told = told if block == "hours-samples" else f"Seeds {seeds}, psi 1, none picked."
             blocks[block] = f"![Samples of every model]({images.name}/{sheet.name})\n\n{told}"
     for name, content in blocks.items():
