@@ -39,7 +39,7 @@ from omokage.metrics.report import DEFAULT_PROTOCOL, append_line, parse_protocol
 from omokage.recipe import load_recipe, recipe_names
 from omokage.report.read import number, read_run
 from omokage.sampling import sample
-from omokage.snapshot import load_model, newest_snapshot, read_snapshot
+from omokage.snapshot import Model, load_model, newest_snapshot, read_snapshot
 
 ROOT = Path(__file__).resolve().parent.parent
 SHEET_SEEDS = range(12)
@@ -468,6 +468,7 @@ def summary(row: dict[str, Any]) -> dict[str, Any]:
         "minutes": row["trained_minutes"],
         "images": row["images_seen"],
         "seed": row["training_seed"],
+        "overrides": row["overrides"],
         "machine": row["machine"],
         "date": row["date"],
         "faces": row["faces"],
@@ -479,6 +480,11 @@ def cell(value: Any, form: str = "{:.2f}") -> str:
     """A number as text, or a dash."""
     known = number(value)
     return "–" if known is None else form.format(known)
+
+
+def changes(row: dict[str, Any]) -> str:
+    """What was changed in the recipe, each change as code."""
+    return " ".join(f"`{change}`" for change in row["overrides"])
 
 
 def in_order(known: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
@@ -591,7 +597,7 @@ def cost_table(known: dict[str, dict[str, Any]]) -> str:
     lines = heading(COST)
     for row in in_order(known):
         counts = " + ".join(f"{count / 1e6:.2f}" for count in (row.get("parameters") or {}).values()) or "–"
-        recipe = " ".join([f"`{row['recipe']}`", *(f"`{change}`" for change in row["overrides"])])
+        recipe = " ".join(filter(None, [f"`{row['recipe']}`", changes(row)]))
         lines.append(
             f"| `{row['name']}` | {recipe} | {counts} | {cell(row['trained_minutes'], '{:.1f}')} "
             f"| {row['images_seen']:,} | {cell(row['images_per_second'], '{:.1f}')} "
@@ -625,6 +631,8 @@ def published_table(known: dict[str, dict[str, Any]]) -> str:
             here = fid = "–"
             if row is not None:
                 here = f"{row['images_seen']:,} images in {row['trained_minutes']:.0f} minutes"
+                if row["overrides"]:
+                    here += f", changed: {changes(row)}"
                 fid = f"{row['fid']:.2f} (`{row['protocol']}`)"
             cells = (f"`{name}`", value, one["protocol"], there, here, fid, in_words(one, row))
             lines.append(f"| {' | '.join(cells)} |")
@@ -735,52 +743,82 @@ def together(verdicts: dict[str, str]) -> str:
     return f"undecided: {', '.join(each)}"
 
 
+PAPER, INK, FAINT = (250, 248, 245), (43, 40, 51), (122, 116, 131)
+SIDE, GAP, MARGIN, NAMES, HEAD = 64, 4, 24, 236, 46
+"""Of a sheet, in pixels: a face, what lies between two, the margin, room for names and for seeds."""
+
+
 def write_sheet(plan: Plan, known: dict[str, dict[str, Any]], path: Path) -> bool:
-    """A row a model, a column a seed; False, and nothing is written, where no snapshot is at hand."""
+    """A row a model, a column a seed; False, and nothing is written, where no row can be drawn.
+
+    Of a model whose snapshot is no longer at hand, the row is taken from the sheet that ``path`` holds; with
+    a row that is nowhere, that sheet stays as it is.
+    """
     flows = {entry.name for entry in HOURS if entry.flow}
-    found = []
-    missing = 0
+    last = strips(path) if path.exists() else {}
+    found: dict[str, Image.Image] = {}
+    missing = False
     for row in in_order(known):
+        keys = {
+            psi: f"{row['name']}:{row['snapshot_hash'][:12]}:{psi:g}"
+            for psi in (SHOWN_TEMPERATURES if row["name"] in flows else (1.0,))
+        }
         try:
             snapshot = newest_snapshot(plan.runs / row["name"])
             if read_snapshot(snapshot, "nothing.")[2]["images"] != row["images_seen"]:
                 raise UserError("trained further")
             model = load_model(snapshot)
-            found += [(row, model, psi) for psi in (SHOWN_TEMPERATURES if row["name"] in flows else (1.0,))]
+            found |= {key: strip(row, model, psi, row["name"] in flows) for psi, key in keys.items()}
         except UserError:
-            missing += 1
-    if missing and path.exists():
+            missing = missing or not last.keys() >= set(keys.values())
+            found |= {key: last[key] for key in keys.values() if key in last}
+    if not found or (missing and path.exists()):
         return False  # a sheet with fewer rows than the last one would be a step back
-    if not found:
-        return False
-    paper, ink, faint = (250, 248, 245), (43, 40, 51), (122, 116, 131)
-    side, gap, margin, names, head = 64, 4, 24, 236, 46
-    columns = len(SHEET_SEEDS)
-    size = (names + columns * (side + gap) - gap + 2 * margin, head + len(found) * (side + gap) + margin)
-    sheet = Image.new("RGB", size, paper)
+    width, height = next(iter(found.values())).size
+    sheet = Image.new("RGB", (width + 2 * MARGIN, HEAD + len(found) * (height + GAP) + MARGIN), PAPER)
     draw = ImageDraw.Draw(sheet)
-    bold, small = ImageFont.load_default(15), ImageFont.load_default(12)
+    small = ImageFont.load_default(12)
     for column, seed in enumerate(SHEET_SEEDS):
-        x = margin + names + column * (side + gap) + side // 2
-        draw.text((x, head - 12), str(seed), faint, small, anchor="mm")
-    draw.text((margin, head - 12), f"seed, psi 1; FID: {found[0][0]['protocol']}", faint, small, anchor="lm")
-    for place, (row, model, psi) in enumerate(found):
-        y = head + place * (side + gap)
-        draw.text((margin, y + side // 2 - 2), row["name"], ink, bold, anchor="ls")
-        told = f"FID {row['fid']:.1f}, {row['images_seen'] / 1000:,.0f} k images"
-        if row["name"] in flows:
-            told = f"temperature {psi:g}" + (f", {told}" if psi == 1 else "")
-        draw.text((margin, y + side // 2 + 6), told, faint, small, anchor="lt")
-        faces = [face for batch in sample(model, list(SHEET_SEEDS), psi) for face in batch]
-        for column, face in enumerate(faces):
-            shown = Image.fromarray(face)
-            if shown.size != (side, side):
-                shown = shown.resize((side, side), Image.Resampling.LANCZOS)
-            sheet.paste(shown, (margin + names + column * (side + gap), y))
+        x = MARGIN + NAMES + column * (SIDE + GAP) + SIDE // 2
+        draw.text((x, HEAD - 12), str(seed), FAINT, small, anchor="mm")
+    protocol = in_order(known)[0]["protocol"]
+    draw.text((MARGIN, HEAD - 12), f"seed, psi 1; FID: {protocol}", FAINT, small, anchor="lm")
+    for place, one in enumerate(found.values()):
+        sheet.paste(one, (MARGIN, HEAD + place * (height + GAP)))
     path.parent.mkdir(parents=True, exist_ok=True)
-    snapshots = ",".join(dict.fromkeys(f"{row['name']}:{row['snapshot_hash'][:12]}" for row, *_ in found))
-    save_png(sheet, path, {"seeds": seed_ranges(SHEET_SEEDS), "psi": "1", "snapshots": snapshots})
+    save_png(sheet, path, {"seeds": seed_ranges(SHEET_SEEDS), "rows": ",".join(found)})
     return True
+
+
+def strip(row: dict[str, Any], model: Model, psi: float, flow: bool) -> Image.Image:
+    """One row of a sheet: the name, and the faces of `SHEET_SEEDS`."""
+    drawn = Image.new("RGB", (NAMES + len(SHEET_SEEDS) * (SIDE + GAP) - GAP, SIDE), PAPER)
+    draw = ImageDraw.Draw(drawn)
+    bold, small = ImageFont.load_default(15), ImageFont.load_default(12)
+    draw.text((0, SIDE // 2 - 2), row["name"], INK, bold, anchor="ls")
+    told = f"FID {row['fid']:.1f}, {row['images_seen'] / 1000:,.0f} k images"
+    if flow:
+        told = f"temperature {psi:g}" + (f", {told}" if psi == 1 else "")
+    draw.text((0, SIDE // 2 + 6), told, FAINT, small, anchor="lt")
+    faces = [face for batch in sample(model, list(SHEET_SEEDS), psi) for face in batch]
+    for column, face in enumerate(faces):
+        shown = Image.fromarray(face)
+        if shown.size != (SIDE, SIDE):
+            shown = shown.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+        drawn.paste(shown, (NAMES + column * (SIDE + GAP), 0))
+    return drawn
+
+
+def strips(path: Path) -> dict[str, Image.Image]:
+    """The rows of a sheet that `write_sheet` wrote, by what it calls them."""
+    with Image.open(path) as sheet:
+        names = [name for name in str(sheet.info.get("rows", "")).split(",") if name]
+        whole = sheet.convert("RGB")
+    boxes = [HEAD + place * (SIDE + GAP) for place in range(len(names))]
+    return {
+        name: whole.crop((MARGIN, top, whole.width - MARGIN, top + SIDE))
+        for name, top in zip(names, boxes, strict=True)
+    }
 
 
 PAGE = """# The reports' models, side by side

@@ -115,6 +115,15 @@ class TestPage:
         assert "| `glow-64` | 0.7 | 110.00 | 25.00 | 0.400 | 0.030 | 0 of 10,000 |" in page
         assert "| `glow-64` | 1 | 90.00 |" in page
 
+    def test_what_was_changed_in_a_recipe_is_said_wherever_its_result_is(self, bench, plan):
+        write(plan, row("wu2020-dcgan", 128.9, overrides=["training.batch=32"]))
+        bench.write_all(plan)
+        page = plan.document.read_text()
+        for block in ("published", "cost"):
+            told = page.partition(f"<!-- {block} -->")[2].partition(f"<!-- /{block} -->")[0]
+            assert "`training.batch=32`" in told
+        assert json.loads(plan.measured.read_text())["wu2020-dcgan"]["overrides"] == ["training.batch=32"]
+
     def test_text_written_by_hand_stays(self, bench, plan):
         write(plan, row("fast", 38.0))
         bench.write_all(plan)
@@ -299,6 +308,18 @@ def test_the_whole_way_on_drawn_faces(bench, plan, tmp_path, monkeypatch, capsys
     assert bench.main([*arguments, "--only", "tiny"]) == 0
     assert "done: " in capsys.readouterr().out
     assert plan.results.read_text() == before
+    # Its snapshot is lost: the row stays as it was drawn, beside those of others.
+    sheet = plan.document.parent / "images" / "comparison.png"
+    drawn = bench.strips(sheet)
+    (plan.runs / "tiny").rename(plan.runs / "lost")
+    assert bench.write_sheet(plan, bench.rows(plan, having="fid"), sheet)
+    assert {name: one.tobytes() for name, one in bench.strips(sheet).items()} == {
+        name: one.tobytes() for name, one in drawn.items()
+    }
+    unknown = {"unknown": row("unknown", 1.0), **bench.rows(plan, having="fid")}
+    assert not bench.write_sheet(plan, unknown, sheet)
+    assert bench.strips(sheet).keys() == drawn.keys()
+    (plan.runs / "lost").rename(plan.runs / "tiny")
     # Stopped between measuring and writing it down: the measurement is not made again.
     plan.results.write_text("")
     assert bench.main([*arguments, "--only", "tiny"]) == 0

@@ -244,5 +244,7 @@ def _measured(recipe: Recipe) -> Table | Text:
             f"{known['minutes']:.0f} minutes, {known['images']:,} images, {known['machine']}, {known['date']}"
         ),
     )
+    if known.get("overrides"):
+        table.add_row("changed", Text("  ".join(known["overrides"])))
     table.add_row("faces", Text(f"{known['faces']:,} ({known['face_set'][:8]})"))
     return table
