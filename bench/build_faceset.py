@@ -19,10 +19,11 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
-from setting import data_argument, processor
+from setting import data_argument
 
 from omokage.data.build import build
 from omokage.data.faceset import FaceSet, cores
+from omokage.hardware import processor
 
 HERE = Path(__file__).resolve().parent
 

@@ -17,8 +17,6 @@ import argparse
 import fcntl
 import hashlib
 import json
-import os
-import platform
 import signal
 import subprocess
 import sys
@@ -29,7 +27,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from omokage.catalogue import published
@@ -332,9 +329,11 @@ def about(plan: Plan, entry: Entry) -> dict[str, Any]:
     """What the results say of an entry beside its measurement."""
     run = read_run(plan.run(entry))
     counts = speed = memory = minutes = seed = None
+    machine: dict[str, Any] = {}
     if not isinstance(run, str):
         counts, speed, memory, minutes = run.parameters, run.speed, run.memory, run.minutes
         seed = run.recipe.training.seed if run.recipe else None
+        machine = run.progress.get("machine") or {}
     return {
         "name": entry.name,
         "recipe": entry.recipe,
@@ -344,7 +343,7 @@ def about(plan: Plan, entry: Entry) -> dict[str, Any]:
         "trained_minutes": minutes and round(minutes, 2),
         "images_per_second": speed and round(speed, 1),
         "training_peak_memory_mb": memory,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
+        "machine": f"{machine.get('device')}, {machine.get('threads')} threads, torch {machine.get('torch')}",
         "date": date.today().isoformat(),
     }
 
@@ -612,9 +611,12 @@ def cost_table(known: dict[str, dict[str, Any]]) -> str:
     notes += [
         f"- `{name}` stopped early: {row['stopped']}" for name, row in known.items() if row.get("stopped")
     ]
-    machines = sorted({row["machine"] for row in known.values()})
-    if machines:
-        notes.append(f"- Trained on {'; '.join(machines)}. One training each.")
+    machines: dict[str, list[str]] = {}
+    for row in in_order(known):
+        machines.setdefault(row["machine"], []).append(f"`{row['name']}`")
+    for machine, names in machines.items():
+        notes.append(f"- Trained on {machine}: {', '.join(names)}.")
+    notes.append("- One training each.")
     return "\n".join([*lines, "", *notes]).strip()
 
 

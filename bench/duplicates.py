@@ -20,10 +20,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from setting import data_argument, processor
+from setting import data_argument
 
 from omokage.data.duplicates import best_of_groups, duplicate_groups, signatures
 from omokage.data.faceset import cores
+from omokage.hardware import processor
 
 HERE = Path(__file__).resolve().parent
 FACES, COPIES = 5000, 1000

@@ -29,9 +29,8 @@ from datetime import date
 from pathlib import Path
 
 import torch
-from setting import processor
 
-from omokage.hardware import best_device
+from omokage.hardware import best_device, processor
 from omokage.models.glow import Glow
 
 RESULTS = Path(__file__).parent / "results" / "flow_memory.md"

@@ -19,10 +19,10 @@ import numpy as np
 import safetensors
 import torch
 from PIL import Image, ImageFilter
-from setting import processor
 from torch.nn import functional as F
 from train_tag_encoder import HAIR, read_tagged
 
+from omokage.hardware import processor
 from omokage.metrics.features import features_of, load_extractor
 from omokage.metrics.fid import fid, statistics
 from omokage.tag_encoder import WEIGHTS

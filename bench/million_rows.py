@@ -27,13 +27,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from duplicates import all_faces
-from setting import data_argument, processor
+from setting import data_argument
 
 from omokage.data import duplicates
 from omokage.data.duplicates import ALIKE, SIGNATURE, duplicate_groups
 from omokage.data.faceset import COLUMNS, cores
 from omokage.data.split import held_out, split_groups
 from omokage.data.stats import index_statistics
+from omokage.hardware import processor
 
 HERE = Path(__file__).resolve().parent
 REAL = 6000

@@ -184,10 +184,11 @@ def main() -> None:
     if sys.argv[1:2] == ["--waifu2x"]:
         waifu2x(*sys.argv[2:])
         return
-    from setting import data_argument, processor
+    from setting import data_argument
 
     from omokage.data.faceset import cores
     from omokage.data.upscale import _models
+    from omokage.hardware import processor
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     data_argument(parser)

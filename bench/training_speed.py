@@ -33,12 +33,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from setting import processor
 from torch.utils.data import DataLoader, Dataset
 
 from omokage.data.build import build
 from omokage.data.faceset import FaceSet
 from omokage.families import DISCRIMINATORS, MODELS
+from omokage.hardware import processor
 from omokage.objectives.adversarial import ADVERSARIAL_LOSSES
 from omokage.recipe import load_recipe
 from omokage.schedule import value_at

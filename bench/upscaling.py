@@ -27,9 +27,10 @@ import cv2
 import numpy as np
 import torch
 from PIL import Image
-from setting import data_argument, processor
+from setting import data_argument
 
 from omokage.data.upscale import Waifu2x, to_size
+from omokage.hardware import processor
 from omokage.models.efficientnet_lite import EfficientNetLite0
 
 HERE = Path(__file__).resolve().parent

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from omokage.hardware import on_one_thread, peak_memory_mb
+from omokage.hardware import best_precision, device_name, on_one_thread, peak_memory_mb
 
 CPU = torch.device("cpu")
 
@@ -35,3 +35,13 @@ def test_one_thread_for_a_while():
         assert torch.get_num_threads() == 1
         raise ValueError
     assert torch.get_num_threads() == before
+
+
+def test_a_processor_is_named_with_what_matters_for_its_speed(monkeypatch):
+    monkeypatch.setattr("omokage.hardware.processor", lambda: "Some Processor")
+    monkeypatch.setattr("omokage.hardware.cpu_has", lambda name: name == "amx_tile")
+    assert device_name(CPU) == "Some Processor (AMX)"
+    assert best_precision(CPU) == "bf16"
+    monkeypatch.setattr("omokage.hardware.cpu_has", lambda name: False)
+    assert device_name(CPU) == f"Some Processor ({torch.backends.cpu.get_cpu_capability()})"
+    assert best_precision(CPU) == "fp32"

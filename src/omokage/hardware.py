@@ -1,6 +1,7 @@
 """What the machine is good at."""
 
 import ctypes
+import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,9 +25,14 @@ def best_precision(device: torch.device) -> Precision:
     if device.type == "cuda":
         return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
     if device.type == "cpu":
-        tests = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("amx_tile", "avx512_bf16"))
-        return "bf16" if any(test is not None and test() for test in tests) else "fp32"
+        return "bf16" if cpu_has("amx_tile") or cpu_has("avx512_bf16") else "fp32"
     return "fp32"
+
+
+def cpu_has(instructions: str) -> bool:
+    """Whether PyTorch finds these instructions; false where it cannot tell."""
+    test = getattr(torch.cpu, f"_is_{instructions}_supported", None)
+    return test is not None and bool(test())
 
 
 @contextmanager
@@ -65,8 +71,16 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type == "cpu":
-        return f"cpu ({torch.backends.cpu.get_cpu_capability()})"
+        return f"{processor()} ({'AMX' if cpu_has('amx_tile') else torch.backends.cpu.get_cpu_capability()})"
     return str(device)
+
+
+def processor() -> str:
+    """The processor's name, as far as the system tells."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
 
 
 def added_over_processes(tensor: torch.Tensor) -> int:

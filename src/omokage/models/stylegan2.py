@@ -111,9 +111,7 @@ class StyledConvolution(nn.Module):
         with full_precision(w):
             style = self.style(w)
         weight = self.weight * self.scale
-        gain *= math.sqrt(
-            2
-        )  # a leaky ReLU lets positive factors through, so this one is put where it is free
+        gain *= math.sqrt(2)  # the activation's: it lets positive factors through, and is free here
         bias = (self.bias * gain)[:, None, None]
         if self.norm is not None:
             x = self.norm(modulated_by_scaling(x, weight, style, False, self.up, self.smooth))
