@@ -357,7 +357,7 @@ def fail(plan: Plan, entry: Entry, reason: str) -> str:
 def call(plan: Plan, entry: Entry, command: Sequence[str], say: Callable[[str], None]) -> str:
     """Run one command of omokage to its end, printing to the entry's log; returns its error, or nothing.
 
-    It runs in a session of its own, so that Ctrl-C reaches it once, through here, and it saves.
+    It runs in a session of its own, so that Ctrl-C reaches it once, as a SIGTERM from here, and it saves.
     """
     plan.run(entry).mkdir(parents=True, exist_ok=True)
     wait_until_free(plan.run(entry), say)
@@ -370,7 +370,7 @@ def call(plan: Plan, entry: Entry, command: Sequence[str], say: Callable[[str], 
         try:
             code = child.wait()
         except BaseException:
-            child.send_signal(signal.SIGINT)
+            child.terminate()  # an interrupt is lost on a child that inherited to ignore it
             child.wait()
             raise
     if code == 0:

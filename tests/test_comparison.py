@@ -213,7 +213,7 @@ def test_an_interrupt_reaches_the_command_once_and_it_may_finish(bench, plan, tm
     program = (
         "import signal, sys, time, pathlib\n"
         "got = []\n"
-        "signal.signal(signal.SIGINT, lambda *_: got.append(1))\n"
+        "signal.signal(signal.SIGTERM, lambda *_: got.append(1))\n"
         "pathlib.Path(sys.argv[1]).touch()\n"
         "while not got: time.sleep(0.01)\n"
         "time.sleep(0.3)\n"
