@@ -827,8 +827,8 @@ def strips(path: Path) -> dict[str, Image.Image]:
 PAGE = """# The reports' models, side by side
 
 Five student reports trained VAEs and GANs on anime faces, each on its own data and by its own yardstick. Here
-each of their recipes, and those of the papers they review, trains on the same faces for the same time on the
-same machine, and is measured in the same way: `python bench/comparison.py --data faces/`.
+each of their recipes, and those of the papers they review, trains on the same faces for the same time on two CPU
+cores, and is measured in the same way: `python bench/comparison.py --data faces/`.
 [metrics.md](metrics.md) says what each figure means and hides. `yao2021-dcgan-mnist` draws grey digits and is
 left out; its parameters are counted in the tests.
 
