@@ -120,7 +120,7 @@ HOURS = (
             "training.batch=16",
         ),
         about="grown eighteen times as fast as published, where 8x8 px would still be fading in after the "
-        "hour; batch 16, where 128 would leave 190 steps to a size",
+        "hour; batch 16, where 128 would leave 200 steps to a size",
         minutes=60,
     ),
     Entry("stylegan2-64-small", "stylegan2-64-small", minutes=60),
@@ -328,12 +328,12 @@ def train_and_measure(plan: Plan, entry: Entry, say: Callable[[str], None]) -> N
 def about(plan: Plan, entry: Entry) -> dict[str, Any]:
     """What the results say of an entry beside its measurement."""
     run = read_run(plan.run(entry))
-    counts = speed = memory = minutes = seed = None
-    machine: dict[str, Any] = {}
+    counts = speed = memory = minutes = seed = machine = None
     if not isinstance(run, str):
         counts, speed, memory, minutes = run.parameters, run.speed, run.memory, run.minutes
         seed = run.recipe.training.seed if run.recipe else None
-        machine = run.progress.get("machine") or {}
+        if told := run.progress.get("machine"):
+            machine = f"{told['device']}, {told['threads']} threads, torch {told['torch']}"
     return {
         "name": entry.name,
         "recipe": entry.recipe,
@@ -343,7 +343,7 @@ def about(plan: Plan, entry: Entry) -> dict[str, Any]:
         "trained_minutes": minutes and round(minutes, 2),
         "images_per_second": speed and round(speed, 1),
         "training_peak_memory_mb": memory,
-        "machine": f"{machine.get('device')}, {machine.get('threads')} threads, torch {machine.get('torch')}",
+        "machine": machine,
         "date": date.today().isoformat(),
     }
 
@@ -762,19 +762,20 @@ def write_sheet(plan: Plan, known: dict[str, dict[str, Any]], path: Path) -> boo
     found: dict[str, Image.Image] = {}
     missing = False
     for row in in_order(known):
+        flow = row["name"] in flows
         keys = {
-            psi: f"{row['name']}:{row['snapshot_hash'][:12]}:{psi:g}"
-            for psi in (SHOWN_TEMPERATURES if row["name"] in flows else (1.0,))
+            f"{row['name']}:{row['snapshot_hash'][:12]}:{psi:g}": psi
+            for psi in (SHOWN_TEMPERATURES if flow else (1.0,))
         }
         try:
             snapshot = newest_snapshot(plan.runs / row["name"])
             if read_snapshot(snapshot, "nothing.")[2]["images"] != row["images_seen"]:
                 raise UserError("trained further")
             model = load_model(snapshot)
-            found |= {key: strip(row, model, psi, row["name"] in flows) for psi, key in keys.items()}
+            found |= {key: strip(row, model, psi, flow) for key, psi in keys.items()}
         except UserError:
-            missing = missing or not last.keys() >= set(keys.values())
-            found |= {key: last[key] for key in keys.values() if key in last}
+            missing = missing or not keys.keys() <= last.keys()
+            found |= {key: last[key] for key in keys if key in last}
     if not found or (missing and path.exists()):
         return False  # a sheet with fewer rows than the last one would be a step back
     width, height = next(iter(found.values())).size
@@ -827,8 +828,8 @@ def strips(path: Path) -> dict[str, Image.Image]:
 PAGE = """# The reports' models, side by side
 
 Five student reports trained VAEs and GANs on anime faces, each on its own data and by its own yardstick. Here
-each of their recipes, and those of the papers they review, trains on the same faces for the same time on two CPU
-cores, and is measured in the same way: `python bench/comparison.py --data faces/`.
+each of their recipes, and those of the papers they review, trains on the same faces for the same time on two
+CPU cores, and is measured in the same way: `python bench/comparison.py --data faces/`.
 [metrics.md](metrics.md) says what each figure means and hides. `yao2021-dcgan-mnist` draws grey digits and is
 left out; its parameters are counted in the tests.
 

@@ -177,13 +177,9 @@ def _arithmetic() -> Iterator[Finding]:
 
 def bf16_instructions() -> dict[str, bool]:
     """Which instruction sets that multiply bfloat16 this processor has, by name."""
-    import torch
+    from .hardware import cpu_has
 
-    flags = {
-        "AMX": getattr(torch.cpu, "_is_amx_tile_supported", None),
-        "AVX512-BF16": getattr(torch.cpu, "_is_avx512_bf16_supported", None),
-    }
-    return {name: bool(test is not None and test()) for name, test in flags.items()}
+    return {"AMX": cpu_has("amx_tile"), "AVX512-BF16": cpu_has("avx512_bf16")}
 
 
 def bf16_ratio(seconds: float = 1.0) -> float:
