@@ -126,7 +126,14 @@ HOURS = (
     Entry("stylegan2-64-small", "stylegan2-64-small", minutes=60),
     Entry("realnvp-64", "realnvp-64", minutes=60, flow=True),
     Entry("glow-64", "glow-64", minutes=60, flow=True),
-    Entry("tarflow-64", "tarflow-64", minutes=60, flow=True),
+    Entry(
+        "tarflow-64",
+        "tarflow-64",
+        ("training.learning_rate.default.cosine=68",),
+        about="the rate falls over as many images as an hour of this machine",
+        minutes=60,
+        flow=True,
+    ),
 )
 BESIDE = ("fast", "turubayev2022-dcgan")
 """Of the 20 minutes, shown beside the hours."""
