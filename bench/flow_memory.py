@@ -19,7 +19,6 @@ each. The limit is 8 GB.
 import argparse
 import gc
 import json
-import platform
 import resource
 import statistics
 import subprocess
@@ -30,7 +29,7 @@ from pathlib import Path
 
 import torch
 
-from omokage.hardware import best_device, processor
+from omokage.hardware import best_device, processor, setting
 from omokage.models.glow import Glow
 
 RESULTS = Path(__file__).parent / "results" / "flow_memory.md"
@@ -241,8 +240,7 @@ def main() -> None:
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(
             f"# Memory of a Glow's backward pass\n\n`python {' '.join(sys.argv)}`, {date.today()},"
-            f" {platform.machine()} {best_device()}, {torch.get_num_threads()} threads, PyTorch"
-            f" {torch.__version__}; {about}.\n\n{table}\n",
+            f" {setting()}; {about}.\n\n{table}\n",
             encoding="utf-8",
         )
 

@@ -3,11 +3,11 @@
     python bench/flow_round_trip.py RUN... --data faces/ [--count 64] [--write]
 
 Images are in [-1, 1]; faces are the first of an order drawn by the seed, the same for every run. The aims
-are 1e-9 in float64 and 1e-3 in float32. ``--write`` writes the table to bench/results.
+are 1e-9 in float64 and 1e-3 in float32. ``--write`` writes the table to bench/results, where rows of other
+recipes stay.
 """
 
 import argparse
-import platform
 from datetime import date
 from pathlib import Path
 
@@ -16,10 +16,18 @@ import torch
 
 from omokage.data.faceset import FaceSet
 from omokage.explore.encode import round_trip
+from omokage.hardware import setting
 from omokage.progress import TerminalProgress
 from omokage.snapshot import load_model
 
 RESULTS = Path(__file__).parent / "results" / "flow_round_trip.md"
+HEAD = """# Flows there and back
+
+`python bench/flow_round_trip.py RUN... --data faces/ --write`. Largest absolute error of |x - f⁻¹(f(x))|
+over real faces, images in [-1, 1], after training.
+
+| model | snapshot | images seen | faces | float32 | float64 | where | date |
+|---|---|---|---|---|---|---|---|"""
 
 
 def main() -> None:
@@ -32,7 +40,7 @@ def main() -> None:
     options = parser.parse_args()
     faces, progress = FaceSet.open(options.data), TerminalProgress()
     chosen = np.sort(np.random.default_rng(options.seed).permutation(len(faces))[: options.count])
-    lines = ["| model | images seen | float32 | float64 |", "|---|---|---|---|"]
+    rows = {}
     for run in options.runs:
         model = load_model(run)
         pictures = faces.pixels(chosen, model.resolution)
@@ -40,19 +48,27 @@ def main() -> None:
             round_trip(model, pictures, dtype, progress).largest.max()
             for dtype in (torch.float32, torch.float64)
         ]
-        name = f"{model.recipe.name} ({model.snapshot_hash[:8]})"
-        lines.append(f"| {name} | {model.images_seen:,} | {errors[0]:.1e} | {errors[1]:.1e} |")
-        print(lines[-1], flush=True)
-    table = "\n".join(lines)
+        cells = [
+            model.recipe.name,
+            model.snapshot_hash[:12],
+            f"{model.images_seen:,}",
+            str(len(chosen)),
+            *(f"{error:.1e}" for error in errors),
+            setting(),
+            str(date.today()),
+        ]
+        rows[model.recipe.name] = f"| {' | '.join(cells)} |"
+        print(rows[model.recipe.name], flush=True)
     if options.write:
         RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(
-            "# Flows there and back\n\n"
-            f"`python bench/flow_round_trip.py RUN... --data faces/ --count {options.count}`, {date.today()},"
-            f" {platform.machine()}, PyTorch {torch.__version__}."
-            f" Largest absolute error of {len(chosen)} real faces, images in [-1, 1].\n\n{table}\n",
-            encoding="utf-8",
-        )
+        RESULTS.write_text("\n".join([HEAD, *({**written(), **rows}).values()]) + "\n", encoding="utf-8")
+
+
+def written() -> dict[str, str]:
+    """The rows that stand in the table, by recipe."""
+    lines = RESULTS.read_text(encoding="utf-8").splitlines() if RESULTS.exists() else []
+    rows = [line for line in lines if line.startswith("| ") and not line.startswith("| model ")]
+    return {row.split(" | ")[0][2:]: row for row in rows}
 
 
 if __name__ == "__main__":

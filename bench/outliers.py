@@ -9,17 +9,15 @@ the correction alone does the work. Kinds that need a face are made of the other
 both sides. ``--larger``: a tar, zip or folder of larger faces, of which corners are cut ("off-centre crops")
 and which are also shrunk whole, as a control: good faces of another source, which ought to stay near 0.5.
 Of several runs, of any family with a likelihood, each has a table; at one resolution they judge the same
-pictures. ``--write`` writes the tables to bench/results.
+pictures. ``--write`` writes the tables to bench/results, where those of other recipes stay.
 """
 
 import argparse
-import platform
 import tempfile
 from datetime import date
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
 from omokage.data.build import build
@@ -27,12 +25,17 @@ from omokage.data.drawn import draw_illustration
 from omokage.data.faceset import FaceSet
 from omokage.data.read import cover
 from omokage.explore.outliers import compressors, score
+from omokage.hardware import setting
 from omokage.metrics.heldout import check_unseen
 from omokage.metrics.roc import roc_area
 from omokage.progress import TerminalProgress
 from omokage.snapshot import Model, load_model
 
 RESULTS = Path(__file__).parent / "results" / "outliers.md"
+HEAD = """# Bad pictures found by likelihood
+
+`python bench/outliers.py RUN... --heldout DIR/heldout --write`. Area under the ROC with its 95% interval;
+0.5 is chance."""
 
 
 def noise(count: int, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -167,25 +170,28 @@ def main() -> None:
     models = [load_model(run) for run in options.runs]
     for model in models:
         model.require("log_prob")
+    larger = f" --larger {Path(options.larger).name}" if options.larger else ""
     for model in models:
         known = check_unseen(faces, model.progress.get("face_set"))
         seen = "trained on the other part" if known else "not known whether it has seen these faces"
         heading = (
             f"## {model.recipe.name}\n\n{model.recipe.model['name']}, {model.images_seen:,} images seen,"
-            f" snapshot {model.snapshot_hash[:12]}, {seen}.\n"
+            f" snapshot {model.snapshot_hash[:12]}, {seen}. `--heldout DIR/heldout{larger}"
+            f" --count {options.count} --seed {options.seed}`, {date.today()}, {setting()}.\n"
         )
         tables.append("\n".join([heading, *areas(model, faces, options)]))
         print(tables[-1], flush=True)
     if options.write:
-        larger = f" --larger {Path(options.larger).name}" if options.larger else ""
         RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(
-            "# Bad pictures found by likelihood\n\n"
-            f"`python bench/outliers.py RUN... --heldout DIR/heldout{larger} --count {options.count}`,"
-            f" {date.today()}, {platform.machine()}, PyTorch {torch.__version__}. Area under the ROC with its"
-            " 95% interval; 0.5 is chance.\n\n" + "\n\n".join(tables) + "\n",
-            encoding="utf-8",
-        )
+        kept = tables_of_others({model.recipe.name for model in models})
+        RESULTS.write_text("\n\n".join([HEAD, *kept, *tables]) + "\n", encoding="utf-8")
+
+
+def tables_of_others(recipes: set[str]) -> list[str]:
+    """The tables that stand in the results, but for those of ``recipes``."""
+    text = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else ""
+    tables = [part.strip() for part in text.split("\n## ")[1:]]
+    return [f"## {table}" for table in tables if table.splitlines()[0] not in recipes]
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ level. Times are of one pass over all images, the ways in turns, the median of `
 """
 
 import argparse
-import platform
 import statistics
 import time
 from datetime import date
@@ -18,6 +17,7 @@ from pathlib import Path
 import torch
 
 from omokage.errors import UserError
+from omokage.hardware import setting
 from omokage.sampling import BATCH, latents
 from omokage.snapshot import load_model
 
@@ -81,7 +81,7 @@ def main() -> None:
             "# TarFlow's samplers\n\n"
             f"`python bench/tarflow_samplers.py RUN --count {options.count} --temperature"
             f" {options.temperature:g} --guidance {options.guidance:g}`, {date.today()},"
-            f" {platform.machine()}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}."
+            f" {setting()}."
             f" {model.recipe.name}, {model.images_seen:,} images seen,"
             f" snapshot {model.snapshot_hash[:12]}. Differences are in levels of 256.\n\n{table}\n",
             encoding="utf-8",

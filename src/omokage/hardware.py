@@ -75,6 +75,11 @@ def device_name(device: torch.device) -> str:
     return str(device)
 
 
+def setting() -> str:
+    """Device, threads and PyTorch, as measurements name where they were made."""
+    return f"{device_name(best_device())}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+
+
 def processor() -> str:
     """The processor's name, as far as the system tells."""
     info = Path("/proc/cpuinfo")

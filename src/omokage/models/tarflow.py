@@ -29,7 +29,29 @@ from .flow import (
 )
 
 Sampler = Literal["cached", "plain", "jacobi"]
-Seen = tuple[Tensor, Tensor]  # keys and values (B, heads, T, width / heads)
+
+
+class Cache:
+    """Keys and values of the tokens so far, of one layer.
+
+    Room for all tokens is taken at once, so that none is copied again for each that comes. Where gradients
+    are wanted, what was written must stay as it was, and tokens are joined instead.
+    """
+
+    def __init__(self, tokens: int) -> None:
+        self.tokens, self.count = tokens, 0
+        self.kept: Tensor | None = None
+
+    def add(self, new: Tensor) -> Tensor:
+        """Another token's (2, B, heads, 1, width / heads); returns those of all tokens so far."""
+        if torch.is_grad_enabled():
+            self.kept = new if self.kept is None else torch.cat([self.kept, new], 3)
+            return self.kept
+        if self.kept is None:
+            self.kept = new.new_empty(*new.shape[:3], self.tokens, new.shape[4])
+        self.kept[:, :, :, self.count] = new[:, :, :, 0]
+        self.count += 1
+        return self.kept[:, :, :, : self.count]
 
 
 class Attention(nn.Module):
@@ -42,10 +64,9 @@ class Attention(nn.Module):
         self.to_heads = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
-    def _heads(self, x: Tensor) -> list[Tensor]:
-        """Queries, keys and values, each (B, heads, T, width / heads)."""
-        parts = self.to_heads(self.norm(x)).unflatten(2, (3, self.heads, -1))
-        return list(parts.permute(2, 0, 3, 1, 4).unbind(0))
+    def _heads(self, x: Tensor) -> Tensor:
+        """Queries, keys and values (3, B, heads, T, width / heads)."""
+        return self.to_heads(self.norm(x)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
 
     def forward(self, x: Tensor) -> Tensor:
         """All tokens (B, N, width) at once."""
@@ -53,13 +74,12 @@ class Attention(nn.Module):
         seen = F.scaled_dot_product_attention(query, key, value, is_causal=True)
         return self.out(seen.transpose(1, 2).flatten(2))
 
-    def step(self, x: Tensor, before: Seen | None) -> tuple[Tensor, Seen]:
-        """The next token (B, 1, width), given the keys and values of those ``before``; and all of them."""
-        query, key, value = self._heads(x)
-        if before is not None:
-            key, value = torch.cat([before[0], key], 2), torch.cat([before[1], value], 2)
-        seen = F.scaled_dot_product_attention(query, key, value)
-        return self.out(seen.transpose(1, 2).flatten(2)), (key, value)
+    def step(self, x: Tensor, before: Cache) -> Tensor:
+        """The next token (B, 1, width); its key and value join those ``before``."""
+        new = self._heads(x)
+        key, value = before.add(new[1:])
+        seen = F.scaled_dot_product_attention(new[0], key, value)
+        return self.out(seen.transpose(1, 2).flatten(2))
 
 
 class Layer(nn.Module):
@@ -80,11 +100,10 @@ class Layer(nn.Module):
         x = x + self.attention(x)
         return x + self.connected(x)
 
-    def step(self, x: Tensor, before: Seen | None) -> tuple[Tensor, Seen]:
+    def step(self, x: Tensor, before: Cache) -> Tensor:
         """See `Attention.step`."""
-        seen, now = self.attention.step(x, before)
-        x = x + seen
-        return x + self.connected(x), now
+        x = x + self.attention.step(x, before)
+        return x + self.connected(x)
 
 
 class Block(nn.Module):
@@ -201,11 +220,11 @@ class Block(nn.Module):
 
     def _token_by_token(self, z: Tensor, labels: Tensor | None, guidance: float) -> Tensor:
         found = [z[:, :1]]
-        before: list[Seen | None] = [None] * len(self.layers)
+        before = [Cache(z.shape[1] - 1) for _ in self.layers]
         for i in range(1, z.shape[1]):
             hidden = self._labelled(self.into(found[-1]) + self.position[i - 1], labels, guidance)
-            for k, layer in enumerate(self.layers):
-                hidden, before[k] = layer.step(hidden, before[k])  # type: ignore[operator]
+            for layer, seen in zip(self.layers, before, strict=True):
+                hidden = layer.step(hidden, seen)  # type: ignore[operator]
             log_scale, shift = self._guided(hidden, guidance)
             found.append(z[:, i : i + 1] * log_scale.exp() + shift)
         return torch.cat(found, 1)
