@@ -8,17 +8,21 @@ stands what compressed length alone would find (shorter is worse): many bad pict
 the correction alone does the work. Kinds that need a face are made of the other half, so that no face is on
 both sides. ``--larger``: a tar, zip or folder of larger faces, of which corners are cut ("off-centre crops")
 and which are also shrunk whole, as a control: good faces of another source, which ought to stay near 0.5.
+Where the face set holds JPEGs, all these pictures are compressed as its faces are, else a score could tell
+them by that alone.
 Of several runs, of any family with a likelihood, each has a table; at one resolution they judge the same
 pictures. ``--write`` writes the tables to bench/results, where those of other recipes stay.
 """
 
 import argparse
+import io
 import tempfile
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 
 from omokage.data.build import build
 from omokage.data.drawn import draw_illustration
@@ -98,6 +102,23 @@ def corners(faces: FaceSet, size: int, rng: np.random.Generator) -> np.ndarray:
     return out
 
 
+def stored_alike(shown: np.ndarray, faces: FaceSet, rng: np.random.Generator) -> np.ndarray:
+    """Pictures as they come back from JPEGs like those of the faces, one drawn for each; PNGs: unchanged."""
+    settings = []
+    for i in range(len(faces)):
+        with Image.open(io.BytesIO(faces.image_bytes(i)), formats=("JPEG", "PNG", "WEBP")) as face:
+            if isinstance(face, JpegImageFile):
+                settings.append({"qtables": face.quantization, "subsampling": get_sampling(face)})
+    if not settings:
+        return shown
+    out = np.empty_like(shown)
+    for i, picture in enumerate(shown):
+        file = io.BytesIO()
+        Image.fromarray(picture).save(file, "JPEG", **settings[rng.integers(len(settings))])
+        out[i] = np.asarray(Image.open(file))
+    return out
+
+
 def pictures(
     faces: FaceSet, size: int, options: argparse.Namespace
 ) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -113,13 +134,17 @@ def pictures(
         "faces under noise": noisy(other, rng),
         "shifted faces, edges repeated": shifted(other, rng),
     }
-    if not options.larger:
-        return good, bad, {}
-    with tempfile.TemporaryDirectory() as folder:
-        build([options.larger], Path(folder) / "larger", as_faces=True)
-        larger = FaceSet.open(Path(folder) / "larger")
-        bad["off-centre crops of other faces"] = corners(larger, size, rng)
-        return good, bad, {"(control) other faces, whole": larger.pixels(range(len(larger)), size)}
+    control = {}
+    if options.larger:
+        with tempfile.TemporaryDirectory() as folder:
+            build([options.larger], Path(folder) / "larger", as_faces=True)
+            larger = FaceSet.open(Path(folder) / "larger")
+            bad["off-centre crops of other faces"] = corners(larger, size, rng)
+            control["(control) other faces, whole"] = larger.pixels(range(len(larger)), size)
+    bad, control = (
+        {kind: stored_alike(shown, faces, rng) for kind, shown in kinds.items()} for kinds in (bad, control)
+    )
+    return good, bad, control
 
 
 WAYS = {

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from omokage.data.build import build
+from omokage.data.faceset import FaceSet
 from omokage.families import build_model
 from omokage.recipe import load_recipe
 from omokage.snapshot import write_snapshot
@@ -98,3 +99,15 @@ def test_every_family_is_measured_on_the_same_pictures(bench, heldout, tmp_path,
     names = [table.split()[0] for table in again]
     assert names == ["glow-32", "tarflow-64", "tarflow-64", "realnvp-32"]
     assert [table.strip() for table in again[:3]] == [table.strip() for table in tables[1:]]
+
+
+def test_pictures_are_compressed_as_the_faces_are(bench, heldout, tmp_path):
+    """Else whatever is no JPEG is told by that alone."""
+    rng = np.random.default_rng(0)
+    shown = rng.integers(0, 256, (4, 16, 16, 3), np.uint8)
+    assert (bench.stored_alike(shown, FaceSet.open(heldout), rng) == shown).all()  # PNGs
+    Image.fromarray(shown[0]).save(tmp_path / "face.jpg", quality=30, subsampling=2)
+    build([tmp_path / "face.jpg"], tmp_path / "faces", as_faces=True, workers=1)
+    alike = bench.stored_alike(shown, FaceSet.open(tmp_path / "faces"), rng)
+    assert (alike[0] == np.asarray(Image.open(tmp_path / "face.jpg"))).all()
+    assert not (alike == shown).all()

@@ -17,6 +17,7 @@ from omokage.progress import Progress, Task, opened
 K_PRECISION_RECALL = 3
 K_DENSITY_COVERAGE = 5
 BLOCK = 2048
+MILLION = 1e6  # pairs, which progress is told in
 
 
 class Manifold(NamedTuple):
@@ -54,7 +55,7 @@ def _squared_radii(x: Tensor, norms: Tensor, ks: tuple[int, ...], task: Task) ->
             found = found.topk(min(most, found.shape[1]), largest=False).values
             joined = found if nearest is None else torch.cat([nearest, found], 1)
             nearest = joined.topk(min(most, joined.shape[1]), largest=False).values
-            task.advance(found.shape[0] * len(x[columns]))
+            task.advance(found.shape[0] * len(x[columns]) / MILLION)
         assert nearest is not None
         nearest = nearest.sort(1).values
         for i, k in enumerate(ks):
@@ -89,7 +90,7 @@ def precision_recall(
     x, y = (torch.from_numpy(np.asarray(side, np.float32) - centre).to(device) for side in (real, fake))
     x_norms, y_norms = (side.square().sum(1) for side in (x, y))
     pairs = len(x) ** 2 + len(y) ** 2 + len(x) * len(y)
-    with opened(progress, "precision, recall, density, coverage", pairs) as task:
+    with opened(progress, "precision, recall, density, coverage", pairs / MILLION) as task:
         x_radii, x_radii_density = _squared_radii(x, x_norms, (k, k_density), task)
         (y_radii,) = _squared_radii(y, y_norms, (k,), task)
         precise = torch.zeros(len(y), dtype=torch.bool, device=device)
@@ -105,7 +106,7 @@ def precision_recall(
                 within = found < x_radii_density[rows, None]
                 covered[rows] |= within.any(1)
                 inside += int(within.sum())
-                task.advance(found.numel())
+                task.advance(found.numel() / MILLION)
     return Manifold(
         precision=float(precise.double().mean()),
         recall=float(recalled.double().mean()),
