@@ -110,6 +110,7 @@ ENTRIES = (
     Entry("yao2021-vae-mse", "yao2021-vae", ("objective.reconstruction=mse",), extra=True),
 )
 
+IN_AN_HOUR = "the rate falls over as many images as an hour of this machine"
 HOURS = (
     Entry("fast-style", "fast-style", minutes=60),
     Entry(
@@ -128,7 +129,7 @@ HOURS = (
         "realnvp-64",
         "realnvp-64",
         ("training.learning_rate.default.cosine=75",),
-        about="the rate falls over as many images as an hour of this machine",
+        about=IN_AN_HOUR,
         minutes=60,
         flow=True,
     ),
@@ -136,7 +137,7 @@ HOURS = (
         "glow-64",
         "glow-64",
         ("training.learning_rate.default.cosine=200",),
-        about="the rate falls over as many images as an hour of this machine",
+        about=IN_AN_HOUR,
         minutes=60,
         flow=True,
     ),
@@ -144,7 +145,7 @@ HOURS = (
         "tarflow-64",
         "tarflow-64",
         ("training.learning_rate.default.cosine=68",),
-        about="the rate falls over as many images as an hour of this machine",
+        about=IN_AN_HOUR,
         minutes=60,
         flow=True,
     ),

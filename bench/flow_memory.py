@@ -29,7 +29,7 @@ from pathlib import Path
 
 import torch
 
-from omokage.hardware import best_device, processor, setting
+from omokage.hardware import best_device, machine_name, processor
 from omokage.models.glow import Glow
 
 RESULTS = Path(__file__).parent / "results" / "flow_memory.md"
@@ -240,7 +240,7 @@ def main() -> None:
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(
             f"# Memory of a Glow's backward pass\n\n`python {' '.join(sys.argv)}`, {date.today()},"
-            f" {setting()}; {about}.\n\n{table}\n",
+            f" {machine_name()}; {about}.\n\n{table}\n",
             encoding="utf-8",
         )
 

@@ -16,7 +16,7 @@ import torch
 
 from omokage.data.faceset import FaceSet
 from omokage.explore.encode import round_trip
-from omokage.hardware import setting
+from omokage.hardware import machine_name
 from omokage.progress import TerminalProgress
 from omokage.snapshot import load_model
 
@@ -54,7 +54,7 @@ def main() -> None:
             f"{model.images_seen:,}",
             str(len(chosen)),
             *(f"{error:.1e}" for error in errors),
-            setting(),
+            machine_name(),
             str(date.today()),
         ]
         rows[model.recipe.name] = f"| {' | '.join(cells)} |"

@@ -19,6 +19,7 @@ import io
 import tempfile
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -29,7 +30,7 @@ from omokage.data.drawn import draw_illustration
 from omokage.data.faceset import FaceSet
 from omokage.data.read import cover
 from omokage.explore.outliers import compressors, score
-from omokage.hardware import setting
+from omokage.hardware import machine_name
 from omokage.metrics.heldout import check_unseen
 from omokage.metrics.roc import roc_area
 from omokage.progress import TerminalProgress
@@ -102,13 +103,18 @@ def corners(faces: FaceSet, size: int, rng: np.random.Generator) -> np.ndarray:
     return out
 
 
-def stored_alike(shown: np.ndarray, faces: FaceSet, rng: np.random.Generator) -> np.ndarray:
-    """Pictures as they come back from JPEGs like those of the faces, one drawn for each; PNGs: unchanged."""
+def jpeg_settings(faces: FaceSet) -> list[dict[str, Any]]:
+    """How each face that is a JPEG was compressed."""
     settings = []
     for i in range(len(faces)):
         with Image.open(io.BytesIO(faces.image_bytes(i)), formats=("JPEG", "PNG", "WEBP")) as face:
             if isinstance(face, JpegImageFile):
                 settings.append({"qtables": face.quantization, "subsampling": get_sampling(face)})
+    return settings
+
+
+def stored_alike(shown: np.ndarray, settings: list[dict[str, Any]], rng: np.random.Generator) -> np.ndarray:
+    """Pictures as they come back from JPEGs of ``settings``, one drawn for each; none: as they are."""
     if not settings:
         return shown
     out = np.empty_like(shown)
@@ -141,8 +147,10 @@ def pictures(
             larger = FaceSet.open(Path(folder) / "larger")
             bad["off-centre crops of other faces"] = corners(larger, size, rng)
             control["(control) other faces, whole"] = larger.pixels(range(len(larger)), size)
+    settings = jpeg_settings(faces)
     bad, control = (
-        {kind: stored_alike(shown, faces, rng) for kind, shown in kinds.items()} for kinds in (bad, control)
+        {kind: stored_alike(shown, settings, rng) for kind, shown in kinds.items()}
+        for kinds in (bad, control)
     )
     return good, bad, control
 
@@ -202,7 +210,7 @@ def main() -> None:
         heading = (
             f"## {model.recipe.name}\n\n{model.recipe.model['name']}, {model.images_seen:,} images seen,"
             f" snapshot {model.snapshot_hash[:12]}, {seen}. `--heldout DIR/heldout{larger}"
-            f" --count {options.count} --seed {options.seed}`, {date.today()}, {setting()}.\n"
+            f" --count {options.count} --seed {options.seed}`, {date.today()}, {machine_name()}.\n"
         )
         tables.append("\n".join([heading, *areas(model, faces, options)]))
         print(tables[-1], flush=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from omokage.errors import UserError
-from omokage.hardware import setting
+from omokage.hardware import machine_name
 from omokage.sampling import BATCH, latents
 from omokage.snapshot import load_model
 
@@ -81,7 +81,7 @@ def main() -> None:
             "# TarFlow's samplers\n\n"
             f"`python bench/tarflow_samplers.py RUN --count {options.count} --temperature"
             f" {options.temperature:g} --guidance {options.guidance:g}`, {date.today()},"
-            f" {setting()}."
+            f" {machine_name()}."
             f" {model.recipe.name}, {model.images_seen:,} images seen,"
             f" snapshot {model.snapshot_hash[:12]}. Differences are in levels of 256.\n\n{table}\n",
             encoding="utf-8",

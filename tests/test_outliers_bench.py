@@ -105,9 +105,9 @@ def test_pictures_are_compressed_as_the_faces_are(bench, heldout, tmp_path):
     """Else whatever is no JPEG is told by that alone."""
     rng = np.random.default_rng(0)
     shown = rng.integers(0, 256, (4, 16, 16, 3), np.uint8)
-    assert (bench.stored_alike(shown, FaceSet.open(heldout), rng) == shown).all()  # PNGs
+    assert (bench.stored_alike(shown, bench.jpeg_settings(FaceSet.open(heldout)), rng) == shown).all()  # PNGs
     Image.fromarray(shown[0]).save(tmp_path / "face.jpg", quality=30, subsampling=2)
     build([tmp_path / "face.jpg"], tmp_path / "faces", as_faces=True, workers=1)
-    alike = bench.stored_alike(shown, FaceSet.open(tmp_path / "faces"), rng)
+    alike = bench.stored_alike(shown, bench.jpeg_settings(FaceSet.open(tmp_path / "faces")), rng)
     assert (alike[0] == np.asarray(Image.open(tmp_path / "face.jpg"))).all()
     assert not (alike == shown).all()

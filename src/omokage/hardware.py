@@ -75,7 +75,7 @@ def device_name(device: torch.device) -> str:
     return str(device)
 
 
-def setting() -> str:
+def machine_name() -> str:
     """Device, threads and PyTorch, as measurements name where they were made."""
     return f"{device_name(best_device())}, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
