@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from time import monotonic
 from typing import Protocol
 
 from rich.console import Console
@@ -39,10 +40,11 @@ class _Rate(ProgressColumn):
 
 
 class TerminalProgress:
-    """A bar with rate and time left on standard error; plain lines where that is not a terminal."""
+    """A bar with rate and time left on standard error; a line every ``seconds`` where that is no terminal."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, seconds: float = 60.0) -> None:
         self.console = console or Console(stderr=True)
+        self.seconds = seconds
 
     @contextmanager
     def task(self, label: str, total: float | None) -> Iterator[Task]:
@@ -55,12 +57,18 @@ class TerminalProgress:
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
         )
-        with RichProgress(*columns, console=self.console) as bars:
+        console, seconds = self.console, self.seconds
+        with RichProgress(*columns, console=console) as bars:
             identity = bars.add_task(label, total=total, note="")
+            told = monotonic()
 
             class _Task:
                 def advance(self, n: float = 1, note: str = "") -> None:
+                    nonlocal told
                     bars.update(identity, advance=n, note=note)
+                    if not console.is_terminal and monotonic() - told >= seconds:
+                        console.print(bars.get_renderable())
+                        told = monotonic()
 
             yield _Task()
 
