@@ -2,6 +2,7 @@
 
 import numpy as np
 import scipy.linalg
+from scipy.linalg import lapack
 
 from omokage.errors import UserError
 
@@ -55,17 +56,47 @@ def statistics(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return moments.result()
 
 
-def _root(covariance: np.ndarray) -> np.ndarray:
-    """A matrix R with R Rᵀ = covariance; rounding below zero is taken as zero."""
-    values, vectors = scipy.linalg.eigh(covariance, check_finite=False)
-    return vectors * np.sqrt(values.clip(min=0))
+def _factor(covariance: np.ndarray) -> np.ndarray:
+    """A matrix L (D, rank) with L Lᵀ = covariance, by Cholesky with pivots.
+
+    What is left when the largest remaining variance is below D times the rounding error is taken as zero.
+    """
+    packed, pivots, rank, _ = lapack.dpstrf(np.asarray(covariance, np.float64).T, lower=1)
+    factor = np.empty((len(packed), rank))
+    factor[pivots - 1] = np.tril(packed)[:, :rank]
+    return factor
+
+
+def trace_of_root(covariance1: np.ndarray, covariance2: np.ndarray) -> float:
+    """tr((Σ₁Σ₂)^½) of two covariances (D, D).
+
+    With Σᵢ = LᵢLᵢᵀ it is the sum of the singular values of K = L₂ᵀL₁, which are the roots of the eigenvalues
+    of KᵀK. Only eigenvalues of one symmetric matrix are needed, no eigenvectors and no singular values, which
+    take many times as long. Squaring costs no digits that count: pivots sort the columns of L₁ by size,
+    and such a graded matrix keeps its small eigenvalues exact. Where a covariance is singular (fewer samples
+    than dimensions, features that never change) L has as many columns as its rank, so there are no spurious
+    zeros either.
+
+    >>> round(trace_of_root(np.diag([4.0, 9.0, 0.0]), np.diag([1.0, 1.0, 1.0])), 12)
+    5.0
+    """
+    less, more = sorted((_factor(covariance1), _factor(covariance2)), key=lambda factor: factor.shape[1])
+    if less.shape[1] == 0:
+        return 0.0
+    product = more.T @ less
+    squares = scipy.linalg.eigh(
+        product.T @ product, eigvals_only=True, overwrite_a=True, check_finite=False, driver="ev"
+    )
+    return float(np.sqrt(squares.clip(min=0)).sum())
 
 
 def fid(mean1: np.ndarray, covariance1: np.ndarray, mean2: np.ndarray, covariance2: np.ndarray) -> float:
     """Squared Fréchet distance ‖μ₁-μ₂‖² + tr(Σ₁ + Σ₂ - 2 (Σ₁Σ₂)^½) of two Gaussians.
 
-    The trace of the square root is the sum of the singular values of R₁ᵀR₂ with Σᵢ = RᵢRᵢᵀ: exact for
-    singular covariances too (fewer samples than dimensions), no complex part and no added diagonal.
+    Exact for singular covariances too; no complex part, no added diagonal. Rounding below zero is zero.
+
+    Raises:
+        UserError: a value is not finite.
 
     >>> eye = np.eye(2)
     >>> round(fid(np.zeros(2), eye, np.array([3.0, 4.0]), 4 * eye), 9)  # 25 + 2 (2 - 1)²
@@ -73,7 +104,6 @@ def fid(mean1: np.ndarray, covariance1: np.ndarray, mean2: np.ndarray, covarianc
     """
     if not all(np.isfinite(x).all() for x in (mean1, covariance1, mean2, covariance2)):
         raise UserError("the feature statistics hold values that are not finite: leave such images out first")
-    product = _root(covariance1).T @ _root(covariance2)
-    root_trace = scipy.linalg.svdvals(product, check_finite=False, overwrite_a=True).sum()
     difference = np.asarray(mean1, np.float64) - np.asarray(mean2, np.float64)
-    return float(difference @ difference + np.trace(covariance1) + np.trace(covariance2) - 2 * root_trace)
+    spread = np.trace(covariance1) + np.trace(covariance2) - 2 * trace_of_root(covariance1, covariance2)
+    return max(0.0, float(difference @ difference + spread))
