@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from omokage.data import sources
-from omokage.data.read import Unreadable
+from omokage.data.read import Unreadable, read_picture
 from omokage.data.sources import natural, open_source, stem
 from omokage.errors import UserError
 
@@ -179,6 +179,43 @@ def test_hostile_zip(tmp_path):
     assert "absolute" in got.pop("/absolute.jpg")
     assert all("absolute" in text for text in got.values())
     assert len(got) == 1
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("name", ["p.bin", "p.zip"])
+def test_a_picture_with_a_zip_behind_it_is_a_picture(tmp_path, picture, encode, kind, name):
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w") as archive:
+        archive.writestr("inner.png", encode(picture(1), "PNG"))
+    path = tmp_path / name
+    path.write_bytes(encode(picture(2), kind) + held.getvalue())
+    assert zipfile.is_zipfile(path)
+    with open_source(path) as source:
+        assert (source.kind, [one.name for one in source]) == ("picture", [name])
+        (found,) = source
+        read_picture(found.read())
+
+
+@pytest.mark.parametrize("before", [b"", b"MZ" + bytes(300), b"#!/bin/sh\nexit\n", bytes(512)])
+def test_a_zip_behind_a_program_is_a_zip(tmp_path, picture, encode, before):
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w") as archive:
+        archive.writestr("inner.png", encode(picture(1), "PNG"))
+    path = tmp_path / "unpack.exe"
+    path.write_bytes(before + held.getvalue())
+    with open_source(path) as source:
+        assert (source.kind, [one.name for one in source]) == ("zip", ["inner.png"])
+
+
+@pytest.mark.parametrize("first", ["BMface", "GIF89a.jpg"])
+def test_a_tar_whose_first_name_is_like_a_picture_is_a_tar(tmp_path, picture, encode, first):
+    data = encode(picture(1), "JPEG")
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        info = tarfile.TarInfo(first)
+        info.size = len(data)
+        archive.addfile(info, io.BytesIO(data))
+    with open_source(tmp_path / "a.tar") as source:
+        assert (source.kind, [one.name for one in source]) == ("tar", [first])
 
 
 def test_zip_member_that_lies_about_its_size(tmp_path, monkeypatch):

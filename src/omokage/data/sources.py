@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from ..errors import UserError
+from ..sniff import begins_like_picture
 from .idx import Idx, begins_like_pictures, labels_beside, looks_like_idx
 from .read import MAX_FILE_BYTES, Unreadable, one_line, read_file
 from .remote import Entry, Place, mark_of, open_remote, shown, url_of
@@ -128,6 +129,9 @@ def open_source(path: str | Path, skip: tuple[Path, ...] = ()) -> Source:
             start = file.read(512)
         if (compressed := _decompressor(start)) is not None:
             return _TarStream(path, lambda: open(path, "rb"), compressed, _file_fingerprint(path))
+        # A zip behind a picture is no reason to lose the picture; one behind a program is the archive.
+        if begins_like_picture(start) and not _is_tar_header(start):
+            return _Single(path)
         if zipfile.is_zipfile(path) and not _is_tar_header(start):
             return _Zip(path, open(path, "rb"), _file_fingerprint(path))
     except PermissionError:
