@@ -80,3 +80,13 @@ def test_a_setting_of_two_kinds_takes_both_and_refuses_others():
     assert load_recipe("fast", ["seen_at=[[0, 64]]"]).discriminator["seen_at"] == [[0.0, 64.0]]
     with pytest.raises(UserError, match="seen_at"):
         load_recipe("fast", ["seen_at='large'"])
+
+
+def test_a_recipe_from_before_vae_gan_was_an_objective_is_todays():
+    text = load_recipe("fast").to_toml()
+    assert read_recipe(text.replace('name = "vae-gan"', 'name = "gan"'), "old", "fast") == load_recipe("fast")
+    plain = load_recipe("dcgan").to_toml().replace("[objective]", "[objective]\nreconstruction_weight = 0.0")
+    assert read_recipe(plain, "old", "dcgan") == load_recipe("dcgan")
+    assert load_recipe("fast", ["reconstruction_weight=0"]).objective["name"] == "gan"
+    with pytest.raises(UserError, match="no setting 'reconstruction_kimg'"):  # written for nothing
+        read_recipe(plain.replace("reconstruction_weight = 0.0", "reconstruction_kimg = [1, 2]"), "mine")

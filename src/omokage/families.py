@@ -70,6 +70,7 @@ DISCRIMINATORS = {
 OBJECTIVES = {
     "elbo": Row("objectives.elbo:elbo"),
     "gan": Row("objectives.gan:gan"),
+    "vae-gan": Row("objectives.vae_gan:vae_gan"),
     "stylegan2": Row("objectives.stylegan2:stylegan2"),
     "likelihood": Row("objectives.likelihood:likelihood"),
     "progressive": Row("objectives.progressive:progressive"),

@@ -171,7 +171,28 @@ def _override(plain: dict[str, Any], override: str) -> None:
     target[last] = value
 
 
+# Settings that the objective `gan` had before `vae-gan` was one of its own.
+_REDRAWING = ("reconstruction_weight", "reconstruction_kimg", "reconstructed", "kl_weight")
+
+
+def _todays(plain: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A recipe of an earlier version, as in snapshots and run folders, in today's names.
+
+    `gan` with a ``reconstruction_weight`` is `vae-gan`; where that weight is 0, `vae-gan` is `gan`.
+    """
+    table = plain.get("objective")
+    if not isinstance(table, Mapping) or "reconstruction_weight" not in table:
+        return plain
+    if table.get("name") not in ("gan", "vae-gan"):
+        return plain
+    if table["reconstruction_weight"] == 0:
+        kept = {key: value for key, value in table.items() if key not in _REDRAWING}
+        return {**plain, "objective": {**kept, "name": "gan"}}
+    return {**plain, "objective": {**table, "name": "vae-gan"}}
+
+
 def _checked(plain: Mapping[str, Any], origin: str) -> Recipe:
+    plain = _todays(plain)
     known = {entry.name: entry for entry in fields(Recipe)}
     _refuse_unknown(plain, list(known), origin)
     missing = [

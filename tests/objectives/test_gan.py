@@ -1,3 +1,4 @@
+from inspect import signature
 from typing import get_args, get_type_hints
 
 import pytest
@@ -12,6 +13,7 @@ from omokage.objectives.adversarial import ADVERSARIAL_LOSSES
 from omokage.objectives.gan import gan
 from omokage.objectives.penalties import PENALTIES, gulrajani
 from omokage.objectives.phase import Step
+from omokage.objectives.vae_gan import vae_gan
 
 
 def networks(norm="batch"):
@@ -30,9 +32,15 @@ def step():
 
 
 def test_the_names_of_the_signature_are_those_of_the_tables():
-    hints = get_type_hints(gan)
-    assert get_args(hints["loss"]) == tuple(ADVERSARIAL_LOSSES)
-    assert get_args(hints["penalty"]) == ("none", *PENALTIES)
+    for objective in (gan, vae_gan):
+        hints = get_type_hints(objective)
+        assert get_args(hints["loss"]) == tuple(ADVERSARIAL_LOSSES)
+        assert get_args(hints["penalty"]) == ("none", *PENALTIES)
+
+
+def test_what_the_two_objectives_share_has_the_same_defaults():
+    plain, redrawing = (signature(objective).parameters for objective in (gan, vae_gan))
+    assert {name: redrawing[name] for name in plain} == dict(plain)
 
 
 @pytest.mark.parametrize("penalty", ["none", *PENALTIES])
@@ -137,6 +145,6 @@ def projected():
 def test_both_see_the_generator_where_half_of_its_images_redraw_real_ones():
     both = projected()
     here = Step(torch.rand(8, 3, 32, 32) * 2 - 1, torch.randn(8, 4), lambda images: images)
-    for phase in gan(both, loss="hinge", reconstruction_weight=1.0):
+    for phase in vae_gan(both, loss="hinge", reconstruction_weight=1.0):
         phase.loss(here)[0].backward(inputs=phase.parameters)
     assert all(parameter.grad.abs().max() > 0 for parameter in both["generator"].parameters())

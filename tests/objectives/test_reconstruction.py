@@ -11,9 +11,9 @@ from omokage.models import skipgan
 from omokage.models.dcgan import Discriminator, Generator
 from omokage.models.layers import Location
 from omokage.models.projected import ProjectedDiscriminator
-from omokage.objectives.gan import gan
 from omokage.objectives.phase import Step
 from omokage.objectives.reconstruction import Reconstruction
+from omokage.objectives.vae_gan import vae_gan
 from omokage.training.augment import augmenter
 
 
@@ -93,7 +93,7 @@ def test_a_single_image_is_not_redrawn():
 
 def test_the_encoder_learns_with_the_generator_alone():
     networks, here = projected(), step(images=50_000)
-    phases = gan(networks, loss="hinge", reconstruction_weight=3.0)
+    phases = vae_gan(networks, loss="hinge", reconstruction_weight=3.0)
     encoder = list(networks["reconstruction"].parameters())
     phases[0].loss(here)[0].backward(inputs=phases[0].parameters)
     assert not {id(p) for p in encoder} & {id(p) for p in phases[0].parameters}
@@ -105,7 +105,7 @@ def test_the_weight_rises_with_the_images_seen():
     shares = []
     for seen in (0, 1000, 2000, 3000, 9000):
         networks = projected()
-        phases = gan(networks, reconstruction_weight=2.0, reconstruction_kimg=(1.0, 3.0), kl_weight=0.0)
+        phases = vae_gan(networks, reconstruction_weight=2.0, reconstruction_kimg=(1.0, 3.0), kl_weight=0.0)
         total, told = phases[1].loss(step(images=seen))
         shares.append(((total - told["loss/generator"]) / told["reconstruction/error"]).item())
     assert shares == pytest.approx([0, 0, 1, 2, 2], abs=1e-3)
@@ -149,11 +149,13 @@ def test_augmentation_is_the_same_for_a_face_and_what_redraws_it():
         ({"reconstructed": 1.0}, "between 0 and 1"),
         ({"reconstructed": 0.0}, "between 0 and 1"),
         ({"reconstruction_kimg": (5, 2)}, "two rising numbers"),
+        ({"reconstruction_weight": 0.0}, "above 0; objective.name=gan"),
+        ({"reconstruction_weight": -1.0}, "above 0; objective.name=gan"),
     ],
 )
 def test_impossible_settings_are_refused(settings, said):
     with pytest.raises(UserError, match=said):
-        gan(projected(), reconstruction_weight=1.0, **settings)
+        vae_gan(projected(), **settings)
 
 
 def test_images_alone_have_no_frozen_features():
@@ -161,7 +163,7 @@ def test_images_alone_have_no_frozen_features():
         {"generator": Generator(latent=4, channels=(8, 8)), "discriminator": Discriminator(channels=(8, 8))}
     )
     with pytest.raises(UserError, match=r"reconstruction_weight.*projected has"):
-        gan(networks, reconstruction_weight=1.0)
+        vae_gan(networks, reconstruction_weight=1.0)
 
 
 def test_a_generator_learns_where_the_latents_of_faces_lie():
@@ -195,6 +197,7 @@ from types import SimpleNamespace
 from omokage.models.layers import Location
 from omokage.objectives.phase import Step
 from omokage.objectives.reconstruction import Reconstruction
+from omokage.objectives.vae_gan import vae_gan
 
 file, rank = sys.argv[1], int(sys.argv[2])
 torch.distributed.init_process_group("gloo", init_method="file://" + file, rank=rank, world_size=2)

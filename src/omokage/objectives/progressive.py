@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from .adversarial import ADVERSARIAL_LOSSES
-from .gan import spread
+from .game import spread
 from .penalties import PENALTIES, r1
 from .phase import Loss, Phase, Step
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ..errors import UserError
 from .adaptive import AdaptiveAugmentation
 from .adversarial import ADVERSARIAL_LOSSES
-from .gan import spread
+from .game import spread
 from .path_length import PathLength, path_lengths
 from .penalties import r1 as r1_penalty
 from .phase import Loss, Phase, Step

@@ -1,0 +1,83 @@
+"""A VAE/GAN (Larsen et al. 2016, arXiv 1512.09300): a GAN that also redraws the real faces of a batch."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from ..errors import UserError
+from ..models.layers import Location
+from ..schedule import value_at
+from .game import Game, discriminator_phase, generator_phase, labelled, prediction
+from .phase import Loss, Phase, Step
+from .reconstruction import Reconstruction
+
+
+def vae_gan(
+    networks: nn.ModuleDict,
+    *,
+    # As in `gan`.
+    loss: Literal["non-saturating", "minimax", "least-squares", "wasserstein", "hinge"] = "non-saturating",
+    real_label: float = 1.0,
+    fake_label: float = 0.0,
+    critic_steps: int = 1,
+    clip_weights: float = 0.0,
+    clip_gradients: float = 0.0,
+    penalty: Literal["none", "gulrajani", "dragan"] = "none",
+    penalty_weight: float = 10.0,
+    # Of its own.
+    reconstruction_weight: float = 3.0,  # of the error of redrawn faces' features; above 0
+    reconstruction_kimg: Sequence[float] = (4.0, 20.0),  # over which that weight rises from 0
+    reconstructed: float = 0.5,  # share of the generated images that redraw real ones
+    kl_weight: float = 0.005,  # of the nats a redrawn face's latent holds
+    prediction_weight: float = 0.0,  # as in `gan`
+) -> list[Phase]:
+    """The phases ``discriminator`` and ``generator``, of which the latter trains ``encoder`` too.
+
+    A share of the generated images redraws faces of the batch: an encoder turns these into latents, and what
+    the generator makes of them is to have the same features. See `Reconstruction`; all else is as in `gan`.
+
+    Raises:
+        UserError: settings that contradict each other, or a discriminator without frozen features.
+    """
+    if reconstruction_weight <= 0:
+        raise UserError(
+            f"objective.reconstruction_weight: got {reconstruction_weight}, must be above 0; "
+            "objective.name=gan redraws no faces"
+        )
+    game, losses = Game(networks, "vae-gan"), labelled(loss, real_label, fake_label)
+    predicted = prediction(game, prediction_weight)
+    if not hasattr(game.inner, "feature_channels"):
+        raise UserError(
+            "objective.reconstruction_weight: this discriminator has no frozen features; projected has, "
+            "or set objective.name to gan"
+        )
+    if len(reconstruction_kimg) != 2 or not 0 <= reconstruction_kimg[0] < reconstruction_kimg[1]:
+        raise UserError(
+            f"objective.reconstruction_kimg: got {list(reconstruction_kimg)}, must be two rising numbers"
+        )
+    if not 0 < reconstructed < 1:
+        raise UserError(f"objective.reconstructed: got {reconstructed}, must be between 0 and 1")
+    generator: Any = game.generator
+    latent: int = getattr(generator, "latent", generator.latent_shape[0])
+    location: Location | None = getattr(getattr(generator, "network", generator), "location", None)
+    redrawn = Reconstruction(game.inner, latent, reconstructed).to(next(generator.parameters()).device)
+    networks["reconstruction"] = redrawn
+    game.latents = lambda step: redrawn.latents(step, game.seen_real(step), location)
+    rising = [(reconstruction_kimg[0], 0.0), (reconstruction_kimg[1], reconstruction_weight)]
+
+    def reconstruction(step: Step, total: Tensor) -> Loss:
+        seen = game.seen_real(step)
+        error = redrawn.error(step, seen, game.looked(step))
+        nats = redrawn.divergence(step, seen)
+        if location is not None:
+            redrawn.observe(step, seen, location)
+        total = total + value_at(rising, step.images) * error + kl_weight * nats
+        return total, {"reconstruction/error": error, "reconstruction/nats": nats}
+
+    return [
+        discriminator_phase(game, losses, penalty, penalty_weight, clip_gradients, clip_weights),
+        generator_phase(
+            game, losses, critic_steps, [reconstruction, *predicted], {"encoder": redrawn.parameters()}
+        ),
+    ]
