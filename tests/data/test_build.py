@@ -193,7 +193,7 @@ def test_labels_are_joined_by_file_name(folder_of_faces, tmp_path):
         build([folder], tmp_path / "set", as_faces=True)
     for bad, message in {
         "name,hair\n": "`file`",
-        "file\na\n": "first line",
+        "": "first line",
         "file,key\na,b\n": "another name",
         "file,a\nx\n": "line 2 has 1",
     }.items():

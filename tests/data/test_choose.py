@@ -1,7 +1,7 @@
 import pyarrow as pa
 import pytest
 
-from omokage.data.choose import OptOut, described_column, where
+from omokage.data.choose import described_column, where
 from omokage.errors import UserError
 
 INDEX = pa.table(
@@ -58,18 +58,6 @@ def test_the_reason_names_the_column_and_the_nearest():
         where(INDEX, ["width>wide"])
     with pytest.raises(UserError, match="the column 'key' does not hold numbers"):
         where(INDEX, ["key>1"])
-
-
-def test_opting_out_by_any_hash_or_artist():
-    def theirs(hashes=(), artists=()):
-        rows = OptOut(frozenset(hashes), frozenset(artists)).rows(INDEX)
-        return "".join(k for k, out in zip("abcd", rows, strict=True) if out)
-
-    assert theirs(["03" * 32]) == "d"
-    assert theirs(["aa" * 32]) == "a"
-    assert theirs(artists=["ann"]) == "ad"
-    assert theirs(artists=["cy"]) == "b"
-    assert theirs(["77" * 32], ["dora"]) == ""
 
 
 def test_columns_are_described():

@@ -9,6 +9,7 @@ from omokage.data import export as exporting
 from omokage.data.build import build
 from omokage.data.export import export, file_names
 from omokage.data.faceset import FaceSet
+from omokage.data.pipeline import Options
 from omokage.errors import UserError
 
 
@@ -31,6 +32,20 @@ def test_a_folder_can_be_built_again(labelled, tmp_path):
     assert one.content_hash == two.content_hash
     assert one.index["hair"].to_pylist() == two.index["hair"].to_pylist()
     assert export(labelled, tmp_path / "out").already
+
+
+@pytest.mark.parametrize("as_faces", [True, False])
+def test_a_folder_without_labels_can_be_built_again(make_set, encode, drawing, tmp_path, as_faces):
+    made = make_set("set", {f"{i}.png": encode(drawing(i, 24), "PNG") for i in range(3)})
+    export(made, tmp_path / "out")
+    assert (tmp_path / "out/labels.csv").read_text() == "file\n0.png\n1.png\n2.png\n"
+    options = None if as_faces else Options(detector=None, clean=False, format="png")
+    sources, labels = [tmp_path / "out/pictures"], tmp_path / "out/labels.csv"
+    build(sources, tmp_path / "again", as_faces=as_faces, labels=labels, options=options, workers=1)
+    one, two = FaceSet.open(made), FaceSet.open(tmp_path / "again")
+    assert two.manifest["labels"]["matched"] == 3
+    assert one.keys == two.keys
+    assert not as_faces or one.content_hash == two.content_hash
 
 
 def test_parquet_has_the_bytes_and_the_labels(labelled, tmp_path, monkeypatch):

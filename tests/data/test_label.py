@@ -5,7 +5,6 @@ import pytest
 from omokage.data.label import (
     Labels,
     LabelTable,
-    OptOut,
     from_record,
     is_table,
     merge,
@@ -66,7 +65,7 @@ def test_tables(tmp_path):
     table = LabelTable(tmp_path / "t.jsonl")
     assert table.get("0012/12.jpg").rating == "sensitive"
     assert table.get("f" * 32 + ".png").tags == ("smile",)
-    for text in ("name,x\n", "file\n", "file,a\nx\n", '{"a": 1}', "[1]", "{"):
+    for text in ("name,x\n", "", "file,a\nx\n", '{"a": 1}', "[1]", "{"):
         (tmp_path / "bad").write_text(text)
         with pytest.raises(UserError, match="bad"):
             LabelTable(tmp_path / "bad")
@@ -97,13 +96,3 @@ def test_which_files_are_tables(name, data, table):
     if table:
         assert read_sidecar(name, data) == Labels()
 
-
-def test_opt_out_by_artist_and_by_hash(tmp_path):
-    import hashlib
-
-    (tmp_path / "o.txt").write_text(f"# no\nartist: Some_One\n{hashlib.md5(b'x').hexdigest()}\n")
-    out = OptOut(tmp_path / "o.txt")
-    assert out.described["entries"] == 2
-    assert out.covers(b"", Labels(artist="other|some one"))
-    assert out.covers(b"x", Labels())
-    assert not out.covers(b"y", Labels(artist="someone"))

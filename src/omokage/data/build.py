@@ -82,6 +82,7 @@ class BuildReport:
     path: of the face set; a text if it is a URL.
     already: the face set was there already, nothing was done.
     pictures: of illustrations: found, kept (a face of it is kept), rejected and the reasons; else None.
+    opt_out: what the opt-out list met (`optout.OptOut.summary`), None without one.
     """
 
     found: int
@@ -93,6 +94,7 @@ class BuildReport:
     duplicates: int = 0
     already: bool = False
     pictures: dict[str, Any] | None = None
+    opt_out: dict[str, Any] | None = None
 
 
 def build(
@@ -531,7 +533,7 @@ class _Labels:
             rows = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True))
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise UserError(f"labels {one_line(path)} cannot be read: {one_line(error)}") from None
-        if not rows or "file" not in rows[0] or len(set(rows[0])) != len(rows[0]) or len(rows[0]) < 2:
+        if not rows or "file" not in rows[0] or len(set(rows[0])) != len(rows[0]):
             raise UserError(f"labels {one_line(path)}: the first line must name columns, one of them `file`")
         place = rows[0].index("file")
         self.columns = [one_line(name) for i, name in enumerate(rows[0]) if i != place]
@@ -553,7 +555,7 @@ class _Labels:
         rows: list[list[Any]] = []
         for file in index["file"].to_pylist():
             # By the whole name in its source, else by its last part.
-            rows.append(self._rows.get(file) or self._rows.get(file.rsplit("/", 1)[-1]) or nothing)
+            rows.append(self._rows.get(file, self._rows.get(file.rsplit("/", 1)[-1], nothing)))
         for i, name in enumerate(self.columns):
             index = index.append_column(name, pa.array([row[i] or None for row in rows], pa.string()))
         return index, sum(row is not nothing for row in rows)
@@ -564,7 +566,9 @@ def _report(manifest: dict[str, Any], path: Path | str, started: float, already:
     numbers = (counts["found"], counts["kept"], counts["rejected"])
     seconds = time.monotonic() - started
     reasons, copies, pictures = counts["reasons"], counts["duplicates"], counts.get("pictures")
-    return BuildReport(*numbers, path, seconds, reasons, copies, already, pictures)
+    return BuildReport(
+        *numbers, path, seconds, reasons, copies, already, pictures, manifest.get("opt_out")
+    )
 
 
 def _nothing(found: int, reasons: Counter[str]) -> str:

@@ -59,7 +59,7 @@ EXTRA = {
     "tags": pa.string(), "rating": pa.string(), "artist": pa.string(), "license": pa.string(),
     "url": pa.string(),
     "hair": pa.string(), "hair_from": pa.string(), "eyes": pa.string(), "eyes_from": pa.string(),
-    "picture_sha256": pa.string(),
+    "picture_sha256": pa.string(), "picture_md5": pa.string(),
 }  # fmt: skip
 """Columns of a kept face beyond those of every face set."""
 
@@ -186,6 +186,7 @@ class Pieces:
             "kept": len(piece.members),
             "rejected": piece.rejected,
             "labels": piece.bad_labels,
+            "opted_out": dict(piece.opted_out),
             "examples": {
                 reason: shown[: EXAMPLES - self.shown[reason]]
                 for reason, shown in piece.examples.items()
@@ -420,10 +421,20 @@ class Pieces:
             "omokage": __version__,
             **self.plan,
             "labels": labelled,
+            "opt_out": self._opt_out(),
             "counts": counts,
             "content_hash": content_hash(index["key"].to_pylist(), digests),
             "shards": shards,
         }
+
+    def _opt_out(self) -> dict[str, Any] | None:
+        """What the opt-out list met, see `optout.OptOut.summary`."""
+        if self.handler.opt_out is None:
+            return None
+        met: Counter[int] = Counter()
+        for state in self.done:  # JSON has made words of the numbers, in pieces that were read again
+            met.update({int(number): count for number, count in state.get("opted_out", {}).items()})
+        return self.handler.opt_out.summary(met)
 
 
 def _kinds(reasons: pa.ChunkedArray) -> Counter[str]:
@@ -489,6 +500,7 @@ class _Piece:
         self.rejected: list[tuple[str, str, str, str]] = []
         self.examples: dict[str, list[list[str]]] = {}
         self.pictures = self.beside = self.bad_labels = 0
+        self.opted_out: Counter[int] = Counter()  # pictures by number of the entry that means them
 
     @property
     def old(self) -> bool:
@@ -498,6 +510,7 @@ class _Piece:
         self.pictures += 1
         self.beside += beside
         self.bad_labels += bool(picture.bad_labels)
+        self.opted_out.update(picture.opted_out)
         name = f"{picture.source}/{picture.file}".rstrip("/")
         if picture.reason:
             self.rejected.append((picture.source, picture.file, picture.step, picture.reason))
@@ -669,6 +682,10 @@ class Illustrations:
         known = {*COLUMNS, *EXTRA, *FOUND} - {"hair", "eyes"}
         self._table = None if labels is None else LabelTable(labels, known)
         self._tools = Tools(options)  # fails early, and says what will be used
+        if labels is None and not options.label and (out := self._tools.opt_out) and out.names_artists:
+            raise UserError(
+                "--no-label leaves artists unknown, and the opt-out list names some: leave --no-label out"
+            )
         self._sources, self._options = sources, self._tools.options
         chosen = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self._options).items()}
         chosen.pop("opt_out")

@@ -1,11 +1,8 @@
-"""Choosing rows of a face set: by conditions on the columns of its index, and without those who opted out."""
+"""Choosing rows of a face set by conditions on the columns of its index; `optout` does without some."""
 
-import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..errors import UserError
-from .read import Unreadable, one_line, read_file
+from .read import one_line
 
 _CONDITION = re.compile(r"([^=!<>~]+?)\s*(!=|>=|<=|=|<|>|~)\s*(.*)", re.DOTALL)
-_MAX_LIST_BYTES = 64 * 2**20
 
 
 def known_column(index: pa.Table, name: str) -> str:
@@ -91,59 +87,6 @@ def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # lists and other nests
         values = ["" if v is None else str(v) for v in column.to_pylist()]
         return pa.chunked_array([pa.array(values, pa.string())])
-
-
-@dataclass(frozen=True)
-class OptOut:
-    """Who does not want to be in a face set.
-
-    hashes: hex SHA-256 of pictures; artists: names in lower case; described: name and hash of the list.
-    """
-
-    hashes: frozenset[str]
-    artists: frozenset[str]
-    described: dict[str, str] = field(default_factory=dict)
-
-    def rows(self, index: pa.Table) -> np.ndarray:
-        """Which rows are theirs, by any column of hashes (`sha256`, `..._sha256`) or `artist`: bool (N,)."""
-        theirs = np.zeros(len(index), bool)
-        for name in index.column_names:
-            if name == "sha256" or name.endswith("_sha256"):
-                theirs |= pc.is_in(
-                    pc.utf8_lower(as_text(index[name])), pa.array(self.hashes, pa.string())
-                ).to_numpy()
-        if "artist" in index.column_names and self.artists:
-            parts = pc.split_pattern(pc.utf8_lower(as_text(index["artist"])), "|").combine_chunks()
-            names = pc.utf8_trim_whitespace(pc.list_flatten(parts))
-            hit = pc.is_in(names, pa.array(self.artists, pa.string())).to_numpy(zero_copy_only=False)
-            theirs[pc.list_parent_indices(parts).to_numpy()[hit]] = True
-        return theirs
-
-
-def read_opt_out(path: str | Path) -> OptOut:
-    """Read a list: on each line the SHA-256 of a picture or the name of an artist; # begins a remark.
-
-    Raises `UserError` if it cannot be read or names nobody.
-    """
-    path = Path(path).expanduser()
-    try:
-        data = read_file(path, _MAX_LIST_BYTES)
-        text = data.decode("utf-8-sig")
-    except Unreadable as error:
-        raise UserError(f"the opt-out list {one_line(path)} cannot be used: {error}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"the opt-out list {one_line(path)} is not text in UTF-8") from None
-    hashes, artists = set(), set()
-    for line in text.splitlines():
-        entry = re.split(r"(?:^|\s)#", line)[0].strip().lower()
-        if re.fullmatch(r"[0-9a-f]{64}", entry):
-            hashes.add(entry)
-        elif entry.removeprefix("artist:").strip():
-            artists.add(entry.removeprefix("artist:").strip())
-    if not hashes and not artists:
-        raise UserError(f"the opt-out list {one_line(path)} names neither a SHA-256 nor an artist")
-    described = {"name": one_line(path.name), "sha256": hashlib.sha256(data).hexdigest()}
-    return OptOut(frozenset(hashes), frozenset(artists), described)
 
 
 def label_columns(index: pa.Table) -> list[str]:

@@ -20,10 +20,10 @@ import pyarrow.parquet as pq
 from .. import __version__
 from ..errors import UserError
 from ..progress import Progress, Task, opened
-from .choose import as_text, label_columns, read_opt_out, where
+from .choose import as_text, label_columns, where
 from .derive import working_folder
 from .faceset import FaceSet
-from .merge import OPTED_OUT
+from .optout import OPTED_OUT, read_opt_out
 from .read import one_line
 from .sources import stem
 from .unfinished import check_room, target
@@ -44,7 +44,11 @@ _EXTENSIONS = ("jpg", "png", "webp")
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What an export did: ``kept + opted_out + unmet == found``. already: it was there, nothing was done."""
+    """What an export did: ``kept + opted_out + unmet == found``.
+
+    already: it was there, nothing was done.
+    opt_out: what the list met (`optout.OptOut.summary`), None without one.
+    """
 
     path: Path
     found: int
@@ -52,6 +56,7 @@ class ExportReport:
     opted_out: int
     unmet: int
     already: bool = False
+    opt_out: dict[str, Any] | None = None
 
 
 def export(
@@ -68,7 +73,7 @@ def export(
 
     layout: one of `LAYOUTS`.
     conditions: only rows that meet them (`choose.where`).
-    opt_out: a list of hashes and artists to leave out (`choose.read_opt_out`).
+    opt_out: a list of hashes and artists to leave out (`optout.read_opt_out`).
     name: of the split, for the layouts "imagefolder" and "datasets".
 
     Raises `UserError` for an unknown layout or column, a damaged face set, a full disk, and where nothing
@@ -92,7 +97,10 @@ def export(
     with working_folder(out, plan, lambda folder: _complete(folder, plan)) as partial:
         if partial is not None:
             met = where(faces.index, conditions)
-            theirs = unwanted.rows(faces.index) if unwanted else np.zeros(len(faces), bool)
+            theirs, summary = np.zeros(len(faces), bool), None
+            if unwanted is not None:
+                theirs, numbers_met = unwanted.of_rows(faces.index, faces.image_bytes)
+                summary = unwanted.summary(numbers_met)
             rows = np.nonzero(met & ~theirs)[0]
             counts = {
                 "found": len(faces),
@@ -109,10 +117,12 @@ def export(
             write = _files if layout in ("folder", "imagefolder") else _parquets
             with opened(progress, "exporting faces", len(rows)) as task:
                 write(partial, faces, rows, name if layout in ("imagefolder", "datasets") else "", task)
-            write_file(partial / NOTE, json_bytes({"omokage": __version__, **plan, "counts": counts}))
-    counts = json.loads((out / NOTE).read_bytes())["counts"]
+            note = {"omokage": __version__, **plan, "counts": counts, "met": summary}
+            write_file(partial / NOTE, json_bytes(note))
+    note = json.loads((out / NOTE).read_bytes())
+    counts = note["counts"]
     numbers = (counts["found"], counts["kept"], counts[OPTED_OUT], counts["unmet"])
-    return ExportReport(out, *numbers, already=partial is None)
+    return ExportReport(out, *numbers, already=partial is None, opt_out=note.get("met"))
 
 
 def _complete(folder: Path, plan: dict[str, Any]) -> bool:

@@ -42,6 +42,7 @@ class Labels:
 
     rating: one of `RATINGS`, or None.
     other: further columns of a table.
+    digests: hex digits of hashes of the picture as its board has it.
     """
 
     tags: tuple[str, ...] = ()
@@ -50,6 +51,7 @@ class Labels:
     license: str | None = None
     url: str | None = None
     other: tuple[tuple[str, str], ...] = ()
+    digests: tuple[str, ...] = ()
 
     def colour(self, of: str) -> str | None:
         """The colour in tags like ``blue hair``; several joined by a vertical bar; None if there is none.
@@ -75,6 +77,7 @@ def merge(first: Labels, second: Labels) -> Labels:
         first.license or second.license,
         first.url or second.url,
         first.other or second.other,
+        tuple(dict.fromkeys((*first.digests, *second.digests))),
     )
 
 
@@ -256,7 +259,7 @@ class LabelTable:
         except csv.Error as error:
             raise UserError(f"labels {one_line(path)} cannot be read: {one_line(error)}") from None
         header = rows[0] if rows else []
-        if "file" not in header or len(set(header)) != len(header) or len(header) < 2:
+        if "file" not in header or len(set(header)) != len(header):
             raise UserError(f"labels {one_line(path)}: the first line must name columns, one of them `file`")
         known = {"file", "tags", "rating", "artist", "license", "url"}
         self.columns = [one_line(name) for name in header if name not in known]
@@ -299,30 +302,3 @@ class LabelTable:
             if name in self._rows:
                 return self._rows[name]
         return None
-
-
-class OptOut:
-    """A list of what must not be used: one artist, or one SHA-256 or MD5 of a file, a line."""
-
-    def __init__(self, path: str | Path) -> None:
-        import hashlib
-
-        path = Path(path).expanduser()
-        try:
-            data = path.read_bytes()
-            lines = data.decode("utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"the opt-out list {one_line(path)} cannot be read: {one_line(error)}") from None
-        entries = {line.strip().lower().removeprefix("artist:").strip() for line in lines}
-        self.entries = {entry for entry in entries if entry and not entry.startswith("#")}
-        self.described = {"entries": len(self.entries), "sha256": hashlib.sha256(data).hexdigest()}
-
-    def covers(self, data: bytes, labels: Labels) -> bool:
-        import hashlib
-
-        if not self.entries:
-            return False
-        names = [] if labels.artist is None else [name.strip().lower() for name in labels.artist.split("|")]
-        names += [name.replace("_", " ") for name in names] + [name.replace(" ", "_") for name in names]
-        digests = hashlib.sha256(data).hexdigest(), hashlib.md5(data, usedforsecurity=False).hexdigest()
-        return not self.entries.isdisjoint((*names, *digests))

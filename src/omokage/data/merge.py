@@ -11,16 +11,16 @@ import pyarrow as pa
 
 from ..errors import UserError
 from ..progress import Progress
-from .choose import OptOut, as_text, read_opt_out, where
+from .choose import as_text, where
 from .derive import Part, derive
 from .duplicates import SAME, best_of_groups, duplicate_groups, face_set_signatures
 from .faceset import COLUMNS, FaceSet
+from .optout import OPTED_OUT, OptOut, read_opt_out
 from .read import one_line
 from .sources import natural
 from .unfinished import target
 
 DROPS = ("none", "exact", "near")
-OPTED_OUT = "opted out"
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class MergeReport:
     """What a merge did: ``kept + sum(reasons.values()) == found``.
 
     already: the face set was there already, nothing was done.
+    opt_out: what the list met (`optout.OptOut.summary`), None without one.
     """
 
     path: Path
@@ -35,6 +36,7 @@ class MergeReport:
     kept: int
     reasons: dict[str, int]
     already: bool = False
+    opt_out: dict[str, Any] | None = None
 
 
 def merge(
@@ -52,7 +54,7 @@ def merge(
     drop: "none" keeps all; "exact" drops pictures whose bytes are those of an earlier one; "near" also
         drops copies (`duplicates.SAME`) and keeps the best of each group (`duplicates.best_of_groups`).
     conditions: only rows that meet them (`choose.where`).
-    opt_out: a list of hashes and artists to leave out (`choose.read_opt_out`).
+    opt_out: a list of hashes and artists to leave out (`optout.read_opt_out`).
 
     Keys that occur again get a number. A column that a set lacks is empty there. What is left out is listed
     in `rejected.csv` with its reason. Repeating the call goes on where an interrupted one stopped.
@@ -77,8 +79,9 @@ def merge(
         return [_merged(opened, drop, conditions, unwanted, workers, progress)]
 
     fresh = derive(out, opened, plan, ("",), parts, progress)
-    counts = FaceSet.open(out).manifest["counts"]
-    return MergeReport(out, counts["found"], counts["kept"], counts["reasons"], not fresh)
+    manifest = FaceSet.open(out).manifest
+    counts, met = manifest["counts"], manifest.get("opt_out")
+    return MergeReport(out, counts["found"], counts["kept"], counts["reasons"], not fresh, met)
 
 
 def _merged(
@@ -100,8 +103,11 @@ def _merged(
 
     if conditions:
         leave(~where(index, conditions), "does not meet the conditions")
+    summary = None
     if unwanted is not None:
-        leave(unwanted.rows(index), OPTED_OUT)
+        theirs, met = unwanted.of_rows(index, lambda row: sets[origins[row]].image_bytes(int(rows[row])))
+        leave(theirs, OPTED_OUT)
+        summary = unwanted.summary(met)
     left = np.array([i for i, why in enumerate(reason) if why is None], np.int64)
     if drop != "none" and len(left):
         for i, same in _dropped(sets, origins[left], rows[left], index.take(left), drop, workers, progress):
@@ -121,6 +127,7 @@ def _merged(
         "options": sets[0].manifest.get("options") if len(sets) == 1 else None,
         "sources": [source for faces in sets for source in faces.manifest.get("sources") or []],
         "labels": sets[0].manifest.get("labels") if len(sets) == 1 else None,
+        "opt_out": summary,
     }
     return Part("", origins[chosen], rows[chosen], index, manifest, rejected)
 

@@ -21,7 +21,8 @@ from .colours import ColourNames
 from .crop import BORDERS, PRESETS, CropBox, crop_box, cut, visible
 from .detect import Detector, Face, FaceScore, open_detector
 from .faceset import deflate_member, tar_member
-from .label import RATINGS, Labels, OptOut, merge, read_sidecar
+from .label import RATINGS, Labels, merge, read_sidecar
+from .optout import OPTED_OUT, OptOut, read_opt_out
 from .read import Picture, Unreadable, one_line, read_frames, read_picture
 from .report import THUMBNAIL
 from .upscale import Waifu2x, described, to_size, upscaler
@@ -54,7 +55,7 @@ class Options:
         into what its machine is best at, the same for all its workers.
     format: "jpg" (quality 95, full colour resolution), "png" or "webp" (both lossless).
     background: RGB under transparent pixels.
-    opt_out: a list of artists and hashes that must not be used.
+    opt_out: a list of artists and hashes that must not be used (`optout.read_opt_out`).
     """
 
     size: tuple[int, int] | None = None
@@ -147,7 +148,7 @@ class Tools:
         if options.upscale is not None:
             self.enlarge = upscaler(options.upscale, options.noise, options.model)
         self.limits = thresholds(options.limits) if options.clean else {}
-        self.opt_out = None if options.opt_out is None else OptOut(options.opt_out)
+        self.opt_out = None if options.opt_out is None else read_opt_out(options.opt_out)
         self.described = {
             "detector": None if self.detector is None else self.detector.described,
             "judge": None if self.judge is None else self.judge.file_hash,
@@ -203,7 +204,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Handled:
-    """What became of one picture: rejected whole (``reason``, ``step``), or its faces."""
+    """What became of one picture: rejected whole (``reason``, ``step``), or its faces.
+
+    opted_out: the numbers of the entries of the opt-out list that mean it.
+    """
 
     source: str
     file: str
@@ -214,6 +218,7 @@ class Handled:
     bad_labels: str = ""
     width: int = 0
     height: int = 0
+    opted_out: tuple[int, ...] = ()
 
 
 @dataclass
@@ -230,11 +235,13 @@ def handle(job: Job, tools: Tools) -> Handled:
     try:
         if isinstance(job.data, str):
             raise Unreadable(job.data)
+        # Before the rating, so that the list's record counts all pictures that it means.
+        met = () if tools.opt_out is None else tools.opt_out.of_picture(job.data, known.labels, job.file)
+        if met:
+            return Handled(job.source, name, "label", OPTED_OUT, bad_labels=known.bad, opted_out=met)
         rating = known.labels.rating
         if rating is not None and rating not in tools.options.ratings:
             return Handled(job.source, name, "label", f"rating: {rating}", bad_labels=known.bad)
-        if tools.opt_out is not None and tools.opt_out.covers(job.data, known.labels):
-            return Handled(job.source, name, "label", "opted out", bad_labels=known.bad)
         outcomes: list[Outcome] = []
         for picture in _pictures(job.data, tools.options):
             pixels = np.ascontiguousarray(np.asarray(picture.image))
@@ -245,12 +252,13 @@ def handle(job: Job, tools: Tools) -> Handled:
         if not outcomes:
             return Handled(job.source, name, "detect", "no face found", (), thumbnail, known.bad, *size)
         digest = hashlib.sha256(job.data).hexdigest()
+        md5 = hashlib.md5(job.data, usedforsecurity=False).hexdigest()  # by which boards call pictures
     except Unreadable as reason:
         return Handled(job.source, name, "read", one_line(reason), bad_labels=known.bad)
     except MemoryError:
         return Handled(job.source, name, "read", "needs too much memory", bad_labels=known.bad)
     for outcome in outcomes:
-        outcome.row.update(source=job.source, file=name, picture_sha256=digest)
+        outcome.row.update(source=job.source, file=name, picture_sha256=digest, picture_md5=md5)
     return Handled(job.source, name, "", "", tuple(outcomes), thumbnail, known.bad, *size)
 
 
@@ -435,6 +443,10 @@ class Handler:
 
     def __init__(self, options: Options, tools: Tools) -> None:
         self.options, self._tools, self._described = options, tools, tools.described
+
+    @property
+    def opt_out(self) -> OptOut | None:
+        return self._tools.opt_out
 
     def __call__(self, job: Job) -> Handled:
         return handle(job, self._tools)

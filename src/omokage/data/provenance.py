@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .faceset import FaceSet
+from .optout import OPTED_OUT
 from .read import one_line
 from .writing import write_file
 
@@ -25,7 +26,8 @@ def provenance(faces: FaceSet) -> dict[str, Any]:
     """
     manifest = faces.manifest
     options, tools = manifest.get("options") or {}, manifest.get("tools") or {}
-    reasons = ((manifest.get("counts") or {}).get("pictures") or {}).get("reasons") or {}
+    counts = manifest.get("counts") or {}
+    reasons = (counts.get("pictures") or counts).get("reasons") or {}
     told: dict[str, Any] = {
         "content_hash": faces.content_hash,
         "faces": len(faces),
@@ -35,8 +37,8 @@ def provenance(faces: FaceSet) -> dict[str, Any]:
             for source in manifest.get("sources") or ()
         ],
         "rating_filter": options.get("ratings"),
-        "opt_out": tools.get("opt_out"),
-        "opted_out": reasons.get("opted out", 0),
+        "opt_out": tools.get("opt_out") or (manifest.get("derived") or {}).get("opt_out"),
+        "opted_out": reasons.get(OPTED_OUT, 0),
     }
     for name, column in (("licenses", "license"), ("artists", "artist"), ("ratings", "rating")):
         if column in faces.index.column_names:

@@ -167,6 +167,7 @@ def _run(
     further: dict[str, Any],
 ) -> None:
     from ..data.build import build as run
+    from ..data.optout import told as opt_out_told
     from ..data.remote import shown, url_of
 
     report = run(sources, out, as_faces=as_faces, size=size, labels=labels, progress=progress(), **further)
@@ -174,6 +175,7 @@ def _run(
     what = "images" if report.pictures is None else "faces"
     if report.already:
         print(f"{out} is complete already: {report.kept:,} of {report.found:,} {what}")
+        _lines(opt_out_told(report.opt_out))
         return
     if report.pictures is not None:
         told = report.pictures
@@ -184,7 +186,13 @@ def _run(
         print(f"{report.rejected:,} left out, listed in {out}/rejected.csv:")
         for reason, count in sorted(report.reasons.items(), key=lambda item: -item[1]):
             print(f"{count:>9,}  {reason}")
+    _lines(opt_out_told(report.opt_out))
     print(f"see {out}/report.html")
+
+
+def _lines(lines: list[str]) -> None:
+    for line in lines:
+        print(line)
 
 
 def _list(total: int, reasons: dict[str, int], what: str) -> None:

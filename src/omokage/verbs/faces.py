@@ -138,8 +138,8 @@ def merge(
     workers: Annotated[int | None, WORKERS] = None,
 ) -> None:
     """Join face sets into one; or drop duplicates, and those who opted out, from one."""
-    from ..data.merge import OPTED_OUT
     from ..data.merge import merge as run
+    from ..data.optout import OPTED_OUT, told
 
     report = run(
         faces,
@@ -157,6 +157,8 @@ def merge(
         print(f"{count:>9,}  {reason}")
     if opt_out is not None and OPTED_OUT not in report.reasons:
         print(f"{0:>9,}  {OPTED_OUT}: nobody on the list is in these face sets")
+    for line in told(report.opt_out):
+        print(line)
 
 
 @app.command()
@@ -172,6 +174,7 @@ def export(
 ) -> None:
     """Write the pictures into a folder, Parquet files, or a folder for Hugging Face datasets."""
     from ..data.export import export as run
+    from ..data.optout import told
 
     report = run(
         faces,
@@ -189,3 +192,5 @@ def export(
         print(f"{report.opted_out:>9,}  opted out")
     if report.unmet:
         print(f"{report.unmet:>9,}  do not meet the conditions")
+    for line in told(report.opt_out):
+        print(line)

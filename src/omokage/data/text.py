@@ -1,0 +1,37 @@
+"""Text files as people's tools write them: UTF-8 or UTF-16, with or without a byte order mark."""
+
+import codecs
+
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # begins like the mark of UTF-16, so it comes first
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+def decoded(data: bytes) -> str:
+    """``data`` as text, without its byte order mark.
+
+    Raises `ValueError` if it is neither UTF-8 nor UTF-16 (nor UTF-32 with a mark).
+
+    >>> decoded("é".encode("utf-16")), decoded("mira".encode("utf-16-le")), decoded(b"\\xef\\xbb\\xbfa")
+    ('é', 'mira', 'a')
+    """
+    if data in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        raise ValueError("not text: a byte order mark and nothing else")
+    encoding = next((name for mark, name in _MARKS if data.startswith(mark)), None)
+    if encoding is None:
+        # Text has no zero bytes in UTF-8. In UTF-16 every Latin letter, blank or line end has one: in which
+        # half of the pairs they stand tells the order.
+        start = data[: 2**16]
+        first, second = start[::2].count(0), start[1::2].count(0)
+        encoding = "utf-8" if not first + second else "utf-16-be" if first > second else "utf-16-le"
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError:
+        raise ValueError("not text in UTF-8 or UTF-16") from None
+    if "\0" in text:
+        raise ValueError("not text: it has zero bytes")
+    return text
