@@ -331,3 +331,134 @@ def test_keys_are_short_and_safe():
 def test_natural_order_survives_strange_numbers():
     names = ["a9", "a" + "9" * 5000, "a010", "٣", "a", "", "a10"]
     assert sorted(names, key=natural)[:4] == ["", "a", "a9", "a010"]
+
+
+def small_tar(*names: str, end: bool = True) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name in names:
+            add(archive, name, name.encode() * 200)
+        if not end:
+            archive.fileobj = io.BytesIO()
+    return out.getvalue()
+
+
+def zstd(data: bytes) -> bytes:
+    import pyarrow
+
+    return pyarrow.compress(data, "zstd", asbytes=True)
+
+
+COMPRESSORS = {"tar": bytes, "gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "zst": zstd}
+
+
+@pytest.fixture(params=["file", "remote"])
+def opened(request, tmp_path):
+    """Names → bytes or reason, of bytes that lie in a file here or far away."""
+
+    def read(data: bytes, name: str = "a.tar") -> dict[str, bytes | str]:
+        if request.param == "file":
+            (tmp_path / name).write_bytes(data)
+            return outcome(tmp_path / name)
+        import fsspec
+
+        url = f"memory://{tmp_path.name}-{name}"
+        with fsspec.open(url, "wb") as file:
+            file.write(data)
+        return outcome(url)
+
+    return read
+
+
+@pytest.mark.parametrize("kind", COMPRESSORS)
+@pytest.mark.parametrize("inside", [True, False])
+def test_tars_one_behind_the_other_are_all_read(opened, kind, inside):
+    compress = COMPRESSORS[kind]
+    a, b, c = small_tar("a.jpg", "b.jpg"), small_tar("c.jpg"), small_tar("d.jpg", end=False)
+    whole = compress(a + b + c) if inside else compress(a) + compress(b) + compress(c)
+    got = opened(whole)
+    assert got == {name: name.encode() * 200 for name in ("a.jpg", "b.jpg", "c.jpg", "d.jpg")}
+
+
+@pytest.mark.parametrize("kind", COMPRESSORS)
+@pytest.mark.parametrize("zeros", [1, 2, 3, 100])
+def test_zero_blocks_in_the_middle_are_passed(opened, kind, zeros):
+    first = small_tar("a.jpg")[:1536]
+    got = opened(COMPRESSORS[kind](first + bytes(512 * zeros) + small_tar("b.jpg")))
+    assert set(got) == {"a.jpg", "b.jpg"}
+
+
+@pytest.mark.parametrize("kind", COMPRESSORS)
+def test_bytes_after_the_end_are_counted(opened, kind):
+    got = opened(COMPRESSORS[kind](small_tar("a.jpg") + b"x" * 5000 + bytes(2000)))
+    assert got.pop("a.jpg") == b"a.jpg" * 200
+    assert got == {"": "5,000 bytes after the end of the archive that are no tar"}
+    between = COMPRESSORS[kind](small_tar("a.jpg") + b"x" * 100 + bytes(412) + small_tar("b.jpg") + b"y")
+    got = opened(between)
+    assert set(got) == {"a.jpg", "b.jpg", ""}
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz"])
+@pytest.mark.parametrize(
+    ("after", "told"),
+    [(b"garbage " * 100, "800 bytes after the end of the compressed"), (bytes(1000), ""), (b"BZ", "2 b")],
+)
+def test_bytes_after_what_is_compressed_are_counted(opened, kind, after, told):
+    got = opened(COMPRESSORS[kind](small_tar("a.jpg")) + after)
+    assert got.pop("a.jpg") == b"a.jpg" * 200
+    assert told in got.pop("", "")
+    assert not got
+    assert opened(COMPRESSORS[kind](small_tar("a.jpg")) + gzip.compress(small_tar("b.jpg"))).keys() == {
+        "a.jpg",
+        "b.jpg",
+    }
+
+
+def test_the_rest_behind_zstandard_frames_is_told(opened):
+    got = opened(zstd(small_tar("a.jpg")) + b"garbage " * 100)
+    assert got.pop("a.jpg") == b"a.jpg" * 200
+    assert "breaks off" in got.pop("")
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz", "zst"])
+def test_what_is_compressed_and_cut_short_is_told(opened, kind):
+    whole = COMPRESSORS[kind](small_tar("a.jpg")) + COMPRESSORS[kind](small_tar("b.jpg"))
+    got = opened(whole[:-3])
+    assert got["a.jpg"] == b"a.jpg" * 200
+    assert "breaks off" in got.get("", "") or "cut short" in str(got)
+
+
+def test_endless_zeros_behind_an_archive_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "MAX_SKIPPED_BYTES", 2**20)
+    (tmp_path / "a.tgz").write_bytes(gzip.compress(small_tar("a.jpg") + bytes(2**24) + small_tar("b.jpg")))
+    got = outcome(tmp_path / "a.tgz")
+    assert "more than 1,0" in got.pop("")
+    assert set(got) == {"a.jpg"}
+
+
+def packed(*names: str) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in names:
+            archive.writestr(name, name.encode() * 200)
+    return out.getvalue()
+
+
+def test_zips_one_behind_the_other_are_all_read(opened):
+    got = opened(packed("a.jpg", "b.jpg") + packed("c.jpg") + packed("d.jpg"), "a.zip")
+    assert got == {name: name.encode() * 200 for name in ("a.jpg", "b.jpg", "c.jpg", "d.jpg")}
+
+
+def test_bytes_around_a_zip_are_counted(opened):
+    got = opened(packed("a.jpg") + b"x" * 700, "a.zip")
+    assert got.pop("a.jpg") == b"a.jpg" * 200
+    assert got == {"": "700 bytes after the end of the zip"}
+    got = opened(b"PK and more" + packed("a.jpg"), "b.zip")
+    assert got.pop("a.jpg") == b"a.jpg" * 200
+    assert got == {"": "11 bytes before the zip that are no zip"}
+
+
+def test_a_list_may_be_utf_16(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"a")
+    (tmp_path / "list.txt").write_bytes("# mine\r\na.jpg\r\n".encode("utf-16"))
+    assert outcome(tmp_path / "list.txt") == {"a.jpg": b"a"}

@@ -4,10 +4,8 @@ A source yields `Found` items in an order that depends only on its content. What
 becomes the reason why it is left out; archives are hostile.
 """
 
-import bz2
-import gzip
 import hashlib
-import lzma
+import io
 import os
 import re
 import stat
@@ -25,17 +23,18 @@ from ..sniff import begins_like_picture
 from .idx import Idx, begins_like_pictures, labels_beside, looks_like_idx
 from .read import MAX_FILE_BYTES, Unreadable, one_line, read_file
 from .remote import Entry, Place, mark_of, open_remote, shown, url_of
+from .text import decoded
+from .unpack import bytes_after, is_compressed, unpacked
 
 MAX_SKIPPED_BYTES = 4 * 2**30
-"""A member of a compressed tar that claims more is not skipped but ends the reading of that archive."""
+"""A member of a compressed tar that claims more is not skipped but ends the reading of that archive; so does
+more than this between the end of an archive and another one behind it."""
 
 _MAX_HEADER_BYTES = 2**20
 _IGNORED = {"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir"}
-_COMPRESSED: dict[bytes, Callable[[IO[bytes]], Any]] = {
-    b"\x1f\x8b": gzip.open,
-    b"BZh": bz2.open,
-    b"\xfd7zXZ": lzma.open,
-}
+_MOST_ZIPS = 1000  # in one file
+_PROGRAMS = (b"MZ", b"\x7fELF", b"#!")
+"""How programs begin that unpack the zip behind them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +97,10 @@ class Source:
     def __iter__(self) -> Iterator[Found]:
         raise NotImplementedError
 
+    def only(self, wanted: Callable[[str], bool]) -> Iterator[Found]:
+        """All items, of which those whose name is not ``wanted`` need not be readable: streams skip them."""
+        return iter(self)
+
     def __enter__(self) -> "Source":
         return self
 
@@ -127,8 +130,8 @@ def open_source(path: str | Path, skip: tuple[Path, ...] = ()) -> Source:
             return _IdxFile(path)
         with open(path, "rb") as file:
             start = file.read(512)
-        if (compressed := _decompressor(start)) is not None:
-            return _TarStream(path, lambda: open(path, "rb"), compressed, _file_fingerprint(path))
+        if is_compressed(start):
+            return _TarStream(path, lambda: open(path, "rb"), True, _file_fingerprint(path))
         # A zip behind a picture is no reason to lose the picture; one behind a program is the archive.
         if begins_like_picture(start) and not _is_tar_header(start):
             return _Single(path)
@@ -152,10 +155,6 @@ def open_source(path: str | Path, skip: tuple[Path, ...] = ()) -> Source:
 _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".xz", ".bz2", ".zst", ".7z", ".rar")
 
 
-def _decompressor(start: bytes) -> Callable[[IO[bytes]], Any] | None:
-    return next((opener for magic, opener in _COMPRESSED.items() if start.startswith(magic)), None)
-
-
 def _open_remote(place: Place) -> Source:
     info = place.info()
     folder = info is not None and (info.get("type") == "directory" or place.url.endswith("/"))
@@ -170,14 +169,14 @@ def _open_remote(place: Place) -> Source:
         raise UserError(f"{place.shown} is an IDX file: bring it here first, with its labels")
     file = open_remote(place, size)
     start = file.read(512)
-    if (compressed := _decompressor(start)) is not None:
+    if is_compressed(start):
         file.close()
-        return _TarStream(place, lambda: open_remote(place, size), compressed, mark)
+        return _TarStream(place, lambda: open_remote(place, size), True, mark)
     if start.startswith(b"PK"):
         return _Zip(place, file, mark)
     file.close()
     if _is_tar_header(start):
-        return _TarStream(place, lambda: open_remote(place, size), None, mark)
+        return _TarStream(place, lambda: open_remote(place, size), False, mark)
     if not start:
         raise UserError(f"{place.shown} is empty (0 bytes)")
     suffix = Path(place.name).suffix.lower()
@@ -189,6 +188,8 @@ def _open_remote(place: Place) -> Source:
 def _is_tar_header(block: bytes) -> bool:
     # Old tars have no magic: the checksum of the header decides.
     if len(block) < 512 or not any(block):
+        return False
+    if not block[148:156].strip(b" \0").isdigit():  # the checksum, quicker than what follows
         return False
     try:
         tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
@@ -399,9 +400,9 @@ class _List(Source):
 
 def _lines(text: bytes, name: str) -> list[str]:
     try:
-        lines = [line.strip() for line in text.decode("utf-8-sig").splitlines()]
-    except UnicodeDecodeError:
-        raise UserError(f"{name} is not a list of files: it is not UTF-8 text") from None
+        lines = [line.strip() for line in decoded(text, zeros=True).splitlines()]
+    except ValueError:
+        raise UserError(f"{name} is not a list of files: it is not UTF-8 or UTF-16 text") from None
     return [line for line in lines if line and not line.startswith("#")]
 
 
@@ -471,35 +472,86 @@ class _RemoteList(Source):
 
 
 class _Guarded:
-    """A file for `tarfile` that refuses the giant reads that a forged header asks for."""
+    """A file for `tarfile` that refuses the giant reads that a forged header asks for.
+
+    skip_limit: None where skipping is free; of a compressed file how much is unpacked to be skipped.
+    last: the bytes that were read last.
+    """
 
     def __init__(self, file: IO[bytes], skip_limit: int | None) -> None:
         self._file, self._skip_limit = file, skip_limit
+        self._again = b""  # was read, and is to be read once more
         self.last = b""
-        self.tell, self.close = file.tell, file.close
+
+    def tell(self) -> int:
+        return self._file.tell() - len(self._again)
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= _MAX_HEADER_BYTES:
             raise tarfile.ReadError(f"a header that claims {size:,} bytes")
-        self.last = self._file.read(size)
+        self.last, self._again = self._again[:size], self._again[size:]
+        if len(self.last) < size:
+            self.last += self._file.read(size - len(self.last))
         return self.last
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        if self._skip_limit is not None and offset - self._file.tell() > self._skip_limit:
+        if self._skip_limit is None:
+            self._again = b""
+            return self._file.seek(offset, whence)
+        missing = offset - self.tell()
+        if missing > self._skip_limit:
             raise tarfile.ReadError("a member too large to skip")
-        return self._file.seek(offset, whence)
+        while missing > 0 and (part := self._again or self._file.read(min(missing, _MAX_HEADER_BYTES))):
+            self._again = b""
+            missing -= len(part)
+        return self.tell()
+
+    def next_archive(self) -> tuple[bool, str]:
+        """Go on to the next header behind the end: whether there is one, and what else was passed."""
+        start = self.tell()
+        first = last = None  # of what is neither zero nor a header: where it begins and ends
+        while block := self.read(tarfile.BLOCKSIZE):
+            at = self.tell() - len(block)
+            if block.count(0) == len(block):
+                pass
+            elif _is_tar_header(block):
+                self._again = block
+                return True, _strange(first, last)
+            else:
+                first = at if first is None else first
+                last = at + len(block.rstrip(b"\0"))
+            if at - start > MAX_SKIPPED_BYTES:
+                return False, f"more than {at - start:,} bytes after the end of the archive that are no tar"
+        return False, _strange(first, last)
+
+
+def _strange(first: int | None, last: int | None) -> str:
+    if first is None or last is None:
+        return ""
+    return f"{last - first:,} bytes after the end of the archive that are no tar"
 
 
 def _members(file: IO[bytes], skip_limit: int | None = None) -> Iterator[tarfile.TarInfo | str]:
-    """The members of a tar; a text instead where it breaks off, as the last one."""
+    """The members of a tar and of those that stand behind it in the same file.
+
+    A text instead for what is there besides, and as the last one where it breaks off.
+    """
     try:
         guarded = _Guarded(file, skip_limit)
-        with tarfile.open(fileobj=guarded, mode="r:") as archive:  # type: ignore[call-overload]
-            while (member := archive.next()) is not None:
-                archive.members = []  # tarfile remembers every member otherwise
-                yield member
-        if any(guarded.last):  # tarfile takes a header that makes no sense for the end
-            yield "the archive breaks off: a damaged header"
+        more = True
+        while more:
+            with tarfile.open(fileobj=guarded, mode="r:") as archive:  # type: ignore[call-overload]
+                while (member := archive.next()) is not None:
+                    archive.members = []  # tarfile remembers every member otherwise
+                    yield member
+            if any(guarded.last):  # tarfile takes a header that makes no sense for the end
+                yield "the archive breaks off: a damaged header"
+                return
+            more, strange = guarded.next_archive()
+            if strange:
+                yield strange
+        if after := bytes_after(file):
+            yield f"{after:,} bytes after the end of the compressed data"
     except UserError:
         raise
     except Exception as error:  # tarfile raises a good dozen kinds on forged headers
@@ -528,10 +580,10 @@ class _Tar(Source):
         self._file = open(path, "rb")  # noqa: SIM115 - closed by __exit__
         end = os.fstat(self._file.fileno()).st_size
         found: list[tuple[str, int, int, str | None]] = []
-        broken: str | None = None
+        broken: list[str] = []
         for member in _members(self._file):
             if isinstance(member, str):
-                broken = member
+                broken.append(member)
                 continue
             if member.isdir() or _hidden(member.name):
                 continue
@@ -541,7 +593,7 @@ class _Tar(Source):
             found.append((member.name, member.offset_data, member.size, reason))
         found.sort(key=lambda item: (natural(item[0]), item[1]))
         self._found, self._broken = found, broken
-        self.total = len(found) + (broken is not None)
+        self.total = len(found) + len(broken)
         self.fingerprint = _file_fingerprint(path)
 
     def __iter__(self) -> Iterator[Found]:
@@ -550,8 +602,8 @@ class _Tar(Source):
                 yield Found(name, lambda offset=offset, size=size: self._read(offset, size))  # type: ignore[misc]
             else:
                 yield _refused(name, reason)
-        if self._broken:
-            yield _refused("", self._broken)
+        for reason in self._broken:
+            yield _refused("", reason)
 
     def _read(self, offset: int, size: int) -> bytes:
         try:
@@ -572,19 +624,15 @@ class _TarStream(Source):
     kind = "tar"
 
     def __init__(
-        self,
-        path: Path | Place,
-        start: Callable[[], IO[bytes]],
-        decompress: Callable[[IO[bytes]], Any] | None,
-        fingerprint: str,
+        self, path: Path | Place, start: Callable[[], IO[bytes]], compressed: bool, fingerprint: str
     ) -> None:
         super().__init__(path)
-        self._start, self._decompress, self.fingerprint = start, decompress, fingerprint
-        if decompress is None:
+        self._start, self._compressed, self.fingerprint = start, compressed, fingerprint
+        if not compressed:
             return
         with start() as file:
             try:
-                header = decompress(file).read(512)
+                header = unpacked(file).read(512)
             except UserError:
                 raise
             except Exception as error:
@@ -593,17 +641,23 @@ class _TarStream(Source):
             raise UserError(f"{self.name} is compressed, but not a tar")
 
     def __iter__(self) -> Iterator[Found]:
+        return self.only(lambda name: True)
+
+    def only(self, wanted: Callable[[str], bool]) -> Iterator[Found]:
         with self._start() as file:
-            stream = file if self._decompress is None else self._decompress(file)
+            stream = unpacked(file) if self._compressed else file
             # What is compressed must be read to be skipped.
-            for member in _members(stream, None if self._decompress is None else MAX_SKIPPED_BYTES):
+            for member in _members(stream, MAX_SKIPPED_BYTES if self._compressed else None):
                 if isinstance(member, str):
                     yield _refused("", member)
-                    return
+                    continue
                 if member.isdir() or _hidden(member.name):
                     continue
                 if reason := _member_trouble(member):
                     yield _refused(member.name, reason)
+                    continue
+                if not wanted(member.name):
+                    yield _refused(member.name, "not asked for")
                     continue
                 try:
                     data = _read_exactly(stream, member.size)
@@ -626,24 +680,34 @@ def _read_exactly(stream: IO[bytes], size: int) -> bytes:
 
 
 class _Zip(Source):
+    """A zip, and those that stand before it in the same file: by itself `zipfile` sees the last one alone."""
+
     kind = "zip"
 
     def __init__(self, path: Path | Place, file: IO[bytes], fingerprint: str) -> None:
         super().__init__(path)
         self._file, self.fingerprint = file, fingerprint
         try:
-            self._zip = zipfile.ZipFile(file)
+            self._zips, before = _zips(file)
+            after = _bytes_after_zip(file)
         except (PermissionError, UserError):
             raise
         except Exception as error:
             raise UserError(f"the zip {self.name} cannot be read: {one_line(error)}") from None
         self._lock = threading.Lock()
-        infos = [i for i in self._zip.infolist() if not i.is_dir() and not _hidden(i.filename)]
-        self._infos = sorted(infos, key=lambda info: (natural(info.filename), info.header_offset))
-        self.total = len(self._infos)
+        infos = [
+            (info, archive)
+            for archive in self._zips
+            for info in archive.infolist()
+            if not info.is_dir() and not _hidden(info.filename)
+        ]
+        self._infos = sorted(infos, key=lambda one: (natural(one[0].filename), one[0].header_offset))
+        self._broken = [f"{before:,} bytes before the zip that are no zip"] if before else []
+        self._broken += [f"{after:,} bytes after the end of the zip"] if after else []
+        self.total = len(self._infos) + len(self._broken)
 
     def __iter__(self) -> Iterator[Found]:
-        for info in self._infos:
+        for info, archive in self._infos:
             kind = stat.S_IFMT(info.external_attr >> 16)
             if kind == stat.S_IFLNK:
                 reason: str | None = "a link in an archive"
@@ -654,13 +718,15 @@ class _Zip(Source):
             if reason:
                 yield _refused(info.filename, reason)
             else:
-                yield Found(info.filename, lambda info=info: self._read(info))  # type: ignore[misc]
+                yield Found(info.filename, lambda i=info, z=archive: self._read(i, z))  # type: ignore[misc]
+        for reason in self._broken:
+            yield _refused("", reason)
 
-    def _read(self, info: zipfile.ZipInfo) -> bytes:
+    def _read(self, info: zipfile.ZipInfo, archive: zipfile.ZipFile) -> bytes:
         if info.file_size > MAX_FILE_BYTES:
             raise Unreadable(f"file too large: {info.file_size:,} bytes, the limit is {MAX_FILE_BYTES:,}")
         try:
-            with self._lock, self._zip.open(info) as member:
+            with self._lock, archive.open(info) as member:
                 data = member.read(MAX_FILE_BYTES + 1)  # the header may lie about the size
         except UserError:
             raise
@@ -671,8 +737,70 @@ class _Zip(Source):
         return data
 
     def __exit__(self, *exc: object) -> None:
-        self._zip.close()
+        for archive in self._zips:
+            archive.close()
         self._file.close()
+
+
+class _Front(io.RawIOBase):
+    """The first ``size`` bytes of a file."""
+
+    def __init__(self, file: IO[bytes], size: int) -> None:
+        self._file, self._size, self._at = file, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._at = offset + (0, self._at, self._size)[whence]
+        if self._at < 0:
+            raise OSError("before the beginning")
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        self._file.seek(self._at)
+        data = self._file.read(max(0, min(len(buffer), self._size - self._at)))
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
+def _zips(file: IO[bytes]) -> tuple[list[zipfile.ZipFile], int]:
+    """The zips of a file, and how many bytes before the first are none (programs and zeros do not count)."""
+    found = [zipfile.ZipFile(file)]
+    while True:
+        start = min((info.header_offset for info in found[-1].infolist()), default=found[-1].start_dir)
+        if start <= 0:
+            return found, 0
+        try:
+            if len(found) == _MOST_ZIPS:
+                raise zipfile.BadZipFile
+            found.append(zipfile.ZipFile(_Front(file, start)))  # type: ignore[arg-type]
+        except UserError:
+            raise
+        except Exception:
+            file.seek(0)
+            head = file.read(min(start, _MAX_HEADER_BYTES))
+            nothing = head.startswith(_PROGRAMS) or head.count(0) == len(head)
+            return found, 0 if nothing else start
+
+
+def _bytes_after_zip(file: IO[bytes]) -> int:
+    """How many bytes stand behind the end record of a zip and its comment."""
+    size = file.seek(0, 2)
+    tail = min(size, 2**16 + 22)
+    file.seek(size - tail)
+    data = file.read(tail)
+    at = data.rfind(b"PK\x05\x06")
+    if at < 0 or at + 22 > len(data):
+        return 0
+    return max(0, len(data) - at - 22 - int.from_bytes(data[at + 20 : at + 22], "little"))
 
 
 def stem(name: str) -> str:

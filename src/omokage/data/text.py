@@ -11,8 +11,10 @@ _MARKS = (
 )
 
 
-def decoded(data: bytes) -> str:
+def decoded(data: bytes, zeros: bool = False) -> str:
     """``data`` as text, without its byte order mark.
+
+    zeros: whether zero bytes may be in it.
 
     Raises `ValueError` if it is neither UTF-8 nor UTF-16 (nor UTF-32 with a mark).
 
@@ -23,15 +25,16 @@ def decoded(data: bytes) -> str:
         raise ValueError("not text: a byte order mark and nothing else")
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), None)
     if encoding is None:
-        # Text has no zero bytes in UTF-8. In UTF-16 every Latin letter, blank or line end has one: in which
-        # half of the pairs they stand tells the order.
+        # In UTF-16 every Latin letter, blank or line end has a zero byte: in which half of the pairs they
+        # stand tells the order.
         start = data[: 2**16]
-        first, second = start[::2].count(0), start[1::2].count(0)
-        encoding = "utf-8" if not first + second else "utf-16-be" if first > second else "utf-16-le"
+        first, second, some = start[::2].count(0), start[1::2].count(0), len(start) // 20
+        encoding = "utf-16-be" if first > some and not second else "utf-8"
+        encoding = "utf-16-le" if second > some and not first else encoding
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError:
         raise ValueError("not text in UTF-8 or UTF-16") from None
-    if "\0" in text:
+    if "\0" in text and not zeros:
         raise ValueError("not text: it has zero bytes")
     return text
