@@ -27,16 +27,17 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from omokage.explore.pictures import replacing, save_png, seed_ranges
 from PIL import Image, ImageDraw, ImageFont
 
 from omokage.catalogue import published
 from omokage.errors import UserError
-from omokage.explore.pictures import replacing, save_png, seed_ranges
 from omokage.metrics.report import DEFAULT_PROTOCOL, append_line, parse_protocol, read_lines
+from omokage.model import Model, load_model
 from omokage.recipe import load_recipe, recipe_names
 from omokage.report.read import number, read_run
 from omokage.sampling import sample
-from omokage.snapshot import Model, load_model, newest_snapshot, read_snapshot
+from omokage.snapshot import newest_snapshot, read_snapshot
 
 ROOT = Path(__file__).resolve().parent.parent
 SHEET_SEEDS = range(12)

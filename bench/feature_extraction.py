@@ -28,8 +28,8 @@ from PIL import Image
 
 from omokage.metrics.features import InceptionExtractor, cache_folder, inception_file
 from omokage.metrics.fid import fid, statistics
+from omokage.model import load_model
 from omokage.sampling import sample
-from omokage.snapshot import load_model
 
 BATCH = 16
 PIECE = 25 * BATCH

@@ -18,8 +18,9 @@ import torch
 
 from omokage.data.faceset import FaceSet
 from omokage.metrics.report import DEFAULT_PROTOCOL, append_line, evaluate, read_lines
+from omokage.model import load_model
 from omokage.progress import TerminalProgress
-from omokage.snapshot import load_model, read_snapshot, snapshots
+from omokage.snapshot import read_snapshot, snapshots
 
 
 def nearest(run: Path, minutes: list[float]) -> dict[float, Path]:

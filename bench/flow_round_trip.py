@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from omokage.explore.encode import round_trip
 
 from omokage.data.faceset import FaceSet
-from omokage.explore.encode import round_trip
 from omokage.hardware import machine_name
+from omokage.model import load_model
 from omokage.progress import TerminalProgress
-from omokage.snapshot import load_model
 
 RESULTS = Path(__file__).parent / "results" / "flow_round_trip.md"
 HEAD = """# Flows there and back

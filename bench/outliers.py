@@ -33,8 +33,8 @@ from omokage.explore.outliers import compressors, score
 from omokage.hardware import machine_name
 from omokage.metrics.heldout import check_unseen
 from omokage.metrics.roc import roc_area
+from omokage.model import Model, load_model
 from omokage.progress import TerminalProgress
-from omokage.snapshot import Model, load_model
 
 RESULTS = Path(__file__).parent / "results" / "outliers.md"
 HEAD = """# Bad pictures found by likelihood

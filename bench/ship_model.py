@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from omokage.snapshot import SHIPPED, load_model, write_small
+from omokage.model import SHIPPED, load_model, write_small
 
 MOST_BYTES = 8_000_000
 

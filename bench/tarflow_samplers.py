@@ -18,8 +18,8 @@ import torch
 
 from omokage.errors import UserError
 from omokage.hardware import machine_name
+from omokage.model import load_model
 from omokage.sampling import BATCH, latents
-from omokage.snapshot import load_model
 
 RESULTS = Path(__file__).parent / "results" / "tarflow_samplers.md"
 

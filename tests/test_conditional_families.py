@@ -15,10 +15,11 @@ from omokage.families import (
     build_discriminator,
     build_model,
 )
+from omokage.model import Model, load_model
 from omokage.objectives.phase import Step
 from omokage.recipe import load_recipe, read_recipe, recipe_names
 from omokage.sampling import BATCH, latents, sample
-from omokage.snapshot import Model, load_model, write_snapshot
+from omokage.snapshot import write_snapshot
 
 CONDITIONS = {"hair": ["blue", "red"], "eyes": ["blue", "green", "unknown"]}
 EVERY = torch.tensor([[i % 2, i % 3] for i in range(6)])  # each value of each condition

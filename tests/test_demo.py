@@ -9,7 +9,7 @@ from rich.console import Console
 from omokage.demo import demo
 from omokage.errors import UserError
 from omokage.metrics.features import inception_file
-from omokage.snapshot import SHIPPED
+from omokage.model import SHIPPED
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from omokage.explore.face_sheet import CELL, write_face_sheet
 from PIL import Image
 from rich.console import Console
 
@@ -12,7 +13,6 @@ from omokage.__main__ import main
 from omokage.data.build import build
 from omokage.data.faceset import FaceSet
 from omokage.data.stats import show_statistics, statistics
-from omokage.explore.face_sheet import CELL, write_face_sheet
 
 
 def drawing(seed):

@@ -9,10 +9,11 @@ from torch import nn
 
 from omokage.errors import UserError
 from omokage.families import DISCRIMINATORS, MODELS
+from omokage.model import Model, load_model
 from omokage.objectives.phase import Step
 from omokage.recipe import load_recipe, read_recipe, recipe_names
 from omokage.sampling import BATCH, latents, sample
-from omokage.snapshot import Model, load_model, write_snapshot
+from omokage.snapshot import write_snapshot
 
 # Small enough to be built and run in a moment, where channels alone do not do it.
 SMALL = {

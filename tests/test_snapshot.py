@@ -6,9 +6,10 @@ from safetensors.torch import save_file
 
 from omokage.errors import UserError
 from omokage.families import MODELS
+from omokage.model import Model, load_model, write_small
 from omokage.recipe import load_recipe
 from omokage.sampling import latents, sample
-from omokage.snapshot import Model, load_model, newest_snapshot, write_small, write_snapshot
+from omokage.snapshot import newest_snapshot, write_snapshot
 
 SMALL = ["model.channels=[16, 8]", "model.latent=8", "discriminator.channels=[8, 16]"]
 PROGRESS = {"images": 12, "steps": 3, "seconds": 1.0, "face_set": "0"}

@@ -34,7 +34,7 @@ from .verbs.sample import sample
 
 if TYPE_CHECKING:
     from .data.faceset import FaceSet
-    from .snapshot import Model
+    from .model import Model
 
 # Click's common ancestor of usage errors, reached through typer because newer versions of it vendor click.
 _Complaint: type[Exception] = typer.BadParameter.__mro__[2]
@@ -202,11 +202,11 @@ def evaluate(
     from .data.faceset import FaceSet
     from .metrics.report import evaluate as run
     from .metrics.report import parse_protocol, print_results
-    from .snapshot import load_model
+    from .model import load_model
 
     parse_protocol(protocol)
     model, faces = load_model(source), FaceSet.open(data)
-    folder = Path() if source is None else model.path.parent
+    folder = Path() if source is None or model.path is None else model.path.parent
     lines = folder / "evaluations.jsonl" if out is None else out
     record = run(
         model,
@@ -229,25 +229,24 @@ def _evaluate_heldout(source: Path | None, data: Path, protocol: str, seed: int,
     from .data.faceset import FaceSet
     from .metrics.heldout import evaluate_heldout, parse_bits
     from .metrics.report import print_results
-    from .snapshot import load_model
+    from .model import load_model
 
     parse_bits(protocol)
     model = load_model(source)
-    folder = Path() if source is None else model.path.parent
+    folder = Path() if source is None or model.path is None else model.path.parent
     lines = folder / "evaluations.jsonl" if out is None else out
     print_results([evaluate_heldout(model, FaceSet.open(data), protocol, lines, progress(), seed=seed)])
     print(f"appended to {lines}")
 
 
 def _show_neighbours(model: "Model", faces: "FaceSet", seed: int, out: Path) -> Path:
-    import numpy as np
-
     from .metrics.features import load_extractor
     from .metrics.neighbours import neighbours
-    from .sampling import sample as sampled
+    from .sampling import gathered
+    from .sampling import sample as draw
 
     seeds = range(seed, seed + 16)
-    samples = np.concatenate(list(sampled(model, seeds)))
+    samples, _ = gathered(draw(model, seeds))
     trained_on = faces.everything(model.resolution, progress())
     names = [str(number) for number in seeds]
     extractor = load_extractor("tags", device=model.device)

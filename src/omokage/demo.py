@@ -65,12 +65,11 @@ def demo(
     from .data.build import build
     from .data.drawn import draw
     from .data.faceset import FaceSet
-    from .explore.contact_sheet import write_contact_sheet
-    from .explore.grid import write_grid
-    from .explore.video import write_walk
     from .metrics.report import evaluate, print_results
+    from .model import load_model
     from .recipe import load_recipe
-    from .snapshot import load_model
+    from .samples import write_grid, write_sheet, write_walk
+    from .settings import Settings
     from .training.loop import train
 
     out = Path(out)
@@ -100,9 +99,9 @@ def demo(
     with steps.step("The model that ships: a grid", "64 faces of the shipped model", grid):
         write_grid(model, range(64), grid, progress=progress)
     with steps.step("The model that ships: a contact sheet", "contact sheet with seeds", sheet):
-        write_contact_sheet(model, range(100, 124), sheet, psi=0.8, progress=progress)
+        write_sheet(model, range(100, 124), sheet, settings=Settings(psi=0.8), progress=progress)
     with steps.step("The model that ships: a walk through its latents", "latent walk, MP4", walk):
-        write_walk(model, range(8), walk, psi=0.8, progress=progress)
+        write_walk(model, range(8), walk, settings=Settings(psi=0.8), progress=progress)
 
     _show(console, steps.made, time.monotonic() - started, out)
     return steps.made

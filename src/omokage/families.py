@@ -1,4 +1,4 @@
-"""THE table: what a recipe may name, where it is, and what it can do.
+"""THE table: what a recipe may name, where it is, what it can do, and how it is sampled.
 
 To add a model: one file in ``models/``, one row here, one recipe.
 """
@@ -8,6 +8,19 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from .abilities import (
+    Conditional,
+    Decodes,
+    DrawsByTokens,
+    Encodes,
+    Guided,
+    HasDensity,
+    HasStyles,
+    Truncates,
+)
+from .errors import UserError
+from .settings import GUIDANCE, JACOBI, LAYERS, NOISE, SHRINKING, TEMPERATURE, TRUNCATION, Setting
+
 
 @dataclass(frozen=True)
 class Row:
@@ -15,16 +28,25 @@ class Row:
 
     Attributes:
         place: ``module:name`` below this package.
-        can: what a model can do beyond ``latent_shape`` and ``decode(z)``. ``psi``: ``decode(z, psi)``;
-            ``style``: ``mapping(z, psi) -> w`` (B, layers, width) and ``synthesis(w, noise)``, psi from -2;
-            ``encode``: ``encode(images)`` to latents whose ``decode`` is near the images. ``condition``: it
-            has room for conditions (``joined`` entries of a latent, or of a flow's label, ``outputs`` of a
-            discriminator). ``guidance``: with conditions it can go beyond them. ``jacobi``: it draws token by
-            token, or by Jacobi iterations.
+        abilities: protocols of `omokage.abilities` that it keeps.
+        settings: of a model, how it can be sampled; conditions need no setting, they come with a recipe.
     """
 
     place: str
-    can: frozenset[str] = frozenset()
+    abilities: tuple[type, ...] = ()
+    settings: tuple[Setting, ...] = ()
+
+    def can(self, ability: type) -> bool:
+        """Whether it keeps that protocol.
+
+        >>> MODELS["glow"].can(HasDensity), MODELS["dcgan"].can(HasDensity)
+        (True, False)
+        """
+        return ability in self.abilities
+
+    def setting(self, name: str) -> Setting | None:
+        """The setting of that name; None: it has none."""
+        return next((setting for setting in self.settings if setting.name == name), None)
 
     def load(self) -> Callable[..., Any]:
         """The class or function itself."""
@@ -36,34 +58,45 @@ class Row:
         return self.load()(**{key: value for key, value in settings.items() if key != "name"})
 
 
-# Latents to images: `latent_shape`, `resolution`, `decode(z) -> (B, C, H, W) in [-1, 1]`.
-# Some also `encode(images) -> z`, `log_prob(images) -> (B,)`: nats, density of values in [-1, 1].
+def _flow(place: str, *more: type, settings: tuple[Setting, ...] = ()) -> Row:
+    return Row(place, (Decodes, Encodes, HasDensity, *more), (TEMPERATURE, *settings))
+
+
+def _plain(place: str, *more: type, psi: Setting = SHRINKING) -> Row:
+    return Row(place, (Decodes, *more), (psi,))
+
+
+def _styled(place: str, *more: type) -> Row:
+    return Row(place, (Decodes, Truncates, HasStyles, *more), (TRUNCATION, NOISE, LAYERS))
+
+
+# Latents to images.
 MODELS = {
-    "dcgan": Row("models.dcgan:Generator", frozenset({"condition"})),
-    "dense-dcgan": Row("models.dense_dcgan:Generator", frozenset({"condition"})),
-    "vae": Row("models.vae:VariationalAutoencoder", frozenset({"encode", "condition"})),
-    "illustration": Row("models.illustration:Generator", frozenset({"condition"})),
-    "sagan": Row("models.sagan:Generator", frozenset({"condition"})),
-    "skipgan": Row("models.skipgan:Generator", frozenset({"psi", "condition"})),
-    "progan": Row("models.progan:Generator", frozenset({"psi"})),
-    "stylegan": Row("models.stylegan:Generator", frozenset({"psi", "style"})),
-    "stylegan2": Row("models.stylegan2:Generator", frozenset({"psi", "style", "condition"})),
-    "realnvp": Row("models.realnvp:RealNVP", frozenset({"encode", "log_prob"})),
-    "glow": Row("models.glow:Glow", frozenset({"encode", "log_prob"})),
-    "tarflow": Row(
-        "models.tarflow:TarFlow", frozenset({"encode", "log_prob", "condition", "guidance", "jacobi"})
+    "dcgan": _plain("models.dcgan:Generator", Conditional),
+    "dense-dcgan": _plain("models.dense_dcgan:Generator", Conditional),
+    "vae": _plain("models.vae:VariationalAutoencoder", Encodes, Conditional),
+    "illustration": _plain("models.illustration:Generator", Conditional),
+    "sagan": _plain("models.sagan:Generator", Conditional),
+    "skipgan": _plain("models.skipgan:Generator", Truncates, Conditional),
+    "progan": _plain("models.progan:Generator", Truncates),
+    "stylegan": _styled("models.stylegan:Generator"),
+    "stylegan2": _styled("models.stylegan2:Generator", Conditional),
+    "realnvp": _flow("models.realnvp:RealNVP"),
+    "glow": _flow("models.glow:Glow"),
+    "tarflow": _flow(
+        "models.tarflow:TarFlow", Conditional, Guided, DrawsByTokens, settings=(GUIDANCE, JACOBI)
     ),
 }
 
 # Images, or what their frozen method `features` makes of images, to logits.
 DISCRIMINATORS = {
-    "dcgan": Row("models.dcgan:Discriminator", frozenset({"condition"})),
-    "dense-dcgan": Row("models.dense_dcgan:Discriminator", frozenset({"condition"})),
-    "illustration": Row("models.illustration:Discriminator", frozenset({"condition"})),
-    "sagan": Row("models.sagan:Discriminator", frozenset({"condition"})),
+    "dcgan": Row("models.dcgan:Discriminator", (Conditional,)),
+    "dense-dcgan": Row("models.dense_dcgan:Discriminator", (Conditional,)),
+    "illustration": Row("models.illustration:Discriminator", (Conditional,)),
+    "sagan": Row("models.sagan:Discriminator", (Conditional,)),
     "progan": Row("models.progan:Discriminator"),
-    "stylegan2": Row("models.stylegan2:Discriminator", frozenset({"condition"})),
-    "projected": Row("models.projected:ProjectedDiscriminator", frozenset({"condition"})),
+    "stylegan2": Row("models.stylegan2:Discriminator", (Conditional,)),
+    "projected": Row("models.projected:ProjectedDiscriminator", (Conditional,)),
 }
 
 # Networks to phases.
@@ -76,6 +109,31 @@ OBJECTIVES = {
     "progressive": Row("objectives.progressive:progressive"),
 }
 
+# How it is said that a family lacks an ability, and what to use instead.
+INSTEAD: dict[type, tuple[str, str]] = {
+    Encodes: ("cannot encode images", "omokage sample --video walks between faces of its own"),
+    HasDensity: ("has no likelihood", "omokage evaluate measures samples"),
+    HasStyles: ("has no styles", "use omokage figure uncurated, truncation or progression"),
+    DrawsByTokens: ("draws whole images at once", "leave Jacobi iterations out"),
+    Guided: ("has no guidance", "leave it out; --psi below 1 gives more typical faces"),
+}
+
+
+def require(name: str, ability: type) -> None:
+    """UserError, with what to use instead, unless the model family ``name`` has the ability."""
+    if not MODELS[name].can(ability):
+        lack, instead = INSTEAD[ability]
+        raise UserError(f"{name} {lack}; these families can: {able(ability)}; with {name}, {instead}")
+
+
+def able(ability: type) -> str:
+    """The names of the model families that have an ability.
+
+    >>> able(HasStyles)
+    'stylegan, stylegan2'
+    """
+    return ", ".join(sorted(name for name, row in MODELS.items() if row.can(ability)))
+
 
 def build_model(settings: dict[str, Any], conditions: Mapping[str, Sequence[str]] | None = None) -> Any:
     """The model of a recipe's table, with the values of its conditions if it has any."""
@@ -85,9 +143,9 @@ def build_model(settings: dict[str, Any], conditions: Mapping[str, Sequence[str]
     from .models.conditional import ConditionalFlow, ConditionalGenerator
 
     inner = row.build({**settings, "joined": sum(map(len, conditions.values()))})
-    if "log_prob" in row.can:
+    if row.can(HasDensity):
         return ConditionalFlow(inner, conditions)
-    return ConditionalGenerator(inner, conditions, "psi" in row.can)
+    return ConditionalGenerator(inner, conditions, row.can(Truncates))
 
 
 def build_discriminator(

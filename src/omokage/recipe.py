@@ -341,12 +341,13 @@ def _check_conditions(recipe: Recipe, origin: str) -> None:
         )
     if not wanted:
         return
+    from .abilities import Conditional
     from .families import DISCRIMINATORS, MODELS
 
     rows = [("model", recipe.model, MODELS), ("discriminator", recipe.discriminator, DISCRIMINATORS)]
     for table, settings, known in rows:
-        if settings and "condition" not in known[settings["name"]].can:
-            able = ", ".join(name for name, row in known.items() if "condition" in row.can)
+        if settings and not known[settings["name"]].can(Conditional):
+            able = ", ".join(name for name, row in known.items() if row.can(Conditional))
             raise UserError(
                 f"{origin}: training.condition: the {table} {settings['name']} takes no conditions; "
                 f"these do: {able}"

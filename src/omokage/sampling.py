@@ -1,26 +1,48 @@
-"""Seeds to latents to images, for every family."""
+"""Seeds, or points in latent space, to latents to images to pixels, for every family.
 
-from collections.abc import Iterator, Sequence
+Every function decodes `BATCH` latents at a time, the last ones repeated where fewer are left: kernels are
+chosen by shape and differ in the last bit, and a seed must give the same pixels alone and among others.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-# Every decode has this many latents, the last ones repeated where fewer are left: kernels are chosen by
-# shape and differ in the last bit, and a seed must give the same pixels alone and among others.
+from .progress import Progress, opened
+from .settings import Noises, Settings
+
 BATCH = 16
+GRID_SEEDS = range(64)  # of the grids that training draws
+PLAIN = Settings()
 
 
 class Decoder(Protocol):
-    """What sampling asks of a model."""
+    """What sampling asks of a model; `omokage.model.Model` answers it."""
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
         """Shape of one latent."""
 
-    def decode(self, z: Tensor, psi: float = 1.0) -> Tensor:
+    def decode(self, z: Tensor, settings: Settings = PLAIN) -> Tensor:
         """Latents to images (B, 3, H, W) in [-1, 1]."""
+
+
+class Synthesiser(Protocol):
+    """What sampling asks of a model with styles."""
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Shape of one latent."""
+
+    def mapping(self, z: Tensor, settings: Settings = PLAIN) -> Tensor:
+        """Latents to styles (B, layers, width)."""
+
+    def synthesis(self, w: Tensor, noise: Noises = "constant") -> Tensor:
+        """Styles to images (B, 3, H, W) in [-1, 1]."""
 
 
 def latents(seeds: Sequence[int], latent_shape: Sequence[int]) -> Tensor:
@@ -36,27 +58,101 @@ def latents(seeds: Sequence[int], latent_shape: Sequence[int]) -> Tensor:
     )
 
 
-def decoded(model: Decoder, z: Tensor, psi: float = 1.0) -> Iterator[Tensor]:
+def in_batches(function: Callable[[Tensor], Tensor], points: Tensor) -> Iterator[Tensor]:
+    """What ``function`` makes of ``points`` (N, ...), in order, always given `BATCH` of them.
+
+    >>> [len(part) for part in in_batches(lambda z: z * 2, torch.zeros(20, 3))]
+    [16, 4]
+    """
+    for part in points.split(BATCH):
+        yield function(_padded(part))[: len(part)]
+
+
+def _padded(part: Tensor) -> Tensor:
+    missing = BATCH - len(part)
+    return torch.cat([part, part[-1:].expand(missing, *part.shape[1:])]) if missing else part
+
+
+def decoded(model: Decoder, z: Tensor, settings: Settings = PLAIN) -> Iterator[Tensor]:
     """Images of latents (N, *latent_shape), in order, as float (B, 3, H, W) in [-1, 1]; NaN is left in."""
-    for part in z.split(BATCH):
-        missing = BATCH - len(part)
-        padded = torch.cat([part, part[-1:].expand(missing, *part.shape[1:])]) if missing else part
-        yield model.decode(padded, psi)[: len(part)]
+    for start in range(0, len(z), BATCH):
+        part = z[start : start + BATCH]
+        rows = settings.rows(start, start + len(part), BATCH)
+        yield model.decode(_padded(part), rows)[: len(part)]
 
 
-def sampled(model: Decoder, seeds: Sequence[int], psi: float = 1.0) -> Iterator[Tensor]:
+def sampled(model: Decoder, seeds: Sequence[int], settings: Settings = PLAIN) -> Iterator[Tensor]:
     """Images of ``seeds`` in order, as batches float (B, 3, H, W) in [-1, 1]; NaN is left in."""
     for start in range(0, len(seeds), BATCH):
-        yield from decoded(model, latents(seeds[start : start + BATCH], model.latent_shape), psi)
+        stop = min(start + BATCH, len(seeds))
+        rows = settings.rows(start, stop, stop - start)
+        yield from decoded(model, latents(seeds[start:stop], model.latent_shape), rows)
 
 
-def sample(model: Decoder, seeds: Sequence[int], psi: float = 1.0) -> Iterator[np.ndarray]:
-    """Faces of ``seeds`` in order, as batches uint8 (B, H, W, 3)."""
-    for images in sampled(model, seeds, psi):
-        yield to_pixels(images)
+def styles(model: Synthesiser, seeds: Sequence[int], settings: Settings = PLAIN) -> Tensor:
+    """The styles (N, layers, width) of ``seeds``, drawn towards the average by psi."""
+    z = latents(seeds, model.latent_shape)
+    found = []
+    for start in range(0, len(z), BATCH):
+        part = z[start : start + BATCH]
+        rows = settings.rows(start, start + len(part), BATCH)
+        found.append(model.mapping(_padded(part), rows)[: len(part)])
+    return torch.cat(found)
+
+
+def synthesised(model: Synthesiser, w: Tensor, noise: Noises = "constant") -> Iterator[Tensor]:
+    """Images of styles (N, layers, width), in order, as batches float (B, 3, H, W) in [-1, 1]."""
+    return in_batches(lambda part: model.synthesis(part, noise), w)
+
+
+def pixels(images: Iterable[Tensor]) -> Iterator["Batch"]:
+    """Batches of images as pixels uint8 (B, H, W, 3), and which of them are finite, bool (B,).
+
+    What is not finite is black; it is for the caller to count it and to tell.
+    """
+    for batch in images:
+        yield to_pixels(batch), batch.isfinite().flatten(1).all(1).cpu().numpy()
+
+
+Batch = tuple[np.ndarray, np.ndarray]  # pixels uint8 (B, H, W, 3), and which of them are finite, bool (B,)
+
+
+def counted(
+    batches: Iterable[Batch], progress: Progress | None, label: str, total: int
+) -> Iterator[Batch]:
+    """The same batches, while ``progress`` is told how many of ``total`` faces there are."""
+    with opened(progress, label, total) as task:
+        for faces, finite in batches:
+            yield faces, finite
+            task.advance(len(faces))
+
+
+def sample(
+    model: Decoder, seeds: Sequence[int], settings: Settings = PLAIN, progress: Progress | None = None
+) -> Iterator[Batch]:
+    """Faces of ``seeds`` in order: batches of pixels uint8 (B, H, W, 3), and which are finite, bool (B,)."""
+    return counted(pixels(sampled(model, seeds, settings)), progress, "sampling", len(seeds))
+
+
+def gathered(batches: Iterable[Batch]) -> Batch:
+    """All batches in one: pixels uint8 (N, H, W, 3) and bool (N,)."""
+    faces, finite = zip(*batches, strict=True)
+    return np.concatenate(faces), np.concatenate(finite)
 
 
 def to_pixels(images: Tensor) -> np.ndarray:
     """(B, C, H, W) in [-1, 1] to uint8 (B, H, W, 3), rounded; NaN becomes black, grey is repeated."""
     pixels = ((images.float() + 1) * 127.5).round().nan_to_num(0.0).clamp(0, 255).to(torch.uint8)
     return pixels.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+
+def seed_ranges(seeds: Sequence[int]) -> str:
+    """Seeds in their order, runs of neighbours shortened.
+
+    >>> seed_ranges([0, 1, 2, 17, 5, 6])
+    '0-2,17,5-6'
+    """
+    seeds = list(seeds)
+    starts = [0, *(i + 1 for i, (a, b) in enumerate(pairwise(seeds)) if b != a + 1), len(seeds)]
+    runs = ((seeds[a], seeds[b - 1]) for a, b in pairwise(starts))
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)

@@ -12,8 +12,8 @@ from PIL import Image
 from omokage.data.build import build
 from omokage.data.faceset import FaceSet
 from omokage.families import MODELS
+from omokage.model import Model
 from omokage.recipe import load_recipe
-from omokage.snapshot import Model
 
 
 class DiskModel:

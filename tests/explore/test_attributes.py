@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 import torch
+from omokage.explore.attributes import Tag, direction, having, parse_tag, write_attribute
+from omokage.explore.encode import as_images
 from PIL import Image
 
 from omokage.errors import UserError
-from omokage.explore.attributes import Tag, direction, having, parse_tag, write_attribute
-from omokage.explore.encode import as_images
 
 RED, BLUE = Tag("hair", "red"), Tag("hair", "blue")
 

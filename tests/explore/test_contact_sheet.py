@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
+from omokage.explore.contact_sheet import INK, PAPER, write_contact_sheet
 from PIL import Image
 
 from omokage.errors import UserError
-from omokage.explore.contact_sheet import INK, PAPER, write_contact_sheet
 
 
 @pytest.mark.parametrize(("resolution", "shown"), [((64, 64), 128), ((48, 32), 128), ((256, 256), 256)])

@@ -1,10 +1,6 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-
-from omokage.data.read import cover
-from omokage.errors import UserError
 from omokage.explore.encode import (
     Coder,
     as_images,
@@ -13,6 +9,10 @@ from omokage.explore.encode import (
     write_interpolation,
     write_reconstructions,
 )
+from PIL import Image
+
+from omokage.data.read import cover
+from omokage.errors import UserError
 from omokage.sampling import latents
 
 FLOWS = ("glow", "realnvp", "tarflow", "noisy tarflow")

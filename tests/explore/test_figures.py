@@ -9,11 +9,11 @@ import av
 import numpy as np
 import pytest
 import torch
+from omokage.explore.contact_sheet import PAPER
 from PIL import Image
 
 from omokage.errors import UserError
 from omokage.explore import figures
-from omokage.explore.contact_sheet import PAPER
 from omokage.sampling import latents, to_pixels
 
 

@@ -2,13 +2,13 @@ import os
 
 import numpy as np
 import pytest
+from omokage.explore.contact_sheet import write_contact_sheet
+from omokage.explore.grid import write_each, write_grid
+from omokage.explore.video import write_walk
 from PIL import Image
 
 from omokage import __version__
 from omokage.errors import UserError
-from omokage.explore.contact_sheet import write_contact_sheet
-from omokage.explore.grid import write_each, write_grid
-from omokage.explore.video import write_walk
 from omokage.sampling import latents, sample
 
 

@@ -5,7 +5,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-
 from omokage.explore.interpolate import closed_walk, eased, slerp
 
 

@@ -5,9 +5,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
-
-from omokage.errors import UserError
 from omokage.explore.pictures import (
     checked_file,
     checked_folder,
@@ -20,6 +17,9 @@ from omokage.explore.pictures import (
     seed_ranges,
     tile,
 )
+from PIL import Image
+
+from omokage.errors import UserError
 
 
 @given(st.integers(1, 5000))

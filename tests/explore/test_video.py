@@ -5,9 +5,9 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from omokage.explore.video import write_video, write_walk
 
 from omokage.errors import UserError
-from omokage.explore.video import write_video, write_walk
 from omokage.sampling import sample
 
 

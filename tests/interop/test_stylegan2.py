@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from omokage.__main__ import app, main
 from omokage.errors import UserError
 from omokage.interop.stylegan2 import import_stylegan2
+from omokage.model import load_model
 from omokage.models.stylegan2 import Generator
 from omokage.sampling import latents
-from omokage.snapshot import load_model
 
 FILTER = torch.tensor([1.0, 3.0, 3.0, 1.0]).outer(torch.tensor([1.0, 3.0, 3.0, 1.0])) / 64
 

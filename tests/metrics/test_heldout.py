@@ -17,8 +17,8 @@ from omokage.families import MODELS
 from omokage.metrics.heldout import check_unseen, evaluate_heldout, parse_bits
 from omokage.metrics.likelihood import bits_per_dimension
 from omokage.metrics.report import print_results, read_lines
+from omokage.model import Model
 from omokage.recipe import load_recipe
-from omokage.snapshot import Model
 
 WHOLE = "a" * 64
 

@@ -8,8 +8,8 @@ from torch import nn
 from omokage.errors import UserError
 from omokage.families import MODELS
 from omokage.metrics.likelihood import bits_per_dimension
+from omokage.model import Model
 from omokage.recipe import load_recipe
-from omokage.snapshot import Model
 
 
 class Logistic(nn.Module):

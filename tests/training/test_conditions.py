@@ -11,10 +11,11 @@ from omokage.__main__ import main
 from omokage.data.build import build
 from omokage.data.faceset import FaceSet
 from omokage.errors import UserError
+from omokage.model import load_model
 from omokage.models.conditional import ConditionalGenerator, one_hot
 from omokage.recipe import load_recipe, read_recipe
 from omokage.sampling import latents, sample
-from omokage.snapshot import load_model, newest_snapshot, read_snapshot
+from omokage.snapshot import newest_snapshot, read_snapshot
 from omokage.training.conditions import Labels
 from omokage.training.loop import train
 

@@ -7,8 +7,9 @@ from PIL import Image
 
 from omokage.data.build import build
 from omokage.errors import UserError
+from omokage.model import load_model
 from omokage.recipe import load_recipe
-from omokage.snapshot import load_model, newest_snapshot, read_snapshot
+from omokage.snapshot import newest_snapshot, read_snapshot
 from omokage.training.loop import train
 
 SMALL = [

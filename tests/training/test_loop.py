@@ -13,9 +13,10 @@ from PIL import Image
 
 from omokage.data.faceset import FaceSet
 from omokage.errors import UserError
+from omokage.model import load_model
 from omokage.recipe import load_recipe
 from omokage.sampling import sample
-from omokage.snapshot import load_model, newest_snapshot, read_snapshot, snapshots
+from omokage.snapshot import newest_snapshot, read_snapshot, snapshots
 from omokage.training.batches import Batches
 from omokage.training.loop import train
 

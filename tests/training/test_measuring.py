@@ -12,8 +12,9 @@ from omokage.data.build import build
 from omokage.data.faceset import FaceSet
 from omokage.errors import UserError
 from omokage.metrics.report import evaluate
+from omokage.model import load_model
 from omokage.recipe import load_recipe
-from omokage.snapshot import load_model, newest_snapshot, read_snapshot
+from omokage.snapshot import newest_snapshot, read_snapshot
 from omokage.training.batches import Batches, shared
 from omokage.training.heldout import untouched
 from omokage.training.loop import train

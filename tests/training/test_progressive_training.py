@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from omokage.model import load_model
 from omokage.recipe import load_recipe
 from omokage.sampling import sample
-from omokage.snapshot import load_model, newest_snapshot, read_snapshot
+from omokage.snapshot import newest_snapshot, read_snapshot
 from omokage.training.loop import train
 
 SMALL = [

@@ -7,23 +7,21 @@ when compressed, both in bits a colour value. A picture that the flow needs more
 compressor, compared with others, is not of the kind that it was trained on.
 """
 
-import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, features
 
+from omokage.abilities import HasDensity
 from omokage.data.faceset import FaceSet
 from omokage.data.read import one_line
-from omokage.explore.bands import Band, write_bands
-from omokage.explore.pictures import checked_file, replacing
+from omokage.explore.faces import Faces
 from omokage.metrics.likelihood import bits_per_dimension
+from omokage.model import Model
 from omokage.progress import Progress, opened
-from omokage.snapshot import Model
 
 
 def compressors() -> list[str]:
@@ -86,33 +84,43 @@ def score(model: Model, pictures: np.ndarray, *, seed: int = 0, progress: Progre
     return Scores(np.where(np.isfinite(plain), plain, np.inf), complexity(pictures, progress))
 
 
-def write_outliers(
-    model: Model,
-    faces: FaceSet,
-    out: str | Path,
-    *,
-    table: str | Path | None = None,
-    show: int = 16,
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> tuple[Path, Path, Scores]:
-    """Rank all faces of a set; write a page of the most and least typical ones and a CSV of all scores.
+@dataclass(frozen=True)
+class Ranking:
+    """All faces of a set, least typical first.
 
-    ``table``: the CSV, least typical face first; None puts it beside the page. ``show``: faces a band.
-    Returns the paths of both and the scores in the order of the set. UserError as `score`, or for names that
-    do not end in .png and .csv.
+    Attributes:
+        scores: in the order of the set.
+        order: (N,) rows of the set, least typical first.
+        bands: the most and least typical faces, by the corrected and the plain score.
     """
-    path = checked_file(out, ".png")
-    listed = checked_file(path.with_suffix(".csv") if table is None else table, ".csv")
-    model.require("log_prob")
+
+    scores: Scores
+    order: np.ndarray
+    bands: list[Faces]
+
+    def rows(self, faces: FaceSet) -> Iterator[list[object]]:
+        """A line of a table for each face: `COLUMNS`."""
+        files, scores = faces.index["file"].to_pylist(), self.scores
+        for rank, i in enumerate(self.order, 1):
+            numbers = (scores.corrected[i], scores.plain[i], scores.complexity[i])
+            yield [rank, faces.keys[i], files[i], *(f"{number:.6f}" for number in numbers)]
+
+
+COLUMNS = ("rank", "key", "file", "corrected", "bits_per_dimension", "complexity")
+
+
+def ranked(
+    model: Model, faces: FaceSet, *, show: int = 16, seed: int = 0, progress: Progress | None = None
+) -> Ranking:
+    """Rank all faces of a set; ``show``: faces a band. UserError as `score`."""
+    model.require(HasDensity)
     pictures = faces.everything(model.resolution, progress)
     scores = score(model, pictures, seed=seed, progress=progress)
     order = np.argsort(-scores.corrected, kind="stable")
-    _write_table(listed, faces, scores, order)
 
-    def band(heading: str, values: np.ndarray, chosen: np.ndarray) -> Band:
+    def band(heading: str, values: np.ndarray, chosen: np.ndarray) -> Faces:
         captions = [f"{one_line(faces.keys[i], 18)}  {values[i]:.2f}" for i in chosen]
-        return Band(heading, pictures[chosen], captions)
+        return Faces(pictures[chosen], captions, heading)
 
     by_likelihood = np.argsort(-scores.plain, kind="stable")
     bands = [
@@ -121,22 +129,4 @@ def write_outliers(
         band("Least likely, not corrected: busy pictures", scores.plain, by_likelihood[:show]),
         band("Most likely, not corrected: flat pictures", scores.plain, by_likelihood[::-1][:show]),
     ]
-    text = {
-        "face set": faces.content_hash,
-        "score": "bits per dimension less compressed bits a colour value (arXiv 1909.11480)",
-        "compressors": ", ".join(compressors()),
-        "seed": str(seed),
-    }
-    title = f"{len(faces):,} faces, from least to most typical"
-    write_bands(model, bands, path, title=title, columns=min(8, show, len(faces)), text=text)
-    return path, listed, scores
-
-
-def _write_table(path: Path, faces: FaceSet, scores: Scores, order: Sequence[int] | np.ndarray) -> None:
-    files = faces.index["file"].to_pylist()
-    with replacing(path) as unfinished, open(unfinished, "w", encoding="utf-8", newline="") as file:
-        lines = csv.writer(file)
-        lines.writerow(["rank", "key", "file", "corrected", "bits_per_dimension", "complexity"])
-        for rank, i in enumerate(order, 1):
-            numbers = (scores.corrected[i], scores.plain[i], scores.complexity[i])
-            lines.writerow([rank, faces.keys[i], files[i], *(f"{number:.6f}" for number in numbers)])
+    return Ranking(scores, order, bands)

@@ -14,14 +14,15 @@ import numpy as np
 import torch
 
 import omokage
+from omokage.abilities import HasDensity
 from omokage.data.faceset import MANIFEST, FaceSet
 from omokage.data.read import RESIZE_RULE, one_line
 from omokage.errors import UserError
 from omokage.hardware import device_name, peak_memory_mb
 from omokage.metrics.likelihood import bits_per_dimension
 from omokage.metrics.report import append_line
+from omokage.model import Model
 from omokage.progress import Progress
-from omokage.snapshot import Model
 
 PREFIX = "bpd-"
 PROTOCOLS = ("bpd-heldout-8bit", "bpd-heldout-5bit")
@@ -126,7 +127,7 @@ def evaluate_heldout(
     bits = parse_bits(protocol)
     trained_on = model.progress.get("face_set")
     known = check_unseen(faces, trained_on)
-    model.require("log_prob")  # refused before faces are decoded
+    model.require(HasDensity)  # refused before faces are decoded
     images = faces.everything(model.resolution, progress)
     found = bits_per_dimension(model, images, bits=bits, draws=draws, seed=seed, progress=progress)
     # Copies of a file are one observation: counting each would make the interval too narrow.

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..abilities import HasDensity
 from ..errors import UserError
+from ..model import Model
 from ..objectives import likelihood
 from ..progress import Progress, opened
-from ..snapshot import Model
 
 BATCH = 16  # images at once; the last ones repeated where fewer are left, as in sampling
 
@@ -63,7 +64,7 @@ def bits_per_dimension(
         UserError: the model has no likelihood, or there are no images of its resolution, or of all of them
             the likelihood is not finite.
     """
-    model.require("log_prob")
+    model.require(HasDensity)
     if images.ndim != 4 or len(images) == 0 or images.shape[1:] != (*model.resolution, 3):
         raise UserError(f"got images of shape {images.shape}, must be (N, {model.resolution}, 3), N above 0")
     if not 1 <= bits <= 8:
@@ -78,8 +79,8 @@ def bits_per_dimension(
             kept = min(BATCH, len(images) - start)
             for _ in range(draws):
                 noise = np.stack([g.random(real.shape[1:], np.float32) for g in generators])
-                noisy = likelihood.dequantise(real, torch.from_numpy(noise), bits).to(model.device)
-                log_prob = model.network.log_prob(noisy).double().cpu()  # type: ignore[operator]
+                noisy = likelihood.dequantise(real, torch.from_numpy(noise), bits)
+                log_prob = model.log_prob(noisy).double().cpu()
                 found = likelihood.bits_per_dimension(log_prob, dimensions, bits).numpy()
                 each[start : start + kept] += found[:kept] / draws
             task.advance(kept)

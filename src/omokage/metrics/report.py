@@ -4,7 +4,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,7 +28,8 @@ from omokage.metrics.kid import kid
 from omokage.metrics.precision_recall import K_DENSITY_COVERAGE, K_PRECISION_RECALL, precision_recall
 from omokage.metrics.sharpness import MOST_FACES, Detail, detail, sharpness
 from omokage.progress import Progress, opened
-from omokage.sampling import Decoder, sampled, to_pixels
+from omokage.sampling import Decoder, sample
+from omokage.settings import Settings
 
 DEFAULT_PROTOCOL = "fid10k-full-inception2015"
 PROTOCOLS = (DEFAULT_PROTOCOL, "fid2k-full-inception2015", "fid10k-full-tags")
@@ -170,7 +171,7 @@ def evaluate(
     fine = Detail()
     not_finite = done = 0
     with opened(progress, f"{measurement.samples:,} samples", measurement.samples) as task:
-        for pixels, finite in _sampled(model, seeds, measurement.psi):
+        for pixels, finite in sample(model, seeds, Settings(psi=measurement.psi)):
             not_finite += int((~finite).sum())
             fine.add(shown := pixels[finite])
             for extractor, found in zip(extractors, vectors, strict=True):
@@ -237,12 +238,6 @@ def evaluate(
     if out is not None:
         append_line(Path(out), record)
     return record
-
-
-def _sampled(model: Decoder, seeds: Sequence[int], psi: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Batches of pixels uint8 (B, H, W, 3) and which of them are finite, bool (B,)."""
-    for images in sampled(model, seeds, psi):
-        yield to_pixels(images), images.isfinite().flatten(1).all(1).cpu().numpy()
 
 
 def _detail_of_faces(faces: FaceSet, size: tuple[int, int]) -> Detail:

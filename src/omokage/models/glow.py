@@ -299,7 +299,7 @@ class Glow(Flow):
         assert x is not None
         return in_range(from_unit_cube(x + 0.5))
 
-    decode = forward
+    decode = inverse = forward
 
 
 def _rotation(channels: int) -> Tensor:

@@ -256,7 +256,7 @@ class RealNVP(Flow):
         cube = (x.sigmoid() - self.alpha) / (1 - 2 * self.alpha)
         return in_range(from_unit_cube(cube))
 
-    decode = forward
+    decode = inverse = forward
 
     def weight_scales(self) -> list[Tensor]:
         """The scales of the weight norms, which the paper keeps small (section 4.1)."""

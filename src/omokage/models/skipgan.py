@@ -98,10 +98,11 @@ class Generator(nn.Module):
         joined to a latent stays as it is.
         """
         located = bool(self.location.centre.any())
-        return self._drawn(self.location(z, psi if located else 1.0), 1.0 if located else psi)
+        images = self._drawn(self.location(z, psi if located else 1.0), 1.0 if located else psi)
+        return images.clamp(-1, 1)  # halved chroma goes a little beyond
 
     def forward(self, z: Tensor) -> Tensor:
-        """(B, latent + joined), wherever they lie, to (B, image_channels, H, W) in [-1, 1]."""
+        """(B, latent + joined), wherever they lie, to (B, image_channels, H, W), about in [-1, 1]."""
         return self._drawn(z)
 
     def _drawn(self, z: Tensor, radius: float = 1.0) -> Tensor:

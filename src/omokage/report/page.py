@@ -18,11 +18,11 @@ from PIL import Image
 from .. import __version__
 from ..catalogue import objective
 from ..errors import UserError
-from ..explore.pictures import checked_folder, replacing, seed_ranges
+from ..model import load_model
+from ..pages.files import checked_folder, replacing
 from ..parameters import short
 from ..progress import Progress, opened
-from ..sampling import sample
-from ..snapshot import load_model
+from ..sampling import gathered, sample, seed_ranges
 from .curves import Series, chart
 from .figures import MISSING, Group, groups, measurements, to_csv, wanting
 from .read import MINUTES, Run, number, read_runs
@@ -153,7 +153,7 @@ def _write(path: Path, text: str) -> None:
 
 def _faces(snapshot: Path, seeds: list[int]) -> Picture:
     model = load_model(snapshot)
-    faces = np.concatenate(list(sample(model, seeds)))
+    faces = gathered(sample(model, seeds))[0]
     columns = min(8, len(faces))
     missing = -len(faces) % columns
     height, width = faces.shape[1:3]

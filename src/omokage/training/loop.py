@@ -25,12 +25,13 @@ from ..data.provenance import write_provenance
 from ..errors import UserError
 from ..families import OBJECTIVES, build_discriminator, build_model
 from ..hardware import best_device, best_precision, device_name, keep_freed_memory, peak_memory_mb
+from ..model import Model
 from ..objectives.phase import Phase, pace
 from ..progress import Progress
 from ..recipe import Recipe
 from ..sampling import decoded, latents, to_pixels
 from ..schedule import batch_at, value_at
-from ..snapshot import Model, snapshots
+from ..snapshot import snapshots
 from .augment import augmenter
 from .batches import Batches, shared
 from .conditions import Labels
@@ -432,7 +433,7 @@ class _Plain:
         self.network = network
         self.latent_shape: tuple[int, ...] = network.latent_shape  # type: ignore[assignment]
 
-    def decode(self, z: Tensor, psi: float = 1.0) -> Tensor:
+    def decode(self, z: Tensor, settings: Any = None) -> Tensor:
         return self.network.decode(z)  # type: ignore[operator]
 
 

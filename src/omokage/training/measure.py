@@ -6,9 +6,10 @@ from collections.abc import Callable
 import torch
 
 from ..data.faceset import FaceSet
+from ..model import Model
 from ..progress import Progress
 from ..sampling import BATCH, decoded, latents, to_pixels
-from ..snapshot import Model
+from ..settings import Settings
 
 Measure = Callable[[], dict[str, float]]
 
@@ -35,7 +36,7 @@ def fid_measure(protocol: str, faces: FaceSet, model: Model, progress: Progress 
         with torch.random.fork_rng([model.device] if model.device.type == "cuda" else []):
             for first in range(0, asked.samples, BATCH):
                 seeds = range(first, min(first + BATCH, asked.samples))
-                for images in decoded(model, latents(seeds, model.latent_shape), asked.psi):
+                for images in decoded(model, latents(seeds, model.latent_shape), Settings(psi=asked.psi)):
                     finite = images.isfinite().flatten(1).all(1).cpu().numpy()
                     moments.add(extractor(to_pixels(images)[finite]))
         numbers: dict[str, float] = {}

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ..errors import UserError
-from .options import progress, within
+from .options import progress, tell_count, within
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,17 +28,30 @@ def reconstruct(
     double: Annotated[bool, typer.Option("--double", help="Count in float64: slower, more exact.")] = False,
 ) -> None:
     """Encode pictures, lead them back, and say how far they are from what they were."""
-    import torch
+    from ..abilities import Encodes
+    from ..explore.inversion import names, read_pictures, reconstructions, round_trip
+    from ..model import load_model
+    from ..pages.files import checked_file
+    from ..pages.sheet import bands_of_model
 
-    from ..explore.encode import names, write_reconstructions
-    from ..snapshot import load_model
-
-    dtype = torch.float64 if double else torch.float32
-    path, trip = write_reconstructions(load_model(model), files, out, dtype=dtype, progress=progress())
-    for name, largest, mean, changed in zip(names(files), trip.largest, trip.mean, trip.changed, strict=True):
+    path, loaded = checked_file(out, ".png"), load_model(model)
+    loaded.require(Encodes)
+    pictures, called = read_pictures(files, loaded.resolution), names(files)
+    trip = round_trip(loaded.double() if double else loaded, pictures, progress())
+    precision = "float64" if double else "float32"
+    bands_of_model(
+        loaded.about,
+        reconstructions(trip, called),
+        path,
+        title="There and back",
+        columns=min(len(files), 8),
+        text={"pictures": ", ".join(called), "precision": precision},
+    )
+    for name, largest, mean, changed in zip(called, trip.largest, trip.mean, trip.changed, strict=True):
         print(f"{name}: largest error {largest:.3g}, mean {mean:.3g}, {changed:.2%} of values another level")
-    print(f"errors are of images in [-1, 1], in {str(dtype).removeprefix('torch.')}; one level is 0.0078")
+    print(f"errors are of images in [-1, 1], in {precision}; one level is 0.0078")
     print(path)
+    tell_count(int((~trip.finite).sum()))
 
 
 @app.command()
@@ -54,17 +67,34 @@ def interpolate(
     ] = 8,
 ) -> None:
     """Walk from picture to picture through latent space."""
-    from ..explore.encode import names, write_interpolation
-    from ..snapshot import load_model
+    from ..abilities import Encodes
+    from ..explore.inversion import between, check_walk, names, read_pictures, round_trip
+    from ..model import load_model
+    from ..pages.files import about_text, checked_file
+    from ..pages.sheet import bands_of_model
+    from ..samples import write_film
 
+    check_walk(len(files), steps)
     strip = Path("walk.png") if out is None and video is None else out
-    written, trip = write_interpolation(
-        load_model(model), files, strip, video=video, steps=steps, progress=progress()
-    )
-    for name, largest in zip(names(files), trip.largest, strict=True):
+    strip = None if strip is None else checked_file(strip, ".png")
+    moving = None if video is None else checked_file(video, ".mp4")
+    loaded, called, lost = load_model(model), names(files), 0
+    loaded.require(Encodes)
+    trip = round_trip(loaded, read_pictures(files, loaded.resolution), progress())
+    text = {"pictures": ", ".join(called)}
+    for name, largest in zip(called, trip.largest, strict=True):
         print(f"{name}: there and back with a largest error of {largest:.3g} (images in [-1, 1])")
-    for path in written:
+    if strip is not None:
+        walks = between(loaded, trip, called, steps)
+        lost += sum(walk.not_finite for walk in walks)
+        title = "From picture to picture"
+        print(bands_of_model(loaded.about, walks, strip, title=title, columns=steps, text=text))
+    if moving is not None:
+        said = about_text(loaded.about) | text
+        path, more = write_film(loaded, trip.latents, moving, said, progress())
         print(path)
+        lost += more
+    tell_count(lost)
 
 
 @app.command()
@@ -80,11 +110,29 @@ def outliers(
 ) -> None:
     """Rank a face set by likelihood corrected for complexity: bad crops come first."""
     from ..data.faceset import FaceSet
-    from ..explore.outliers import write_outliers
-    from ..snapshot import load_model
+    from ..explore.outliers import COLUMNS, compressors, ranked
+    from ..model import load_model
+    from ..pages.files import checked_file, save_table
+    from ..pages.sheet import bands_of_model
 
-    path, listed, scores = write_outliers(
-        load_model(model), FaceSet.open(faces), out, table=table, show=show, seed=seed, progress=progress()
+    path = checked_file(out, ".png")
+    listed = checked_file(path.with_suffix(".csv") if table is None else table, ".csv")
+    loaded, opened = load_model(model), FaceSet.open(faces)
+    ranking = ranked(loaded, opened, show=show, seed=seed, progress=progress())
+    scores = ranking.scores
+    save_table(COLUMNS, ranking.rows(opened), listed)
+    bands_of_model(
+        loaded.about,
+        ranking.bands,
+        path,
+        title=f"{len(opened):,} faces, from least to most typical",
+        columns=min(8, show, len(opened)),
+        text={
+            "face set": opened.content_hash,
+            "score": "bits per dimension less compressed bits a colour value (arXiv 1909.11480)",
+            "compressors": ", ".join(compressors()),
+            "seed": str(seed),
+        },
     )
     if lost := int((scores.plain == float("inf")).sum()):
         print(f"of {lost:,} of {len(scores.plain):,} faces the likelihood is not finite; they come first")
@@ -118,21 +166,40 @@ def attribute(
         multiples = []
     if not multiples or not all(map(isfinite, multiples)):
         raise UserError(f"--strengths: {strengths!r} is no list of numbers; write it like 0,0.5,1")
+    from ..abilities import Encodes
     from ..data.faceset import FaceSet
-    from ..explore.attributes import parse_tag, write_attribute
-    from ..snapshot import load_model
+    from ..data.read import one_line
+    from ..explore.directions import direction, parse_tag, pictures_along
+    from ..explore.inversion import names, read_pictures
+    from ..model import load_model
+    from ..pages.files import checked_file
+    from ..pages.sheet import bands_of_model
 
-    path, way = write_attribute(
-        load_model(model),
-        FaceSet.open(data),
-        parse_tag(start, "--from"),
-        parse_tag(end, "--to"),
-        out,
-        files=files or [],
-        strengths=multiples,
-        most=most,
-        seed=seed,
-        progress=progress(),
+    path, loaded, faces = checked_file(out, ".png"), load_model(model), FaceSet.open(data)
+    loaded.require(Encodes)
+    begin, aim = parse_tag(start, "--from"), parse_tag(end, "--to")
+    pictures = read_pictures(files, loaded.resolution) if files else None
+    way = direction(loaded, faces, begin, aim, max_faces=most, seed=seed, progress=progress())
+    if pictures is None:
+        if not len(way.others):
+            raise UserError(f"too few faces have {begin} to show some; name pictures of your own")
+        pictures = faces.pixels(way.others, loaded.resolution)
+    called = names(files or []) or [one_line(faces.keys[i], 40) for i in way.others]
+    rows = pictures_along(loaded, pictures, called, way, multiples)
+    bands_of_model(
+        loaded.about,
+        rows,
+        path,
+        title=f"From {begin} to {aim}",
+        columns=len(multiples),
+        text={
+            "from": f"{begin}, mean of {way.counts[0]:,} faces",
+            "to": f"{aim}, mean of {way.counts[1]:,} faces",
+            "strengths": ", ".join(f"{strength:g}" for strength in multiples),
+            "face set": faces.content_hash,
+            "pictures": ", ".join(called),
+        },
     )
     print(f"mean of {way.counts[0]:,} faces with {start}, of {way.counts[1]:,} with {end}")
     print(path)
+    tell_count(sum(row.not_finite for row in rows))

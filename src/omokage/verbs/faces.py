@@ -46,7 +46,7 @@ def show(
     from ..data.duplicates import ALIKE, duplicate_groups, face_set_signatures
     from ..data.faceset import FaceSet
     from ..errors import UserError
-    from ..explore.face_sheet import write_face_sheet
+    from ..pages.face_sheet import write_face_sheet
 
     opened = FaceSet.open(faces)
     rows = np.nonzero(where(opened.index, conditions or []))[0]

@@ -1,15 +1,17 @@
 """``omokage figure``: pictures to publish, one command each."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from ..errors import UserError
-from .options import parse_seeds, progress, within
+from ..settings import TRUNCATION, Settings
+from .options import parse_seeds, progress, tell_count, within
 
 if TYPE_CHECKING:
-    from ..snapshot import Model
+    from ..model import Model
 
 app = typer.Typer(
     help="Figures to publish: one command, one PNG with margins and labels.",
@@ -20,14 +22,18 @@ app = typer.Typer(
 Source = Annotated[Path | None, typer.Argument(metavar="RUN|SNAPSHOT", help="Default: the model that ships.")]
 Styled = Annotated[Path, typer.Argument(metavar="RUN|SNAPSHOT", help="Of a family with styles.")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="The PNG. Default: the figure's name.")]
-Psi = Annotated[float, typer.Option(callback=within(-2, 2), help="Truncation: 1 all variety, 0 the average.")]
+Psi = Annotated[float, typer.Option(callback=within(-2, 2), help=TRUNCATION.help)]
 Title = Annotated[str | None, typer.Option(help="Another title; an empty one for no heading at all.")]
 
 
-def _model(source: Path | None) -> "Model":
-    from ..snapshot import load_model
+def _model(source: Path | None, figure: str, *psis: float) -> "Model":
+    from ..explore.truncation import check_psis
+    from ..model import load_model
 
-    return load_model(source)
+    model = load_model(source)
+    if psis:
+        check_psis(model, psis, figure)
+    return model
 
 
 def _numbers(text: str, option: str) -> list[float]:
@@ -51,24 +57,33 @@ def uncurated(
     title: Title = None,
 ) -> None:
     """Faces of consecutive seeds in several sizes, none left out."""
-    from ..explore.figures import write_uncurated
+    from ..explore.faces import Faces
+    from ..pages import figures
+    from ..pages.files import checked_file
+    from ..sampling import gathered, sample
 
     halvings = _numbers(sizes, "--sizes")
     if any(halving != int(halving) for halving in halvings):
         raise UserError(f"--sizes: got {sizes}; write whole numbers like 0,1,2,2,3,3")
-    target = out or Path("uncurated.png")
+    columns = [int(halving) for halving in halvings]
+    model, settings = _model(source, "uncurated", psi), Settings(psi=psi)
+    seeds = range(seed, seed + sum(figures.uncurated_counts(rows, columns)))
+    path = checked_file(out or Path("uncurated.png"), ".png")
+    pixels, finite = gathered(sample(model, seeds, settings, progress()))
+    faces = Faces(pixels, finite=finite)
     print(
-        write_uncurated(
-            _model(source),
-            target,
-            seed=seed,
-            psi=psi,
+        figures.uncurated(
+            model.about,
+            faces,
+            path,
+            seeds=seeds,
+            settings=settings,
             rows=rows,
-            halvings=[int(halving) for halving in halvings],
+            halvings=columns,
             title=title,
-            progress=progress(),
         )
     )
+    tell_count(faces.not_finite)
 
 
 @app.command()
@@ -81,20 +96,26 @@ def mixing(
     title: Title = None,
 ) -> None:
     """Faces of A with the coarse, middle or fine styles of B."""
-    from ..explore.figures import write_mixing
+    from ..explore.mixing import mixing as mix
+    from ..pages import figures
+    from ..pages.files import checked_file
 
-    target = out or Path("mixing.png")
+    sources_a, sources_b, settings = parse_seeds(a), parse_seeds(b), Settings(psi=psi)
+    path = checked_file(out or Path("mixing.png"), ".png")
+    model = _model(source, "mixing")
+    mixed = mix(model, sources_a, sources_b, settings, progress())
     print(
-        write_mixing(
-            _model(source),
-            target,
-            sources_a=parse_seeds(a),
-            sources_b=parse_seeds(b),
-            psi=psi,
+        figures.mixing(
+            model.about,
+            mixed,
+            path,
+            sources_a=sources_a,
+            sources_b=sources_b,
+            settings=settings,
             title=title,
-            progress=progress(),
         )
     )
+    tell_count(mixed.not_finite)
 
 
 @app.command()
@@ -108,15 +129,20 @@ def truncation(
     title: Title = None,
 ) -> None:
     """The same seeds at many psi: from all variety to the average face, and to the other side of it."""
-    from ..explore.figures import write_truncation
+    from ..explore.truncation import check_psis, psis_for
+    from ..explore.truncation import truncation as truncate
+    from ..pages import figures
+    from ..pages.files import checked_file
 
+    rows = parse_seeds(seeds)
     psis = None if psi is None else _numbers(psi, "--psi")
-    target = out or Path("truncation.png")
-    print(
-        write_truncation(
-            _model(source), target, seeds=parse_seeds(seeds), psis=psis, title=title, progress=progress()
-        )
-    )
+    path = checked_file(out or Path("truncation.png"), ".png")
+    model = _model(source, "truncation")
+    columns = check_psis(model, psis_for(model) if psis is None else psis, "truncation")
+    shown = truncate(model, rows, columns, progress=progress())
+    settings = [replace(Settings(), psi=psi) for psi in columns]
+    print(figures.truncation(model.about, shown, path, seeds=rows, settings=settings, title=title))
+    tell_count(sum(faces.not_finite for faces in shown))
 
 
 @app.command()
@@ -129,20 +155,26 @@ def noise_detail(
     title: Title = None,
 ) -> None:
     """What noise changes in a face: near, and its deviation over a hundred noises."""
-    from ..explore.figures import write_noise_detail
+    from ..explore.noise import noise_detail as look
+    from ..pages import figures
+    from ..pages.files import checked_file
 
-    target = out or Path("noise-detail.png")
+    rows, settings = parse_seeds(seeds), Settings(psi=psi)
+    path = checked_file(out or Path("noise-detail.png"), ".png")
+    model = _model(source, "noise-detail")
+    details = look(model, rows, settings, noise_seed=noise_seed, progress=progress())
     print(
-        write_noise_detail(
-            _model(source),
-            target,
-            seeds=parse_seeds(seeds),
-            psi=psi,
+        figures.noise_detail(
+            model.about,
+            details,
+            path,
+            seeds=rows,
+            settings=settings,
             noise_seed=noise_seed,
             title=title,
-            progress=progress(),
         )
     )
+    tell_count(sum(detail.not_finite for detail in details))
 
 
 @app.command()
@@ -154,14 +186,20 @@ def noise_components(
     title: Title = None,
 ) -> None:
     """Noise in all layers, in none, in the fine ones and in the coarse ones."""
-    from ..explore.figures import write_noise_components
+    from ..explore.noise import noise_components as look
+    from ..pages import figures
+    from ..pages.files import checked_file
 
-    target = out or Path("noise-components.png")
+    rows, settings = parse_seeds(seeds), Settings(psi=psi)
+    path = checked_file(out or Path("noise-components.png"), ".png")
+    model = _model(source, "noise-components")
+    components = look(model, rows, settings, progress())
     print(
-        write_noise_components(
-            _model(source), target, seeds=parse_seeds(seeds), psi=psi, title=title, progress=progress()
+        figures.noise_components(
+            model.about, components, path, seeds=rows, settings=settings, title=title
         )
     )
+    tell_count(components.not_finite)
 
 
 @app.command()
@@ -179,21 +217,33 @@ def progression(
     title: Title = None,
 ) -> None:
     """The same seeds over a run, as a picture and as a film."""
-    from ..explore.figures import write_progression
+    from ..explore.history import spread
+    from ..explore.history import stages as find
+    from ..pages import figures
+    from ..pages.files import checked_file
 
-    target = out or Path("progression.png")
-    print(
-        write_progression(
-            run,
-            target,
-            seeds=parse_seeds(seeds),
-            psi=psi,
-            rows=rows,
-            source=stages,
-            title=title,
-            video=video,
-            progress=progress(),
-        )
+    if not run.is_dir():
+        raise UserError(f"figure progression: {run} is no run folder; give the folder, not a snapshot in it")
+    shown, settings = parse_seeds(seeds), Settings(psi=psi)
+    path = checked_file(out or Path("progression.png"), ".png")
+    film = None if video is None else checked_file(video, ".mp4")
+    model = _model(run, "progression", psi)
+    moments = find(run, model, shown, settings, stages)
+    written, lost = figures.progression(
+        model.about,
+        spread(moments, rows),
+        model.resolution,
+        path,
+        seeds=shown,
+        settings=settings,
+        title=title,
+        progress=progress(),
     )
-    if video is not None:
-        print(video)
+    print(written)
+    if film is not None:
+        written, more = figures.montage(
+            model.about, moments, model.resolution, film, seeds=shown, settings=settings, progress=progress()
+        )
+        print(written)
+        lost = max(lost, more)
+    tell_count(lost)

@@ -1,16 +1,20 @@
 """Options and checks that several verbs of the command line share."""
 
+import inspect
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from functools import wraps
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
 from ..errors import UserError
+from ..settings import OFFERED, TEMPERATURE, TRUNCATION, Setting, Settings
 
 if TYPE_CHECKING:
+    from ..model import Model
     from ..progress import TerminalProgress
-    from ..snapshot import Model
 
 MAX_SEEDS = 1_000_000
 
@@ -74,25 +78,116 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def check_psi(model: "Model", psi: float) -> None:
-    """UserError for ``psi`` below 0 where a model has no styles, whose average could be passed."""
-    from ..families import MODELS
+@dataclass(frozen=True)
+class Chosen:
+    """What the options of sampling say.
 
-    name = model.recipe.model["name"]
-    if psi < 0 and "style" not in MODELS[name].can:
-        able = ", ".join(known for known, row in MODELS.items() if "style" in row.can)
-        raise UserError(f"--psi {psi:g}: {name} has no styles, so 0 to 2 is allowed; below 0 go {able}")
+    Attributes:
+        each: settings, one for each psi asked for; at least one.
+        temperature: whether psi was given as a temperature, which only flows have.
+    """
+
+    each: list[Settings]
+    temperature: bool
+
+    def check(self, model: "Model") -> "Chosen":
+        """UserError where the model cannot be sampled so."""
+        from ..abilities import HasDensity
+        from ..families import able
+
+        for settings in self.each:
+            model.check(settings)
+        if self.temperature and not model.can(HasDensity):
+            name = model.recipe.model["name"]
+            raise UserError(
+                f"--temperature: {name} draws by none, these do: {able(HasDensity)}; with {name}, --psi"
+            )
+        return self
 
 
-def check_temperature(model: "Model") -> None:
-    """UserError where a model is no flow: only those draw by temperature."""
-    from ..families import MODELS
+def sampling_options(verb: Callable[..., None]) -> Callable[..., None]:
+    """Give a verb with a parameter ``chosen`` the options of sampling, made from `omokage.settings.OFFERED`.
 
-    name = model.recipe.model["name"]
-    if "log_prob" not in MODELS[name].can:
-        able = ", ".join(known for known, row in MODELS.items() if "log_prob" in row.can)
-        raise UserError(f"--temperature: {name} draws by none, these do: {able}; with {name}, --psi")
+    The options stand where ``chosen`` stands in its signature.
+    """
+    signature = inspect.signature(verb)
+    parameters = []
+    for parameter in signature.parameters.values():
+        if parameter.name == "chosen":
+            parameters += [_option(setting) for setting in OFFERED] + _CONDITIONS
+        else:
+            parameters.append(parameter)
 
+    @wraps(verb)
+    def called(**given: Any) -> None:
+        options = {_parameter_name(setting): given.pop(_parameter_name(setting)) for setting in OFFERED}
+        psis, temperature = options.pop("psi"), options.pop("temperature")
+        if temperature is not None:
+            if psis:
+                raise UserError("--temperature and --psi are the same for a flow; give one of them")
+            psis = [temperature]
+        hair, eyes, pairs = given.pop("hair"), given.pop("eyes"), given.pop("condition")
+        conditions = parse_conditions(pairs or [], hair=hair, eyes=eyes)
+        each = [Settings(psi=psi, conditions=conditions, **options) for psi in psis or [1.0]]
+        verb(**given, chosen=Chosen(each, temperature is not None))
+
+    called.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return called
+
+
+def _parameter_name(setting: Setting) -> str:
+    return setting.option.removeprefix("--").replace("-", "_")
+
+
+def _option(setting: Setting) -> inspect.Parameter:
+    kind: Any = type(setting.default)
+    default: Any = setting.default
+    text = setting.help
+    check: Any = None
+    if setting.choices:
+        check = _one_of(setting)
+    elif setting.low is not None and setting.high is not None:
+        check = within(setting.low, setting.high)
+    if setting is TRUNCATION:
+        assert setting.low is not None
+        assert setting.high is not None
+        kind, default = list[float] | None, None
+        check = each_within(setting.low, setting.high)
+        text += " Several, like --psi 1 0.5 -0.5, write a folder each into the folder -o."
+    elif setting is TEMPERATURE:
+        kind, default = float | None, None
+    option = typer.Option(setting.option, callback=check, help=text)
+    return inspect.Parameter(
+        _parameter_name(setting),
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        default=default,
+        annotation=Annotated[kind, option],
+    )
+
+
+def _one_of(setting: Setting) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        if value not in setting.choices:
+            raise typer.BadParameter(f"got {value}, allowed is {setting.allowed}")
+        return value
+
+    return check
+
+
+_CONDITIONS = [
+    inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=annotation)
+    for name, annotation in {
+        "hair": Annotated[str | None, typer.Option(help="Short for --condition hair=...")],
+        "eyes": Annotated[str | None, typer.Option(help="Short for --condition eyes=...")],
+        "condition": Annotated[
+            list[str] | None,
+            typer.Option(
+                metavar="NAME=VALUE", help="Only faces with this value of a condition trained with."
+            ),
+        ],
+    }.items()
+]
 
 WORKERS = typer.Option(callback=within(1, 1024), help="Processes; default: one a core.")
 
@@ -151,7 +246,7 @@ def progress() -> "TerminalProgress":
 def tell_broken(of_what: str, named: str, broken: list[int]) -> None:
     """Say which images are not finite, if any; their pixels are shown black."""
     if broken:
-        from ..explore.pictures import seed_ranges
+        from ..sampling import seed_ranges
 
         told = f"{len(broken):,} {of_what} not finite and shown black: {named} {seed_ranges(broken)}"
         typer.echo(told if len(told) < 300 else told[:299] + "…", err=True)
@@ -159,8 +254,15 @@ def tell_broken(of_what: str, named: str, broken: list[int]) -> None:
 
 def tell_finite(model: "Model", number: int, broken: list[int]) -> None:
     """Say which of ``number`` images are not finite; of a flow, whose inverse can overflow, also if none."""
-    from ..families import MODELS
+    from ..abilities import HasDensity
 
-    if not broken and "log_prob" in MODELS[model.recipe.model["name"]].can:
+    if not broken and model.can(HasDensity):
         print(f"all {number:,} images are finite")
     tell_broken(f"of {number:,} images are", "seeds", broken)
+
+
+def tell_count(number: int) -> None:
+    """Say how many faces of a figure are not finite, if any; their pixels are shown black."""
+    if number:
+        faces = "face is" if number == 1 else "faces are"
+        typer.echo(f"{number:,} {faces} not finite and shown black", err=True)

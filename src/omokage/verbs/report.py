@@ -44,7 +44,7 @@ def card(
     if out is None:
         print(text, end="")
         return
-    from ..explore.pictures import replacing
+    from ..pages.files import replacing
 
     with replacing(out) as unfinished:
         unfinished.write_text(text, encoding="utf-8")

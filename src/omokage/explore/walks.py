@@ -1,9 +1,13 @@
-"""Paths between latents: along the sphere, eased, closed."""
+"""Paths between latents: along the sphere, eased, closed; and the faces on the way."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import islice
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from omokage.sampling import BATCH, in_batches, to_pixels
 
 # Below this sine of the angle, the ratio of sines of slerp loses its digits.
 SMALL = 1e-6
@@ -52,3 +56,17 @@ def closed_walk(stops: Tensor, frames_per_leg: int) -> Iterator[Tensor]:
     for start, end in zip(stops, stops.roll(-1, 0), strict=True):
         for frame in range(frames_per_leg):
             yield slerp(start, end, eased(frame / frames_per_leg))
+
+
+def frames(
+    render: Callable[[Tensor], Tensor], steps: Iterator[Tensor]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The faces of each step of walks that go side by side, as they are drawn, several steps at a time.
+
+    ``render``: latents (B, ...) to images (B, 3, H, W) in [-1, 1]. ``steps``: tensors (walks, ...), as from
+    `closed_walk`. Yields pixels uint8 (walks, H, W, 3), and which of them are finite, bool (walks,).
+    """
+    while group := list(islice(steps, BATCH)):
+        images = torch.cat(list(in_batches(render, torch.cat(group)))).unflatten(0, (len(group), -1))
+        for step in images:
+            yield to_pixels(step), step.isfinite().flatten(1).all(1).cpu().numpy()

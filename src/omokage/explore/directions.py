@@ -7,23 +7,22 @@ have the one, less the mean latent of those that have the other.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from omokage.abilities import Encodes
 from omokage.data.faceset import COLUMNS, FaceSet
 from omokage.data.read import one_line
 from omokage.errors import UserError
-from omokage.explore.bands import Band, write_bands
-from omokage.explore.encode import Coder, as_images, names, read_pictures
-from omokage.explore.pictures import checked_file
+from omokage.explore.faces import Faces
+from omokage.explore.inversion import as_images
+from omokage.model import Model
 from omokage.progress import Progress, opened
-from omokage.sampling import BATCH, decoded, to_pixels
-from omokage.snapshot import Model
+from omokage.sampling import BATCH, gathered, in_batches, pixels
 
-LEAST = 8  # faces with a tag; a mean of fewer is more their faces than the tag
+MIN_FACES = 8  # faces with a tag; a mean of fewer is more their faces than the tag
 SHOWN = 6  # faces in the figure where the user names none
 
 
@@ -94,35 +93,35 @@ def direction(
     start: Tag,
     end: Tag,
     *,
-    most: int = 500,
+    max_faces: int = 500,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Direction:
     """The mean latent of faces with the tag ``end``, less that of those with ``start``.
 
-    Faces that have both are left out. ``most``: faces of each that are encoded, drawn by ``seed``.
+    Faces that have both are left out. ``max_faces``: faces of each that are encoded, drawn by ``seed``.
     `SHOWN` faces of the first are kept out of the mean if it does not become too small.
-    UserError as `having`, or fewer than `LEAST` faces on a side, or a family that cannot encode.
+    UserError as `having`, or fewer than `MIN_FACES` faces on a side, or a family that cannot encode.
     """
-    coder = Coder(model)
+    model.require(Encodes)
     has_start, has_end = having(faces, start), having(faces, end)
     rng = np.random.default_rng(seed)
     sides = [rng.permutation(np.flatnonzero(a & ~b)) for a, b in ((has_start, has_end), (has_end, has_start))]
     for tag, side in zip((start, end), sides, strict=True):
-        if len(side) < LEAST:
+        if len(side) < MIN_FACES:
             raise UserError(
                 f"{one_line(faces.path)}: {len(side)} faces have {tag} and not the other tag, "
-                f"{LEAST} are needed for a mean"
+                f"{MIN_FACES} are needed for a mean"
             )
-    kept = min(SHOWN, len(sides[0]) - LEAST)
+    kept = min(SHOWN, len(sides[0]) - MIN_FACES)
     others, sides[0] = np.sort(sides[0][:kept]), sides[0][kept:]
     means, counts = [], []
-    chosen = [side[:most] for side in sides]
+    chosen = [side[:max_faces] for side in sides]
     with opened(progress, "encoding tagged faces", sum(map(len, chosen))) as task:
         for side in chosen:
             total, count = torch.zeros(model.latent_shape, dtype=torch.float64), 0
             for part in np.array_split(side, -(-len(side) // BATCH)):
-                z = coder.encode(as_images(faces.pixels(part, model.resolution))).double().cpu()
+                z = model.encode(as_images(faces.pixels(part, model.resolution))).double().cpu()
                 finite = z.flatten(1).isfinite().all(1)
                 total, count = total + z[finite].sum(0), count + int(finite.sum())
                 task.advance(len(part))
@@ -133,46 +132,21 @@ def direction(
     return Direction((means[1] - means[0]).float(), (counts[0], counts[1]), others)
 
 
-def write_attribute(
+def pictures_along(
     model: Model,
-    faces: FaceSet,
-    start: Tag,
-    end: Tag,
-    out: str | Path,
-    *,
-    files: Sequence[str | Path] = (),
+    pictures: np.ndarray,
+    called: Sequence[str],
+    way: Direction,
     strengths: Sequence[float] = (0.0, 0.5, 1.0, 1.5, 2.0),
-    most: int = 500,
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> tuple[Path, Direction]:
-    """Write a figure: each picture a row, moved by growing multiples of the way from ``start`` to ``end``.
+) -> list[Faces]:
+    """Each picture moved by growing multiples of a direction; a strength of 0 is the picture itself.
 
-    ``files``: the pictures; none: faces of the set with the first tag, which had no part in the mean.
-    ``strengths``: multiples, 0 being the picture itself. Returns the path written and the way. UserError as
-    `direction` and `omokage.explore.encode.read_pictures`.
+    ``pictures``: uint8 (N, H, W, 3) of the model's resolution; ``called``: their names.
     """
-    path = checked_file(out, ".png")
-    coder = Coder(model)
-    pictures = read_pictures(files, model.resolution) if files else None
-    way = direction(model, faces, start, end, most=most, seed=seed, progress=progress)
-    if pictures is None:
-        if not len(way.others):
-            raise UserError(f"too few faces have {start} to show some; name pictures of your own")
-        pictures = faces.pixels(way.others, model.resolution)
-    called = names(files) or [one_line(faces.keys[i], 40) for i in way.others]
-    bands = []
-    for name, z in zip(called, coder.encode(as_images(pictures)).split(1), strict=True):
-        moved = z.cpu() + torch.tensor(strengths).view(-1, *[1] * way.latent.dim()) * way.latent
-        shown = np.concatenate([to_pixels(images) for images in decoded(coder, moved)])
-        bands.append(Band(name, shown, [f"{strength:g}" for strength in strengths]))
-    text = {
-        "from": f"{start}, mean of {way.counts[0]:,} faces",
-        "to": f"{end}, mean of {way.counts[1]:,} faces",
-        "strengths": ", ".join(f"{strength:g}" for strength in strengths),
-        "face set": faces.content_hash,
-        "pictures": ", ".join(called),
-    }
-    title = f"From {start} to {end}"
-    write_bands(model, bands, path, title=title, columns=len(strengths), text=text)
-    return path, way
+    rows = []
+    multiples = torch.tensor(strengths).view(-1, *[1] * way.latent.dim())
+    latents = torch.cat([model.encode(part) for part in as_images(pictures).split(BATCH)])
+    for name, z in zip(called, latents.split(1), strict=True):
+        faces, finite = gathered(pixels(in_batches(model.inverse, z.cpu() + multiples * way.latent)))
+        rows.append(Faces(faces, [f"{strength:g}" for strength in strengths], name, finite))
+    return rows

@@ -5,17 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from omokage import __version__
 from omokage.data.choose import as_text, known_column
 from omokage.data.faceset import FaceSet
 from omokage.data.read import one_line
-from omokage.explore.pictures import checked_file, checked_size, chosen_columns, save_png
+from omokage.pages.files import checked_file, checked_size, save_png
+from omokage.pages.sheet import FAINT_INK, INK, PAPER, chosen_columns, font
 
-PAPER = (250, 248, 245)
-INK = (43, 40, 51)
-FAINT_INK = (122, 116, 131)
 CELL = 128
 _MARGIN, _GAP, _LABEL, _HEAD = 48, 16, 28, 92
 
@@ -55,7 +53,7 @@ def write_face_sheet(
     draw = ImageDraw.Draw(sheet)
     title = title or f"{len(flat):,} faces of {faces.path.name}"
     for text, top, size, ink in ((title, 0, 40, INK), (line, 50, 16, FAINT_INK)):
-        draw.text((_MARGIN, _MARGIN + top), _cut(draw, text, size, width - 2 * _MARGIN), ink, _font(size))
+        draw.text((_MARGIN, _MARGIN + top), _cut(draw, text, size, width - 2 * _MARGIN), ink, font(size))
     place = iter(texts)
     for y, group in enumerate(lines):
         for x, row in enumerate(group):
@@ -65,7 +63,7 @@ def write_face_sheet(
             text = next(place)
             text = text.rsplit("/", 1)[-1] if label is None else text
             centre = (left + CELL // 2, top + CELL + _LABEL * 3 // 8)
-            draw.text(centre, _cut(draw, text, 12, CELL), FAINT_INK, _font(12), anchor="mm")
+            draw.text(centre, _cut(draw, text, 12, CELL), FAINT_INK, font(12), anchor="mm")
     save_png(sheet, path, {"Software": f"omokage {__version__}", "Title": title, "faces": faces.content_hash})
     return path
 
@@ -76,15 +74,11 @@ def _fitted(face: Image.Image) -> Image.Image:
     return face if face.size == size else face.resize(size, Image.Resampling.LANCZOS)
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
-
-
 def _cut(draw: ImageDraw.ImageDraw, text: str, size: int, width: int) -> str:
     """``text`` in one line, its end replaced by dots where it would be too wide."""
     text = one_line(text)
-    if draw.textlength(text, _font(size)) <= width:
+    if draw.textlength(text, font(size)) <= width:
         return text
-    while text and draw.textlength(text + "…", _font(size)) > width:
+    while text and draw.textlength(text + "…", font(size)) > width:
         text = text[:-1]
     return text + "…"

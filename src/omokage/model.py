@@ -1,0 +1,339 @@
+"""THE renderer: a trained model, and the one thing that calls its network once it is trained.
+
+Sampling, metrics, exploration, pages and servers all ask a `Model`. It knows whether a family has conditions,
+styles or an encoder of its own, and refuses by name what a family cannot do.
+"""
+
+import copy
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .abilities import DrawsByTokens, Encodes, Guided, HasDensity, HasStyles, Truncates
+from .errors import UserError
+from .families import MODELS, Row, able, build_model, require
+from .hardware import best_device
+from .recipe import Recipe
+from .settings import Noises, Setting, Settings
+from .snapshot import load_weights, newest_snapshot, read_snapshot, write_snapshot
+
+SHIPPED = Path(__file__).parent / "assets" / "fast-getchu-64.safetensors"
+PLAIN = Settings()
+
+
+@dataclass(frozen=True)
+class About:
+    """Which model drew a picture.
+
+    Attributes:
+        recipe: the name of its recipe.
+        images_seen: how many images it was trained on, repetitions counted.
+        snapshot_hash: SHA-256 of the file it came from.
+    """
+
+    recipe: str
+    images_seen: int
+    snapshot_hash: str
+
+    def line(self, *more: str) -> str:
+        """One line of small print.
+
+        >>> About("fast", 12_000, "0123456789abcdef").line("psi 1")
+        'fast  ·  12,000 images seen  ·  psi 1  ·  snapshot 0123456789ab'
+        """
+        parts = (self.recipe, f"{self.images_seen:,} images seen", *more)
+        return "  ·  ".join((*parts, f"snapshot {self.snapshot_hash[:12]}"))
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model, ready to draw.
+
+    Attributes:
+        network: keeps the protocols that its family promises; in evaluation mode.
+        recipe: what it was trained by.
+        progress: what training counted: images seen, minutes, the hash of its face set.
+        path: the snapshot file; None: it never was in one.
+        snapshot_hash: SHA-256 of that file.
+        dtype: of latents and images; float64 only where exactness is measured.
+    """
+
+    network: nn.Module
+    recipe: Recipe
+    progress: Mapping[str, Any]
+    path: Path | None
+    snapshot_hash: str
+    dtype: torch.dtype = torch.float32
+
+    @property
+    def family(self) -> Row:
+        """The row of its family: abilities and settings."""
+        return MODELS[self.recipe.model["name"]]
+
+    @property
+    def about(self) -> About:
+        """What a picture says of the model that drew it."""
+        return About(self.recipe.name, self.images_seen, self.snapshot_hash)
+
+    @property
+    def conditions(self) -> dict[str, list[str]]:
+        """The values of each condition it was trained with; empty: it has none."""
+        return self.recipe.conditions
+
+    @property
+    def settings(self) -> tuple[Setting, ...]:
+        """How it can be sampled; guidance only where it was trained with conditions."""
+        return tuple(each for each in self.family.settings if each.name != "guidance" or self.conditions)
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Shape of one latent."""
+        return self.network.latent_shape  # type: ignore[return-value]
+
+    @property
+    def resolution(self) -> tuple[int, int]:
+        """Height and width of the images."""
+        return self.network.resolution  # type: ignore[return-value]
+
+    @property
+    def images_seen(self) -> int:
+        """How many images it was trained on, repetitions counted."""
+        return int(self.progress["images"])
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.network.parameters()).device
+
+    @property
+    def layers(self) -> int:
+        """How many styles an image has; UserError for a family without styles."""
+        self.require(HasStyles)
+        return self.network.layers  # type: ignore[return-value]
+
+    @property
+    def layer_sizes(self) -> list[tuple[int, int]]:
+        """Height and width of the features of each layer; UserError for a family without styles."""
+        self.require(HasStyles)
+        return self.network.layer_sizes  # type: ignore[return-value]
+
+    def can(self, ability: type) -> bool:
+        """Whether its family has an ability of `omokage.abilities`."""
+        return self.family.can(ability)
+
+    def require(self, ability: type) -> None:
+        """UserError, with what to use instead, unless its family has the ability."""
+        require(self.recipe.model["name"], ability)
+
+    def check(self, settings: Settings) -> Settings:
+        """The settings, if this model can be sampled so.
+
+        Raises:
+            UserError: a setting that its family lacks or a value out of range; a condition or a value that it
+                was not trained with, with the nearest right one and all there are.
+        """
+        name = self.recipe.model["name"]
+        for psi in settings.psis:
+            if psi < 0 and not self.can(HasStyles):
+                raise UserError(
+                    f"--psi {psi:g}: {name} has no styles, so 0 to 2 is allowed; below 0 go {able(HasStyles)}"
+                )
+            setting = self.family.setting("psi")
+            if setting is not None:
+                setting.check(psi)
+        for given, value in settings.conditions.items():
+            if not self.conditions:
+                raise UserError(self._without_conditions(given, f"condition={given}"))
+            if given not in self.conditions:
+                raise UserError(_no_such("condition", given, list(self.conditions)))
+            if value not in self.conditions[given]:
+                raise UserError(_no_such(given, value, self.conditions[given]))
+        if settings.guidance:
+            self.require(Guided)
+            if not self.conditions:
+                raise UserError(self._without_conditions("guidance", "condition=hair"))
+        if settings.jacobi:
+            self.require(DrawsByTokens)
+        if settings.noise != "constant" or settings.layers:
+            self.require(HasStyles)
+            if settings.layers > self.layers:
+                raise UserError(f"--layers {settings.layers}: {self.path or name} has {self.layers}")
+        return settings
+
+    def _without_conditions(self, what: str, with_: str) -> str:
+        return (
+            f"{what}: {self.path} was trained without conditions; omokage train RECIPE {with_} ... trains "
+            "with them"
+        )
+
+    def values(self, settings: Settings = PLAIN) -> list[int | None]:
+        """The numbers of the values of conditions that every image has; None: drawn."""
+        given = settings.conditions
+        return [
+            known.index(given[name]) if name in given else None for name, known in self.conditions.items()
+        ]
+
+    def double(self) -> "Model":
+        """The same model in float64, for measuring how exact it is."""
+        return replace(self, network=copy.deepcopy(self.network).double(), dtype=torch.float64)
+
+    @torch.no_grad()
+    def decode(self, z: Tensor, settings: Settings = PLAIN) -> Tensor:
+        """Latents (B, *latent_shape) to images (B, 3 or 1, H, W) in [-1, 1]; NaN is left in.
+
+        psi below 1 trades variety for typical faces: by a model's own truncation, else latents are multiplied
+        by psi (Brock et al. 2018, section 3.1, shrink the latents' range likewise).
+        """
+        z = z.to(self.device, self.dtype)
+        if self.can(HasStyles) and (
+            settings.noise != "constant" or settings.layers or len(settings.psis) > 1
+        ):
+            return self.synthesis(self.mapping(z, settings), settings.noise)
+        how: dict[str, Any] = {"sampler": "jacobi", "iterations": settings.jacobi} if settings.jacobi else {}
+        decode: Any = self.network.decode
+        if self.conditions:
+            how |= {"guidance": settings.guidance} if settings.guidance else {}
+            values = self.values(settings)
+            images = _by_psi(lambda psi: decode(z, psi, values, **how), settings)
+        elif self.can(Truncates):
+            images = _by_psi(lambda psi: decode(z, psi), settings)
+        else:
+            images = decode(z * _factors(settings.psi, z), **how)
+        return images.to(self.dtype).clamp(-1, 1)
+
+    @torch.no_grad()
+    def mapping(self, z: Tensor, settings: Settings = PLAIN) -> Tensor:
+        """Latents (B, *latent_shape) to styles w (B, layers, width), drawn towards the average by psi.
+
+        Raises:
+            UserError: a family without styles.
+        """
+        self.require(HasStyles)
+        z = z.to(self.device, self.dtype)
+        mapping: Any = self.network.mapping
+        given = [self.values(settings)] if self.conditions else []
+        w = _by_psi(lambda psi: mapping(z, psi, *given), settings)
+        if settings.layers:
+            w = torch.cat([w[:, : settings.layers], mapping(z, 1.0, *given)[:, settings.layers :]], 1)
+        return w.to(self.dtype)
+
+    @torch.no_grad()
+    def synthesis(self, w: Tensor, noise: Noises = "constant") -> Tensor:
+        """Styles w (B, layers, width) to images (B, 3 or 1, H, W) in [-1, 1].
+
+        Raises:
+            UserError: a family without styles.
+        """
+        self.require(HasStyles)
+        synthesis: Any = self.network.synthesis
+        return synthesis(w.to(self.device, self.dtype), noise).to(self.dtype).clamp(-1, 1)
+
+    @torch.no_grad()
+    def encode(self, images: Tensor, settings: Settings = PLAIN) -> Tensor:
+        """Images (B, 3, H, W) in [-1, 1] to latents (B, *latent_shape).
+
+        Raises:
+            UserError: a family without an encoder.
+        """
+        self.require(Encodes)
+        encode: Any = self.network.encode
+        given = [self.values(settings)] if self.conditions else []
+        return encode(images.to(self.device, self.dtype), *given).to(self.dtype)
+
+    @torch.no_grad()
+    def inverse(self, z: Tensor, settings: Settings = PLAIN) -> Tensor:
+        """Latents (B, *latent_shape) of `encode` to the images (B, 3, H, W) they came from, in [-1, 1].
+
+        As exactly as the family can: a TarFlow trained with noise takes noise off what it draws (`decode`);
+        here it does not, for a picture has none.
+
+        Raises:
+            UserError: a family without an encoder.
+        """
+        self.require(Encodes)
+        z = z.to(self.device, self.dtype)
+        lead: Any = self.network.inverse if self.can(HasDensity) else self.network.decode
+        given: dict[str, Any] = {"given": self.values(settings)} if self.conditions else {}
+        images = lead(z, **given)
+        return torch.where(images.isinf(), torch.nan, images.clamp(-1, 1))
+
+    @torch.no_grad()
+    def log_prob(self, images: Tensor) -> Tensor:
+        """(B,) log-density in nats of images (B, 3, H, W) in [-1, 1]; of a conditional flow, of all faces.
+
+        Raises:
+            UserError: a family without a likelihood.
+        """
+        self.require(HasDensity)
+        log_prob: Any = self.network.log_prob
+        return log_prob(images.to(self.device, self.dtype))
+
+
+def _by_psi(images: Callable[[float], Tensor], settings: Settings) -> Tensor:
+    """What ``images`` gives for each row's own psi: once for each value of it, always for the whole batch.
+
+    So a row is the same to the bit as in a batch with one psi.
+    """
+    first, *others = settings.psis
+    found = images(first)
+    for psi in others:
+        rows = torch.tensor([own == psi for own in settings.psi], device=found.device)  # type: ignore[union-attr]
+        found = torch.where(rows.view(-1, *[1] * (found.dim() - 1)), images(psi), found)
+    return found
+
+
+def _factors(psi: float | tuple[float, ...], z: Tensor) -> float | Tensor:
+    """psi as something to multiply latents by."""
+    if not isinstance(psi, tuple):
+        return psi
+    return torch.tensor(psi, dtype=z.dtype, device=z.device).view(-1, *[1] * (z.dim() - 1))
+
+
+def load_model(source: str | Path | None = None, device: str | torch.device | None = None) -> Model:
+    """The averaged weights of a run's newest snapshot, of a snapshot file, or (None) of the model that ships.
+
+    ``device`` None: the fastest there is.
+
+    Raises:
+        UserError: nothing there, a damaged file, or weights that do not fit their recipe.
+    """
+    path = SHIPPED if source is None else Path(source)
+    if path.is_dir() or not path.suffix:
+        path = newest_snapshot(path)
+    if not path.is_file():
+        hint = "the installation is incomplete" if source is None else "give a run folder or a snapshot file"
+        raise UserError(f"{path}: no such file; {hint}")
+    tensors, recipe, progress = read_snapshot(path, "average.")
+    network = build_model(recipe.model, recipe.conditions)
+    load_weights(
+        network,
+        {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()},
+        path,
+    )
+    network = network.eval().requires_grad_(False).to(device or best_device())
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Model(network, recipe, progress, path, digest)
+
+
+def write_small(model: Model, path: Path) -> None:
+    """Write only what sampling needs, weights in half precision: a tenth of a snapshot of a training.
+
+    One-dimensional tensors (batch-norm statistics, biases) stay as they are; they weigh nothing.
+    """
+    tensors = {
+        f"average.{name}": tensor.half() if tensor.is_floating_point() and tensor.dim() > 1 else tensor
+        for name, tensor in model.network.state_dict().items()
+    }
+    write_snapshot(path, tensors, model.recipe, model.progress)
+
+
+def _no_such(what: str, name: str, known: list[str]) -> str:
+    near = get_close_matches(name, known, n=1)
+    meant = f" (did you mean {near[0]}?)" if near else ""
+    return f"no {what} {name!r}{meant}; there are {', '.join(known)}"

@@ -1,0 +1,1 @@
+"""Pages: arrays in, file out. Pictures, figures, sheets, films; nothing is computed here."""

@@ -1,0 +1,349 @@
+"""Figures of generated faces to publish, after those of the StyleGAN papers.
+
+Each is one function and one PNG: faces on paper with margins and labels, and text chunks that say how to make
+it again. ``title``: None writes one, empty leaves it out. All return the path written, and raise UserError
+for a name that does not end in .png or cannot be written, and for a picture too large to open.
+"""
+
+from collections.abc import Iterator, Sequence
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from omokage.errors import UserError
+from omokage.explore.faces import Faces
+from omokage.explore.history import Stage
+from omokage.explore.mixing import Mixing
+from omokage.explore.noise import NOISES, NoiseComponents, NoiseDetail
+from omokage.model import About
+from omokage.pages.files import checked_file, count_not_finite, provenance, save_png
+from omokage.pages.sheet import FAINT_INK, PAPER, Sheet, near_square_columns
+from omokage.pages.video import LONGEST_SIDE, write_video
+from omokage.progress import Progress, opened
+from omokage.sampling import seed_ranges
+from omokage.settings import Settings
+
+# In a figure, a face is enlarged by a whole number until its shorter side has at least this many pixels.
+FIGURE_SIZE = 192
+PER_SECOND = 15  # stages of a montage, at 30 frames
+MIN_SECONDS = 6.0  # so long a montage lasts, however few its stages
+
+
+def _shown(size: tuple[int, ...], at_least: int = FIGURE_SIZE) -> tuple[int, int, int]:
+    """Height and width on the page of a face of ``size``, and the unit that goes with them."""
+    factor = ceil(at_least / min(size))
+    height, width = (side * factor for side in size)
+    return height, width, max(8, round(min(height, width) / 18))
+
+
+def _psi(settings: Settings) -> str:
+    return f"psi {settings.text()['psi']}"
+
+
+def uncurated_counts(rows: int, halvings: Sequence[int]) -> list[int]:
+    """How many faces each column of `uncurated` has.
+
+    UserError for impossible numbers.
+    """
+    if rows < 1 or not halvings or not all(0 <= halving <= 6 for halving in halvings):
+        raise UserError(
+            f"figure uncurated: got {rows} rows and sizes {list(halvings)}; at least one row, and sizes "
+            "from 0 (largest) to 6, for example 0,1,2,2,3,3"
+        )
+    return [rows * 2**halving for halving in halvings]
+
+
+def uncurated(
+    about: About,
+    faces: Faces,
+    out: str | Path,
+    *,
+    seeds: Sequence[int],
+    settings: Settings,
+    rows: int = 2,
+    halvings: Sequence[int] = (0, 0, 1, 1, 2, 2, 3, 3),
+    title: str | None = None,
+) -> Path:
+    """Faces of consecutive seeds, none left out, in several sizes (Karras et al. 2019, figure 2).
+
+    ``rows``: of the largest faces. ``halvings``: columns from the left, each with how many times its faces
+    are half as large. ``faces``: of ``seeds``, as many as `uncurated_counts` says in all.
+    """
+    counts = uncurated_counts(rows, halvings)
+    path = checked_file(out, ".png")
+    height, width, unit = _shown(faces.pixels.shape[1:3], 4 * FIGURE_SIZE // 3)
+    gap = max(2, min(height, width) // 64)
+    # Distances between faces halve exactly; faces are what the gaps leave of them.
+    finest = 2 ** max(halvings)
+    pitch = ceil((height + gap) / finest) * finest
+    boxes = []
+    for halving in halvings:
+        tall = (pitch >> halving) - gap
+        boxes.append((tall, max(1, round(tall * width / height))))
+    size = (rows * pitch - gap, sum(box[1] + gap for box in boxes) - gap)
+    title = "Uncurated faces" if title is None else title
+    line = about.line(f"seeds {seed_ranges(seeds)}", _psi(settings))
+    sheet = Sheet.around(size, unit, title, line, out)
+    remaining = iter(faces.pixels)
+    x = 0
+    for (tall, wide), count in zip(boxes, counts, strict=True):
+        for row in range(count):
+            sheet.face(next(remaining), x, row * (tall + gap), (tall, wide))
+        x += wide + gap
+    return save_png(sheet.image, path, provenance(about, seeds, settings, faces.finite) | {"Title": title})
+
+
+def mixing(
+    about: About,
+    mixed: Mixing,
+    out: str | Path,
+    *,
+    sources_a: Sequence[int],
+    sources_b: Sequence[int],
+    settings: Settings,
+    title: str | None = None,
+) -> Path:
+    """Faces of A with the coarse, middle or fine styles of B (Karras et al. 2019, figure 3)."""
+    path = checked_file(out, ".png")
+    height, width, unit = _shown(mixed.of_a.shape[1:3])
+    gap, apart = unit // 2, 2 * unit
+    left, top = 7 * unit, 3 * unit  # of the labels
+    which = mixed.kinds
+    ys, y = [], top + height + apart
+    for row, kind in enumerate(which):
+        y += (apart - gap) if row and which[row - 1] != kind else 0
+        ys.append(y)
+        y += height + gap
+    first = left + width + apart
+    size = (y - gap, first + len(mixed.of_b) * (width + gap) - gap)
+    title = "Mixing styles" if title is None else title
+    sheet = Sheet.around(size, unit, title, about.line(_psi(settings)), out)
+    middle = first + (size[1] - first) / 2
+    sheet.text("Source B", middle, 0.8 * unit, size=2.1)
+    sheet.text("Source A", left + width / 2, top + height + apart - 1.6 * unit, size=2.1, width=width)
+    for column, face in enumerate(mixed.of_b):
+        sheet.face(face, first + column * (width + gap), top, (height, width))
+    for row, face in enumerate(mixed.of_a):
+        sheet.face(face, left, ys[row], (height, width))
+        for column, both in enumerate(mixed.mixed[row]):
+            sheet.face(both, first + column * (width + gap), ys[row], (height, width))
+    for kind, name in enumerate(("Coarse", "Middle", "Fine")):
+        its = [ys[row] for row in range(len(ys)) if which[row] == kind]
+        above, below = its[0], its[-1] + height
+        words = f"{name} styles from B" if below - above > 1.5 * height else f"{name} from B"
+        sheet.upright(words, mixed.sizes[kind], 2 * unit, (above + below) / 2, below - above)
+        line = [(sheet.x + 5.6 * unit, sheet.y + end) for end in (above + unit / 2, below - unit / 2)]
+        sheet.draw.line(line, FAINT_INK, max(1, unit // 8))
+    text = provenance(about, [*sources_a, *sources_b], settings) | count_not_finite(mixed.not_finite)
+    text |= {"Title": title, "source A": seed_ranges(sources_a), "source B": seed_ranges(sources_b)}
+    return save_png(sheet.image, path, text)
+
+
+def truncation(
+    about: About,
+    columns: Sequence[Faces],
+    out: str | Path,
+    *,
+    seeds: Sequence[int],
+    settings: Sequence[Settings],
+    title: str | None = None,
+) -> Path:
+    """One row a seed, one column a psi (Karras et al. 2019, figure 8).
+
+    ``columns``: the faces of ``seeds`` at each psi, under its heading. ``settings``: of each column.
+    """
+    path = checked_file(out, ".png")
+    height, width, unit = _shown(columns[0].pixels.shape[1:3])
+    gap, left, top = unit // 2, round(4.5 * unit), 3 * unit
+    size = (top + len(seeds) * (height + gap) - gap, left + len(columns) * (width + gap) - gap)
+    title = "Truncation" if title is None else title
+    sheet = Sheet.around(size, unit, title, about.line(), out)
+    for row, seed in enumerate(seeds):
+        y = top + row * (height + gap) + height / 2
+        sheet.text(str(seed), left - unit, y, anchor="rm", width=left - unit, ink=FAINT_INK, size=1.7)
+    for column, faces in enumerate(columns):
+        x = left + column * (width + gap)
+        sheet.text(faces.heading, x + width / 2, unit, width=width)
+        for row, face in enumerate(faces.pixels):
+            sheet.face(face, x, top + row * (height + gap), (height, width))
+    text = provenance(about, seeds, settings[0]) | {"Title": title}
+    text["psi"] = ",".join(each.text()["psi"] for each in settings)
+    text |= count_not_finite(sum(faces.not_finite for faces in columns))
+    return save_png(sheet.image, path, text)
+
+
+def noise_detail(
+    about: About,
+    details: Sequence[NoiseDetail],
+    out: str | Path,
+    *,
+    seeds: Sequence[int],
+    settings: Settings,
+    noise_seed: int = 0,
+    title: str | None = None,
+) -> Path:
+    """A face, four noises near, and their deviation, one row a seed (Karras et al. 2019, figure 4)."""
+    path = checked_file(out, ".png")
+    height, width, unit = _shown(details[0].face.shape[:2], 2 * FIGURE_SIZE)
+    unit = round(unit * 0.75)
+    gap, top = unit // 2, 3 * unit
+    size = (top + len(seeds) * (height + unit) - unit, 3 * width + 4 * unit)
+    title = "Noise detail" if title is None else title
+    line = about.line(f"seeds {seed_ranges(seeds)}", _psi(settings))
+    sheet = Sheet.around(size, unit, title, line, out)
+    columns = [column * (width + 2 * unit) for column in range(3)]
+    names = ["Generated face", "Four noises", f"Deviation over {NOISES} noises"]
+    sheet.headings(names, columns, 0.8 * unit, width)
+    for row, detail in enumerate(details):
+        y = top + row * (height + unit)
+        sheet.face(detail.face, columns[0], y, (height, width))
+        sheet.frame(detail.face.shape, detail.place, columns[0], y, (height, width))
+        small = ((height - gap) // 2, (width - gap) // 2)
+        for i, face in enumerate(detail.varied):
+            x, below = columns[1] + (i % 2) * (small[1] + gap), y + (i // 2) * (small[0] + gap)
+            sheet.face(face[detail.place], x, below, small)
+        sheet.face(_map(detail.deviation), columns[2], y, (height, width))
+    text = provenance(about, seeds, settings) | {"Title": title, "noise seed": str(noise_seed)}
+    text |= count_not_finite(sum(detail.not_finite for detail in details))
+    return save_png(sheet.image, path, text)
+
+
+def _map(deviation: np.ndarray) -> np.ndarray:
+    """Grey values (H, W, 3): black nothing, white the most (but for one pixel in two hundred)."""
+    most = max(float(np.percentile(deviation, 99.5)), 1e-6)
+    grey = (np.clip(deviation / most, 0, 1) * 255).round().astype(np.uint8)
+    return np.repeat(grey[:, :, None], 3, 2)
+
+
+def noise_components(
+    about: About,
+    components: NoiseComponents,
+    out: str | Path,
+    *,
+    seeds: Sequence[int],
+    settings: Settings,
+    title: str | None = None,
+) -> Path:
+    """Noise in all layers, in none, in fine ones and in coarse ones (Karras et al. 2019, figure 5).
+
+    Below each face stands, near, the place where noise changes most.
+    """
+    path = checked_file(out, ".png")
+    height, width, unit = _shown(components.faces.shape[2:4], 3 * FIGURE_SIZE // 2)
+    unit = round(unit * 0.8)
+    gap, top, near = unit // 2, 3 * unit, height // 2
+    pitch = height + gap + near + 2 * unit
+    size = (top + len(seeds) * pitch - 2 * unit, 4 * (width + unit) - unit)
+    title = "Noise components" if title is None else title
+    line = about.line(f"seeds {seed_ranges(seeds)}", _psi(settings))
+    sheet = Sheet.around(size, unit, title, line, out)
+    columns = [column * (width + unit) for column in range(len(components.headings))]
+    sheet.headings(components.headings, columns, 0.8 * unit, width)
+    for x, its in zip(columns, components.faces, strict=True):
+        for row, (face, place) in enumerate(zip(its, components.places, strict=True)):
+            y = top + row * pitch
+            sheet.face(face, x, y, (height, width))
+            sheet.frame(face.shape, place, x, y, (height, width))
+            sheet.face(face[place], x, y + height + gap, (near, width))
+    text = provenance(about, seeds, settings) | {"Title": title}
+    return save_png(sheet.image, path, text | count_not_finite(components.not_finite))
+
+
+def progression(
+    about: About,
+    moments: Sequence[Stage],
+    size: tuple[int, int],
+    out: str | Path,
+    *,
+    seeds: Sequence[int],
+    settings: Settings,
+    title: str | None = None,
+    progress: Progress | None = None,
+) -> tuple[Path, int]:
+    """The same seeds over a run: one row a moment, one column a seed.
+
+    ``size``: height and width of a face. Returns the path written, and how many faces are not finite.
+    """
+    path = checked_file(out, ".png")
+    height, width, unit = _shown(size, 128)
+    gap, left = max(2, unit // 2), 9 * unit
+    full = (len(moments) * (height + gap) - gap, left + len(seeds) * (width + gap) - gap)
+    title = "Progression" if title is None else title
+    line = about.line(f"seeds {seed_ranges(seeds)}", _psi(settings))
+    sheet = Sheet.around(full, unit, title, line, out)
+    lost = 0
+    with opened(progress, "drawing", len(moments)) as task:
+        for row, moment in enumerate(moments):
+            y = row * (height + gap)
+            middle = y + height / 2
+            sheet.text(_count(moment.images), left - unit, middle, anchor="rb", width=left - unit, size=2.0)
+            sheet.text("images", left - unit, middle + 0.4 * unit, anchor="rt", ink=FAINT_INK, size=1.5)
+            faces = moment.faces()
+            lost += faces.not_finite
+            for column, face in enumerate(faces.pixels):
+                sheet.face(face, left + column * (width + gap), y, (height, width))
+            task.advance()
+    text = provenance(about, seeds, settings) | {"Title": title} | count_not_finite(lost)
+    text["stages"] = ",".join(str(moment.images) for moment in moments)
+    return save_png(sheet.image, path, text), lost
+
+
+def _count(images: int) -> str:
+    """A number of images as it is said: 800, 25.6k, 1.92M."""
+    for size, letter in ((10**6, "M"), (10**3, "k")):
+        if images >= size:
+            return f"{images / size:.3g}{letter}"
+    return str(images)
+
+
+def montage(
+    about: About,
+    moments: Sequence[Stage],
+    size: tuple[int, int],
+    out: str | Path,
+    *,
+    seeds: Sequence[int],
+    settings: Settings,
+    progress: Progress | None = None,
+) -> tuple[Path, int]:
+    """An MP4: every moment as a picture of all seeds above the images seen; the last one stays.
+
+    30 frames a second, 15 moments a second, slower where there are few. Returns the path written, and how
+    many faces are not finite. UserError where few players would show it.
+    """
+    path = checked_file(out, ".mp4")
+    columns = near_square_columns(len(seeds))
+    rows = ceil(len(seeds) / columns)
+    height, width, unit = _shown(size, 128)
+    gap = max(2, unit // 2)
+    full = (rows * (height + gap) - gap + 10 * unit, columns * (width + gap) - gap + 6 * unit)
+    even = [side + side % 2 for side in full]
+    if max(even) > LONGEST_SIDE:
+        raise UserError(
+            f"{path}: the film would be {even[1]}x{even[0]} px, and few players show a side over "
+            f"{LONGEST_SIDE}; give fewer seeds"
+        )
+    repeats = max(30 // PER_SECOND, round(MIN_SECONDS * 30 / len(moments)))
+    lost = 0
+
+    def frames() -> Iterator[np.ndarray]:
+        nonlocal lost
+        with opened(progress, "filming", len(moments)) as task:
+            for moment in moments:
+                sheet = Sheet(Image.new("RGB", (even[1], even[0]), PAPER), 3 * unit, 3 * unit, unit)
+                faces = moment.faces()
+                lost += faces.not_finite
+                for i, face in enumerate(faces.pixels):
+                    x, y = (i % columns) * (width + gap), (i // columns) * (height + gap)
+                    sheet.face(face, x, y, (height, width))
+                middle = even[1] / 2 - 3 * unit
+                words, room = f"{moment.images:,} images", even[1] - 6 * unit
+                sheet.text(words, middle, even[0] - 6.5 * unit, width=room)
+                for _ in range(repeats if moment is not moments[-1] else repeats + 60):
+                    yield np.asarray(sheet.image)
+                task.advance()
+
+    text = provenance(about, seeds, settings)
+    return write_video(frames(), path, frames_per_second=30, text=text), lost
