@@ -53,3 +53,54 @@ def test_a_file_in_the_way_is_named(tmp_path):
     (tmp_path / "demo").write_text("not a folder")
     with pytest.raises(UserError, match="demo"):
         demo(tmp_path / "demo", faces=4)
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """The demo with every step replaced by a note of its name."""
+    done = []
+
+    def noted(name):
+        return lambda *_, **__: done.append(name)
+
+    for place in (
+        "omokage.data.drawn.draw",
+        "omokage.data.build.build",
+        "omokage.training.loop.train",
+        "omokage.metrics.report.evaluate",
+        "omokage.metrics.report.print_results",
+        "omokage.data.faceset.FaceSet.open",
+        "omokage.model.load_model",
+        "omokage.samples.write_grid",
+        "omokage.samples.write_sheet",
+        "omokage.samples.write_walk",
+    ):
+        monkeypatch.setattr(place, noted(place.rpartition(".")[2]))
+    return done
+
+
+def test_without_the_inception_file_only_fid_is_left_out_and_that_is_said_first(steps, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMOKAGE_INCEPTION", str(tmp_path / "nowhere.pt"))
+    told = Console(file=io.StringIO(), width=80, highlight=False)
+    made = demo(tmp_path / "demo", console=told)
+    first, _, rest = told.file.getvalue().partition("Draw 2,000 faces")
+    assert "FID will be skipped" in first
+    assert "nowhere.pt" in first
+    assert "Evaluate" not in rest
+    assert "evaluate" not in steps
+    assert [step for step in steps if step not in ("load_model", "open")] == [
+        *("draw", "build", "train", "write_grid", "write_grid", "write_sheet", "write_walk")
+    ]
+    assert len(made) == 7
+    assert "omokage evaluate" in rest  # what to type once the file is there
+
+    steps.clear()
+    demo(tmp_path / "demo", protocol="fid2k-full-tags", console=told)  # needs no Inception
+    assert "evaluate" in steps
+
+
+def test_a_face_set_is_no_place_for_the_demo(steps, tmp_path):
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(UserError, match="is a face set"):
+        demo(tmp_path)
+    assert steps == []

@@ -14,6 +14,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from .errors import UserError
 from .progress import Progress
 
 FACES = 2000
@@ -58,13 +59,14 @@ def demo(
     """Draw faces, build a face set, train ``fast``, sample, evaluate; then show the shipped model.
 
     Everything goes into the folder ``out``. Run again it goes on where it stopped: finished parts are kept,
-    pictures and figures are made anew. ``overrides`` change the recipe. Returns what was made. UserError:
-    ``out`` holds something else under one of the names.
+    pictures and figures are made anew. ``overrides`` change the recipe. Where the file of the Inception
+    network is missing, that is said first, and the measurement of FID is left out. Returns what was made.
+    UserError: ``out`` holds something else under one of the names, or is a face set.
     """
     # Imported here so that the command line starts without PyTorch.
     from .data.build import build
     from .data.drawn import draw
-    from .data.faceset import FaceSet
+    from .data.faceset import MANIFEST, FaceSet
     from .metrics.report import evaluate, print_results
     from .model import load_model
     from .recipe import load_recipe
@@ -73,9 +75,16 @@ def demo(
     from .training.loop import train
 
     out = Path(out)
+    if (out / MANIFEST).is_file():
+        raise UserError(f"{out} is a face set: name another folder for the demo with -o")
     console = console or Console(highlight=False)
     steps = _Steps(console)
     started = time.monotonic()
+
+    # Said now, not after minutes of training.
+    without = _missing_for(protocol)
+    if without is not None:
+        console.print(Text(f"FID will be skipped: {without}"), soft_wrap=True)
 
     drawn, face_set, run = out / "drawn", out / "faces", out / "run"
     with steps.step(f"Draw {faces:,} faces", f"{faces:,} drawn faces, factors.csv", drawn):
@@ -89,10 +98,11 @@ def demo(
         train(recipe, face_set, run, minutes=minutes, progress=progress)
     with steps.step("Sample what was learned", "64 samples of that run", out / "samples.png"):
         write_grid(load_model(run), range(64), out / "samples.png", progress=progress)
-    with steps.step(f"Evaluate by {protocol}", "figures, as a JSON line", run / "evaluations.jsonl"):
-        lines = run / "evaluations.jsonl"
-        record = evaluate(load_model(run), FaceSet.open(face_set), protocol, lines, progress)
-    print_results([record], console)
+    if without is None:
+        with steps.step(f"Evaluate by {protocol}", "figures, as a JSON line", run / "evaluations.jsonl"):
+            lines = run / "evaluations.jsonl"
+            record = evaluate(load_model(run), FaceSet.open(face_set), protocol, lines, progress)
+        print_results([record], console)
 
     model = load_model(None)
     grid, sheet, walk = out / "shipped-grid.png", out / "shipped-sheet.png", out / "shipped-walk.mp4"
@@ -104,7 +114,24 @@ def demo(
         write_walk(model, range(8), walk, settings=Settings(psi=0.8), progress=progress)
 
     _show(console, steps.made, time.monotonic() - started, out)
+    if without is not None:
+        command = f"{_typed('omokage')} evaluate {run} --data {face_set} --protocol {protocol}"
+        console.print(Text(f"  {command}  # once the Inception file is here"), soft_wrap=True)
     return steps.made
+
+
+def _missing_for(protocol: str) -> str | None:
+    """Why ``protocol`` cannot be measured on this machine; None if it can."""
+    from .metrics.features import inception_file
+    from .metrics.report import parse_protocol
+
+    if parse_protocol(protocol).extractor != "inception2015":
+        return None
+    try:
+        inception_file()
+    except UserError as error:
+        return str(error)
+    return None
 
 
 def _show(console: Console, made: list[Made], seconds: float, out: Path) -> None:

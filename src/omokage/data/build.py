@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from .. import __version__
 from ..errors import UserError
 from ..progress import Progress, opened
-from .engines import Engine, Here, Processes, Steps, Threads
+from .engines import Engine, Here, Processes, Steps, Threads, leave_if_worker_begins
 from .faceset import (
     COLUMNS,
     FORMAT,
@@ -135,6 +135,7 @@ def build(
     returns its report. Raises `UserError` if nothing is kept, the disk is full, ``out`` holds something else,
     or another process is building it.
     """
+    leave_if_worker_begins()
     started = time.monotonic()
     if as_faces and (options is not None or detections is not None):
         raise UserError(
@@ -421,6 +422,8 @@ class _Work:
                         shard, refused = None, []
                 self._checkpoint(shard, refused, position, True)
                 shard = None
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("repeat the command to go on") from None
         finally:
             if shard:
                 shard.abandon()

@@ -6,13 +6,22 @@ the order of the items, so that nothing in them depends on who did the work.
 
 import itertools
 import multiprocessing
+import os
+import signal
+import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnContext
+from types import FrameType
 from typing import Any, Generic, Protocol, TypeVar
+
+from ..errors import UserError
 
 Item = TypeVar("Item")
 Parcel = TypeVar("Parcel")
@@ -96,7 +105,7 @@ class Processes:
     def run(
         self, items: Iterable[Item], steps: Steps[Item, Parcel, Result]
     ) -> Generator[tuple[Item, Result], None, None]:
-        pool = self._start(self.workers)
+        pool = WorkerPool(self.workers, one_thread)
         waiting: deque[tuple[Item, Parcel, Future[Result]]] = deque()
         try:
             with closing(in_threads(steps.load, items, self.loaders)) as parcels:
@@ -105,36 +114,39 @@ class Processes:
                         item, parcel = following
                         waiting.append((item, parcel, _submit(pool, steps, parcel)))
                     if not waiting:
-                        return
+                        break
                     item, parcel, future = waiting.popleft()
                     try:
                         result = future.result()
                     except BrokenProcessPool:
-                        # Who was it? Each of those under way is tried alone.
-                        pool.shutdown(cancel_futures=True)
-                        yield item, self._alone(steps, parcel)
+                        # Which one was it? Each of those under way is tried alone.
+                        pool.check_started()
+                        pool.end()
+                        yield item, _alone(steps, parcel)
                         for item, parcel, _ in waiting:
-                            yield item, self._alone(steps, parcel)
+                            yield item, _alone(steps, parcel)
                         waiting.clear()
-                        pool = self._start(self.workers)
+                        pool = WorkerPool(self.workers, one_thread)
                         continue
                     yield item, result
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-    def _start(self, workers: int) -> ProcessPoolExecutor:
-        # Not forked: the calling process may hold threads (torch does) that would not survive it.
-        return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker)
-
-    def _alone(self, steps: Steps[Any, Parcel, Result], parcel: Parcel) -> Result:
-        with self._start(1) as pool:
-            try:
-                return pool.submit(steps.work, parcel).result()
-            except BrokenProcessPool:
-                return steps.lost(parcel)
+        except BaseException:
+            pool.end()
+            raise
+        pool.close()
 
 
-def _submit(pool: ProcessPoolExecutor, steps: Steps[Any, Parcel, Result], parcel: Parcel) -> Future[Result]:
+def _alone(steps: Steps[Any, Parcel, Result], parcel: Parcel) -> Result:
+    pool = WorkerPool(1, one_thread)
+    try:
+        return pool.submit(steps.work, parcel).result()
+    except BrokenProcessPool:
+        pool.check_started()
+        return steps.lost(parcel)
+    finally:
+        pool.end()
+
+
+def _submit(pool: "WorkerPool", steps: Steps[Any, Parcel, Result], parcel: Parcel) -> Future[Result]:
     try:
         return pool.submit(steps.work, parcel)
     except BrokenProcessPool as error:
@@ -143,13 +155,115 @@ def _submit(pool: ProcessPoolExecutor, steps: Steps[Any, Parcel, Result], parcel
         return failed
 
 
-def _start_worker() -> None:
-    """Make this process one that leaves Ctrl-C to its parent and ends with it."""
-    import os
-    import signal
-    import threading
+class WorkerPool:
+    """Processes of this machine that run functions, and that can be ended at once.
+
+    They are started anew, not forked: the calling process may hold threads (torch does) that would not
+    survive it. They leave Ctrl-C to the calling process, from their first instruction on, and end with it.
+
+    workers: how many. begin: called once in each of them; a function of a module.
+
+    Raises `UserError` in a script that is not in a file: workers load the script of the calling process.
+    """
+
+    def __init__(self, workers: int, begin: Callable[[], None] | None = None) -> None:
+        _check_script()
+        self._context = _Context()
+        self._told, telling = self._context.Pipe(duplex=False)
+        self._telling = telling
+        self._pool = ProcessPoolExecutor(workers, self._context, _start_worker, (telling, begin))
+
+    def submit(self, function: Callable[..., Result], *arguments: Any) -> "Future[Result]":
+        """Like `Executor.submit`; raises `BrokenProcessPool` after a worker died."""
+        with _interrupts_held():
+            return self._pool.submit(function, *arguments)
+
+    def check_started(self) -> None:
+        """Raises `UserError` if the pool is broken because no worker ever came up."""
+        if not self._told.poll():
+            raise UserError(
+                "the worker processes ended before they could begin, since each of them runs the script again "
+                'that calls this: put the call under `if __name__ == "__main__":`, or give workers=1'
+            ) from None
+
+    def close(self) -> None:
+        """Wait for what is under way, then end the workers."""
+        self._pool.shutdown()
+        self._told.close()
+        self._telling.close()
+
+    def end(self) -> None:
+        """End the workers now, whatever they are doing: they must not be writing anything that matters."""
+        # Killed, not asked: a worker that is still loading its modules does not listen.
+        for process in self._context.started:
+            if process.pid is not None:
+                process.kill()
+        self._pool.shutdown(cancel_futures=True)
+        self._told.close()
+        self._telling.close()
+
+
+def _check_script() -> None:
+    script = sys.modules["__main__"]
+    file = getattr(script, "__file__", None)
+    if getattr(script, "__spec__", None) is None and file is not None and not os.path.exists(file):
+        raise UserError(
+            "worker processes load the script that starts them, and this one is in no file: save it as one, or "
+            "give workers=1"
+        )
+
+
+class _Context(SpawnContext):
+    """How workers are started; remembers them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.started: list[Any] = []
+
+    def Process(self, *arguments: Any, **named: Any) -> Any:  # type: ignore[override]  # noqa: N802
+        process = super().Process(*arguments, **named)
+        self.started.append(process)
+        return process
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Processes that are started here do not hear Ctrl-C; this one hears it afterwards, not halfway."""
+    if not hasattr(signal, "pthread_sigmask"):  # not on Windows
+        yield
+        return
+    heard: list[tuple[int, FrameType | None]] = []
+    handler = signal.getsignal(signal.SIGINT)
+    swapped = callable(handler) and threading.current_thread() is threading.main_thread()
+    if swapped:
+        # Another thread may take the signal although this one blocks it, and Python would act on it here.
+        signal.signal(signal.SIGINT, lambda number, frame: heard.append((number, frame)))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if swapped:
+            signal.signal(signal.SIGINT, handler)
+            if heard and callable(handler):
+                handler(*heard[0])
+
+
+def leave_if_worker_begins() -> None:
+    """End this process without a word if it is a worker that is only loading the script of its parent.
+
+    A script without the main guard calls `draw` or `build` again there. The parent then says what to do
+    (`WorkerPool.check_started`).
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        sys.exit(1)
+
+
+def _start_worker(telling: Connection, begin: Callable[[], None] | None) -> None:
+    """Say that this process has come up, make it leave Ctrl-C to its parent, and end with it."""
     from multiprocessing.connection import wait
 
+    telling.send_bytes(b"1")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -159,13 +273,12 @@ def _start_worker() -> None:
             os._exit(1)
 
         threading.Thread(target=end_with_parent, daemon=True).start()
-    one_thread()
+    if begin is not None:
+        begin()
 
 
 def one_thread() -> None:
     """Let this process compute on one thread: processes must not fight for cores."""
-    import os
-
     os.environ["OMP_NUM_THREADS"] = "1"
     import cv2
 

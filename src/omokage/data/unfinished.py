@@ -99,9 +99,17 @@ def locked(partial: Path, out: Path, shown: str | None = None) -> Iterator[None]
     try:
         yield
     finally:
-        if partial.exists() and not any(partial.iterdir()):
-            partial.rmdir()
+        if partial.exists() and _is_untouched(partial):
+            shutil.rmtree(partial)
         os.close(handle)
+
+
+def _is_untouched(partial: Path) -> bool:
+    """Whether nothing is in ``partial`` but, perhaps, the plan: there is nothing to go on with."""
+    state = partial / STATE
+    if not {path.name for path in partial.iterdir()} <= {STATE}:
+        return False
+    return not state.exists() or {path.name for path in state.iterdir()} <= {_PLAN}
 
 
 @contextmanager

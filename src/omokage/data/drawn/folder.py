@@ -4,11 +4,11 @@ import contextlib
 import csv
 import io
 import json
-import multiprocessing
 import os
 import re
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from PIL import Image, PngImagePlugin
 
 from omokage.data.drawn.factors import FACTORS
 from omokage.data.drawn.scene import checked_seed, checked_size, plan_face, plan_illustration
+from omokage.data.engines import WorkerPool, leave_if_worker_begins
 from omokage.errors import UserError
 from omokage.progress import Progress, opened
 
@@ -72,12 +73,18 @@ def draw(
     shape = checked_size(
         (ILLUSTRATION_SIZE if illustrations else FACE_SIZE) if size is None else size, illustrations
     )
+    leave_if_worker_begins()
     folder = Path(out)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with _held(folder):
+        with _made(folder), _held(folder):
             _check_folder(folder, n, illustrations)
-            _draw(n, folder, shape, seed, illustrations, workers or _cores(), progress)
+            try:
+                _draw(n, folder, shape, seed, illustrations, workers or _cores(), progress)
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt("repeat the command to go on") from None
+            finally:
+                for part in folder.glob(".*.part"):  # of workers that were ended while they wrote
+                    part.unlink(missing_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise UserError(f"{folder} is not a folder: name one for the pictures, it need not exist") from None
     except OSError as error:
@@ -86,6 +93,20 @@ def draw(
             "repeat the command to go on"
         ) from None
     return folder
+
+
+@contextlib.contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """The folder, with those above it; what is new of them and still empty goes again if the block fails."""
+    new = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):  # not empty: it stays, and so do those above it
+            for place in new:
+                place.rmdir()
+        raise
 
 
 def _cores() -> int:
@@ -151,21 +172,27 @@ def _draw(
                     rows[index] = _draw_one(folder, index, seed, shape, illustrations)
                     task.advance(1)
         else:
-            # Not forked: the calling process may hold threads (torch does) that would not survive it.
-            context = multiprocessing.get_context("spawn")
-            with ProcessPoolExecutor(min(workers, len(batches)), context) as pool:
+            pool = WorkerPool(min(workers, len(batches)))
+            try:
                 waiting: set[Future] = {
                     pool.submit(_draw_batch, folder, batch, seed, shape, illustrations) for batch in batches
                 }
-                try:
-                    while waiting:
-                        done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                        for future in done:
-                            rows.update(future.result())
-                            task.advance(len(future.result()))
-                except BaseException:
-                    pool.shutdown(wait=True, cancel_futures=True)
-                    raise
+                while waiting:
+                    done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        rows.update(future.result())
+                        task.advance(len(future.result()))
+            except BrokenProcessPool:
+                pool.check_started()
+                pool.end()
+                raise UserError(
+                    f"a process that drew into {folder} was ended from outside, for example because memory "
+                    "ran out: repeat the command to go on, with fewer workers"
+                ) from None
+            except BaseException:
+                pool.end()
+                raise
+            pool.close()
     ordered = [rows[index] for index in range(n)]
     if illustrations:
         boxes = {faces[0]["file"]: [[face[k] for k in "xywh"] for face in faces] for faces in ordered}
