@@ -108,6 +108,9 @@ def draw(
 
     run(number, out, size=size, seed=seed, illustrations=illustrations, workers=workers, progress=progress())
     print(f"{number:,} {'illustrations' if illustrations else 'faces'} in {out}")
+    folder = shlex.quote(str(out))
+    how = "--size 64" if illustrations else f"--as-faces --labels {shlex.quote(str(out / 'factors.csv'))}"
+    print(f"next: omokage build {folder} {how} -o faces/")
 
 
 @app.command()

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from omokage.__main__ import main
 from omokage.data import build as building
 from omokage.data import writing
 from omokage.data.build import build
@@ -126,6 +128,50 @@ def test_every_bad_file_is_listed_and_counted(folder_of_faces, tmp_path, encode,
     assert rows["wrong-extension"]["format"] == "jpg"
     assert (rows["cmyk"]["format"], rows["cmyk"]["done"]) == ("png", "CMYK to RGB")
     assert capfd.readouterr() == ("", "")
+
+
+def test_labels_beside_faces_are_no_pictures_left_out(tmp_path, encode, picture, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["draw", "-n", "3", "-o", "drawn", "--size", "32", "--workers", "1"]) == 0
+    told = capsys.readouterr().out
+    assert "omokage build drawn --as-faces --labels drawn/factors.csv -o faces/" in told
+    assert main(["build", "drawn", "--as-faces", "-o", "faces"]) == 0
+    told = capsys.readouterr().out
+    assert "3 of 3 images kept" in told
+    assert "left out" not in told
+    assert "--labels drawn/factors.csv joins it" in told
+    assert rejected(tmp_path / "faces") == {}
+    assert main(["build", "drawn", "--as-faces", "-o", "joined", "--labels", "drawn/factors.csv"]) == 0
+    assert "not used" not in capsys.readouterr().out
+    assert "hair" in FaceSet.open("joined").index.column_names
+    assert FaceSet.open("joined").content_hash == FaceSet.open("faces").content_hash
+
+
+def test_sidecars_of_faces_are_counted_in_every_container(tmp_path, encode, picture):
+    folder = tmp_path / "in"
+    (folder / "sub").mkdir(parents=True)
+    for i, name in enumerate(("a.png", "b.jpg", "sub/c.webp")):
+        (folder / name).write_bytes(encode(picture(i), {"png": "PNG", "jpg": "JPEG"}.get(name[-3:], "WEBP")))
+    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    beside = ("a.txt", "b.jpg.json", "sub/c.json", "broken.txt")
+    others = ("c.txt", "notes.txt", "sub/a.json")  # beside no picture of this folder
+    for name in (*beside, *others):
+        (folder / name).write_text('{"tags": "smile"}' if name.endswith("json") else "smile")
+    (folder / "boxes.json").write_text('{"a.png": [[1, 2, 3, 4]]}')
+    with tarfile.open(tmp_path / "t.tar.gz", "w:gz") as archive:
+        for path in sorted(folder.rglob("*"), reverse=True):
+            if path.is_file():
+                archive.add(path, str(path.relative_to(folder)))
+    shutil.make_archive(str(tmp_path / "z"), "zip", folder)
+    for i, source in enumerate((folder, tmp_path / "t.tar.gz", tmp_path / "z.zip")):
+        report = build([source], tmp_path / f"set{i}", as_faces=True, workers=i + 1)
+        assert (report.found, report.kept, report.rejected, report.beside) == (7, 3, 4, 5)
+        assert sum(report.reasons.values()) == 4
+        assert [table.partition("/")[2] for table in report.tables] == ["boxes.json"]
+        listed = {name.partition("/")[2] for name in rejected(tmp_path / f"set{i}")}
+        assert listed == {"broken.png", *others}
+    again = build([folder], tmp_path / "set0", as_faces=True)
+    assert (again.already, again.beside) == (True, 5)
 
 
 def test_hostile_tar_ends_in_the_list(tmp_path, encode, picture):

@@ -44,6 +44,7 @@ from .faceset import (
     read_manifest,
     tar_member,
 )
+from .label import SIDECARS, is_table
 from .publish import Target
 from .read import RESIZE_RULE, Unreadable, cover, one_line, quiet, read_picture, to_png
 from .remote import url_of
@@ -69,6 +70,9 @@ MAX_SIZE = 4096
 ENGINES = ("local", "ray")
 FAR_LOADERS = 16
 
+SHOWN_TABLES = 20
+_BESIDE = "labels of other files"  # why a file that is no picture is not rejected; not in `rejected.csv`
+
 LABEL = "label"  # the column of labels that a source knows itself
 
 
@@ -83,6 +87,8 @@ class BuildReport:
     already: the face set was there already, nothing was done.
     pictures: of illustrations: found, kept (a face of it is kept), rejected and the reasons; else None.
     opt_out: what the opt-out list met (`optout.OptOut.summary`), None without one.
+    beside: of faces: how many files of labels lay among the pictures; they are not counted as found.
+    tables: the names of those that have labels of many pictures and were not used, at most `SHOWN_TABLES`.
     """
 
     found: int
@@ -95,6 +101,8 @@ class BuildReport:
     already: bool = False
     pictures: dict[str, Any] | None = None
     opt_out: dict[str, Any] | None = None
+    beside: int = 0
+    tables: tuple[str, ...] = ()
 
 
 def build(
@@ -306,6 +314,8 @@ def _prepare(picture: _Picture, *, size: int | None) -> _Stored | _Rejected:
             data, extension = to_png(image), "png"
         raw = tar_member(f"{picture.key}.{extension}", data)
     except Unreadable as reason:
+        if isinstance(picture.data, bytes) and is_table(picture.file, picture.data):
+            return _refuse(picture, _BESIDE)
         return _refuse(picture, one_line(reason))
     except MemoryError:
         return _refuse(picture, "needs too much memory")
@@ -394,7 +404,7 @@ class _Work:
             return
         position = self.done[-1]["position"] if self.done else 0
         kept = sum(state["kept"] for state in self.done)
-        rejected = sum(len(state["rejected"]) for state in self.done)
+        rejected = sum(reason != _BESIDE for state in self.done for _, reason in state["rejected"])
         totals = [source.total for source in sources]
         total = None if None in totals else sum(t for t in totals if t is not None)
         shard: _Shard | None = None
@@ -411,7 +421,7 @@ class _Work:
                     position += 1
                     if isinstance(result, _Rejected):
                         refused.append((result.file, result.reason))
-                        rejected += 1
+                        rejected += result.reason != _BESIDE
                     else:
                         shard = shard or _Shard(self.partial, self._next_shard())
                         shard.store(result)
@@ -455,17 +465,17 @@ class _Work:
         self.done.append(state)
 
     def finish(self, labels: "_Labels | None") -> None:
-        found, kept = self.done[-1]["position"], sum(state["kept"] for state in self.done)
-        reasons: Counter[str] = Counter()
-        rejected = io.StringIO()
-        writer = csv.writer(rejected, lineterminator="\n")
-        writer.writerow(("file", "reason"))
-        for state in self.done:
-            writer.writerows(state["rejected"])
-            reasons.update(reason.split(":")[0] for _, reason in state["rejected"])
+        kept = sum(state["kept"] for state in self.done)
+        refused, beside, unused = self._sorted_out()
+        found = self.done[-1]["position"] - beside
+        reasons = Counter(reason.split(":")[0] for _, reason in refused)
         if not kept:
             shutil.rmtree(self.partial)
             raise UserError(_nothing(found, reasons))
+        rejected = io.StringIO()
+        writer = csv.writer(rejected, lineterminator="\n")
+        writer.writerow(("file", "reason"))
+        writer.writerows(refused)
         tables = [
             pq.read_table(self.state / f"{number:06d}.parquet", schema=SCHEMA)
             for number, state in enumerate(self.done)
@@ -482,6 +492,8 @@ class _Work:
             "duplicates": kept - len(set(digests)),
             "bytes": sum(state["bytes"] for state in self.done),
             "reasons": dict(sorted(reasons.items())),
+            "files_beside": beside,
+            "unused_tables": unused[:SHOWN_TABLES],
         }
         if self.carried:
             places = zip(index["source"].to_pylist(), index["file"].to_pylist(), strict=True)
@@ -502,12 +514,45 @@ class _Work:
             "content_hash": content_hash(index["key"].to_pylist(), digests),
             "shards": [state["shard"] for state in self.done if state["shard"]],
         }
-        refused = [tuple(line) for state in self.done for line in state["rejected"]]
         page = write_faces_report(FaceSet(self.partial, manifest, index), refused)
         write_file(self.partial / REJECTED, rejected.getvalue().encode())
         write_file(self.partial / INDEX, parquet_bytes(index))
         write_file(self.partial / REPORT, page.encode())
         write_file(self.partial / MANIFEST, json_bytes(manifest))
+
+
+    def _sorted_out(self) -> tuple[list[tuple[str, str]], int, list[str]]:
+        """What was refused, with its reason; how many files are no pictures but labels of them; the tables.
+
+        Those are tables of labels, and files of the same name as a picture but for the ending, kept or not.
+        """
+        every = [(file, reason) for state in self.done for file, reason in state["rejected"]]
+        tables = [file for file, reason in every if reason == _BESIDE]
+        named = {file for file, _ in every if not _may_be_labels(file)}
+        for number, state in enumerate(self.done):
+            if state["shard"]:
+                part = pq.read_table(self.state / f"{number:06d}.parquet", columns=["source", "file"])
+                places = zip(part["source"].to_pylist(), part["file"].to_pylist(), strict=True)
+                named.update(f"{source}/{file}".rstrip("/") for source, file in places)
+        owners = named | {_without_ending(file) for file in named}
+        refused, beside = [], len(tables)
+        for file, reason in every:
+            if reason == _BESIDE:
+                continue
+            if _may_be_labels(file) and _without_ending(file) in owners:
+                beside += 1
+            else:
+                refused.append((file, reason))
+        return refused, beside, tables
+
+
+def _may_be_labels(file: str) -> bool:
+    return file.lower().endswith(SIDECARS)
+
+
+def _without_ending(file: str) -> str:
+    folder, slash, last = file.rpartition("/")
+    return folder + slash + (last.rpartition(".")[0] or last)
 
 
 def _carried(sources: Sequence[Source], labels: "_Labels | None") -> dict[tuple[str, str], str]:
@@ -569,8 +614,12 @@ def _report(manifest: dict[str, Any], path: Path | str, started: float, already:
     numbers = (counts["found"], counts["kept"], counts["rejected"])
     seconds = time.monotonic() - started
     reasons, copies, pictures = counts["reasons"], counts["duplicates"], counts.get("pictures")
+    beside, tables = 0, ()
+    if pictures is None:
+        beside, tables = counts.get("files_beside", 0), tuple(counts.get("unused_tables", ()))
+    opt_out = manifest.get("opt_out")
     return BuildReport(
-        *numbers, path, seconds, reasons, copies, already, pictures, manifest.get("opt_out")
+        *numbers, path, seconds, reasons, copies, already, pictures, opt_out, beside=beside, tables=tables
     )
 
 

@@ -1,12 +1,16 @@
 """`omokage build`: from illustrations, or from faces, to a face set."""
 
+import shlex
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import UserError
 from .options import WORKERS, progress, within
+
+if TYPE_CHECKING:
+    from ..data.build import BuildReport
 
 
 def build(
@@ -187,12 +191,33 @@ def _run(
         for reason, count in sorted(report.reasons.items(), key=lambda item: -item[1]):
             print(f"{count:>9,}  {reason}")
     _lines(opt_out_told(report.opt_out))
+    _tell_beside(report, sources)
     print(f"see {out}/report.html")
 
 
 def _lines(lines: list[str]) -> None:
     for line in lines:
         print(line)
+
+
+def _tell_beside(report: "BuildReport", sources: list[str]) -> None:
+    """Files of labels beside faces, which are no pictures that were left out, and how to use them."""
+    if report.tables:
+        named = _as_typed(report.tables[0], sources)
+        several = f" and {len(report.tables) - 1} more" if len(report.tables) > 1 else ""
+        print(f"not used: the table of labels {named}{several}; --labels {shlex.quote(named)} joins it")
+    if others := report.beside - len(report.tables):
+        print(f"not used: {others:,} files of labels beside images; --as-faces reads none, --labels a table")
+
+
+def _as_typed(file: str, sources: list[str]) -> str:
+    """The path of a file of a source, which is known as NAME/FILE, as the user would type it."""
+    source, _, name = file.partition("/")
+    for given in sources:
+        place = Path(given).expanduser() / name
+        if Path(given).name == source and place.is_file():
+            return str(place)
+    return file
 
 
 def _list(total: int, reasons: dict[str, int], what: str) -> None:
