@@ -94,9 +94,8 @@ VERBS = {
 @pytest.mark.parametrize("late", [False, True])
 def test_ctrl_c_while_workers_start_is_one_line(verb, late, scenes, tmp_path):
     command = [sys.executable, "-m", "omokage", *VERBS[verb], "-o", "out", "--workers", "2"]
-    process = subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, cwd=tmp_path, start_new_session=True, **pipes)
     try:
         until = time.monotonic() + 60
         while process.poll() is None and len(children(process.pid)) < 2 and time.monotonic() < until:

@@ -182,8 +182,8 @@ class WorkerPool:
         """Raises `UserError` if the pool is broken because no worker ever came up."""
         if not self._told.poll():
             raise UserError(
-                "the worker processes ended before they could begin, since each of them runs the script again "
-                'that calls this: put the call under `if __name__ == "__main__":`, or give workers=1'
+                "the worker processes ended before they could begin: each of them runs the script again that "
+                'calls this, so put the call under `if __name__ == "__main__":`, or give workers=1'
             ) from None
 
     def close(self) -> None:
@@ -208,8 +208,8 @@ def _check_script() -> None:
     file = getattr(script, "__file__", None)
     if getattr(script, "__spec__", None) is None and file is not None and not os.path.exists(file):
         raise UserError(
-            "worker processes load the script that starts them, and this one is in no file: save it as one, or "
-            "give workers=1"
+            "worker processes load the script that starts them, and this one is in no file: save it as one, "
+            "or give workers=1"
         )
 
 
@@ -220,7 +220,7 @@ class _Context(SpawnContext):
         super().__init__()
         self.started: list[Any] = []
 
-    def Process(self, *arguments: Any, **named: Any) -> Any:  # type: ignore[override]  # noqa: N802
+    def Process(self, *arguments: Any, **named: Any) -> Any:  # type: ignore[override]
         process = super().Process(*arguments, **named)
         self.started.append(process)
         return process
