@@ -226,12 +226,16 @@ class TestMainJob:
         return ["train", "dcgan", "--data", f"{folder / 'faces'}", "--out", f"{folder / run}", *cls.SMALL]
 
     def test_build_counts_what_it_kept_and_left_out(self, folder, capsys):
-        assert main(["build", f"{folder / 'drawn'}", "-o", f"{folder / 'again'}", "--as-faces"]) == 0
+        (folder / "more").mkdir()
+        (folder / "more" / "broken.png").write_text("no picture")
+        sources = [f"{folder / 'drawn'}", f"{folder / 'more'}"]
+        assert main(["build", *sources, "-o", f"{folder / 'again'}", "--as-faces"]) == 0
         told = capsys.readouterr().out
-        assert "24 of 25 images kept" in told
+        assert "24 of 25 images kept" in told  # the table of factors is no image
         assert "1 left out" in told
-        assert "factors.csv" in (folder / "again" / "rejected.csv").read_text()
-        assert main(["build", f"{folder / 'drawn'}", "-o", f"{folder / 'again'}", "--as-faces"]) == 0
+        assert f"--labels {folder / 'drawn' / 'factors.csv'}" in told
+        assert "broken.png" in (folder / "again" / "rejected.csv").read_text()
+        assert main(["build", *sources, "-o", f"{folder / 'again'}", "--as-faces"]) == 0
         assert "complete already" in capsys.readouterr().out
 
     def test_train_shows_the_recipe_and_what_to_do_next(self, folder, capsys):
