@@ -87,7 +87,7 @@ def what_it_is(start: bytes) -> tuple[str, str] | None:
     if start[:2] == b"\xff\x0a" or start[:12] == b"\0\0\0\x0cJXL \r\n\x87\n":
         return "a JPEG XL picture, which is not read", "save it as PNG or JPEG"
     if start[:8] == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":
-        return "an Office document", ""
+        return "a compound file of Microsoft's, like Office documents", ""
     if start[:8] == b"\x89HDF\r\n\x1a\n":
         return "an HDF5 file", ""
     if start[8:9] == b"{" and start[:8] != bytes(8) and 0 < int.from_bytes(start[:8], "little") < 2**27:

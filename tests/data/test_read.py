@@ -1,4 +1,5 @@
 import io
+import logging
 import os
 import random
 import struct
@@ -18,6 +19,7 @@ from omokage.data.read import (
     MAX_PIXELS,
     Unreadable,
     cover,
+    kind_of,
     one_line,
     quiet,
     read_file,
@@ -365,3 +367,287 @@ def test_png_is_exact_and_reproducible(picture):
 def test_one_line():
     assert one_line("x" * 500, 10) == "x" * 9 + "…"
     assert one_line("bad \udcff name\nnext") == "bad \\udcff name next"
+
+
+def png_chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def with_chunks(png: bytes, *chunks: tuple[bytes, bytes], end: bool = False) -> bytes:
+    """``png`` with more chunks, behind its header or before its end."""
+    at = len(png) - 12 if end else 33
+    return png[:at] + b"".join(png_chunk(*chunk) for chunk in chunks) + png[at:]
+
+
+LONG = b"x" * 3_000_000
+TEXTS = {
+    "compressed": ([(b"zTXt", b"Comment\0\0" + zlib.compress(LONG))], "text of over 1 MB dropped"),
+    "international": ([(b"iTXt", b"a\0\1\0en\0b\0" + zlib.compress(LONG))], "text of over 1 MB dropped"),
+    "international, plain": ([(b"iTXt", b"a\0\0\0en\0b\0" + LONG)], "text of over 1 MB dropped"),
+    "plain": ([(b"tEXt", b"Comment\0" + LONG)], "text of over 1 MB dropped"),
+    "many": (
+        [(b"zTXt", b"%d\0\0" % i + zlib.compress(LONG[: 2**20])) for i in range(100)],
+        "texts of over 32 MB dropped",
+    ),
+    "unknown compression": ([(b"zTXt", b"a\0\7b")], "text of an unknown compression dropped"),
+    "named like a property": ([(b"tEXt", b"transparency\0yes")], "misleading text dropped"),
+}
+
+
+@pytest.mark.parametrize("end", [False, True])
+@pytest.mark.parametrize("name", TEXTS)
+def test_texts_that_stop_the_decoder_do_not_cost_the_picture(encode, picture, name, end):
+    chunks, note = TEXTS[name]
+    image = picture(3)
+    plain = encode(image, "PNG")
+    read = read_picture(with_chunks(plain, (b"tEXt", b"Title\0kept"), *chunks, end=end))
+    assert read.done == (note,)
+    assert read.extension is None  # written anew, since other readers stumble, too
+    assert np.array_equal(np.asarray(read.image), np.asarray(image))
+    short = with_chunks(plain, (b"tEXt", b"Title\0kept"), (b"zTXt", b"a\0\0" + zlib.compress(b"x" * 9999)))
+    assert read_picture(short).extension == "png"
+
+
+def test_a_large_profile_is_used_and_too_large_a_one_ignored(encode, picture):
+    image = picture(3)
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for size, note in (
+        (1_500_000, "large colour profile dropped"),
+        (20_000_000, "colour profile ignored: over 16 MB"),
+    ):
+        large = struct.pack(">I", size) + srgb[4:] + bytes(size - len(srgb))
+        chunk = (b"iCCP", b"large\0\0" + zlib.compress(large))
+        read = read_picture(with_chunks(encode(image, "PNG"), chunk))
+        assert (read.extension, read.done) == (None, (note,))
+        assert np.array_equal(np.asarray(read.image), np.asarray(image))
+
+
+def test_damage_in_a_side_chunk_does_not_cost_the_picture(encode, picture):
+    image = picture(3)
+    good = with_chunks(encode(image, "PNG"), (b"tEXt", b"Comment\0abc"))
+    read = read_picture(good.replace(b"abc", b"abd"))  # its checksum is wrong now
+    assert read.done == ("damaged tEXt chunk dropped",)
+    assert np.array_equal(np.asarray(read.image), np.asarray(image))
+    at = good.index(b"IDAT") + 20
+    with pytest.raises(Unreadable):
+        read_picture(good[:at] + bytes([good[at] ^ 255]) + good[at + 1 :])
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"optimize": True}])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_jpeg_without_its_end_mark_is_whole(encode, drawing, options, mode):
+    data = encode(drawing(2).convert(mode), "JPEG", **options)
+    whole = np.asarray(read_picture(data).image)
+    for missing in (1, 2):
+        read = read_picture(data[:-missing])
+        assert read.done[-1] == "end of the file missing, pixels whole"
+        assert read.extension is None
+        assert np.array_equal(np.asarray(read.image), whole)
+    for left in (len(data) - 20, len(data) * 9 // 10, len(data) * 2 // 3, len(data) // 2, 200, 20):
+        with pytest.raises(Unreadable, match="cut short"):
+            read_picture(data[:left])
+
+
+def test_a_progressive_jpeg_that_ends_between_two_scans_is_cut(encode, drawing):
+    data = encode(drawing(2), "JPEG", progressive=True)
+    starts = [at for at in range(len(data)) if data[at : at + 2] == b"\xff\xda"]
+    assert len(starts) > 4
+    for at in starts[1:]:
+        before = data.rindex(b"\xff\xc4", 0, at)  # the table that goes with the scan
+        with pytest.raises(Unreadable, match="cut short"):
+            read_picture(data[: before if before > starts[0] else at])
+
+
+@pytest.mark.parametrize("options", [{}, {"compress_level": 0}])
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "1", "RGBA"])
+def test_a_png_without_its_end_is_whole_if_its_pixels_are(encode, drawing, mode, options):
+    data = encode(drawing(2).convert(mode), "PNG", **options)
+    whole = np.asarray(read_picture(data).image)
+    for missing in (1, 8, 11, 12, 15, 16):
+        read = read_picture(data[:-missing])
+        assert "end of the file missing, pixels whole" in read.done
+        assert read.extension is None
+        assert np.array_equal(np.asarray(read.image), whole)
+    for left in (len(data) - 40, len(data) // 2):
+        with pytest.raises(Unreadable, match="cut short"):
+            read_picture(data[:left])
+
+
+def test_a_png_that_ends_between_two_chunks_of_pixels_is_cut(encode, drawing):
+    data = encode(drawing(2), "PNG")
+    at = data.index(b"IDAT") - 4
+    (length,) = struct.unpack_from(">I", data, at)
+    pixels = data[at + 8 : at + 8 + length]
+    with pytest.raises(Unreadable, match="cut short"):
+        read_picture(data[:at] + png_chunk(b"IDAT", pixels[: length // 2]))
+
+
+def psd(
+    channels: list[np.ndarray],
+    mode: int = 3,
+    layers: list[np.ndarray] | None = None,
+    *,
+    transparent: bool = False,
+    merged: bool = True,
+    packed: bool = False,
+    bits: int = 8,
+    colours: bytes = b"",
+    version: int = 1,
+    resources: bytes = b"",
+) -> bytes:
+    """A PSD; channels (H, W) of the merged picture, layers (H, W, 3)."""
+    height, width = channels[0].shape
+    head = b"8BPS" + struct.pack(">H6xHIIHH", version, len(channels), height, width, bits, mode)
+    version_info = struct.pack(">IB", 1, merged) + struct.pack(">I", 0) * 2 + struct.pack(">I", 1)
+    resources += b"8BIM" + struct.pack(">HHI", 1057, 0, len(version_info)) + version_info
+    resources += b"\0" * (len(version_info) & 1)
+    section = b""
+    if layers:
+        count = -len(layers) if transparent else len(layers)
+        records, planes = b"", b""
+        for number, layer in enumerate(layers):
+            h, w = layer.shape[:2]
+            records += struct.pack(">4iH", 0, 0, h, w, 3)
+            records += b"".join(struct.pack(">hI", c, 2 + h * w) for c in range(3))
+            name = f"layer {number}".encode()
+            extra = struct.pack(">II", 0, 0) + bytes([len(name)]) + name
+            extra += bytes(-len(extra) % 4)
+            records += b"8BIMnorm" + bytes([255, 0, 0, 0]) + struct.pack(">I", len(extra)) + extra
+            planes += b"".join(b"\0\0" + layer[..., c].tobytes() for c in range(3))
+        information = struct.pack(">h", count) + records + planes
+        information += bytes(len(information) & 1)
+        section = struct.pack(">I", len(information)) + information + struct.pack(">I", 0)
+    pixels = b"\0\0" + b"".join(channel.tobytes() for channel in channels)
+    if packed:
+        rows = [
+            b"".join(bytes([0, value]) for value in row.tobytes()) for channel in channels for row in channel
+        ]
+        pixels = b"\0\1" + b"".join(struct.pack(">H", len(row)) for row in rows) + b"".join(rows)
+    parts = (colours, resources, section)
+    return head + b"".join(struct.pack(">I", len(part)) + part for part in parts) + pixels
+
+
+@pytest.mark.parametrize("layers", [0, 1, 2, 5])
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_merged_picture_of_a_psd_with_layers(drawing, layers, packed):
+    pixels = np.asarray(drawing(1))
+    others = [np.asarray(drawing(2 + i)) for i in range(layers)]
+    data = psd([pixels[..., c] for c in range(3)], layers=others, packed=packed)
+    for read in (read_picture(data), *read_frames(data, 1)):
+        assert (read.extension, read.done, read.frame) == (None, ("from PSD",), None)
+        assert np.array_equal(np.asarray(read.image), pixels)
+
+
+def test_modes_of_psds(drawing):
+    pixels = np.asarray(drawing(1))
+    layers = [np.asarray(drawing(2)), np.asarray(drawing(3))]
+    grey = pixels[..., 1].copy()
+    assert np.array_equal(np.asarray(read_picture(psd([grey], 1, layers)).image), np.stack([grey] * 3, -1))
+    palette = np.random.default_rng(0).integers(0, 256, (3, 256), np.uint8)
+    read = read_picture(psd([grey], 2, colours=palette.tobytes()))
+    assert np.array_equal(np.asarray(read.image), palette.T[grey])
+    cmyk = [np.full((4, 4), value, np.uint8) for value in (255, 0, 0, 255)]  # there, 255 is no ink
+    assert read_picture(psd(cmyk, 4)).image.getpixel((1, 1)) == (255, 0, 0)
+    bits = np.array([[0b10100000], [0]], np.uint8)
+    flat = psd([bits], 0, bits=1)
+    flat = flat[:18] + struct.pack(">I", 3) + flat[22:]  # three pixels wide
+    assert np.asarray(read_picture(flat).image)[..., 0].tolist() == [[0, 255, 0], [255, 255, 255]]
+
+
+def test_the_fourth_channel_of_a_psd(drawing):
+    pixels = np.asarray(drawing(1))
+    planes = [*(pixels[..., c] for c in range(3)), np.zeros(pixels.shape[:2], np.uint8)]
+    read = read_picture(psd(planes, layers=[pixels], transparent=True))
+    assert read.image.getextrema() == ((255, 255),) * 3
+    read = read_picture(psd(planes, layers=[pixels]))  # a selection that somebody saved
+    assert "channel of a selection dropped" in read.done
+    assert np.array_equal(np.asarray(read.image), pixels)
+
+
+def test_psds_that_are_not_read_say_why(drawing):
+    pixels = np.asarray(drawing(1))
+    planes = [pixels[..., c] for c in range(3)]
+    whole = psd(planes, layers=[pixels])
+    for data, reason in {
+        psd(planes, merged=False, layers=[pixels]): "without its merged picture: save it with maximum",
+        psd(planes, 7): "multichannel",
+        psd(planes, bits=16): "16 bits a channel",
+        psd(planes, bits=32): "32 bits a channel",
+        psd(planes, version=2): "PSB",
+        whole[: len(whole) - pixels.size - 2]: "^cut short: a PSD that ends before its merged picture",
+        whole[: len(whole) - pixels.size // 2]: "^cut short",
+        whole[:20]: "^cut short",
+    }.items():
+        with pytest.raises(Unreadable, match=reason):
+            read_picture(data)
+
+
+def bmp(bits: int, how: int = 0, header: int = 40) -> bytes:
+    info = struct.pack("<IiiHHIIiiII", header, 4, 4, 1, bits, how, 64, 0, 0, 0, 0) + bytes(header - 40)
+    return b"BM" + struct.pack("<IIIII", 400, 0, 14 + header, 0, 0)[:12] + info + bytes(400)
+
+
+def dds(code: bytes, dxgi: int = 0, bits: int = 0) -> bytes:
+    head = b"DDS " + struct.pack("<7I44x", 124, 0x1007, 4, 4, 16, 0, 0)
+    head += struct.pack("<II4s5I", 32, 4 if code.strip(b"\0") else 0x40, code, bits, 0, 0, 0, 0)
+    return head + struct.pack("<5I", 0x1000, 0, 0, 0, 0) + struct.pack("<5I", dxgi, 3, 0, 1, 0) + bytes(200)
+
+
+VECTORS = "a drawing in vectors, not a picture of pixels"
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"\xc5\xd0\xd3\xc6" + bytes(60), f"{VECTORS}: EPS with a preview"),
+        (b"%!PS-Adobe-3.0", f"{VECTORS}: PostScript"),
+        (b"\1\0\0\0\xd0\0\0\0" + bytes(32) + b" EMF" + bytes(60), f"{VECTORS}: EMF"),
+        (b"\xd7\xcd\xc6\x9a" + bytes(60), f"{VECTORS}: WMF"),
+        (b"\1\0\t\0\0\3" + bytes(60), f"{VECTORS}: WMF"),
+        (b"<!DOCTYPE html><title>404</title>", "a web page, not a picture: "),
+        (b"\xef\xbb\xbf\n<html lang=en>", "a web page, not a picture: "),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha", "a pointer of Git LFS, not a picture: "),
+        (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "a PDF document, not a picture: "),
+        (b"\0\0\0\x1cftypheic\0\0\0\0mif1heic", "a HEIF picture, which is not read: "),
+        (b"\0\0\0\x1cftypisom\0\0\0\0", "a video, not a picture"),
+        (b"\x1aE\xdf\xa3" + bytes(60), "a video, not a picture"),
+        (bmp(2), "a BMP of a variant that is not read: 2 bits a pixel"),
+        (bmp(0, 4, 124), "a BMP of a variant that is not read: 0 bits a pixel, JPEG within"),
+        (bmp(24, 9), "a BMP of a variant that is not read: 24 bits a pixel, compression 9"),
+        (bmp(24)[:30], "cut short: "),
+        (dds(b"DXT2"), "a DDS of a variant that is not read: code DXT2"),
+        (dds(b"DX10", 93), "a DDS of a variant that is not read: DXGI format 93"),
+        (dds(b"", bits=24)[:100], "cut short: "),
+    ],
+)
+def test_what_is_no_picture_to_us_has_one_true_sentence(data, reason):
+    with pytest.raises(Unreadable) as caught:
+        read_picture(data)
+    assert str(caught.value).startswith(reason)
+    assert "damaged" not in str(caught.value)
+
+
+def test_one_reason_is_counted_once(encode, drawing):
+    huge = b"GIF89a" + struct.pack("<HHBBB", 60_000, 60_000, 0, 0, 0)
+    reasons = []
+    huge += b"," + struct.pack("<4HB", 0, 0, 60_000, 60_000, 0) + bytes(9)
+    for data in (huge, png_header_of(9000, 9000)):
+        with pytest.raises(Unreadable) as caught:
+            read_picture(data)
+        reasons.append(str(caught.value))
+    assert {kind_of(reason) for reason in reasons} == {"too many pixels"}
+    assert len(set(reasons)) == 2
+    assert {kind_of(f"frame {n}: cut short: why") for n in (2, 3)} == {"cut short"}
+    assert kind_of("rating: explicit") == "rating"
+
+
+def test_what_decoders_log_stays_off_the_terminal(encode, capfd):
+    directory = ImageFileDirectory_v2()
+    directory[256], directory[257], directory[277] = 4, 4, 65535
+    bad = b"II*\0" + struct.pack("<I", 8) + directory.tobytes(8)
+    with pytest.raises(Unreadable):
+        read_picture(bad)
+    logging.getLogger("PIL.TiffImagePlugin").error("said outside")
+    logger = logging.getLogger("PIL")
+    assert logger.level == logging.NOTSET
+    assert "More samples" not in capfd.readouterr().err

@@ -46,7 +46,7 @@ from .faceset import (
 )
 from .label import SIDECARS, is_table
 from .publish import Target
-from .read import RESIZE_RULE, Unreadable, cover, one_line, quiet, read_picture, to_png
+from .read import RESIZE_RULE, Unreadable, cover, kind_of, one_line, quiet, read_picture, to_png
 from .remote import url_of
 from .report import write_faces_report
 from .sources import Found, Keys, Source, natural, open_source
@@ -468,7 +468,7 @@ class _Work:
         kept = sum(state["kept"] for state in self.done)
         refused, beside, unused = self._sorted_out()
         found = self.done[-1]["position"] - beside
-        reasons = Counter(reason.split(":")[0] for _, reason in refused)
+        reasons = Counter(kind_of(reason) for _, reason in refused)
         if not kept:
             shutil.rmtree(self.partial)
             raise UserError(_nothing(found, reasons))

@@ -36,7 +36,7 @@ from .engines import Engine, Steps
 from .faceset import COLUMNS, FORMAT, INDEX, KIND, MANIFEST, REJECTED, REPORT, content_hash, read_manifest
 from .label import SIDECARS, TABLES, LabelTable, is_table
 from .pipeline import Handled, Handler, Job, Options, Tools, found_before, lost, thumbnail_of
-from .read import Unreadable, one_line, quiet
+from .read import Unreadable, kind_of, one_line, quiet
 from .report import SHOWN, spread, write_report
 from .sources import Found, Keys, Source, natural
 from .unfinished import STATE, begin
@@ -228,7 +228,7 @@ class Pieces:
             found = _without_copies(found, kept_so_far, candidates["key"], groups, keep)
         pictures_found = sum(state["pictures"] for state in self.done)
         if not keep.any():
-            reasons = Counter(reason.split(":")[0] for *_, reason in self._refused())
+            reasons = Counter(kind_of(reason) for *_, reason in self._refused())
             reasons.update(_kinds(found["reason"]))
             shutil.rmtree(self.partial)
             raise UserError(_nothing(pictures_found, len(found), reasons))
@@ -384,7 +384,7 @@ class Pieces:
         of_pictures: Counter[str] = Counter()
         lost_pictures: Counter[str] = Counter()
         for _, _, step, reason in self._refused():
-            of_pictures[reason.split(":")[0]] += 1
+            of_pictures[kind_of(reason)] += 1
             lost_pictures[step] += 1
         pictures_found = sum(state["pictures"] for state in self.done)
         steps = Counter(found["step"].drop_null().to_pylist())
@@ -439,7 +439,7 @@ class Pieces:
 
 def _kinds(reasons: pa.ChunkedArray) -> Counter[str]:
     """How often each reason is there, without its particulars."""
-    return Counter(reason.split(":")[0] for reason in reasons.drop_null().to_pylist())
+    return Counter(kind_of(reason) for reason in reasons.drop_null().to_pylist())
 
 
 def _without_copies(
@@ -528,7 +528,7 @@ class _Piece:
             self.rows.append(row)
 
     def _example(self, reason: str, name: str, thumbnail: bytes) -> None:
-        shown = self.examples.setdefault(reason.split(":")[0], [])
+        shown = self.examples.setdefault(kind_of(reason), [])
         if len(shown) < EXAMPLES:
             shown.append([one_line(name, 200), one_line(reason, 200), base64.b64encode(thumbnail).decode()])
 

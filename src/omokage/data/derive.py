@@ -34,7 +34,7 @@ from .faceset import (
     read_manifest,
     tar_member,
 )
-from .read import one_line
+from .read import kind_of, one_line
 from .unfinished import STATE, begin, check_room, disk_errors, locked, refuse_foreign
 from .writing import (
     SHARD_BYTES,
@@ -180,8 +180,8 @@ def _write_part(
     digests = index["sha256"].to_pylist()
     reasons: dict[str, int] = {}
     for _, reason in part.rejected:
-        reason = reason.split(":")[0]
-        reasons[reason] = reasons.get(reason, 0) + 1
+        kind = kind_of(reason)
+        reasons[kind] = reasons.get(kind, 0) + 1
     counts = {
         "found": len(keys) + len(part.rejected),
         "kept": len(keys),

@@ -5,6 +5,7 @@ that it raises.
 """
 
 import io
+import logging
 import os
 import stat
 import threading
@@ -15,7 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from ..sniff import begins_like_picture, is_text, what_it_is
+from . import formats
+from . import png as png_files
+from .profiles import Conversion, NoProfile, conversion, of_chunks
 
 MAX_PIXELS = 64 * 2**20
 """A picture of more pixels (8192×8192) is refused by its header, before anything is decoded."""
@@ -71,18 +77,26 @@ def one_line(text: object, limit: int = 300) -> str:
 _quiet_lock = threading.Lock()
 _quiet_depth = 0
 _quiet_before: warnings.catch_warnings | None = None
+_quiet_log = logging.getLogger("PIL")
+_quiet_level = logging.NOTSET
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No Python warning reaches the terminal meanwhile; may be nested and used from several threads."""
+    """No Python warning and no message of Pillow's reaches the terminal meanwhile.
+
+    May be nested and used from several threads.
+    """
     # catch_warnings alone saves and restores a global: overlapping threads would leave the wrong one behind.
-    global _quiet_depth, _quiet_before
+    global _quiet_depth, _quiet_before, _quiet_level
     with _quiet_lock:
         if _quiet_depth == 0:
             _quiet_before = warnings.catch_warnings()
             _quiet_before.__enter__()
             warnings.simplefilter("ignore")
+            # Decoders log the tags of files; without any handler Python prints them on standard error.
+            _quiet_level = _quiet_log.level
+            _quiet_log.setLevel(logging.CRITICAL + 1)
         _quiet_depth += 1
     try:
         yield
@@ -90,6 +104,7 @@ def quiet() -> Iterator[None]:
         with _quiet_lock:
             _quiet_depth -= 1
             if _quiet_depth == 0 and _quiet_before is not None:
+                _quiet_log.setLevel(_quiet_level)
                 _quiet_before.__exit__(None, None, None)
                 _quiet_before = None
 
@@ -144,11 +159,18 @@ def read_picture(
 ) -> Picture:
     """Decode ``data`` whole; raises `Unreadable` with the reason.
 
-    Animations give their first frame; transparency is laid on ``background``; 16-bit and floating-point
-    pictures are scaled to 8 bits; CMYK and colour profiles are brought to sRGB; EXIF orientation is applied.
+    Animations give their first frame, and files of layers the picture that they make together; transparency
+    is laid on ``background``; 16-bit and floating-point pictures are scaled to 8 bits; CMYK, colour profiles
+    and what a PNG says of its colours are brought to sRGB; EXIF orientation is applied. A file without its
+    last bytes is read if none of its pixels hangs on them.
     """
     with _refusing(data, max_pixels):
-        return _read(data, max_pixels, background)
+        try:
+            return _read(data, max_pixels, background)
+        except Exception as error:
+            if not _is_cut(error) or (whole := _completed(data, max_pixels, background)) is None:
+                raise
+            return whole
 
 
 def read_frames(
@@ -164,7 +186,7 @@ def read_frames(
     one that is damaged.
     """
     with _refusing(data, max_pixels):
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        image, png = _open(data)
         animated = image.format in _FRAMES and _animated(image)
         count = getattr(image, "n_frames", 1) if animated else 1
     if not animated:
@@ -182,7 +204,9 @@ def read_frames(
             # A copy: turning and converting must not change what later frames are drawn upon.
             frame = image.copy()
             done = [f"frame {number + 1} of {count}", f"from {image.format}"]
-            picture = Picture(_to_srgb(_upright(frame), done, background), None, tuple(done), number + 1)
+            colours = _colours(frame, png, done)
+            frame = _to_srgb(_upright(frame), colours, done, background)
+            picture = Picture(frame, None, tuple(done), number + 1)
         yield picture
 
 
@@ -199,16 +223,35 @@ def _refusing(data: bytes, max_pixels: int, where: str = "") -> Iterator[None]:
         except UnidentifiedImageError:
             raise Unreadable(where + _what_it_is(data)) from None
         except Image.DecompressionBombError:
-            raise Unreadable(f"{where}too many pixels, the limit is {max_pixels:,}") from None
+            raise Unreadable(f"{where}too many pixels: the limit is {max_pixels:,}") from None
         except MemoryError:
-            raise Unreadable(f"{where}decoding it needs too much memory") from None
+            raise Unreadable(f"{where}needs too much memory") from None
         except Exception as error:  # whatever a decoder stumbles over
             message = one_line(error) or type(error).__name__
-            cut = any(
-                word in message.lower() for word in ("truncated", "unexpected end", "eof", "incomplete")
-            )
-            kind = "cut short" if cut else "damaged"
+            if isinstance(error, NotImplementedError) or message.lower().startswith(_UNKNOWN):
+                raise Unreadable(where + formats.variant(data, message)) from None
+            kind = "cut short" if _is_cut(error) else "damaged"
             raise Unreadable(f"{where}{kind}: {message}") from None
+
+
+_UNKNOWN = ("unsupported", "unimplemented", "unknown pixel format", "not supported")
+
+
+def _is_cut(error: Exception) -> bool:
+    words = ("truncated", "unexpected end", "eof", "incomplete")
+    return any(word in one_line(error).lower() for word in words)
+
+
+def kind_of(reason: str) -> str:
+    """The part of a reason that is counted: without its particulars, and without the frame's number.
+
+    >>> kind_of("frame 3: cut short: image file is truncated")
+    'cut short'
+    """
+    parts = reason.split(": ")
+    if len(parts) > 1 and parts[0].startswith("frame ") and parts[0][6:].isdigit():
+        parts = parts[1:]
+    return parts[0].split(":")[0]
 
 
 def cover(image: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -235,27 +278,99 @@ def _formats() -> list[str]:
     return [name for name in Image.OPEN if name not in _NEVER]
 
 
+def _open(data: bytes) -> tuple[Image.Image, png_files.Png | None]:
+    """The opened picture, not yet decoded, and of a PNG what it was made ready by."""
+    png = None
+    if data.startswith(png_files.MAGIC):
+        png = png_files.prepared(data)
+        data = png.data
+    return Image.open(io.BytesIO(data), formats=_FORMATS), png
+
+
 def _read(data: bytes, max_pixels: int, background: tuple[int, int, int]) -> Picture:
-    image: Image.Image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    image, png = _open(data)
     _check_size(image, max_pixels)
     kind = image.format or "?"
     with _mute() if kind == "TIFF" else nullcontext():
         image.load()
     _check_size(image, max_pixels)  # icon formats know their true size only now
     done: list[str] = []
-    if kind not in ("JPEG", "MPO") and _animated(image):
+    if kind in _FRAMES and _animated(image):
         done.append("first frame")
         image.seek(0)
         image.load()
+    if kind == "PSD":
+        image = _merged(image, data, done)
     if kind not in _AS_THEY_COME:
         done.append(f"from {kind}")
-    if kind == "PNG" and data[24:25] == b"\x10":
-        done.append("16 bits to 8")
+    if png is not None:
+        done += png.notes
+        if png.depth == 16:
+            done.append("16 bits to 8")
+    colours = _colours(image, png, done)
+    deep = None
+    if png is not None and colours.conversion is not None and "first frame" not in done:
+        deep = _deep(png, image, colours.conversion)
     upright = _upright(image)
     if upright is not image:
         done.append("turned upright")
-    image = _to_srgb(upright, done, background)
+        deep = None if deep is None else deep.transpose(_TURNS[_orientation(image)])
+    image = _to_srgb(upright, colours, done, background, deep)
     return Picture(image, None if done else _AS_THEY_COME.get(kind), tuple(done))
+
+
+def _deep(png: png_files.Png, image: Image.Image, convert: Conversion) -> Image.Image | None:
+    """A colour PNG of 16 bits in sRGB: Pillow gives 8 bits, too few for the dark of a linear picture."""
+    if png.depth != 16 or png.colour_type not in (2, 6) or convert.mode != "RGB":
+        return None
+    import cv2
+
+    try:
+        values = cv2.imdecode(np.frombuffer(png.data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
+    if values is None or values.dtype != np.uint16 or values.ndim != 3 or values.shape[1::-1] != image.size:
+        return None
+    return convert.of_16_bits(values[..., 2::-1])
+
+
+def _merged(image: Image.Image, data: bytes, done: list[str]) -> Image.Image:
+    """The picture that the layers of a PSD make together, which the file has beside them."""
+    if (trouble := formats.trouble_of_merged(data, getattr(image, "resources", ()))) is not None:
+        raise Unreadable(trouble)
+    if image.mode == "1":  # in a PSD, 1 is black
+        return _with_info(image.point(lambda value: 255 - value), image)
+    if image.mode == "RGBA" and formats.psd_layers(data) > 0:
+        done.append("channel of a selection dropped")
+        return _with_info(image.convert("RGB"), image)
+    return image
+
+
+def _with_info(image: Image.Image, of: Image.Image) -> Image.Image:
+    image.info = dict(of.info)
+    return image
+
+
+def _completed(data: bytes, max_pixels: int, background: tuple[int, int, int]) -> Picture | None:
+    """A JPEG without its last bytes, if they do not matter: it looks the same whatever they were."""
+    # Of a PNG, it was seen to where it was opened; the decoders of others want no more than the pixels.
+    if not data.startswith(b"\xff\xd8\xff") or not formats.has_all_scans(data):
+        return None
+    data, end = data.removesuffix(b"\xff"), b"\xff\xd9"
+    # Patterns that mean something else to a decoder which still waits for pixels.
+    tails = [end, *(bytes([byte] * 2048) + end for byte in (0x00, 0x55, 0xAA)), b"\xff\0" * 1024 + end]
+    first: Picture | None = None
+    for tail in tails:
+        try:
+            picture = _read(data + tail, max_pixels, background)
+        except Exception:
+            return None
+        if first is None:
+            first = picture
+        elif not np.array_equal(np.asarray(first.image), np.asarray(picture.image)):
+            return None
+    assert first is not None
+    return Picture(first.image, None, (*first.done, "end of the file missing, pixels whole"))
 
 
 def _check_size(image: Image.Image, max_pixels: int) -> None:
@@ -274,71 +389,128 @@ def _animated(image: Image.Image) -> bool:
         return False
 
 
-def _upright(image: Image.Image) -> Image.Image:
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def _orientation(image: Image.Image) -> int:
     with suppress(Exception):  # damaged EXIF says nothing about the picture
-        if image.getexif().get(0x0112, 1) in (2, 3, 4, 5, 6, 7, 8):
-            return ImageOps.exif_transpose(image)
-    return image
+        found = image.getexif().get(0x0112, 1)
+        return found if found in _TURNS else 1
+    return 1
 
 
-def _to_srgb(image: Image.Image, done: list[str], background: tuple[int, int, int]) -> Image.Image:
+def _upright(image: Image.Image) -> Image.Image:
+    orientation = _orientation(image)
+    return image if orientation == 1 else image.transpose(_TURNS[orientation])
+
+
+@dataclass(frozen=True)
+class _Colours:
+    """What brings the numbers of a picture to sRGB, and its name; None: nothing has to."""
+
+    conversion: Conversion | None = None
+    name: str = ""
+
+
+def _colours(image: Image.Image, png: png_files.Png | None, done: list[str]) -> _Colours:
+    """What the file says of its colours; what of it cannot be used is added to ``done``."""
+    mode = image.mode if image.mode in ("L", "RGB", "CMYK") else "RGB"
+    if image.mode in ("1", "LA", "La", "I") or image.mode.startswith("I;16"):
+        mode = "L"
+    profile, name = image.info.get("icc_profile"), "colour profile"
+    if png is not None:
+        profile, name, notes = of_chunks(png.colour, mode == "L")
+        done += notes
+    if not profile or image.mode == "F":
+        return _Colours()
+    try:
+        found = conversion(bytes(profile), mode)
+    except NoProfile as reason:
+        done.append(f"{name} ignored: {reason}")
+        return _Colours()
+    except TypeError:
+        return _Colours()
+    return _Colours(None if found.same else found, name)
+
+
+def _to_srgb(
+    image: Image.Image,
+    colours: _Colours,
+    done: list[str],
+    background: tuple[int, int, int],
+    deep: Image.Image | None = None,
+) -> Image.Image:
+    """``image`` as RGB in sRGB. deep: its colours, done already from more than 8 bits."""
     mode, transparent = image.mode, "transparency" in image.info
-    profile = image.info.get("icc_profile")
     if mode.startswith("I;16") or mode == "I":
         values = np.asarray(image).astype(np.int64)
+        if colours.conversion is not None and (mode != "I" or values.max(initial=0) > 255):
+            done += [note for note in ("16 bits to 8",) if note not in done]
+            done.append(f"{colours.name} to sRGB")
+            return colours.conversion.of_16_bits(np.clip(values, 0, 65535).astype(np.uint16))
         if mode != "I" or values.max(initial=0) > 255:
             values = (np.clip(values, 0, 65535) * 255 + 32767) // 65535
         image = Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
-        profile = None
-        done.append("16 bits to 8")
+        done += [note for note in ("16 bits to 8",) if note not in done]
     elif mode == "F":
         floats = np.nan_to_num(np.asarray(image, dtype=np.float64), nan=0.0, posinf=255.0, neginf=0.0)
         floats = floats * 255 if floats.max(initial=0) <= 1 else floats
         image = Image.fromarray(np.clip(np.rint(floats), 0, 255).astype(np.uint8))
-        profile = None
         done.append("floating point to 8 bits")
     elif mode in ("RGBA", "LA", "PA", "RGBa", "La") or transparent:
-        image = image.convert("RGBA")
-        alpha = image.getchannel("A")
-        rgb = _apply_profile(image.convert("RGB"), profile, done)
+        rgba = image.convert("RGBA")
+        alpha = rgba.getchannel("A")
+        grey = mode in ("L", "LA", "La", "1")
+        rgb = _apply(rgba.getchannel("R") if grey else rgba.convert("RGB"), colours, done, deep)
         if alpha.getextrema() == (255, 255):
             done.append("opaque alpha dropped")
             return rgb
         done.append("alpha on white" if background == (255, 255, 255) else f"alpha on {background}")
-        ground = Image.new("RGB", image.size, background)
+        ground = Image.new("RGB", rgba.size, background)
         ground.paste(rgb, mask=alpha)
         return ground
+    elif mode == "1":
+        done.append("bilevel to RGB")
+        image = image.convert("L")
     elif mode not in ("RGB", "L"):
-        done.append({"P": "palette", "1": "bilevel"}.get(mode, mode) + " to RGB")
-        image = image.convert("RGB") if mode != "CMYK" or not profile else image
-    return _apply_profile(image, profile, done)
+        done.append({"P": "palette"}.get(mode, mode) + " to RGB")
+        image = image.convert("RGB") if mode != "CMYK" or colours.conversion is None else image
+    return _apply(image, colours, done, deep)
 
 
-def _apply_profile(image: Image.Image, profile: bytes | None, done: list[str]) -> Image.Image:
-    if profile:
-        try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            name = ImageCms.getProfileDescription(source).lower()
-            if not ("srgb" in name or "61966" in name):
-                target = ImageCms.createProfile("sRGB")
-                turned = ImageCms.profileToProfile(image, source, target, outputMode="RGB")
-                if turned is not None:
-                    done.append("colour profile to sRGB")
-                    return turned
-        except Exception:  # a broken or foreign profile: the numbers are taken as sRGB, as browsers do
-            if image.mode == "CMYK":
-                done.append("colour profile ignored")
-    return image if image.mode == "RGB" else image.convert("RGB")
+def _apply(
+    image: Image.Image, colours: _Colours, done: list[str], deep: Image.Image | None = None
+) -> Image.Image:
+    if colours.conversion is None:
+        return image if image.mode == "RGB" else image.convert("RGB")
+    done.append(f"{colours.name} to sRGB")
+    return colours.conversion(image) if deep is None else deep
 
 
 def _what_it_is(data: bytes) -> str:
-    archive = data[:4] in (b"PK\x03\x04", b"Rar!", b"7z\xbc\xaf") or data[:2] == b"\x1f\x8b"
-    if archive or data[257:262] == b"ustar":
-        return "an archive, not a picture: give tar and zip files as sources of their own"
+    if data[:4] == b"8BPS":
+        return formats.psd_trouble(data)
+    if (data[:2] == b"BM" and data[6:10] == bytes(4)) or data[:4] == b"DDS ":
+        return formats.variant(data, "")
+    if (known := what_it_is(data[:1024])) is not None:
+        name, hint = known
+        if name == "a drawing in vectors":
+            name = f"{name}, not a picture of pixels"
+        elif not name.endswith("not read"):
+            name = f"{name}, not a picture"
+        return f"{name}: {hint}" if hint else name
     start = data[:512]
-    if b"%!PS" in start[:16] or b"<svg" in start:
-        return "a drawing in vectors, not a picture of pixels"
-    if b"\0" not in start and sum(byte < 32 and byte not in b"\t\n\r\f" for byte in start) == 0:
+    if begins_like_picture(start):
+        return "damaged: it begins like a picture, but its header is cut short or makes no sense"
+    if is_text(start):
         return "text, not a picture"
     return "not a picture that Pillow reads"
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from .clean import CRITERIA, Criterion
 from .faceset import COLUMNS, FaceSet
+from .read import kind_of
 
 THUMBNAIL = 96
 SHOWN = 96  # faces of a set cut out of illustrations
@@ -162,7 +163,7 @@ def _refused(reasons: dict[str, int], rejected: Sequence[tuple[str, str]]) -> st
         return "<p>Nothing.</p>"
     named: dict[str, list[str]] = {}
     for file, reason in rejected:
-        there = named.setdefault(reason.split(":")[0], [])
+        there = named.setdefault(kind_of(reason), [])
         if len(there) < _NAMED:
             there.append(f"{file}: {reason}")
     out = [_table("", Counter(reasons), lost=True)]
