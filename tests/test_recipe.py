@@ -1,7 +1,16 @@
+import ast
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args, get_type_hints
+
 import pytest
 
+import omokage.recipe
 from omokage.errors import UserError
-from omokage.recipe import load_recipe, read_recipe, recipe_names
+from omokage.recipe import Training, load_recipe, read_recipe, recipe_names
+from omokage.training.augment import AUGMENTATIONS
+from omokage.training.optimisers import OPTIMISERS
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -51,6 +60,33 @@ def test_points_of_a_learning_rate():
         ("fast", ["learning_rate={ default = [[5, 1], [1, 1]] }"], "kimg must rise"),
         ("fast", ["learning_rate={ generator = 1 }"], "default"),
         ("fast", ["average_kimg=nan"], "finite"),
+        ("fast", ["loss=hing"], "did you mean hinge.*must be 'non-saturating', .* or 'hinge'"),
+        ("fast", ["optimiser=adma"], "did you mean adam.*must be adam or rmsprop"),
+        ("fast", ["augment=cutout,cutot"], "augment: 'cutot' is not known .did you mean cutout"),
+        ("fast", ["condition=3"], "condition: got 3, must be a list of texts"),
+        ("fast", ["betas=[0.5, 1.0]"], r"got \[0.5, 1.0\], must be two numbers from 0 up to below 1"),
+        ("fast", ["share=0"], "share: got 0, must be above 0 and at most 1"),
+        ("fast", ["seed=99999999999999999999"], "at most 9223372036854775807"),
+        ("fast", ["rollbacks=-1"], "at least 0"),
+        ("fast", ["log_kimg=0"], "must be above 0"),
+        ("fast", ["learning_rate=3"], "must be a table like {default = 2e-4}"),
+        ("fast", ["training.learning_rate.default={ peak = true }"], "default.peak: got True"),
+        ("fast", ["seen_at='large'"], "must be a whole number or a list"),
+        ("fast", ["reconstruction_kimg=[1, 'x']"], "reconstruction_kimg: got 'x', must be a number"),
+        ("fast", ["reconstructed=1"], "reconstructed: got 1, must be between 0 and 1"),
+        ("dcgan", ["model.latent=0"], "model.latent: got 0, must be at least 1"),
+        ("dcgan", ["model.channels=[64, 0]"], "model.channels: got 0, must be at least 1"),
+        ("dcgan", ["model.channels=[64, -8]"], "model.channels: got -8, must be at least 1"),
+        ("dcgan", ["model.image_channels=2"], "got 2, must be 1 .grey. or 3 .colours."),
+        ("dcgan", ["dropout=1.0"], "must be below 1"),
+        ("dcgan", ["critic_steps=0"], "objective.critic_steps: got 0, must be at least 1"),
+        ("dcgan", ["resolution=32"], "resolution: dcgan has no such setting; .* channels"),
+        (
+            "sagan",
+            ["resolution=[32, 64]"],
+            r"discriminator.resolution: got \[32, 64\], must be a whole number",
+        ),
+        ("glow-64", ["bits=9"], "at most 8"),
         ("no/such/file.toml", [], "omokage recipes"),
     ],
 )
@@ -70,6 +106,28 @@ def test_a_recipe_of_ones_own(tmp_path):
     path.write_text('title = "t"\nsource = "s"\n[model]\nname = "dcgan"\n')
     with pytest.raises(UserError, match="objective is missing"):
         load_recipe(path)
+    for text, said in [
+        (
+            'title = 3\nsource = "s"\n[model]\nname = "dcgan"\n[objective]\nname = "gan"\n',
+            "title: got 3, must be a text",
+        ),
+        (
+            'title = "t"\nsource = "s"\nmodel = 3\n[objective]\nname = "gan"\n',
+            r"model: got 3, must be a table, \[model\]",
+        ),
+        (
+            'title = "t"\nsource = "s"\n[model]\nlatent = 3\n[objective]\nname = "gan"\n',
+            "model.name is missing; there are dcgan",
+        ),
+        (
+            'title = "t"\nsource = "s"\n[model]\nname = [3]\n[objective]\nname = "gan"\n',
+            r"model.name: \[3\] is not known",
+        ),
+        ('title = "t"\nsource = "s"\n[modell]\nname = "x"\n', "no setting 'modell' .did you mean model"),
+    ]:
+        path.write_text(text)
+        with pytest.raises(UserError, match=said):
+            load_recipe(path)
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(UserError, match="not a text file"):
         load_recipe(path)
@@ -90,3 +148,33 @@ def test_a_recipe_from_before_vae_gan_was_an_objective_is_todays():
     assert load_recipe("fast", ["reconstruction_weight=0"]).objective["name"] == "gan"
     with pytest.raises(UserError, match="no setting 'reconstruction_kimg'"):  # written for nothing
         read_recipe(plain.replace("reconstruction_weight = 0.0", "reconstruction_kimg = [1, 2]"), "mine")
+
+
+def test_the_names_that_a_training_may_give_are_those_of_the_tables():
+    hints = get_type_hints(Training)
+    assert get_args(hints["optimiser"]) == tuple(OPTIMISERS)
+    assert get_args(get_args(hints["augment"])[0]) == tuple(AUGMENTATIONS)
+
+
+def test_recipes_know_nothing_of_training_and_cost_little_to_import():
+    tree = ast.parse(Path(omokage.recipe.__file__).read_text())
+    imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert not [module for module in imported if module and module.startswith("training")]
+    code = "import sys, omokage.recipe; print({'torch', 'pydantic'} & set(sys.modules))"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "set()"
+
+
+def test_another_name_in_a_table_brings_its_own_settings():
+    recipe = load_recipe("fast", ["model.name=dcgan", "model.latent=7"])
+    assert recipe.model == load_recipe("dcgan", ["model.latent=7"]).model
+    assert load_recipe("fast", ["model.name=skipgan"]) == load_recipe("fast")
+    assert load_recipe("yao2021-vae", ["discriminator.name=dcgan"]).discriminator["norm"] == "batch"
+
+
+def test_one_resolution_is_that_of_both_networks():
+    style = load_recipe("stylegan2-64", ["resolution=128"])
+    assert style.model["resolution"] == style.discriminator["resolution"] == [128, 128]
+    assert load_recipe("stylegan2-64", ["resolution=[32, 64]"]).model["resolution"] == [32, 64]
+    assert load_recipe("glow-64", ["resolution=32"]).model["size"] == 32
+    assert load_recipe("fast", ["resolution=128"]).discriminator["resolution"] == 128

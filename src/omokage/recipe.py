@@ -2,47 +2,63 @@
 
 import inspect
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from difflib import get_close_matches
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
+from annotated_types import Ge, Gt, Le, Len
+
+from . import families
+from .abilities import Conditional
+from .bounds import Allowed, Count, CountOrNone, NotNegative, Positive, ShareBelowOne
 from .errors import UserError
 from .schedule import check_batch, check_schedule
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 
 @dataclass
 class Training:
     """How a recipe is trained; progress is counted in images seen."""
 
-    images: int = 10_000_000  # stop after so many; --minutes and --images stop earlier
+    images: Count = 10_000_000  # stop after so many; --minutes and --images stop earlier
     batch: Any = 64  # images a step, all processes together; a number or points [kimg, images]
-    micro_batch: int = 0  # images of a step at a time, gradients added up, for less memory; 0: all
-    seed: int = 0  # of weights, order of images, latents and augmentation
-    precision: str = "auto"  # "auto": bf16 where the hardware has it, else fp32; or either by name
+    micro_batch: CountOrNone = 0  # images of a step at a time, gradients added up, for less memory; 0: all
+    # Of weights, order of images, latents and augmentation.
+    seed: Annotated[int, Ge(0), Le(2**63 - 1)] = 0
+    # "auto": bf16 where the hardware has it, else fp32; or either by name.
+    precision: Annotated[Literal["auto", "fp32", "bf16"], Allowed('"auto", "fp32" or "bf16"')] = "auto"
     mirror: bool = True  # half of the real images are mirrored
-    augment: list[str] = field(default_factory=list)  # names of training/augment.py; empty: none
+    # Names of training/augment.py; empty: none.
+    augment: list[Literal["colour", "translation", "cutout"]] = field(default_factory=list)
     condition: list[str] = field(default_factory=list)  # labels of the face set to generate by; empty: none
-    share: float = 1.0  # of the faces that is trained on, chosen by the seed
-    optimiser: str = "adam"  # or "rmsprop", whose momentum and memory of the squares are the betas
+    # Of the faces that is trained on, chosen by the seed.
+    share: Annotated[float, Gt(0), Le(1), Allowed("above 0 and at most 1")] = 1.0
+    # "rmsprop" has the betas as its momentum and as its memory of the squares.
+    optimiser: Annotated[Literal["adam", "rmsprop"], Allowed("adam or rmsprop")] = "adam"
     learning_rate: dict[str, Any] = field(
         default_factory=lambda: {"default": 2e-4}
     )  # by phase; number or points
-    betas: list[float] = field(default_factory=lambda: [0.5, 0.999])  # of Adam
-    clip_gradients: float = 0.0  # largest norm of a phase's gradient; longer ones are shortened; 0: any
-    average_kimg: float = 10.0  # half-life of the averaged weights; 0: the last weights
-    average_ramp: float = 0.05  # ... which is at most this share of the images seen
-    log_kimg: float = 2.0  # a line in the log
-    grid_kimg: float = 20.0  # a grid of samples of fixed seeds
-    fid_kimg: float = 0.0  # a measurement of `fid_protocol`; 0: never
+    betas: Annotated[  # of Adam
+        list[ShareBelowOne], Len(2, 2), Allowed("two numbers from 0 up to below 1, like [0.5, 0.999]")
+    ] = field(default_factory=lambda: [0.5, 0.999])
+    clip_gradients: NotNegative = 0.0  # largest norm of a phase's gradient; longer ones are shortened; 0: any
+    average_kimg: NotNegative = 10.0  # half-life of the averaged weights; 0: the last weights
+    average_ramp: NotNegative = 0.05  # ... which is at most this share of the images seen
+    log_kimg: Positive = 2.0  # a line in the log
+    grid_kimg: Positive = 20.0  # a grid of samples of fixed seeds
+    fid_kimg: NotNegative = 0.0  # a measurement of `fid_protocol`; 0: never
     fid_protocol: str = "fid1k-full-inception2015"  # a protocol of omokage evaluate
-    snapshot_minutes: float = 3.0  # at most so much is lost when the power goes
-    keep: int = 2  # snapshots kept, the newest; 0: all
-    patience_kimg: float = 50.0  # so long signs of trouble may last before the watchdog speaks
-    rollbacks: int = 3  # at most so many times it goes back to the last good snapshot; 0: never
+    snapshot_minutes: Positive = 3.0  # at most so much is lost when the power goes
+    keep: CountOrNone = 2  # snapshots kept, the newest; 0: all
+    patience_kimg: Positive = 50.0  # so long signs of trouble may last before the watchdog speaks
+    rollbacks: CountOrNone = 3  # at most so many times it goes back to the last good snapshot; 0: never
 
 
 @dataclass
@@ -92,8 +108,9 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     """The recipe of that name, or in that TOML file, with ``key=value`` overrides, checked and completed.
 
     A key is a path like ``training.batch`` or ``model.latent``; a bare one is looked up in the tables, so
-    ``batch=32`` does. Values are TOML; anything else is a string, and in place of a list of strings one with
-    commas will do, as in ``condition=hair,eyes``.
+    ``batch=32`` does. ``resolution=128`` sets the size of the images for model and discriminator. Another
+    name in a table (``model.name=dcgan``) brings its own defaults. Values are TOML; anything else is a
+    string, and in place of a list of strings one with commas will do, as in ``condition=hair,eyes``.
 
     Raises:
         UserError: no such recipe, key or setting (with the nearest right one), or an impossible value.
@@ -148,10 +165,21 @@ def _override(plain: dict[str, Any], override: str) -> None:
         value = written
     tables = {table: settings for table, settings in plain.items() if isinstance(settings, dict)}
     table, dot, setting = key.partition(".")
+    if key == "resolution":
+        if not _resized(plain, value):
+            raise UserError(
+                f"resolution: {plain['model']['name']} has no such setting; the size of its images follows "
+                "from the number of its channels, see docs/recipes.md"
+            )
+        return
+    if setting == "name" and table in ROWS and value != tables[table].get("name"):
+        # Settings of one network mean nothing to another.
+        plain[table] = _completed({"name": value}, ROWS[table], table)
+        return
     if not dot:
         having = [table for table, settings in tables.items() if key in settings and key != "name"]
         if len(having) != 1:
-            paths = [f"{table}.{setting}" for table, settings in tables.items() for setting in settings]
+            paths = [f"{table}.{one}" for table in tables for one in tables[table] if one != "name"]
             why = (
                 f"which one: {' or '.join(f'{table}.{key}' for table in having)}" if having else "no such key"
             )
@@ -191,37 +219,42 @@ def _todays(plain: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**plain, "objective": {**table, "name": "vae-gan"}}
 
 
+def _resized(plain: dict[str, Any], side: Any) -> bool:
+    """Set the size of the images wherever a network has a setting for it; whether one has.
+
+    ``side`` is one number, or [height, width]. So generator and discriminator get one size.
+    """
+    pair = side if isinstance(side, list) else [side, side]
+    found = False
+    for table in ("model", "discriminator"):
+        for key in ("resolution", "size"):
+            if key in plain[table]:
+                square = pair[0] if len(set(map(str, pair))) == 1 else side
+                plain[table][key] = pair if isinstance(plain[table][key], list) else square
+                found = True
+    return found
+
+
 def _checked(plain: Mapping[str, Any], origin: str) -> Recipe:
     plain = _todays(plain)
     known = {entry.name: entry for entry in fields(Recipe)}
     _refuse_unknown(plain, list(known), origin)
-    missing = [
-        name
-        for name, entry in known.items()
-        if name not in plain and entry.default is entry.default_factory is MISSING
-    ]
-    if missing:
-        raise UserError(f"{origin}: {missing[0]} is missing")
-    for name in known:
-        if name in plain and isinstance(plain[name], Mapping) != (name in TABLES):
-            raise UserError(f"{origin}: {name} must be {'a table' if name in TABLES else 'a text'}")
-    from . import families  # imported late: it imports this module's users' settings, and PyTorch
-
-    settings = dict(plain.get("training", {}))
-    _refuse_unknown(settings, [entry.name for entry in fields(Training)], f"{origin}: training")
-    hints = get_type_hints(Training)
-    for key, value in settings.items():
-        settings[key] = _typed(value, hints[key], f"{origin}: training.{key}")
-    training = Training(**settings)
+    for name, entry in known.items():
+        if name not in plain and entry.default is entry.default_factory is MISSING:
+            raise UserError(f"{origin}: {name} is missing")
+        if name in plain and not isinstance(plain[name], Mapping if name in TABLES else str):
+            wanted = f"a table, [{name}]" if name in TABLES else "a text"
+            raise UserError(f"{origin}: {name}: got {plain[name]!r}, must be {wanted}")
+    training = Training(**_valid(Training, plain.get("training", {}), f"{origin}: training"))
     _check_training(training, f"{origin}: training")
-    conditions = _typed(plain.get("conditions", {}), dict[str, list[str]], f"{origin}: conditions")
     tables = {
-        table: _completed(plain[table], getattr(families, table.upper() + "S"), f"{origin}: {table}")
-        for table in ("model", "objective", "discriminator")
-        if plain.get(table)
+        table: _completed(plain[table], rows, f"{origin}: {table}")
+        for table, rows in ROWS.items()
+        if table != "discriminator" or plain.get(table)
     }
-    name, title, source = (str(plain[text]) for text in ("name", "title", "source"))
-    recipe = Recipe(name, title, source, **tables, training=training, conditions=conditions)
+    conditions = _valid(Recipe, {"conditions": plain.get("conditions", {})}, f"{origin}: recipe")
+    name, title, source = (plain[text] for text in ("name", "title", "source"))
+    recipe = Recipe(name, title, source, **tables, training=training, **conditions)
     _check_conditions(recipe, origin)
     return recipe
 
@@ -240,96 +273,129 @@ FREE = (
 )
 TABLES = ("model", "objective", "discriminator", "training", "conditions")
 
+# The tables that name something, and what there is to name.
+ROWS = {"model": families.MODELS, "objective": families.OBJECTIVES, "discriminator": families.DISCRIMINATORS}
+
 
 def _completed(table: Mapping[str, Any], rows: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The table with the defaults of what it names, each setting checked against that signature."""
-    name = str(table.get("name"))
-    if name not in rows:
-        raise UserError(f"{where}.name: {name!r} is not known{_nearest(name, list(rows))}")
+    if "name" not in table:
+        raise UserError(f"{where}.name is missing; there are {', '.join(rows)}")
+    name = table["name"]
+    if not isinstance(name, str) or name not in rows:
+        raise UserError(f"{where}.name: {name!r} is not known{_nearest(str(name), list(rows))}")
     build = rows[name].load()
-    parameters = {
-        key: parameter
-        for key, parameter in inspect.signature(build).parameters.items()
-        if parameter.default is not inspect.Parameter.empty
-    }
+    signature = inspect.signature(build).parameters
     given = {key: value for key, value in table.items() if key != "name"}
-    _refuse_unknown(given, list(parameters), where)
-    hints = get_type_hints(build.__init__ if inspect.isclass(build) else build)
-    completed: dict[str, Any] = {"name": name}
-    for key, parameter in parameters.items():
-        value = given.get(key, parameter.default)
-        completed[key] = _typed(value, hints[key], f"{where}.{key}")
-    return completed
+    settings = {key: given.get(key, signature[key].default) for key in _hints(build)}
+    return {"name": name, **_valid(build, {**settings, **given}, where)}
 
 
-def _typed(value: Any, hint: Any, where: str) -> Any:
-    """``value`` if it fits the annotation, whole numbers made floats where floats are wanted."""
-    if isinstance(value, tuple):
-        value = list(value)
+@cache
+def _hints(build: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations of what may be set of ``build``: of its arguments that have a default."""
+    signature = inspect.signature(build).parameters
+    hints = get_type_hints(build.__init__ if inspect.isclass(build) else build, include_extras=True)  # type: ignore[misc]
+    return {key: hints[key] for key, one in signature.items() if one.default is not one.empty}
+
+
+@cache
+def _adapter(build: Callable[..., Any]) -> "TypeAdapter[dict[str, Any]]":
+    from pydantic import TypeAdapter  # imported late: who only lists the recipes does without
+    from typing_extensions import TypedDict
+
+    table = TypedDict("table", _hints(build), total=False)  # type: ignore[misc]
+    # Numbers are numbers and texts are texts: "3" is no number, and true is not 1.
+    table.__pydantic_config__ = {"strict": True, "allow_inf_nan": False}  # type: ignore[attr-defined]
+    return TypeAdapter(table)  # type: ignore[arg-type]
+
+
+def _valid(build: Callable[..., Any], given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Settings of ``build`` in the types that its annotations say: lists for tuples, floats where wanted.
+
+    Raises:
+        UserError: the first of them that does not fit, or that there is not.
+    """
+    from pydantic import ValidationError
+
+    hints = _hints(build)
+    _refuse_unknown(given, list(hints), where)
+    plain = {key: _listed(value, hints[key]) for key, value in given.items()}
+    try:
+        return _adapter(build).validate_python(plain)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key, *path = first["loc"]
+        hint, value = hints[str(key)], plain[str(key)]
+        named = [f".{part}" for part in path[:1] if isinstance(value, Mapping)]
+        raise UserError(f"{where}.{key}{''.join(named)}: {_wrong(first, hint, value)}") from None
+
+
+def _listed(value: Any, hint: Any) -> Any:
+    """``value`` as TOML has it, lists for tuples; a text with commas where a list of texts is wanted."""
+    if isinstance(value, str) and _of_texts(hint):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return [_listed(entry, None) for entry in value] if isinstance(value, list | tuple) else value
+
+
+def _of_texts(hint: Any) -> bool:
+    """Whether an annotation is that of a list of texts, any texts or some that it names."""
+    inner = get_args(get_args(hint)[0] if get_origin(hint) is Annotated else hint)
+    return get_origin(hint) is not Literal and (
+        inner == (str,) or (len(inner) == 1 and get_origin(inner[0]) is Literal)
+    )
+
+
+_KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+_LIST, _TEXTS = "a list like [1, 2]", "a list of texts, or texts with commas between them"
+
+# What a value must be, by pydantic's name of the error.
+_MUST = {
+    "bool_type": _KINDS[bool],
+    "dict_type": "a table like {{default = 2e-4}}",
+    "finite_number": "a finite number",
+    "float_type": _KINDS[float],
+    "greater_than": "above {gt:g}",
+    "greater_than_equal": "at least {ge:g}",
+    "int_type": _KINDS[int],
+    "is_instance_of": _LIST,
+    "less_than": "below {lt:g}",
+    "less_than_equal": "at most {le}",
+    "list_type": _LIST,
+    "literal_error": "{expected}",
+    "sequence_str": _LIST,
+    "string_type": _KINDS[str],
+    "too_long": "a list of at most {max_length}",
+    "too_short": "a list of at least {min_length}",
+}
+
+
+def _wrong(error: Any, hint: Any, value: Any) -> str:
+    """What a setting is and what it must be, of an error of pydantic's."""
+    entry, kind = error["input"], error["type"]
+    must = _MUST[kind].format(**error.get("ctx", {})) if kind in _MUST else f"right: {error['msg']}"
     if isinstance(hint, UnionType):
-        *others, last = get_args(hint)
-        return _typed(value, next((kind for kind in others if type(value) is kind), last), where)
-    if hint in (int, float, str, bool):
-        if hint is float and type(value) is int:
-            value = float(value)
-        if type(value) is not hint:
-            words = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
-            raise UserError(f"{where}: got {value!r}, must be {words[hint]}")
-        if hint is float and not float("-inf") < value < float("inf"):
-            raise UserError(f"{where}: got {value!r}, must be a finite number")
-    elif get_origin(hint) is Literal:
-        if value not in get_args(hint):
-            choice = " or ".join(map(repr, get_args(hint)))
-            raise UserError(f"{where}: got {value!r}, must be {choice}")
-    elif get_origin(hint) is dict:
-        if not isinstance(value, Mapping):
-            raise UserError(f"{where}: got {value!r}, must be a table like {{default = 2e-4}}")
-        value = {key: _typed(entry, get_args(hint)[1], f"{where}.{key}") for key, entry in value.items()}
-    elif "Sequence" in str(hint) or "list" in str(hint):
-        if isinstance(value, str) and get_args(hint) == (str,):
-            value = [part.strip() for part in value.split(",") if part.strip()]
-        if not isinstance(value, list):
-            raise UserError(f"{where}: got {value!r}, must be a list like [1, 2]")
-        inner = hint.__args__[0]
-        value = [_typed(entry, inner, where) for entry in value]
-    return value
+        entry, must = value, " or ".join(_KINDS.get(one, _LIST) for one in get_args(hint))
+    elif must == _LIST and _of_texts(hint):
+        must = _TEXTS
+    for allowed in get_args(hint):
+        if isinstance(allowed, Allowed):
+            entry, must = value, allowed.words
+    if kind == "literal_error" and isinstance(entry, str):
+        known = error["ctx"]["expected"].split("'")[1::2]
+        return f"{entry!r} is not known{_nearest(entry, known)}, must be {must}"
+    return f"got {entry!r}, must be {must}"
 
 
 def _check_training(training: Training, where: str) -> None:
+    """What the types do not say."""
     check_batch(training.batch, f"{where}.batch")
-    least = {"images": 1, "micro_batch": 0, "seed": 0, "average_kimg": 0, "average_ramp": 0, "keep": 0}
-    least["clip_gradients"] = 0
-    for key, low in least.items():
-        if getattr(training, key) < low:
-            raise UserError(f"{where}.{key}: got {getattr(training, key)}, must be at least {low}")
-    for key in ("log_kimg", "grid_kimg", "snapshot_minutes", "patience_kimg"):
-        if getattr(training, key) <= 0:
-            raise UserError(f"{where}.{key}: got {getattr(training, key)}, must be above 0")
-    if training.fid_kimg < 0:
-        raise UserError(f"{where}.fid_kimg: got {training.fid_kimg}, must be at least 0 (never)")
-    if not 0 < training.share <= 1:
-        raise UserError(f"{where}.share: got {training.share}, must be above 0 and at most 1")
     if len(set(training.condition)) < len(training.condition):
         raise UserError(f"{where}.condition: got {training.condition}, must name each label once")
-    if training.rollbacks < 0:
-        raise UserError(f"{where}.rollbacks: got {training.rollbacks}, must be at least 0")
-    if training.precision not in ("auto", "fp32", "bf16"):
-        raise UserError(f'{where}.precision: got {training.precision!r}, must be "auto", "fp32" or "bf16"')
-    if len(training.betas) != 2 or not all(0 <= beta < 1 for beta in training.betas):
-        raise UserError(f"{where}.betas: got {training.betas}, must be two numbers from 0 up to below 1")
-    from .training.optimisers import OPTIMISERS
-
-    if training.optimiser not in OPTIMISERS:
-        raise UserError(f"{where}.optimiser: got {training.optimiser!r}, must be {' or '.join(OPTIMISERS)}")
     if "default" not in training.learning_rate:
         raise UserError(f"{where}.learning_rate: needs an entry default, like {{default = 2e-4}}")
     for phase, schedule in training.learning_rate.items():
         check_schedule(schedule, f"{where}.learning_rate.{phase}")
-    from .training.augment import AUGMENTATIONS
-
-    for name in training.augment:
-        if name not in AUGMENTATIONS:
-            raise UserError(f"{where}.augment: {name!r} is not known{_nearest(name, list(AUGMENTATIONS))}")
 
 
 def _check_conditions(recipe: Recipe, origin: str) -> None:
@@ -341,11 +407,8 @@ def _check_conditions(recipe: Recipe, origin: str) -> None:
         )
     if not wanted:
         return
-    from .abilities import Conditional
-    from .families import DISCRIMINATORS, MODELS
-
-    rows = [("model", recipe.model, MODELS), ("discriminator", recipe.discriminator, DISCRIMINATORS)]
-    for table, settings, known in rows:
+    for table, settings in (("model", recipe.model), ("discriminator", recipe.discriminator)):
+        known: Mapping[str, families.Row] = ROWS[table]
         if settings and not known[settings["name"]].can(Conditional):
             able = ", ".join(name for name, row in known.items() if row.can(Conditional))
             raise UserError(

@@ -135,7 +135,6 @@ def test_gradients_of_parts_add_up_to_those_of_the_batch():
     [
         ("model.start=1", "start = 1"),
         ("discriminator.base=[8, 8]", "must be those of the model"),
-        ("objective.penalty_every=0", "penalty_every: got 0"),
     ],
 )
 def test_what_contradicts_itself_is_refused(override, said):
@@ -149,6 +148,11 @@ def test_what_contradicts_itself_is_refused(override, said):
         }
     with pytest.raises(UserError, match=said):
         progressive(nn.ModuleDict(networks), **settings)
+
+
+def test_a_penalty_that_is_never_due_is_refused():
+    with pytest.raises(UserError, match="penalty_every: got 0"):
+        progressive(small(), penalty_every=0)
 
 
 def test_other_networks_are_refused_with_what_to_take():

@@ -11,6 +11,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from ..bounds import Channels, Count, CountOrNone, ShareBelowOne
+
 
 def initialise(module: nn.Module) -> None:
     """Section 4: weights from N(0, 0.02²); batch-norm scales from N(1, 0.02²), their shifts 0."""
@@ -39,15 +41,15 @@ class Generator(nn.Module):
 
     def __init__(
         self,
-        latent: int = 100,  # entries of a latent, each N(0, 1)
-        channels: Sequence[int] = (
+        latent: Count = 100,  # entries of a latent, each N(0, 1)
+        channels: Sequence[Count] = (
             512,
             256,
             128,
             64,
         ),  # of the 4x4, 8x8, ... features; n of them give 4·2ⁿ px
-        image_channels: int = 3,
-        joined: int = 0,  # entries that conditions add to a latent; 0: none
+        image_channels: Channels = 3,
+        joined: CountOrNone = 0,  # entries that conditions add to a latent; 0: none
     ) -> None:
         super().__init__()
         self.latent_shape = (latent + joined,)
@@ -89,13 +91,15 @@ class Discriminator(nn.Module):
 
     def __init__(
         self,
-        channels: Sequence[int] = (64, 128, 256, 512),  # from the image down to 4x4; n of them take 4·2ⁿ px
-        image_channels: int = 3,
-        dropout: float = 0.0,  # share of features dropped after every leaky ReLU; 0: none, as in the paper
+        channels: Sequence[Count] = (64, 128, 256, 512),  # from the image down to 4x4; n of them take 4·2ⁿ px
+        image_channels: Channels = 3,
+        # Share of features dropped after every leaky ReLU; 0: none, as in the paper.
+        dropout: ShareBelowOne = 0.0,
         norm: Literal["batch", "layer", "none"] = "batch",  # a gradient penalty wants no "batch"
-        outputs: int = 1,  # logits an image, 1 or more: conditions add one for each of their values
+        outputs: Count = 1,  # logits an image, 1 or more: conditions add one for each of their values
     ) -> None:
         super().__init__()
+        self.resolution = (4 * 2 ** len(channels),) * 2
         layers: list[nn.Module] = []
         incoming = image_channels
         for i, outgoing in enumerate(channels):

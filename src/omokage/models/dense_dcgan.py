@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from ..bounds import Count, CountOrNone, ShareBelowOne
+
 
 def initialise(module: nn.Module) -> None:
     """Keras's defaults: weights by Glorot & Bengio 2010, equation 16, biases 0."""
@@ -27,14 +29,16 @@ class Generator(nn.Module):
 
     def __init__(
         self,
-        latent: int = 100,  # entries of a latent, each N(0, 1)
-        channels: Sequence[int] = (256, 128, 64, 32),  # of the first features and of each layer but the last
-        strides: Sequence[int] = (2, 2, 2, 2),  # how many times larger each transposed convolution makes them
-        first_size: int = 4,  # side of the first features, in px
-        kernel: int = 4,  # side of the kernels: at least the largest stride, odd with a stride of 1
+        latent: Count = 100,  # entries of a latent, each N(0, 1)
+        # Of the first features and of each layer but the last.
+        channels: Sequence[Count] = (256, 128, 64, 32),
+        # How many times larger each transposed convolution makes them.
+        strides: Sequence[Count] = (2, 2, 2, 2),
+        first_size: Count = 4,  # side of the first features, in px
+        kernel: Count = 4,  # side of the kernels: at least the largest stride, odd with a stride of 1
         bias: bool = True,  # whether dense and convolution layers have biases
         slope: float = 0.2,  # of the leaky ReLUs where they are negative
-        joined: int = 0,  # entries that conditions add to a latent; 0: none
+        joined: CountOrNone = 0,  # entries that conditions add to a latent; 0: none
     ) -> None:
         super().__init__()
         self.latent_shape = (latent + joined,)
@@ -76,17 +80,19 @@ class Discriminator(nn.Module):
 
     def __init__(
         self,
-        resolution: int = 64,  # side of the images in px
-        channels: Sequence[int] = (32, 64, 128, 256),
-        strides: Sequence[int] = (2, 2, 2, 1),  # of each convolution
-        kernel: int = 3,  # side of the kernels, odd
+        resolution: Count = 64,  # side of the images in px
+        channels: Sequence[Count] = (32, 64, 128, 256),
+        strides: Sequence[Count] = (2, 2, 2, 1),  # of each convolution
+        kernel: Count = 3,  # side of the kernels, odd
         batch_norm: bool = True,  # after every convolution but the first
-        dropout: float = 0.25,  # share of features dropped after every leaky ReLU; 0: none
-        padded: Sequence[int] = (2,),  # layers, from 0, before which a row and a column of 0 are added
+        dropout: ShareBelowOne = 0.25,  # share of features dropped after every leaky ReLU; 0: none
+        # Layers, from 0, before which a row and a column of 0 are added.
+        padded: Sequence[CountOrNone] = (2,),
         slope: float = 0.2,  # of the leaky ReLUs where they are negative
-        outputs: int = 1,  # logits an image, 1 or more: conditions add one for each of their values
+        outputs: Count = 1,  # logits an image, 1 or more: conditions add one for each of their values
     ) -> None:
         super().__init__()
+        self.resolution = (resolution, resolution)
         layers: list[nn.Module] = []
         incoming, size = 3, resolution
         for i, (outgoing, stride) in enumerate(zip(channels, strides, strict=True)):

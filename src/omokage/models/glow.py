@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..bounds import Channels, Count, Positive
 from ..errors import UserError
 from ..hardware import added_over_processes
 from .flow import (
@@ -216,15 +217,15 @@ class Glow(Flow):
 
     def __init__(
         self,
-        size: int = 64,  # of the images, a multiple of 2 to the power of levels
-        levels: int = 3,  # L: each squeezes, runs its steps and, but for the last, factors out one half
-        steps: int = 8,  # K: of flow a level
-        hidden: int = 64,  # channels within the coupling networks
+        size: Count = 64,  # of the images, a multiple of 2 to the power of levels
+        levels: Count = 3,  # L: each squeezes, runs its steps and, but for the last, factors out one half
+        steps: Count = 8,  # K: of flow a level
+        hidden: Count = 64,  # channels within the coupling networks
         coupling: Literal["affine", "additive"] = "affine",
         convolution: Literal["lu", "plain"] = "lu",  # how the 1×1 convolutions are parametrised
         reversible: bool = True,  # save memory: in the backward pass, activations come from the inverse
-        limit: float = 2.0,  # bound of the logarithm of a coupling's scale
-        image_channels: int = 3,
+        limit: Positive = 2.0,  # bound of the logarithm of a coupling's scale
+        image_channels: Channels = 3,
     ) -> None:
         super().__init__()
         if size % 2**levels:

@@ -11,6 +11,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from ..bounds import Count, CountOrNone
 from .dcgan import initialise
 
 
@@ -24,10 +25,10 @@ class Generator(nn.Module):
 
     def __init__(
         self,
-        latent: int = 100,  # entries of a latent, each N(0, 1)
-        channels: Sequence[int] = (256, 128, 64, 32),  # at 4x4, 8x8, ...; n of them give 4·2ⁿ px
-        dense: Sequence[int] = (512, 512),  # widths of the dense layers before the one to 4x4
-        joined: int = 0,  # entries that conditions add to a latent; 0: none
+        latent: Count = 100,  # entries of a latent, each N(0, 1)
+        channels: Sequence[Count] = (256, 128, 64, 32),  # at 4x4, 8x8, ...; n of them give 4·2ⁿ px
+        dense: Sequence[Count] = (512, 512),  # widths of the dense layers before the one to 4x4
+        joined: CountOrNone = 0,  # entries that conditions add to a latent; 0: none
     ) -> None:
         super().__init__()
         self.latent_shape = (latent + joined,)
@@ -94,14 +95,15 @@ class Discriminator(nn.Module):
 
     def __init__(
         self,
-        resolution: int = 64,  # side of the images in px
-        channels: Sequence[int] = (32, 64, 128, 256),  # each at half the size of the last
-        dense: int = 512,  # width of the two dense layers
-        kernels: int = 50,  # of minibatch discrimination: numbers that it adds
-        kernel_width: int = 5,  # entries of each kernel's rows
-        outputs: int = 1,  # logits an image, 1 or more: conditions add one for each of their values
+        resolution: Count = 64,  # side of the images in px
+        channels: Sequence[Count] = (32, 64, 128, 256),  # each at half the size of the last
+        dense: Count = 512,  # width of the two dense layers
+        kernels: Count = 50,  # of minibatch discrimination: numbers that it adds
+        kernel_width: Count = 5,  # entries of each kernel's rows
+        outputs: Count = 1,  # logits an image, 1 or more: conditions add one for each of their values
     ) -> None:
         super().__init__()
+        self.resolution = (resolution, resolution)
         layers: list[nn.Module] = []
         incoming = 3
         for i, outgoing in enumerate(channels):

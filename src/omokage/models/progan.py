@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..bounds import Channels, Count, CountOrNone, NotNegative
 from ..errors import UserError
 from .layers import EqualisedConv2d, EqualisedLinear, activate, minibatch_deviation, normalised, sides, widths
 
@@ -134,16 +135,17 @@ class Generator(Growing):
 
     def __init__(
         self,
-        latent: int = 512,  # entries of a latent; it is scaled to length sqrt(latent)
-        resolution: Sequence[int] = (64, 64),  # height and width: base doubled a number of times
-        base: Sequence[int] = (4, 4),  # height and width of the smallest features
-        channels: Sequence[int] = (),  # at base and each size up to resolution; empty: as in the paper:
-        capacity: int = 16384,  # ... this number divided by the longer side,
-        most: int = 512,  # ... and not more than this
-        start: int = 0,  # how often the base is doubled in the first images it draws
-        stable_kimg: float = 800.0,  # so long each size is drawn alone ...
-        fade_kimg: float = 800.0,  # ... and so long it fades in before; both 0: the last size from the start
-        image_channels: int = 3,
+        latent: Count = 512,  # entries of a latent; it is scaled to length sqrt(latent)
+        resolution: Sequence[Count] = (64, 64),  # height and width: base doubled a number of times
+        base: Sequence[Count] = (4, 4),  # height and width of the smallest features
+        channels: Sequence[Count] = (),  # at base and each size up to resolution; empty: as in the paper:
+        capacity: Count = 16384,  # ... this number divided by the longer side,
+        most: Count = 512,  # ... and not more than this
+        start: CountOrNone = 0,  # how often the base is doubled in the first images it draws
+        stable_kimg: NotNegative = 800.0,  # so long each size is drawn alone ...
+        # ... and so long it fades in before; both 0: the last size from the start.
+        fade_kimg: NotNegative = 800.0,
+        image_channels: Channels = 3,
     ) -> None:
         super().__init__()
         self.set_growth(sides(resolution, base, "model"), start, stable_kimg, fade_kimg)
@@ -211,18 +213,19 @@ class Discriminator(nn.Module):
 
     def __init__(
         self,
-        resolution: Sequence[int] = (64, 64),  # height and width: base doubled a number of times
-        base: Sequence[int] = (4, 4),
-        channels: Sequence[int] = (),  # at base and each size up to resolution; empty: as in the paper:
-        capacity: int = 16384,  # ... this number divided by the longer side,
-        most: int = 512,  # ... and not more than this
-        start: int = 0,  # that of the model: smaller images are not seen
+        resolution: Sequence[Count] = (64, 64),  # height and width: base doubled a number of times
+        base: Sequence[Count] = (4, 4),
+        channels: Sequence[Count] = (),  # at base and each size up to resolution; empty: as in the paper:
+        capacity: Count = 16384,  # ... this number divided by the longer side,
+        most: Count = 512,  # ... and not more than this
+        start: CountOrNone = 0,  # that of the model: smaller images are not seen
         smooth: bool = False,  # sizes are halved by [1, 3, 3, 1], as in StyleGAN; false: by means of 2x2 px
-        group: int = 4,  # images that the minibatch deviation compares; 0: it is left out
-        image_channels: int = 3,
+        group: CountOrNone = 4,  # images that the minibatch deviation compares; 0: it is left out
+        image_channels: Channels = 3,
     ) -> None:
         super().__init__()
         self.sizes = sides(resolution, base, "discriminator")
+        self.resolution = self.sizes[-1]
         wide = widths(self.sizes, channels, capacity, most, "discriminator")
         self.start, self.group, self.alpha = start, group, 1.0
         self.from_images = nn.ModuleDict(

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from ..bounds import Count
 from ..errors import UserError
 from .efficientnet_lite import EfficientNetLite0
 
@@ -93,15 +94,16 @@ class ProjectedDiscriminator(nn.Module):
 
     def __init__(
         self,
-        resolution: int = 64,  # of the images; a multiple of 32
+        resolution: Count = 64,  # of the images; a multiple of 32
         # Images are scaled to this before the feature network, a multiple of 32; points [kimg, size] hold
         # from there on: small is fast and enough until faces are there, large sees fine dots and strokes.
         seen_at: int | Sequence[Sequence[float]] = 96,
-        width: int = 64,  # channels of the finest projection; each coarser one has twice as many
+        width: Count = 64,  # channels of the finest projection; each coarser one has twice as many
         pixels: bool = True,  # whether a head sees the image itself
-        outputs: int = 1,  # logits a patch, 1 or more: conditions add one for each of their values
+        outputs: Count = 1,  # logits a patch, 1 or more: conditions add one for each of their values
     ) -> None:
         super().__init__()
+        self.resolution = (resolution, resolution)
         points = [(0, seen_at)] if isinstance(seen_at, int) else seen_at
         self.sizes = _sizes(points)
         self.seen_at = self.sizes[0][1]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 from torch.utils.checkpoint import checkpoint
 
+from ..bounds import Channels, Count, CountOrNone
 from ..errors import UserError
 from .flow import (
     CUBE_SCALE,
@@ -187,13 +188,13 @@ class RealNVP(Flow):
 
     def __init__(
         self,
-        size: int = 64,  # of the images, a multiple of 2 to the power of scales - 1
-        scales: int = 5,  # the last one is size / 2 to the power of scales - 1 wide
-        hidden: int = 32,  # channels within the coupling networks of the first scale
-        blocks: int = 2,  # residual blocks a coupling network
+        size: Count = 64,  # of the images, a multiple of 2 to the power of scales - 1
+        scales: Count = 5,  # the last one is size / 2 to the power of scales - 1 wide
+        hidden: Count = 32,  # channels within the coupling networks of the first scale
+        blocks: CountOrNone = 2,  # residual blocks a coupling network
         alpha: float = 0.05,  # pixels are brought to [alpha, 1 - alpha] before the logit; above 0
         recompute: bool = False,  # save memory: couplings' networks run a second time in the backward pass
-        image_channels: int = 3,
+        image_channels: Channels = 3,
     ) -> None:
         super().__init__()
         if scales < 1 or size % 2 ** (scales - 1):

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from ..bounds import Count, CountOrNone
+
 
 def _convolution(channels_in: int, channels_out: int, kernel: int) -> nn.Module:
     convolution = nn.Conv2d(channels_in, channels_out, kernel, 1, kernel // 2)
@@ -91,10 +93,10 @@ class Generator(nn.Module):
 
     def __init__(
         self,
-        latent: int = 128,  # entries of a latent, each N(0, 1)
-        channels: Sequence[int] = (512, 512, 256, 128, 64),  # at 4x4, 8x8, ...; n of them give 4·2ⁿ⁻¹ px
-        attention_at: int = 32,  # side in px of the features with self-attention; 0: none
-        joined: int = 0,  # entries that conditions add to a latent; 0: none
+        latent: Count = 128,  # entries of a latent, each N(0, 1)
+        channels: Sequence[Count] = (512, 512, 256, 128, 64),  # at 4x4, 8x8, ...; n of them give 4·2ⁿ⁻¹ px
+        attention_at: CountOrNone = 32,  # side in px of the features with self-attention; 0: none
+        joined: CountOrNone = 0,  # entries that conditions add to a latent; 0: none
     ) -> None:
         super().__init__()
         self.latent_shape = (latent + joined,)
@@ -129,12 +131,14 @@ class Discriminator(nn.Module):
 
     def __init__(
         self,
-        resolution: int = 64,  # side of the images in px
-        channels: Sequence[int] = (64, 128, 256, 512, 512),  # of the blocks; all but the last halve the size
-        attention_at: int = 32,  # side in px of the features with self-attention; 0: none
-        outputs: int = 1,  # logits an image, 1 or more: conditions add one for each of their values
+        resolution: Count = 64,  # side of the images in px
+        # Of the blocks; all but the last halve the size.
+        channels: Sequence[Count] = (64, 128, 256, 512, 512),
+        attention_at: CountOrNone = 32,  # side in px of the features with self-attention; 0: none
+        outputs: Count = 1,  # logits an image, 1 or more: conditions add one for each of their values
     ) -> None:
         super().__init__()
+        self.resolution = (resolution, resolution)
         blocks: list[nn.Module] = []
         incoming, size = 3, resolution
         for i, outgoing in enumerate(channels):

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..bounds import Channels, Count, CountOrNone
 from .layers import Location, chroma_to_halve, with_halved_chroma
 
 
@@ -61,13 +62,13 @@ class Generator(nn.Module):
 
     def __init__(
         self,
-        latent: int = 128,  # entries of a latent; it is scaled to length sqrt(latent)
-        channels: Sequence[int] = (256, 256, 128, 64, 48),  # at 4x4, 8x8, ...; n of them give 4·2ⁿ⁻¹ px
-        refined: int = 4,  # how many sizes, from 4x4 up, have a second convolution
-        image_channels: int = 3,
+        latent: Count = 128,  # entries of a latent; it is scaled to length sqrt(latent)
+        channels: Sequence[Count] = (256, 256, 128, 64, 48),  # at 4x4, 8x8, ...; n of them give 4·2ⁿ⁻¹ px
+        refined: CountOrNone = 4,  # how many sizes, from 4x4 up, have a second convolution
+        image_channels: Channels = 3,
         upsampling: Literal["nearest", "bilinear"] = "nearest",  # bilinear learned badly in `fast`
         halved_chroma: bool = False,  # whether colour has half the resolution of brightness, as in most JPEGs
-        joined: int = 0,  # entries that conditions add to a latent; 0: none
+        joined: CountOrNone = 0,  # entries that conditions add to a latent; 0: none
     ) -> None:
         super().__init__()
         self.latent, self.latent_shape = latent, (latent + joined,)

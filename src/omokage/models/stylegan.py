@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..bounds import Channels, Count, CountOrNone, NotNegative, Positive, Share
 from ..errors import UserError
 from .layers import (
     SLOPE,
@@ -108,22 +109,24 @@ class Generator(StyleSpace, Growing):
 
     def __init__(
         self,
-        latent: int = 512,  # entries of z
-        style: int = 512,  # entries of w
-        depth: int = 8,  # layers of the mapping network
-        resolution: Sequence[int] = (64, 64),  # height and width: base doubled a number of times
-        base: Sequence[int] = (4, 4),  # height and width of the constant input
-        channels: Sequence[int] = (),  # at base and each size up to resolution; empty: as in the paper:
-        capacity: int = 16384,  # ... this number divided by the longer side,
-        most: int = 512,  # ... and not more than this
+        latent: Count = 512,  # entries of z
+        style: Count = 512,  # entries of w
+        depth: Count = 8,  # layers of the mapping network
+        resolution: Sequence[Count] = (64, 64),  # height and width: base doubled a number of times
+        base: Sequence[Count] = (4, 4),  # height and width of the constant input
+        channels: Sequence[Count] = (),  # at base and each size up to resolution; empty: as in the paper:
+        capacity: Count = 16384,  # ... this number divided by the longer side,
+        most: Count = 512,  # ... and not more than this
         smooth: bool = True,  # sizes are doubled with a filter; false: by nearest neighbours alone, for speed
-        mixing: float = 0.9,  # share of the images in training that have two styles
-        mapping_rate: float = 0.01,  # how fast the mapping network learns, as a multiple of the others' rate
-        truncated: int = 0,  # psi is for the styles of so many layers, from the base up; 0: of all
-        start: int = 1,  # how often the base is doubled in the first images it draws
-        stable_kimg: float = 600.0,  # so long each size is drawn alone ...
-        fade_kimg: float = 600.0,  # ... and so long it fades in before; both 0: the last size from the start
-        image_channels: int = 3,
+        mixing: Share = 0.9,  # share of the images in training that have two styles
+        # How fast the mapping network learns, as a multiple of the others' rate.
+        mapping_rate: Positive = 0.01,
+        truncated: CountOrNone = 0,  # psi is for the styles of so many layers, from the base up; 0: of all
+        start: CountOrNone = 1,  # how often the base is doubled in the first images it draws
+        stable_kimg: NotNegative = 600.0,  # so long each size is drawn alone ...
+        # ... and so long it fades in before; both 0: the last size from the start.
+        fade_kimg: NotNegative = 600.0,
+        image_channels: Channels = 3,
     ) -> None:
         super().__init__(latent, style, depth, mixing, mapping_rate)
         self.set_growth(sides(resolution, base, "model"), start, stable_kimg, fade_kimg)

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..bounds import Channels, Count, CountOrNone, NotNegative, Positive, Share
 from .layers import (
     SLOPE,
     EqualisedConv2d,
@@ -253,30 +254,32 @@ class Generator(StyleSpace):
 
     def __init__(
         self,
-        latent: int = 512,  # entries of z
-        style: int = 512,  # entries of w
-        depth: int = 8,  # layers of the mapping network
-        resolution: Sequence[int] = (64, 64),  # height and width: base doubled a number of times
-        base: Sequence[int] = (4, 4),  # height and width of the constant input
-        channels: Sequence[int] = (),  # at base and each size up to resolution; empty: as in the paper:
-        capacity: int = 16384,  # ... this number divided by the longer side,
-        most: int = 512,  # ... and not more than this
-        refined: int = 99,  # how many sizes, from base up, have a second convolution
+        latent: Count = 512,  # entries of z
+        style: Count = 512,  # entries of w
+        depth: Count = 8,  # layers of the mapping network
+        resolution: Sequence[Count] = (64, 64),  # height and width: base doubled a number of times
+        base: Sequence[Count] = (4, 4),  # height and width of the constant input
+        channels: Sequence[Count] = (),  # at base and each size up to resolution; empty: as in the paper:
+        capacity: Count = 16384,  # ... this number divided by the longer side,
+        most: Count = 512,  # ... and not more than this
+        refined: CountOrNone = 99,  # how many sizes, from base up, have a second convolution
         architecture: Architecture = "skip",
         smooth: bool = True,  # resampling by [1, 3, 3, 1]; false: by nearest neighbours, for speed
         noise: bool = True,  # added in every layer
-        mixing: float = 0.9,  # share of the images in training that have two styles
-        mapping_rate: float = 0.01,  # how fast the mapping network learns, as a multiple of the others' rate
-        clamp: float = 0.0,  # activations are cut to ± this (networks trained in half precision); 0: free
+        mixing: Share = 0.9,  # share of the images in training that have two styles
+        # How fast the mapping network learns, as a multiple of the others' rate.
+        mapping_rate: Positive = 0.01,
+        # Activations are cut to ± this (networks trained in half precision); 0: free.
+        clamp: NotNegative = 0.0,
         start: Start = "constant",  # the first features: learned numbers, or made of the first style
         # Features are scaled to variance 1 as their style foretells (equation 3), or as the batch has it: in
         # short trainings against a projected discriminator, images then differ in shape sooner.
         normalised_by: Normalisation = "style",
         squashed: bool = False,  # images go through a tanh into [-1, 1]; false: they are cut there when drawn
         halved_chroma: bool = False,  # whether colour has half the resolution of brightness, as in most JPEGs
-        image_channels: int = 3,
-        joined: int = 0,  # entries that conditions add to a latent; 0: none
-        classes: int = 0,  # further entries, the largest of which chooses a class; 0: none
+        image_channels: Channels = 3,
+        joined: CountOrNone = 0,  # entries that conditions add to a latent; 0: none
+        classes: CountOrNone = 0,  # further entries, the largest of which chooses a class; 0: none
         located: bool = False,  # whether latents go where an encoder, if one is trained, finds those of faces
     ) -> None:
         super().__init__(latent, style, depth, mixing, mapping_rate, joined, classes, located)
@@ -348,19 +351,20 @@ class Discriminator(nn.Module):
 
     def __init__(
         self,
-        resolution: Sequence[int] = (64, 64),  # height and width: base doubled a number of times
-        base: Sequence[int] = (4, 4),
-        channels: Sequence[int] = (),  # at base and each size up to resolution; empty: as in the paper:
-        capacity: int = 16384,  # ... this number divided by the longer side,
-        most: int = 512,  # ... and not more than this
+        resolution: Sequence[Count] = (64, 64),  # height and width: base doubled a number of times
+        base: Sequence[Count] = (4, 4),
+        channels: Sequence[Count] = (),  # at base and each size up to resolution; empty: as in the paper:
+        capacity: Count = 16384,  # ... this number divided by the longer side,
+        most: Count = 512,  # ... and not more than this
         architecture: Architecture = "resnet",
         smooth: bool = True,  # resampling by [1, 3, 3, 1]; false: by means of 2x2 px, for speed
-        group: int = 4,  # images that the minibatch deviation compares; 0: it is left out
-        image_channels: int = 3,
-        outputs: int = 1,  # logits an image, 1 or more: conditions add one for each of their values
+        group: CountOrNone = 4,  # images that the minibatch deviation compares; 0: it is left out
+        image_channels: Channels = 3,
+        outputs: Count = 1,  # logits an image, 1 or more: conditions add one for each of their values
     ) -> None:
         super().__init__()
         sizes = sides(resolution, base, "discriminator")
+        self.resolution = sizes[-1]
         wide = widths(sizes, channels, capacity, most, "discriminator")
         self.group, self.smooth = group, smooth
         seen = len(sizes) if architecture == "skip" else 1  # at how many sizes it sees the image

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..bounds import Channels, Count, CountOrNone, NotNegative, Positive
 from ..errors import UserError
 from ..hardware import added_over_processes
 from .flow import (
@@ -122,7 +123,7 @@ class Block(nn.Module):
         expansion: int,
         limit: float,
         backwards: bool,
-        joined: int = 0,
+        joined: CountOrNone = 0,
     ) -> None:
         super().__init__()
         self.backwards, self.limit = backwards, limit
@@ -289,23 +290,23 @@ class TarFlow(Flow):
 
     def __init__(
         self,
-        size: int = 64,  # of the images, a multiple of patch
-        patch: int = 4,  # side of the squares that are tokens
-        width: int = 128,  # of the transformers
-        heads: int = 4,  # of the attention; width is a multiple of it
-        blocks: int = 4,  # T: autoregressive flows, every second one from the last token to the first
-        layers: int = 4,  # K: attention layers a block
-        expansion: int = 4,  # of the fully connected layers
+        size: Count = 64,  # of the images, a multiple of patch
+        patch: Count = 4,  # side of the squares that are tokens
+        width: Count = 128,  # of the transformers
+        heads: Count = 4,  # of the attention; width is a multiple of it
+        blocks: Count = 4,  # T: autoregressive flows, every second one from the last token to the first
+        layers: Count = 4,  # K: attention layers a block
+        expansion: Count = 4,  # of the fully connected layers
         # Standard deviation of normal noise added in training (section 2.4) and taken off samples by a step
         # along the score (section 2.5); images are in [-1, 1], the paper has 0.05 at 64 px. 0: no such noise,
         # but uniform dequantisation, whose likelihood counts.
-        noise: float = 0.0,
-        limit: float = 3.0,  # bound of the logarithm of a scale
+        noise: NotNegative = 0.0,
+        limit: Positive = 3.0,  # bound of the logarithm of a scale
         # Whether a learned matrix mixes the entries of a token before each block; the first starts from the
         # first batch. The paper has none.
         mixed: bool = False,
-        image_channels: int = 3,
-        joined: int = 0,  # entries of a label, for each value of each condition one; 0: no labels
+        image_channels: Channels = 3,
+        joined: CountOrNone = 0,  # entries of a label, for each value of each condition one; 0: no labels
     ) -> None:
         super().__init__()
         if size % patch:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ..bounds import Count, CountOrNone
+
 
 class VariationalAutoencoder(nn.Module):
     """Images to a normal distribution over latents, and latents to images.
@@ -20,9 +22,9 @@ class VariationalAutoencoder(nn.Module):
 
     def __init__(
         self,
-        latent: int = 32,  # entries of a latent, each N(0, 1) under the prior
-        channels: Sequence[int] = (32, 64, 128, 256),  # of the features at 31, 14, 6 and 2 px: four numbers
-        joined: int = 0,  # entries that conditions add to a latent before it is decoded; 0: none
+        latent: Count = 32,  # entries of a latent, each N(0, 1) under the prior
+        channels: Sequence[Count] = (32, 64, 128, 256),  # of the features at 31, 14, 6 and 2 px: four numbers
+        joined: CountOrNone = 0,  # entries that conditions add to a latent before it is decoded; 0: none
     ) -> None:
         super().__init__()
         self.latent_shape = (latent + joined,)

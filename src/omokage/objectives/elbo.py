@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..bounds import NotNegative
 from ..errors import UserError
 from .phase import Loss, Phase, Step
 
@@ -39,7 +40,7 @@ def elbo(
     reconstruction: Literal[
         "bce", "mse"
     ] = "bce",  # cross-entropy or squared error, both summed over an image
-    kl_weight: float = 1.0,  # of the divergence from the prior; 1 is the bound, others make a beta-VAE
+    kl_weight: NotNegative = 1.0,  # of the divergence from the prior; 1 is the bound, others make a beta-VAE
 ) -> list[Phase]:
     """The phase ``elbo``, which trains a model with ``posterior`` and ``logits``.
 

@@ -4,6 +4,7 @@ from typing import Literal
 
 from torch import nn
 
+from ..bounds import Count, NotNegative
 from .game import Game, discriminator_phase, generator_phase, labelled, prediction
 from .phase import Phase
 
@@ -14,12 +15,13 @@ def gan(
     loss: Literal["non-saturating", "minimax", "least-squares", "wasserstein", "hinge"] = "non-saturating",
     real_label: float = 1.0,  # what the discriminator is to say of real images; 0.9 smooths
     fake_label: float = 0.0,  # ... of generated ones; wasserstein and hinge have no labels
-    critic_steps: int = 1,  # steps of the discriminator for one of the generator
-    clip_weights: float = 0.0,  # the discriminator's weights stay within ± this after each step; 0: free
-    clip_gradients: float = 0.0,  # its gradients are cut to ± this before each step; 0: as they are
+    critic_steps: Count = 1,  # steps of the discriminator for one of the generator
+    # The discriminator's weights stay within ± this after each step; 0: free.
+    clip_weights: NotNegative = 0.0,
+    clip_gradients: NotNegative = 0.0,  # its gradients are cut to ± this before each step; 0: as they are
     penalty: Literal["none", "gulrajani", "dragan"] = "none",  # on its gradient for the image
-    penalty_weight: float = 10.0,  # lambda of both papers
-    prediction_weight: float = 0.0,  # of the error of a generator's predictor of latents; 0: not used
+    penalty_weight: NotNegative = 10.0,  # lambda of both papers
+    prediction_weight: NotNegative = 0.0,  # of the error of a generator's predictor of latents; 0: not used
 ) -> list[Phase]:
     """The phases ``discriminator`` and ``generator``.
 

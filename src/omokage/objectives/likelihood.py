@@ -7,11 +7,13 @@ the mean log-density is a lower bound of the log-probability of the pixels thems
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 
+from ..bounds import NotNegative, Share
 from ..errors import UserError
 from .phase import Loss, Phase, Step
 
@@ -49,11 +51,12 @@ def bits_per_dimension(log_prob: Tensor, dimensions: int, bits: int = 8) -> Tens
 def likelihood(
     networks: nn.ModuleDict,
     *,
-    bits: int = 8,  # of the pixels; fewer ask for less detail
-    scale_penalty: float = 0.0,  # times the sum of squares of the weight norms' scales (RealNVP); 0: none
+    bits: Annotated[int, Ge(1), Le(8)] = 8,  # of the pixels; fewer ask for less detail
+    # Times the sum of squares of the weight norms' scales (RealNVP); 0: none.
+    scale_penalty: NotNegative = 0.0,
     # Share of faces that a flow with conditions sees without them, all of them at once, so that it learns the
     # density of all faces too, which guidance needs; 0: none. Nothing changes where there are no conditions.
-    label_dropout: float = 0.1,
+    label_dropout: Share = 0.1,
 ) -> list[Phase]:
     """The phase ``likelihood``: bits per dimension of real images are minimised.
 

@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ..bounds import Count, NotNegative
 from ..errors import UserError
 from .adversarial import ADVERSARIAL_LOSSES
 from .game import spread
@@ -17,9 +18,9 @@ def progressive(
     *,
     loss: Literal["non-saturating", "least-squares", "wasserstein", "hinge"] = "non-saturating",
     penalty: Literal["none", "r1", "gulrajani"] = "r1",  # on the discriminator's gradient for the image
-    penalty_weight: float = 10.0,  # gamma of R1, of which it is half; lambda of "gulrajani"
-    penalty_every: int = 1,  # the penalty is due at every so many steps, with so many times the weight
-    drift: float = 0.0,  # weight of the squared logits of real images (ProGAN, appendix A.1: 0.001)
+    penalty_weight: NotNegative = 10.0,  # gamma of R1, of which it is half; lambda of "gulrajani"
+    penalty_every: Count = 1,  # the penalty is due at every so many steps, with so many times the weight
+    drift: NotNegative = 0.0,  # weight of the squared logits of real images (ProGAN, appendix A.1: 0.001)
     redrawn: bool = False,  # draw the generator's images again for its own turn: slower, less memory at once
 ) -> list[Phase]:
     """The phases ``discriminator`` and ``generator``.

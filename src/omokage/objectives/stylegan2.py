@@ -5,6 +5,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ..bounds import Count, NotNegative, Positive
 from ..errors import UserError
 from .adaptive import AdaptiveAugmentation
 from .adversarial import ADVERSARIAL_LOSSES
@@ -18,14 +19,14 @@ def stylegan2(
     networks: nn.ModuleDict,
     *,
     loss: Literal["non-saturating", "least-squares", "wasserstein", "hinge"] = "non-saturating",
-    r1: float = 10.0,  # gamma, of which half weighs R1, the squared gradient at real images; 0: none
-    r1_every: int = 16,  # steps from one R1 to the next, which then has so many times the weight
-    path_length: float = 2.0,  # weight of the path-length penalty; 0: none
-    path_length_every: int = 4,  # steps from one to the next, likewise
-    path_length_share: int = 2,  # it looks at every so manieth image of the batch
+    r1: NotNegative = 10.0,  # gamma, of which half weighs R1, the squared gradient at real images; 0: none
+    r1_every: Count = 16,  # steps from one R1 to the next, which then has so many times the weight
+    path_length: NotNegative = 2.0,  # weight of the path-length penalty; 0: none
+    path_length_every: Count = 4,  # steps from one to the next, likewise
+    path_length_share: Count = 2,  # it looks at every so manieth image of the batch
     ada_target: float = 0.0,  # mean sign of the logits of real images that augmentation holds; 0: no ADA
-    ada_kimg: float = 500.0,  # images, in thousands, in which its probability could go from 0 to 1
-    ada_every: int = 4,  # steps from one look at the signs to the next
+    ada_kimg: Positive = 500.0,  # images, in thousands, in which its probability could go from 0 to 1
+    ada_every: Count = 4,  # steps from one look at the signs to the next
     redrawn: bool = False,  # draw the generator's images again for its own turn: slower, less memory at once
 ) -> list[Phase]:
     """The phases ``discriminator`` and ``generator``, and the lazy ``r1`` and ``path length``.

@@ -1,10 +1,12 @@
 """A VAE/GAN (Larsen et al. 2016, arXiv 1512.09300): a GAN that also redraws the real faces of a batch."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from annotated_types import Gt, Lt
 from torch import Tensor, nn
 
+from ..bounds import Allowed, Count, NotNegative, Positive
 from ..errors import UserError
 from ..models.layers import Location
 from ..schedule import value_at
@@ -20,17 +22,18 @@ def vae_gan(
     loss: Literal["non-saturating", "minimax", "least-squares", "wasserstein", "hinge"] = "non-saturating",
     real_label: float = 1.0,
     fake_label: float = 0.0,
-    critic_steps: int = 1,
-    clip_weights: float = 0.0,
-    clip_gradients: float = 0.0,
+    critic_steps: Count = 1,
+    clip_weights: NotNegative = 0.0,
+    clip_gradients: NotNegative = 0.0,
     penalty: Literal["none", "gulrajani", "dragan"] = "none",
-    penalty_weight: float = 10.0,
+    penalty_weight: NotNegative = 10.0,
     # Of its own.
-    reconstruction_weight: float = 3.0,  # of the error of redrawn faces' features; above 0
+    reconstruction_weight: Positive = 3.0,  # of the error of redrawn faces' features; above 0
     reconstruction_kimg: Sequence[float] = (4.0, 20.0),  # over which that weight rises from 0
-    reconstructed: float = 0.5,  # share of the generated images that redraw real ones
-    kl_weight: float = 0.005,  # of the nats a redrawn face's latent holds
-    prediction_weight: float = 0.0,  # as in `gan`
+    # Share of the generated images that redraw real ones.
+    reconstructed: Annotated[float, Gt(0), Lt(1), Allowed("between 0 and 1")] = 0.5,
+    kl_weight: NotNegative = 0.005,  # of the nats a redrawn face's latent holds
+    prediction_weight: NotNegative = 0.0,  # as in `gan`
 ) -> list[Phase]:
     """The phases ``discriminator`` and ``generator``, of which the latter trains ``encoder`` too.
 
