@@ -21,6 +21,7 @@ from omokage.__main__ import main
 from omokage.data import building, pipeline, writing
 from omokage.data.build import build
 from omokage.data.building import DETECTED, pictures
+from omokage.data.detect import Face
 from omokage.data.drawn import draw, draw_face, draw_illustration
 from omokage.data.faceset import FaceSet
 from omokage.data.pipeline import Options
@@ -314,6 +315,59 @@ def test_pictures_that_are_faces_can_be_cleaned_too(tmp_path):
     small = Options(detector=None, upscale=None, clean=False)
     with pytest.raises(UserError, match="smaller than wanted"):
         build([folder], tmp_path / "large", size=128, workers=1, options=small)
+
+
+def test_close_ups_are_told_and_can_be_kept(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("in").mkdir()
+    boxes: dict[str, tuple] = {}
+    for i in range(3):
+        face = draw_face(i, 200)
+        x, y, w, h = face.box
+        Image.fromarray(face.image[y : y + h, x : x + w]).save(f"in/close{i}.png")  # nothing but the face
+        Image.fromarray(np.pad(face.image, ((99,) * 2, (99,) * 2, (0, 0)), "edge")).save(f"in/far{i}.png")
+        boxes |= {f"close{i}.png": (0, 0, w, h), f"far{i}.png": (99 + x, 99 + y, w, h)}
+
+    class Known:
+        described = "known"
+        rest = iter(sorted(boxes))
+
+        def __call__(self, pixels):
+            return [Face(*map(float, boxes[next(self.rest)]), 1.0)]
+
+    class Sure:
+        file_hash = ""
+
+        def __call__(self, *_):
+            return 1.0
+
+    def build_it(out, *more):
+        Known.rest = iter(sorted(boxes))
+        switches = ("--workers", "1", "--no-label", "--size", "48", "--upscale", "lanczos", "--no-duplicates")
+        limits = [f"--threshold={name}=off" for name in ("sharpness", "colour", "detail", "face_score")]
+        assert main(["build", "in", "-o", out, "--detector", "cascade", *switches, *limits, *more]) == 0
+        return capsys.readouterr().out, FaceSet.open(out)
+
+    monkeypatch.setattr(pipeline, "open_detector", lambda *_, **__: Known())
+    monkeypatch.setattr(pipeline, "FaceScore", lambda **_: Sure())
+    told, without = build_it("a")
+    assert "3  too far beyond the border" in told
+    assert "3 of 6 faces are close-ups" in told
+    assert "--close-ups tight" in told
+    assert "close_ups" not in without.manifest["options"]
+    told, kept = build_it("b", "--close-ups", "tight")
+    assert len(kept) == 6
+    assert "3 close-ups are cut out more tightly" in told
+    assert "are close-ups" not in told.replace("close-ups are cut", "")
+    done = dict(zip(kept.keys, kept.index["done"].to_pylist(), strict=True))
+    closer = {key for key, note in done.items() if note.startswith("close-up")}
+    assert closer == {"close0", "close1", "close2"}
+    assert set(without.index["sha256"].to_pylist()) < set(kept.index["sha256"].to_pylist())
+    told, kept = build_it("c", "--close-ups", "tight", "--border", "leave-out", "--crop", "tight")
+    assert len(kept) == 3  # not even the face's box is wholly in the picture
+    assert "3 of 6 faces are close-ups" in told
+    assert main(["build", "in", "-o", "d", "--close-ups", "wide"]) == 2
+    assert main(["build", "in", "-o", "d", "--close-ups", "tight", "--as-faces"]) == 2
 
 
 def test_the_machine_s_precision_is_chosen_once_and_named(illustrations, tmp_path, monkeypatch):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from omokage.data.crop import CropBox, crop_box, cut, visible
+from omokage.data.crop import CropBox, closer_box, crop_box, cut, visible
 from omokage.data.detect import Face
 from omokage.errors import UserError
 
@@ -55,3 +55,20 @@ def test_upright_turns_the_head_back():
     for channel in (0, 1):
         a, b = (np.argwhere(image[..., channel] > 100).mean(0) for image in (straight, turned))
         assert np.abs(a - b).max() < 1.5
+
+
+def test_close_ups_are_cut_closer_until_most_of_them_is_there():
+    filling, off, lost = Face(0, 0, 100, 100, 1.0), Face(-10, 5, 90, 90, 1.0), Face(-80, -80, 100, 100, 1.0)
+    assert visible(crop_box(filling, (100, 100)), (100, 100)) < 0.3
+    assert visible(crop_box(filling, (100, 100), "tight"), (100, 100)) < 0.5
+    box = closer_box(filling, (100, 100), 0.5)
+    assert visible(box, (100, 100)) > 0.8
+    assert box.width >= 100  # the face is still whole
+    assert closer_box(off, (100, 100), 0.5).width < crop_box(off, (100, 100), "tight").width
+    assert closer_box(lost, (100, 100), 0.5) is None
+    # Where the tight crop lies in the picture, it is taken as it is.
+    assert closer_box(FACE, (400, 400), 0.5) == crop_box(FACE, (400, 400), "tight")
+    wide = closer_box(filling, (100, 100), 0.5, aspect=0.5)
+    assert wide.width / wide.height == pytest.approx(0.5, rel=0.05)
+    leaning = Face(10, 10, 80, 80, 1.0, 20.0)
+    assert closer_box(leaning, (100, 100), 0.5, upright=True).angle == 20.0

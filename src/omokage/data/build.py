@@ -87,6 +87,7 @@ class BuildReport:
     already: the face set was there already, nothing was done.
     pictures: of illustrations: found, kept (a face of it is kept), rejected and the reasons; else None.
     opt_out: what the opt-out list met (`optout.OptOut.summary`), None without one.
+    close_ups: of illustrations: how many of the kept faces were cut out more tightly than asked for.
     beside: of faces: how many files of labels lay among the pictures; they are not counted as found.
     tables: the names of those that have labels of many pictures and were not used, at most `SHOWN_TABLES`.
     """
@@ -101,6 +102,7 @@ class BuildReport:
     already: bool = False
     pictures: dict[str, Any] | None = None
     opt_out: dict[str, Any] | None = None
+    close_ups: int = 0
     beside: int = 0
     tables: tuple[str, ...] = ()
 
@@ -619,7 +621,17 @@ def _report(manifest: dict[str, Any], path: Path | str, started: float, already:
         beside, tables = counts.get("files_beside", 0), tuple(counts.get("unused_tables", ()))
     opt_out = manifest.get("opt_out")
     return BuildReport(
-        *numbers, path, seconds, reasons, copies, already, pictures, opt_out, beside=beside, tables=tables
+        *numbers,
+        path,
+        seconds,
+        reasons,
+        copies,
+        already,
+        pictures,
+        opt_out,
+        close_ups=counts.get("close_ups", 0),
+        beside=beside,
+        tables=tables,
     )
 
 

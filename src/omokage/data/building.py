@@ -35,7 +35,7 @@ from .clean import CRITERIA
 from .engines import Engine, Steps
 from .faceset import COLUMNS, FORMAT, INDEX, KIND, MANIFEST, REJECTED, REPORT, content_hash, read_manifest
 from .label import SIDECARS, TABLES, LabelTable, is_table
-from .pipeline import Handled, Handler, Job, Options, Tools, found_before, lost, thumbnail_of
+from .pipeline import CLOSE_UP, Handled, Handler, Job, Options, Tools, found_before, lost, thumbnail_of
 from .read import Unreadable, kind_of, one_line, quiet
 from .report import SHOWN, spread, write_report
 from .sources import Found, Keys, Source, natural
@@ -401,6 +401,7 @@ class Pieces:
             "reasons": dict(sorted(reasons.items())),
             "steps": dict(sorted(steps.items())),
             "duplicate_groups": int((members > 1).sum()),
+            "close_ups": pc.sum(pc.match_substring(index["done"], CLOSE_UP)).as_py() or 0,
             "pictures": {
                 "found": pictures_found,
                 "kept": used,
@@ -689,6 +690,8 @@ class Illustrations:
         self._sources, self._options = sources, self._tools.options
         chosen = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self._options).items()}
         chosen.pop("opt_out")
+        if chosen["close_ups"] == Options.close_ups:  # as before there was a choice: the same plan
+            del chosen["close_ups"]
         plan = {
             "options": {"as_faces": False, **chosen},
             "tools": self._tools.described,

@@ -17,6 +17,10 @@ portrait: hair and shoulders, as in anime portraits of 256 pixels. tight: as the
 """
 
 PRESETS = (*CROPS, "rai2020")
+CLOSE_UPS = ("leave-out", "tight")
+CLOSER = (1.0, 0.9, 0.8, 0.7)
+"""Factors of the sides of the tight crop that a close-up is tried with, in this order."""
+CLOSER_VISIBLE = 0.8  # with half of the crop mirrored, eyes are there twice
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,33 @@ def crop_box(
     shift = (0.5 - down) * height
     turn = math.radians(angle)
     return CropBox(cx - shift * math.sin(turn), cy + shift * math.cos(turn), width, height, angle)
+
+
+def closer_box(
+    face: Face,
+    picture: tuple[int, int],
+    least: float,
+    *,
+    aspect: float = 1.0,
+    upright: bool = False,
+    enlarge: float = 1.0,
+) -> CropBox | None:
+    """The ``tight`` crop of a close-up, made smaller until `CLOSER_VISIBLE` of it is in the picture.
+
+    It is made smaller in steps of a tenth, down to about the face's own box. The smallest will do if at least
+    ``least`` of it is in the picture; else None. The other arguments are those of `crop_box`.
+
+    >>> face = Face(0, 0, 100, 100, 1.0)
+    >>> visible(crop_box(face, (100, 100)), (100, 100)) < 0.5 <= visible(closer_box(face, (100, 100), 0.5),
+    ...     (100, 100))
+    True
+    """
+    for smaller in CLOSER:
+        factor = max(0.5, enlarge * smaller)
+        box = crop_box(face, picture, "tight", aspect=aspect, upright=upright, enlarge=factor)
+        if visible(box, picture) >= max(least, CLOSER_VISIBLE):
+            return box
+    return box if visible(box, picture) >= least else None
 
 
 def _rai2020(face: Face) -> CropBox:

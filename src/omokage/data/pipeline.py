@@ -18,7 +18,7 @@ from PIL import Image
 from ..errors import UserError
 from .clean import CRITERIA, measure, thresholds, verdict
 from .colours import ColourNames
-from .crop import BORDERS, PRESETS, CropBox, crop_box, cut, visible
+from .crop import BORDERS, CLOSE_UPS, PRESETS, CropBox, closer_box, crop_box, cut, visible
 from .detect import Detector, Face, FaceScore, open_detector
 from .faceset import deflate_member, tar_member
 from .label import RATINGS, Labels, merge, read_sidecar
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 FORMATS = ("jpg", "png", "webp")
 PRECISIONS = ("auto", "bf16", "fp32")
 MAX_FACES = 512
+CLOSE_UP = "close-up "  # stands in `done` before the size of a crop by `crop.closer_box`
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Options:
     crop: one of `crop.PRESETS`; None: the face box alone. aspect: width over height; None: that of ``size``.
     enlarge: a further factor of the crop's sides. upright: turned by the tilt of the head.
     border: one of `crop.BORDERS`; "leave-out" leaves a face out whose crop is not wholly in the picture.
+    close_ups: one of `crop.CLOSE_UPS`: what becomes of a face whose crop reaches too far beyond the picture:
+        it is left out (by the threshold of ``visible``, or by ``border``), or cut out by `crop.closer_box`.
     clean: whether thresholds are applied. limits: changes of thresholds, like ``sharpness=0.05``.
     duplicates: whether copies are left out. mirrored: mirror images are copies too.
     upscale: one of `upscale.METHODS`; None: smaller crops are left out. noise, model: of waifu2x.
@@ -68,6 +71,7 @@ class Options:
     enlarge: float = 1.0
     upright: bool = False
     border: str = "reflect"
+    close_ups: str = "leave-out"
     clean: bool = True
     limits: tuple[str, ...] = ()
     duplicates: bool = True
@@ -88,6 +92,7 @@ class Options:
             ("--format", self.format, FORMATS),
             ("--precision", self.precision, PRECISIONS),
             ("--border", self.border, BORDERS),
+            ("--close-ups", self.close_ups, CLOSE_UPS),
             ("--crop", self.crop, (*PRESETS, None)),
         ):
             if value not in known:
@@ -316,12 +321,17 @@ def _face(
 ) -> Outcome:
     options, face = tools.options, finding.face
     shape = pixels.shape[:2]
+    closer = False
     if options.crop is None or options.detector is None:
         size = max(1, round(face.width)), max(1, round(face.height))
         box = CropBox(face.x + face.width / 2, face.y + face.height / 2, *size)
     else:
         chosen = {"aspect": options.ratio, "upright": options.upright, "enlarge": options.enlarge}
         box = crop_box(face, shape, options.crop, **chosen)  # type: ignore[arg-type]
+        least = 0.999 if options.border == "leave-out" else tools.limits.get("visible")
+        if options.close_ups == "tight" and least is not None and visible(box, shape) < least:
+            found = closer_box(face, shape, least, **chosen)  # type: ignore[arg-type]
+            box, closer = (box, False) if found is None else (found, True)
     inside = visible(box, shape)
     row: dict[str, Any] = {
         "key": key,
@@ -364,7 +374,7 @@ def _face(
     image, scaled = crop, ""
     if target is not None:
         image, scaled = to_size(crop, target, tools.enlarge)
-    notes = [*done, _cut_note(box, inside, options), scaled]
+    notes = [*done, _cut_note(box, inside, options, closer), scaled]
     data = encode(image, options.format)
     raw = tar_member(f"{key}.{options.format}", data)
     row.update(
@@ -383,10 +393,10 @@ def _face(
     return Outcome(row, deflate_member(raw), len(data), signature)
 
 
-def _cut_note(box: CropBox, inside: float, options: Options) -> str:
+def _cut_note(box: CropBox, inside: float, options: Options, closer: bool) -> str:
     if options.detector is None:
         return ""
-    note = f"cut out {box.width}×{box.height}"
+    note = f"{CLOSE_UP if closer else ''}cut out {box.width}×{box.height}"
     if box.angle:
         note += f", turned by {-box.angle:.0f}°"
     return note + (f", {options.border} at the border" if inside < 0.999 else "")

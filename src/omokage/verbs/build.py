@@ -12,6 +12,9 @@ from .options import WORKERS, progress, within
 if TYPE_CHECKING:
     from ..data.build import BuildReport
 
+BEYOND = ("too far beyond the border", "crop not wholly in the picture")
+MAIN_LOSS = 0.05  # of the faces found
+
 
 def build(
     sources: Annotated[
@@ -60,6 +63,10 @@ def build(
     upright: Annotated[bool, typer.Option("--upright", help="Turn tilted heads upright.")] = False,
     border: Annotated[
         str | None, typer.Option(help="Beyond the image: reflect (default), edge, white, or leave-out.")
+    ] = None,
+    close_ups: Annotated[
+        str | None,
+        typer.Option(help="Faces whose crop is mostly beyond the image: leave-out (default), or tight."),
     ] = None,
     frames: Annotated[
         int | None, typer.Option(help="Of animations, every so many-th frame; default: the first alone.")
@@ -116,6 +123,7 @@ def build(
         "enlarge": enlarge,
         "upright": upright or None,
         "border": border,
+        "close_ups": close_ups,
         "limits": tuple(threshold) if threshold else None,
         "mirrored": mirrored or None,
         "upscale": upscale,
@@ -191,6 +199,9 @@ def _run(
         for reason, count in sorted(report.reasons.items(), key=lambda item: -item[1]):
             print(f"{count:>9,}  {reason}")
     _lines(opt_out_told(report.opt_out))
+    if report.close_ups:
+        print(f"{report.close_ups:,} close-ups are cut out more tightly than the others")
+    _tell_close_ups(report, out)
     _tell_beside(report, sources)
     print(f"see {out}/report.html")
 
@@ -198,6 +209,17 @@ def _run(
 def _lines(lines: list[str]) -> None:
     for line in lines:
         print(line)
+
+
+def _tell_close_ups(report: "BuildReport", out: str) -> None:
+    """Where crops that reach beyond the image are a main loss: what keeps those faces."""
+    lost = sum(report.reasons.get(reason, 0) for reason in BEYOND)
+    if lost and lost >= MAIN_LOSS * report.found:
+        print(
+            f"{lost:,} of {report.found:,} faces are close-ups, whose crop reaches beyond the image: "
+            "--close-ups tight keeps most of them; "
+            f"with --detections {shlex.quote(out)} nothing is detected again"
+        )
 
 
 def _tell_beside(report: "BuildReport", sources: list[str]) -> None:
