@@ -80,7 +80,7 @@ class DrawsByTokens(Protocol):
         """As `Decodes.decode`; ``iterations`` a block where ``sampler`` is "jacobi"."""
 
 
-class Conditional(Protocol):
+class TakesConditions(Protocol):
     """Can be trained with conditions, such as hair colours.
 
     Its constructor takes ``joined``, the number of entries that conditions add to its latents or, of a flow,

@@ -9,13 +9,13 @@ from importlib import import_module
 from typing import Any
 
 from .abilities import (
-    Conditional,
     Decodes,
     DrawsByTokens,
     Encodes,
     Guided,
     HasDensity,
     HasStyles,
+    TakesConditions,
     Truncates,
 )
 from .errors import UserError
@@ -72,31 +72,31 @@ def _styled(place: str, *more: type) -> Row:
 
 # Latents to images.
 MODELS = {
-    "dcgan": _plain("models.dcgan:Generator", Conditional),
-    "dense-dcgan": _plain("models.dense_dcgan:Generator", Conditional),
-    "vae": _plain("models.vae:VariationalAutoencoder", Encodes, Conditional),
-    "illustration": _plain("models.illustration:Generator", Conditional),
-    "sagan": _plain("models.sagan:Generator", Conditional),
-    "skipgan": _plain("models.skipgan:Generator", Truncates, Conditional),
+    "dcgan": _plain("models.dcgan:Generator", TakesConditions),
+    "dense-dcgan": _plain("models.dense_dcgan:Generator", TakesConditions),
+    "vae": _plain("models.vae:VariationalAutoencoder", Encodes, TakesConditions),
+    "illustration": _plain("models.illustration:Generator", TakesConditions),
+    "sagan": _plain("models.sagan:Generator", TakesConditions),
+    "skipgan": _plain("models.skipgan:Generator", Truncates, TakesConditions),
     "progan": _plain("models.progan:Generator", Truncates),
     "stylegan": _styled("models.stylegan:Generator"),
-    "stylegan2": _styled("models.stylegan2:Generator", Conditional),
+    "stylegan2": _styled("models.stylegan2:Generator", TakesConditions),
     "realnvp": _flow("models.realnvp:RealNVP"),
     "glow": _flow("models.glow:Glow"),
     "tarflow": _flow(
-        "models.tarflow:TarFlow", Conditional, Guided, DrawsByTokens, settings=(GUIDANCE, JACOBI)
+        "models.tarflow:TarFlow", TakesConditions, Guided, DrawsByTokens, settings=(GUIDANCE, JACOBI)
     ),
 }
 
 # Images, or what their frozen method `features` makes of images, to logits.
 DISCRIMINATORS = {
-    "dcgan": Row("models.dcgan:Discriminator", (Conditional,)),
-    "dense-dcgan": Row("models.dense_dcgan:Discriminator", (Conditional,)),
-    "illustration": Row("models.illustration:Discriminator", (Conditional,)),
-    "sagan": Row("models.sagan:Discriminator", (Conditional,)),
+    "dcgan": Row("models.dcgan:Discriminator", (TakesConditions,)),
+    "dense-dcgan": Row("models.dense_dcgan:Discriminator", (TakesConditions,)),
+    "illustration": Row("models.illustration:Discriminator", (TakesConditions,)),
+    "sagan": Row("models.sagan:Discriminator", (TakesConditions,)),
     "progan": Row("models.progan:Discriminator"),
-    "stylegan2": Row("models.stylegan2:Discriminator", (Conditional,)),
-    "projected": Row("models.projected:ProjectedDiscriminator", (Conditional,)),
+    "stylegan2": Row("models.stylegan2:Discriminator", (TakesConditions,)),
+    "projected": Row("models.projected:ProjectedDiscriminator", (TakesConditions,)),
 }
 
 # Networks to phases.

@@ -88,14 +88,6 @@ def processor() -> str:
     return named[0] if named else platform.processor() or platform.machine()
 
 
-def added_over_processes(tensor: torch.Tensor) -> int:
-    """Add up in place what all processes of a training have; returns how many they are. Alone: 1."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return 1
-    torch.distributed.all_reduce(tensor)
-    return torch.distributed.get_world_size()
-
-
 def keep_freed_memory(side: int = 0) -> None:
     """Ask glibc to keep what is freed instead of giving it back to the system.
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin,
 from annotated_types import Ge, Gt, Le, Len
 
 from . import families
-from .abilities import Conditional
+from .abilities import TakesConditions
 from .bounds import Allowed, Count, CountOrNone, NotNegative, Positive, ShareBelowOne
 from .errors import UserError
 from .schedule import check_batch, check_schedule
@@ -409,8 +409,8 @@ def _check_conditions(recipe: Recipe, origin: str) -> None:
         return
     for table, settings in (("model", recipe.model), ("discriminator", recipe.discriminator)):
         known: Mapping[str, families.Row] = ROWS[table]
-        if settings and not known[settings["name"]].can(Conditional):
-            able = ", ".join(name for name, row in known.items() if row.can(Conditional))
+        if settings and not known[settings["name"]].can(TakesConditions):
+            able = ", ".join(name for name, row in known.items() if row.can(TakesConditions))
             raise UserError(
                 f"{origin}: training.condition: the {table} {settings['name']} takes no conditions; "
                 f"these do: {able}"

@@ -19,7 +19,7 @@ from .sampling import Decoder, gathered, latents, sample
 from .settings import Settings
 
 
-class Drawer(Decoder, Protocol):
+class DrawsFaces(Decoder, Protocol):
     """What is asked of a model here; `omokage.model.Model` answers it."""
 
     @property
@@ -41,7 +41,7 @@ def checked_seeds(seeds: Sequence[int]) -> list[int]:
 
 
 def write_grid(
-    model: Drawer,
+    model: DrawsFaces,
     seeds: Sequence[int],
     out: str | Path,
     *,
@@ -67,7 +67,7 @@ def write_grid(
 
 
 def write_sheet(
-    model: Drawer,
+    model: DrawsFaces,
     seeds: Sequence[int],
     out: str | Path,
     *,
@@ -94,7 +94,7 @@ def write_sheet(
 
 
 def write_each(
-    model: Drawer,
+    model: DrawsFaces,
     seeds: Sequence[int],
     folder: str | Path,
     *,
@@ -118,7 +118,7 @@ def write_each(
 
 
 def write_walk(
-    model: Drawer,
+    model: DrawsFaces,
     seeds: Sequence[int],
     out: str | Path,
     *,
@@ -173,7 +173,7 @@ def told(
 
 
 def write_film(
-    model: Drawer, stops: Tensor, out: str | Path, text: dict[str, str], progress: Progress | None = None
+    model: DrawsFaces, stops: Tensor, out: str | Path, text: dict[str, str], progress: Progress | None = None
 ) -> tuple[Path, int]:
     """Write an MP4 of a closed walk over latents ``stops`` (N, *latent_shape) of encoded pictures.
 

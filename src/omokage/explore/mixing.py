@@ -41,7 +41,7 @@ def sizes_of(model: Model, layers: range) -> str:
 
 
 @dataclass(frozen=True)
-class Mixing:
+class MixedFaces:
     """Faces of A, of B, and of A with some styles of B.
 
     Attributes:
@@ -65,7 +65,7 @@ def mixing(
     sources_b: Sequence[int],
     settings: Settings,
     progress: Progress | None = None,
-) -> Mixing:
+) -> MixedFaces:
     """Faces of the seeds A with styles of the seeds B.
 
     The upper half of A takes its coarse styles from B, the next its middle ones, the rest its fine ones.
@@ -90,7 +90,7 @@ def mixing(
     faces, finite = gathered(counted(drawn, progress, "drawing", len(w)))
     of_a, of_b, of_both = np.split(faces, [len(a), len(a) + len(b)])
     of_both = of_both.reshape(len(a), len(b), *faces.shape[1:])
-    return Mixing(of_a, of_b, of_both, kinds, [sizes_of(model, r) for r in ranges], int((~finite).sum()))
+    return MixedFaces(of_a, of_b, of_both, kinds, [sizes_of(model, r) for r in ranges], int((~finite).sum()))
 
 
 def _shares(n: int) -> list[int]:

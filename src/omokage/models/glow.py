@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from ..bounds import Channels, Count, Positive
 from ..errors import UserError
-from ..hardware import added_over_processes
 from .flow import (
     CUBE_SCALE,
     Flow,
@@ -32,6 +31,7 @@ from .flow import (
     to_unit_cube,
     unsqueeze,
 )
+from .layers import added_over_processes
 
 
 class ActNorm(Reversible):

@@ -426,3 +426,11 @@ def chroma_to_halve(wanted: bool, image_channels: int) -> bool:
             f"model.halved_chroma: images of {image_channels} channel(s) have no chroma; leave it out"
         )
     return wanted
+
+
+def added_over_processes(tensor: Tensor) -> int:
+    """Add up in place what all processes of a training have; returns how many they are. Alone: 1."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return 1
+    torch.distributed.all_reduce(tensor)
+    return torch.distributed.get_world_size()

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from ..bounds import Channels, Count, CountOrNone, NotNegative, Positive
 from ..errors import UserError
-from ..hardware import added_over_processes
 from .flow import (
     CUBE_SCALE,
     Flow,
@@ -28,6 +27,7 @@ from .flow import (
     normal_log_density,
     to_unit_cube,
 )
+from .layers import added_over_processes
 
 Sampler = Literal["cached", "plain", "jacobi"]
 

@@ -15,7 +15,7 @@ from PIL import Image
 from omokage.errors import UserError
 from omokage.explore.faces import Faces
 from omokage.explore.history import Stage
-from omokage.explore.mixing import Mixing
+from omokage.explore.mixing import MixedFaces
 from omokage.explore.noise import NOISES, NoiseComponents, NoiseDetail
 from omokage.model import About
 from omokage.pages.files import checked_file, count_not_finite, provenance, save_png
@@ -97,7 +97,7 @@ def uncurated(
 
 def mixing(
     about: About,
-    mixed: Mixing,
+    mixed: MixedFaces,
     out: str | Path,
     *,
     sources_a: Sequence[int],
@@ -118,7 +118,7 @@ def mixing(
         y += height + gap
     first = left + width + apart
     size = (y - gap, first + len(mixed.of_b) * (width + gap) - gap)
-    title = "Mixing styles" if title is None else title
+    title = "MixedFaces styles" if title is None else title
     sheet = Sheet.around(size, unit, title, about.line(_psi(settings)), out)
     middle = first + (size[1] - first) / 2
     sheet.text("Source B", middle, 0.8 * unit, size=2.1)
