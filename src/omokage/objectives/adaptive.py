@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..hardware import added_over_processes
+from ..models.layers import added_over_processes
 
 Sampler = Callable[[float], Tensor]  # a probability to which images are meant, (B,) of bool
 

@@ -5,9 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..hardware import added_over_processes
 from ..models.feature_encoder import FeatureEncoder
-from ..models.layers import Location
+from ..models.layers import Location, added_over_processes
 from .phase import Step
 
 HALF_LIFE = 10_000  # latents after which the averages of their place have forgotten half
