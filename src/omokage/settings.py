@@ -65,11 +65,11 @@ TRUNCATION = Setting(
     "--psi",
     "Truncation: 1 all variety, 0 the average face, below 0 its opposite side (models with styles).",
     1.0,
-    -2.0,
-    2.0,
+    -2,
+    2,
     told="psi",
 )
-SHRINKING = replace(TRUNCATION, low=0.0, help="Truncation: 1 all variety, 0 the most typical face.")
+SHRINKING = replace(TRUNCATION, low=0, help="Truncation: 1 all variety, 0 the most typical face.")
 TEMPERATURE = replace(
     SHRINKING,
     option="--temperature",
@@ -80,8 +80,8 @@ GUIDANCE = Setting(
     "--guidance",
     "How far faces go beyond their conditions (a TarFlow trained with some); 0: not.",
     0.0,
-    0.0,
-    20.0,
+    0,
+    20,
     told="guidance",
 )
 JACOBI = Setting(
