@@ -154,7 +154,7 @@ class Settings:
         """The settings of rows ``start`` to ``stop`` of a batch, the last row repeated up to ``padded``.
 
         >>> Settings(psi=(1.0, 0.5, 0.7)).rows(1, 3, 4).psi
-        (0.5, 0.7, 0.7)
+        (0.5, 0.7, 0.7, 0.7)
         """
         if not isinstance(self.psi, tuple):
             return self
