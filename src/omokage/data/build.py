@@ -45,6 +45,7 @@ from .faceset import (
     tar_member,
 )
 from .label import SIDECARS, is_table
+from .names import LABEL, NameLabels
 from .publish import Target
 from .read import RESIZE_RULE, Unreadable, cover, kind_of, one_line, quiet, read_picture, to_png
 from .remote import url_of
@@ -73,7 +74,6 @@ FAR_LOADERS = 16
 SHOWN_TABLES = 20
 _BESIDE = "labels of other files"  # why a file that is no picture is not rejected; not in `rejected.csv`
 
-LABEL = "label"  # the column of labels that a source knows itself
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,7 @@ class BuildReport:
     already: the face set was there already, nothing was done.
     pictures: of illustrations: found, kept (a face of it is kept), rejected and the reasons; else None.
     opt_out: what the opt-out list met (`optout.OptOut.summary`), None without one.
+    names: how many names of files gave labels (`names.Met.described`), None if none were asked for.
     close_ups: of illustrations: how many of the kept faces were cut out more tightly than asked for.
     beside: of faces: how many files of labels lay among the pictures; they are not counted as found.
     tables: the names of those that have labels of many pictures and were not used, at most `SHOWN_TABLES`.
@@ -102,6 +103,7 @@ class BuildReport:
     already: bool = False
     pictures: dict[str, Any] | None = None
     opt_out: dict[str, Any] | None = None
+    names: dict[str, Any] | None = None
     close_ups: int = 0
     beside: int = 0
     tables: tuple[str, ...] = ()
@@ -114,6 +116,7 @@ def build(
     as_faces: bool = False,
     size: int | None = None,
     labels: str | Path | None = None,
+    labels_from: str | None = None,
     options: "Options | None" = None,
     detections: str | Path | None = None,
     workers: int | None = None,
@@ -134,6 +137,8 @@ def build(
         `read.RESIZE_RULE`, crops by `upscale.to_size`.
     labels: a CSV with a column `file` and further columns, which are joined to the index by file name; for
         illustrations also JSON lines of a booru.
+    labels_from: labels from the names of files: "folder", or a regular expression with named groups
+        (`names.NameLabels`).
     options: of the steps from illustration to face; ``size`` goes before its size. None: the defaults.
     detections: another face set of the same illustrations and detector: its boxes are used, nothing is
         detected again.
@@ -174,16 +179,20 @@ def build(
             for source in sources:
                 opened_sources.append(stack.enter_context(open_source(source, skip)))
                 task.advance()
+        by_name = None
+        if labels_from is not None:
+            by_name = NameLabels(labels_from, several=len(sources) > 1)
+            by_name.check(opened_sources)
         work: Kind
         if as_faces:
-            work = _Faces(opened_sources, size, table)
+            work = _Faces(opened_sources, size, table, by_name)
         else:
             from .building import Illustrations
             from .pipeline import Options
 
             options = options or Options()
             options = options if size is None else replace(options, size=(size, size))
-            work = Illustrations(opened_sources, options, labels, detections)
+            work = Illustrations(opened_sources, options, labels, detections, by_name)
         if far is not None:
             stack.enter_context(far.locked())
             if (manifest := far.manifest(work.plan)) is not None:
@@ -243,9 +252,19 @@ def _engine(name: str, address: str | None, workers: int | None, as_faces: bool,
 class _Faces:
     """Pictures that are faces already; see `Kind`."""
 
-    def __init__(self, sources: Sequence[Source], size: int | None, labels: "_Labels | None") -> None:
-        self._sources, self._size, self._labels = sources, size, labels
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        size: int | None,
+        labels: "_Labels | None",
+        by_name: NameLabels | None = None,
+    ) -> None:
+        self._sources, self._size, self._labels, self._by_name = sources, size, labels, by_name
         self._carried = _carried(sources, labels)
+        if by_name is not None:
+            by_name.refuse_columns(COLUMNS, "a column of every face set")
+            by_name.refuse_columns(() if labels is None else labels.columns, "a column of --labels")
+            by_name.refuse_columns((LABEL,) if self._carried else (), "the label that a source has")
         self.plan: dict[str, Any] = {
             "options": {
                 "as_faces": True,
@@ -255,12 +274,14 @@ class _Faces:
             "sources": [source.described for source in sources],
             "labels": None if labels is None else labels.described,
         }
+        if by_name is not None:
+            self.plan["labels_from"] = by_name.described
 
     def fill(self, partial: Path, engine: Engine, progress: Progress | None) -> None:
         work = _Work(partial, self.plan, self._size)
         work.run(self._sources, engine, progress)
         work.carried = self._carried
-        work.finish(self._labels)
+        work.finish(self._labels, self._by_name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -466,7 +487,7 @@ class _Work:
         write_file(self.state / f"{number:06d}.json", json_bytes(state))
         self.done.append(state)
 
-    def finish(self, labels: "_Labels | None") -> None:
+    def finish(self, labels: "_Labels | None", by_name: NameLabels | None) -> None:
         kept = sum(state["kept"] for state in self.done)
         refused, beside, unused = self._sorted_out()
         found = self.done[-1]["position"] - beside
@@ -506,6 +527,9 @@ class _Work:
         if labels is not None:
             index, matched = labels.join(index)
             labelled = {**labels.described, "matched": matched}
+        if by_name is not None:
+            index, met = by_name.join(index)
+            counts["names"] = met.described
         manifest = {
             "kind": KIND,
             "format": FORMAT,
@@ -629,6 +653,7 @@ def _report(manifest: dict[str, Any], path: Path | str, started: float, already:
         already,
         pictures,
         opt_out,
+        names=counts.get("names"),
         close_ups=counts.get("close_ups", 0),
         beside=beside,
         tables=tables,

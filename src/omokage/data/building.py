@@ -35,6 +35,7 @@ from .clean import CRITERIA
 from .engines import Engine, Steps
 from .faceset import COLUMNS, FORMAT, INDEX, KIND, MANIFEST, REJECTED, REPORT, content_hash, read_manifest
 from .label import SIDECARS, TABLES, LabelTable, is_table
+from .names import LABELS, NameLabels, with_named
 from .pipeline import CLOSE_UP, Handled, Handler, Job, Options, Tools, found_before, lost, thumbnail_of
 from .read import Unreadable, kind_of, one_line, quiet
 from .report import SHOWN, spread, write_report
@@ -129,6 +130,7 @@ class Pieces:
         sources: Sequence[Source],
         table: LabelTable | None,
         before: "Before | None",
+        by_name: NameLabels | None,
         engine: Engine,
         progress: Progress | None,
     ) -> None:
@@ -150,7 +152,8 @@ class Pieces:
         piece = _Piece()
         with quiet(), _one_thread(), opened(progress, "building", total) as task:
             task.advance(position)
-            results = engine.run(rest, Steps(fixed(_job, table=table, before=before), self.handler, lost))
+            load = fixed(_job, table=table, before=before, by_name=by_name)
+            results = engine.run(rest, Steps(load, self.handler, lost))
             whole = True
             try:
                 with closing(results):
@@ -209,7 +212,9 @@ class Pieces:
                 f"{free / 2**20:,.0f} MB are free; make room and repeat the command, it goes on there"
             )
 
-    def finish(self, table: LabelTable | None, progress: Progress | None) -> None:
+    def finish(
+        self, table: LabelTable | None, by_name: NameLabels | None, progress: Progress | None
+    ) -> None:
         """Duplicates, shards, index, lists and report, from the pieces."""
         found = pa.concat_tables([self._rows(number) for number in range(len(self.done))])
         kept_so_far = found["reason"].is_null().to_numpy()
@@ -235,8 +240,11 @@ class Pieces:
         lengths = candidates["length"].to_numpy()
         examples = self._examples(lengths, sizes, groups, keep)
         shards, places = self._shards(lengths, keep, progress)
-        index = _index(found.filter(found["reason"].is_null()), places, table)
+        index = _index(found.filter(found["reason"].is_null()), places, _other_columns(table, by_name))
         manifest = self._manifest(found, index, shards, groups, keep, table)
+        if by_name is not None:
+            _, met = by_name.table(index["source"], index["file"])
+            manifest["counts"]["names"] = met.described
         write_file(self.partial / REJECTED, self._rejected_csv(found).encode())
         detected = found.select(list(FOUND)).cast(pa.schema(list(FOUND.items())))
         write_file(self.partial / DETECTED, parquet_bytes(detected))
@@ -463,8 +471,17 @@ def _without_copies(
     return found
 
 
-def _index(kept: pa.Table, places: list[list[int]], table: LabelTable | None) -> pa.Table:
-    """The index of the kept faces, in natural order of their keys. places: (shard, offset) of each."""
+def _other_columns(table: LabelTable | None, by_name: NameLabels | None) -> list[str]:
+    """The columns that are not among those of every set cut out of illustrations."""
+    named = [] if by_name is None else [name for name in by_name.columns if name not in LABELS]
+    return [*([] if table is None else table.columns), *named]
+
+
+def _index(kept: pa.Table, places: list[list[int]], others: Sequence[str]) -> pa.Table:
+    """The index of the kept faces, in natural order of their keys.
+
+    places: (shard, offset) of each. others: further columns, from a table or from names of files.
+    """
     where = np.array(places, np.int64).reshape(-1, 2)
     keys = kept["key"].to_pylist()
     order = np.array(sorted(range(len(keys)), key=lambda i: natural(keys[i])), np.int64)
@@ -478,10 +495,10 @@ def _index(kept: pa.Table, places: list[list[int]], table: LabelTable | None) ->
     columns["offset"] = pa.array(where[order, 1], COLUMNS["offset"])
     columns["sha256"] = pa.array(map(bytes.fromhex, kept["sha256"].to_pylist()), COLUMNS["sha256"])
     columns = {name: columns[name] for name in (*COLUMNS, *EXTRA)}
-    if table is not None:
-        others = [json.loads(text) if text else {} for text in kept["other"].to_pylist()]
-        for name in table.columns:
-            told = [other.get(name) for other in others]
+    if others:
+        rows = [json.loads(text) if text else {} for text in kept["other"].to_pylist()]
+        for name in others:
+            told = [row.get(name) for row in rows]
             if name in ("hair", "eyes"):  # a table's own colours go before estimated ones
                 by = columns[f"{name}_from"].to_pylist()
                 columns[f"{name}_from"] = pa.array(
@@ -632,7 +649,9 @@ class _Named:
     source: str
 
 
-def _job(named: _Named, *, table: LabelTable | None, before: Before | None) -> Job:
+def _job(
+    named: _Named, *, table: LabelTable | None, before: Before | None, by_name: NameLabels | None
+) -> Job:
     sidecars = []
     for file in named.beside:
         data = file.read()
@@ -640,6 +659,9 @@ def _job(named: _Named, *, table: LabelTable | None, before: Before | None) -> J
         sidecars.append((file.name, b"\xff" if isinstance(data, str) else data[: 2**22]))
     name = named.found.name
     row = None if table is None else table.get(name)
+    said = None if by_name is None else by_name(named.source, name)
+    if said is not None:
+        row = with_named(row, said)
     faces = None if before is None else before.faces(named.source, name)
     return Job(named.key, named.source, name, named.found.read(), tuple(sidecars), row, faces)
 
@@ -679,9 +701,14 @@ class Illustrations:
         options: Options,
         labels: str | Path | None,
         detections: str | Path | None,
+        by_name: NameLabels | None = None,
     ) -> None:
         known = {*COLUMNS, *EXTRA, *FOUND} - {"hair", "eyes"}
         self._table = None if labels is None else LabelTable(labels, known)
+        self._by_name = by_name
+        if by_name is not None:
+            by_name.refuse_columns(known - set(LABELS), "a column of every such face set")
+            by_name.refuse_columns(() if self._table is None else self._table.columns, "a column of --labels")
         self._tools = Tools(options)  # fails early, and says what will be used
         if labels is None and not options.label and (out := self._tools.opt_out) and out.names_artists:
             raise UserError(
@@ -698,6 +725,8 @@ class Illustrations:
             "sources": [source.described for source in sources],
             "labels": None if self._table is None else self._table.described,
         }
+        if by_name is not None:
+            plan["labels_from"] = by_name.described
         self.plan: dict[str, Any] = json.loads(json.dumps(plan))
         self._before = None if detections is None else Before(detections, self.plan)
 
@@ -711,5 +740,5 @@ class Illustrations:
                 "or another folder with -o"
             )
         work = Pieces(partial, self.plan, Handler(self._options, self._tools))
-        work.run(self._sources, self._table, self._before, engine, progress)
-        work.finish(self._table, progress)
+        work.run(self._sources, self._table, self._before, self._by_name, engine, progress)
+        work.finish(self._table, self._by_name, progress)

@@ -24,6 +24,8 @@ from .choose import as_text, known_column
 from .derive import Part, derive
 from .duplicates import ALIKE, SIGNATURE, TABLES, duplicate_groups, face_set_signatures, pairs_between
 from .faceset import FaceSet
+from .names import NameLabels
+from .read import one_line
 from .unfinished import target
 
 TRAIN, HELDOUT = "train", "heldout"
@@ -36,6 +38,7 @@ class SplitReport:
     """What a split did. together: the columns whose values stay on one side. largest: faces in a group.
 
     already: the split was there already, nothing was done.
+    names: how many names of files gave a group (`names.Met.described`), None if that was not asked for.
     """
 
     path: Path
@@ -45,6 +48,7 @@ class SplitReport:
     largest: int
     together: list[str]
     already: bool = False
+    names: dict[str, Any] | None = None
 
 
 def split(
@@ -54,6 +58,7 @@ def split(
     holdout: float = 0.05,
     seed: int = 0,
     together: Sequence[str] | None = None,
+    together_from: str | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> SplitReport:
@@ -63,6 +68,8 @@ def split(
     seed: another seed holds out other faces.
     together: columns of the index; rows of equal value stay on one side, whatever their number. None: the
         `artist`, and the `source` where there are at least 20 and none is larger than ``holdout``.
+    together_from: also keep together by the names of files: "folder", or a regular expression with named
+        groups (`names.NameLabels`); a group's equal values stay on one side.
     workers: threads that decode; None: one a core.
 
     Repeating the call goes on where an interrupted one stopped. Raises `UserError` for impossible values, a
@@ -72,6 +79,19 @@ def split(
     if not 0 < holdout < 1:
         raise UserError(f"holdout {holdout:g} is impossible: give a share above 0 and below 1, like 0.05")
     columns = _columns(faces.index, holdout, together)
+    index, met = faces.index, None
+    if together_from is not None:
+        named = NameLabels(
+            together_from, several=len(faces.manifest.get("sources") or ()) > 1, option="--together-from"
+        )
+        named.refuse_columns(index.column_names, "a column of the face set (--together takes those)")
+        index, met = named.join(index)
+        if not met.matched:
+            shown = ", ".join(map(repr, met.examples))
+            raise UserError(
+                f"--together-from {one_line(together_from, 80)}: no name meets it, of names such as {shown}"
+            )
+        columns = sorted({*columns, *named.columns})
     plan = {
         "by": "split",
         "of": faces.content_hash,
@@ -80,12 +100,14 @@ def split(
         "together": columns,
         "alike": asdict(ALIKE),
     }
+    if together_from is not None:
+        plan["together_from"] = together_from
     out = target(out)
 
     def parts(state: Path) -> list[Part]:
         signatures = _kept(state / "signatures.npy", faces, workers, progress)
-        groups = split_groups(faces.index, signatures, columns, progress)
-        groups, held = _checked(faces.index, signatures, groups, holdout, seed, progress)
+        groups = split_groups(index, signatures, columns, progress)
+        groups, held = _checked(index, signatures, groups, holdout, seed, progress)
         how = {
             "alike": asdict(ALIKE),
             "together": ["file", *columns],
@@ -100,7 +122,16 @@ def split(
     fresh = derive(out, [faces], plan, (TRAIN, HELDOUT), parts, progress)
     train, heldout = FaceSet.open(out / TRAIN), FaceSet.open(out / HELDOUT)
     how = train.manifest["split"]["groups"]
-    return SplitReport(out, len(train), len(heldout), how["number"], how["largest"], columns, not fresh)
+    return SplitReport(
+        out,
+        len(train),
+        len(heldout),
+        how["number"],
+        how["largest"],
+        columns,
+        not fresh,
+        None if met is None else met.described,
+    )
 
 
 def split_groups(

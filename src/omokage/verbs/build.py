@@ -36,6 +36,13 @@ def build(
             help="A CSV whose column file names the image, or JSON lines of a booru; joins the index."
         ),
     ] = None,
+    labels_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="folder|PATTERN",
+            help="Labels from file names: their folder, or a regular expression's named groups.",
+        ),
+    ] = None,
     workers: Annotated[int | None, WORKERS] = None,
     engine: Annotated[
         str, typer.Option(help="Who does the work: local (default), or ray. The face set is the same.")
@@ -146,9 +153,10 @@ def build(
     if as_faces and (chosen or detections):
         raise UserError(
             "build: --as-faces keeps images as they come and takes only "
-            "--size, --labels, --workers, --engine and --address"
+            "--size, --labels, --labels-from, --workers, --engine and --address"
         )
     further: dict[str, Any] = {"workers": workers, "engine": engine, "address": address}
+    further["labels_from"] = labels_from
     if not as_faces:
         from ..data.pipeline import Options
 
@@ -179,6 +187,7 @@ def _run(
     further: dict[str, Any],
 ) -> None:
     from ..data.build import build as run
+    from ..data.names import told as names_told
     from ..data.optout import told as opt_out_told
     from ..data.remote import shown, url_of
 
@@ -202,6 +211,7 @@ def _run(
     if report.close_ups:
         print(f"{report.close_ups:,} close-ups are cut out more tightly than the others")
     _tell_close_ups(report, out)
+    _lines(names_told(report.names))
     _tell_beside(report, sources)
     print(f"see {out}/report.html")
 

@@ -111,19 +111,36 @@ def split(
             help="Equal values stay on one side; may be repeated. Default: artist, source if many.",
         ),
     ] = None,
+    together_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="folder|PATTERN",
+            help="The same by file names: their folder, or a pattern's named groups.",
+        ),
+    ] = None,
     workers: Annotated[int | None, WORKERS] = None,
 ) -> None:
     """Split into OUT/train and OUT/heldout, with nothing of one in the other."""
+    from ..data.names import told
     from ..data.split import split as run
 
     report = run(
-        faces, out, holdout=holdout, seed=seed, together=together, workers=workers, progress=progress()
+        faces,
+        out,
+        holdout=holdout,
+        seed=seed,
+        together=together,
+        together_from=together_from,
+        workers=workers,
+        progress=progress(),
     )
     if report.already:
         print(f"{out} is complete already")
     kept = ", ".join(["near-duplicates", "faces of one file", *report.together])
     print(f"{report.train:,} faces in {out / 'train'}, {report.heldout:,} in {out / 'heldout'}")
     print(f"{report.groups:,} groups on one side each (largest {report.largest:,}), by {kept}")
+    for line in told(report.names):
+        print(line)
 
 
 @app.command()
