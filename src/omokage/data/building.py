@@ -710,7 +710,8 @@ class Illustrations:
             by_name.refuse_columns(known - set(LABELS), "a column of every such face set")
             by_name.refuse_columns(() if self._table is None else self._table.columns, "a column of --labels")
         self._tools = Tools(options)  # fails early, and says what will be used
-        if labels is None and not options.label and (out := self._tools.opt_out) and out.names_artists:
+        told = labels is not None or options.label or (by_name is not None and "artist" in by_name.columns)
+        if not told and (out := self._tools.opt_out) and out.names_artists:
             raise UserError(
                 "--no-label leaves artists unknown, and the opt-out list names some: leave --no-label out"
             )
