@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from omokage.abilities import Conditional, Encodes, Guided
 from omokage.errors import UserError
 from omokage.families import (
     DISCRIMINATORS,
@@ -18,7 +18,8 @@ from omokage.families import (
 from omokage.model import Model, load_model
 from omokage.objectives.phase import Step
 from omokage.recipe import load_recipe, read_recipe, recipe_names
-from omokage.sampling import BATCH, latents, sample
+from omokage.sampling import BATCH, gathered, latents, sample
+from omokage.settings import Settings
 from omokage.snapshot import write_snapshot
 
 CONDITIONS = {"hair": ["blue", "red"], "eyes": ["blue", "green", "unknown"]}
@@ -49,7 +50,7 @@ PLAIN = {"vae": "yao2021-vae", "tarflow": "tarflow-64"}  # recipes that need no 
 
 
 def able(rows):
-    return sorted(name for name, row in rows.items() if "condition" in row.can)
+    return sorted(name for name, row in rows.items() if row.can(Conditional))
 
 
 def generator(name):
@@ -89,7 +90,7 @@ def test_every_dcgan_like_family_takes_conditions():
 
 def test_images_in_range_that_differ_by_their_conditions_alone(model):
     z = latents([3] * 6, model.latent_shape)
-    images = torch.cat([model.conditioned(named).decode(z[:1]) for named in every_name()])
+    images = torch.cat([model.decode(z[:1], asked(named)) for named in every_name()])
     assert images.shape[2:] == model.resolution
     assert images.abs().max() <= 1
     assert all((images[i] - images[j]).abs().max() > 1e-4 for i in range(6) for j in range(i))
@@ -99,24 +100,28 @@ def every_name():
     return [{"hair": hair, "eyes": eyes} for hair in CONDITIONS["hair"] for eyes in CONDITIONS["eyes"]]
 
 
+def asked(named, **more):
+    return Settings(conditions=named, **more)
+
+
 def test_a_seed_is_the_same_face_alone_and_among_others(model):
-    for drawn in (model, model.conditioned({"hair": "red"})):
+    for settings in (Settings(), asked({"hair": "red"})):
         seeds = [*range(BATCH + 3), 17]
-        together = np.concatenate(list(sample(drawn, seeds)))
+        together = gathered(sample(model, seeds, settings))[0]
         assert (together[-1] == together[17]).all()
-        assert (next(iter(sample(drawn, [17])))[0] == together[17]).all()
+        assert (gathered(sample(model, [17], settings))[0][0] == together[17]).all()
         assert not (together[0] == together[1]).all()
 
 
 def test_truncation_goes_to_one_common_face_and_keeps_what_is_asked(model):
     z = latents(range(6), model.latent_shape)
-    spreads = [model.decode(z, psi).std(0).mean().item() for psi in (1.0, 0.3, 0.0)]
+    spreads = [model.decode(z, Settings(psi=psi)).std(0).mean().item() for psi in (1.0, 0.3, 0.0)]
     assert spreads[0] > spreads[1] > spreads[2]
     assert spreads[2] < 1e-5
-    frequent = model.conditioned({"hair": "red", "eyes": "unknown"})  # 65 have red hair, 35 of them this
-    torch.testing.assert_close(model.decode(z, 0.0), frequent.decode(z, 0.0))
-    asked = [model.conditioned(named).decode(z[:1], 0.0) for named in every_name()]
-    assert all((asked[i] - asked[j]).abs().max() > 1e-4 for i in range(6) for j in range(i))
+    frequent = {"hair": "red", "eyes": "unknown"}  # 65 have red hair, 35 of them this
+    torch.testing.assert_close(model.decode(z, Settings(psi=0.0)), model.decode(z, asked(frequent, psi=0.0)))
+    found = [model.decode(z[:1], asked(named, psi=0.0)) for named in every_name()]
+    assert all((found[i] - found[j]).abs().max() > 1e-4 for i in range(6) for j in range(i))
 
 
 def test_a_saved_model_draws_the_same_pixels(model, tmp_path):
@@ -126,31 +131,31 @@ def test_a_saved_model_draws_the_same_pixels(model, tmp_path):
     loaded = load_model(path, device="cpu")
     z = latents(range(4), model.latent_shape)
     assert torch.equal(loaded.decode(z), model.decode(z))
-    assert torch.equal(
-        loaded.conditioned({"eyes": "green"}).decode(z), model.conditioned({"eyes": "green"}).decode(z)
-    )
+    green = asked({"eyes": "green"})
+    assert torch.equal(loaded.decode(z, green), model.decode(z, green))
     assert loaded.conditions == CONDITIONS
 
 
 def test_what_encodes_gives_latents(model):
-    if "encode" not in MODELS[model.recipe.model["name"]].can:
+    if not model.can(Encodes):
         pytest.skip("cannot encode")
     z = model.encode(torch.zeros(2, 3, *model.resolution))
     assert z.shape == (2, *model.latent_shape)
-    assert model.conditioned({"hair": "red"}).decode(z).shape == (2, 3, *model.resolution)
+    assert model.decode(z, asked({"hair": "red"})).shape == (2, 3, *model.resolution)
 
 
 def test_guidance_changes_faces_of_those_that_have_it_and_is_refused_by_the_others(model):
-    asked = model.conditioned({"hair": "red"})
+    red, guided = asked({"hair": "red"}), asked({"hair": "red"}, guidance=2.0)
     z = latents(range(2), model.latent_shape)
-    if "guidance" not in MODELS[model.recipe.model["name"]].can:
+    if not model.can(Guided):
         with pytest.raises(UserError, match="has no guidance; these families can: tarflow"):
-            asked.guided(2.0)
+            model.check(guided)
         return
-    assert torch.equal(asked.guided(0.0).decode(z), asked.decode(z))
-    assert (asked.guided(2.0).decode(z) - asked.decode(z)).abs().max() > 1e-3
+    assert model.check(guided) is guided
+    assert torch.equal(model.decode(z, replace(red, guidance=0.0)), model.decode(z, red))
+    assert (model.decode(z, guided) - model.decode(z, red)).abs().max() > 1e-3
     with pytest.raises(UserError, match="trained without conditions"):
-        replace(model, recipe=replace(model.recipe, conditions={})).guided(2.0)
+        replace(model, recipe=replace(model.recipe, conditions={})).check(Settings(guidance=2.0))
 
 
 @pytest.mark.parametrize("name", able(MODELS))

@@ -5,13 +5,11 @@ import json
 
 import numpy as np
 import pytest
-from omokage.explore.face_sheet import CELL, write_face_sheet
 from PIL import Image
 from rich.console import Console
 
 from omokage.__main__ import main
 from omokage.data.build import build
-from omokage.data.faceset import FaceSet
 from omokage.data.stats import show_statistics, statistics
 
 
@@ -62,22 +60,6 @@ def test_figures_fit_80_columns(faces):
         assert "\x1b" not in text
         for part in ("15", "96x80", "black", "exact", "50.0%", "8 known"):
             assert part in text
-
-
-def test_the_sheet_shows_the_faces(faces, tmp_path):
-    opened = FaceSet.open(faces)
-    path = write_face_sheet(opened, [0, 14], tmp_path / "sheet.png", columns=2)
-    with Image.open(path) as sheet:
-        assert sheet.text["faces"] == opened.content_hash
-        pixels = np.asarray(sheet).astype(int)
-    face = np.asarray(opened.image(0).resize((CELL, CELL), Image.Resampling.LANCZOS)).astype(int)
-    places = [
-        (y, x)
-        for y in range(0, pixels.shape[0] - CELL)
-        for x in range(0, pixels.shape[1] - CELL)
-        if (pixels[y, x : x + 4] == face[0, :4]).all()
-    ]
-    assert any((pixels[y : y + CELL, x : x + CELL] == face).all() for y, x in places)
 
 
 def test_verbs(faces, tmp_path, capsys):

@@ -2,17 +2,18 @@
 
 from itertools import pairwise
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from omokage.abilities import Encodes, HasDensity
 from omokage.errors import UserError
 from omokage.families import DISCRIMINATORS, MODELS
 from omokage.model import Model, load_model
 from omokage.objectives.phase import Step
 from omokage.recipe import load_recipe, read_recipe, recipe_names
-from omokage.sampling import BATCH, latents, sample
+from omokage.sampling import BATCH, gathered, latents, sample
+from omokage.settings import Settings
 from omokage.snapshot import write_snapshot
 
 # Small enough to be built and run in a moment, where channels alone do not do it.
@@ -152,10 +153,10 @@ def test_a_gradient_reaches_every_parameter_and_the_latents(network):
 
 def test_a_seed_is_the_same_face_alone_and_among_others(model):
     seeds = [*range(BATCH + 3), 17]
-    together = np.concatenate(list(sample(model, seeds)))
+    together = gathered(sample(model, seeds))[0]
     assert (together[-1] == together[17]).all()
     for seed in (0, 3, 17):
-        assert (next(iter(sample(model, [seed])))[0] == together[seed]).all()
+        assert (gathered(sample(model, [seed]))[0][0] == together[seed]).all()
     assert not (together[0] == together[1]).all()
 
 
@@ -179,7 +180,7 @@ def test_a_saved_model_draws_the_same_pixels(model, tmp_path):
 
 def test_what_encodes_gives_latents_and_what_does_not_says_so(model):
     images = model.decode(latents(range(3), model.latent_shape))
-    if "encode" in MODELS[model.recipe.model["name"]].can:
+    if model.can(Encodes):
         assert model.encode(images).shape == (3, *model.latent_shape)
     else:
         with pytest.raises(UserError, match=r"cannot encode images; .*vae"):
@@ -188,7 +189,7 @@ def test_what_encodes_gives_latents_and_what_does_not_says_so(model):
 
 def test_truncation_goes_from_the_face_to_one_common_face(model):
     z = latents(range(6), model.latent_shape)
-    spreads = [model.decode(z, psi).std(0).mean().item() for psi in (1.0, 0.7, 0.3, 0.0)]
+    spreads = [model.decode(z, Settings(psi=psi)).std(0).mean().item() for psi in (1.0, 0.7, 0.3, 0.0)]
     assert all(narrow < 0.98 * wide for wide, narrow in pairwise(spreads))
     assert spreads[-1] < 1e-5
 
@@ -199,17 +200,17 @@ def images_for(model):
 
 
 def test_what_can_encode_comes_back(model):
-    if "encode" not in MODELS[model.recipe.model["name"]].can:
+    if not model.can(Encodes):
         pytest.skip("cannot encode")
     images = images_for(model)
     z = model.network.encode(images)
     assert z.shape == (3, *model.latent_shape)
-    if "log_prob" in MODELS[model.recipe.model["name"]].can:
+    if model.can(HasDensity):
         torch.testing.assert_close(model.decode(z), images, atol=1e-4, rtol=0)
 
 
 def test_a_likelihood_does_not_depend_on_the_rest_of_the_batch(model):
-    if "log_prob" not in MODELS[model.recipe.model["name"]].can:
+    if not model.can(HasDensity):
         pytest.skip("has no likelihood")
     images = images_for(model)
     together = model.network.log_prob(images)

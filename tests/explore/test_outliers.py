@@ -1,11 +1,8 @@
-import csv
-
 import numpy as np
 import pytest
-from PIL import Image
 
 from omokage.errors import UserError
-from omokage.explore.outliers import Scores, complexity, score, write_outliers
+from omokage.explore.outliers import COLUMNS, Scores, complexity, ranked, score
 from omokage.metrics.likelihood import bits_per_dimension
 
 
@@ -39,48 +36,38 @@ def test_what_is_not_finite_is_the_least_typical(family_model, monkeypatch):
     assert score(model, pictures).corrected.argmax() == 1
 
 
-def test_the_page_and_the_table_agree(family_model, tagged_faces, tmp_path, monkeypatch):
+def test_what_is_shown_and_the_table_agree(family_model, tagged_faces, monkeypatch):
     rng = np.random.default_rng(0)
     fixed = Scores(rng.permutation(40) / 10, rng.permutation(40) / 20)
     monkeypatch.setattr("omokage.explore.outliers.score", lambda *_, **__: fixed)
-    shown = {}
-
-    def watched(model, bands, out, **settings):
-        shown.update({band.heading.split(":")[0]: band for band in bands})
-        return out
-
-    monkeypatch.setattr("omokage.explore.outliers.write_bands", watched)
-    write_outliers(family_model("glow"), tagged_faces, tmp_path / "page.png", show=3)
-    rows = list(csv.DictReader((tmp_path / "page.csv").open()))
-    assert [int(row["rank"]) for row in rows] == list(range(1, 41))
+    ranking = ranked(family_model("glow"), tagged_faces, show=3)
+    rows = [dict(zip(COLUMNS, row, strict=True)) for row in ranking.rows(tagged_faces)]
+    assert [row["rank"] for row in rows] == list(range(1, 41))
     places = [tagged_faces.keys.index(row["key"]) for row in rows]
     assert sorted(places) == list(range(40))
+    assert places == ranking.order.tolist()
     assert (np.diff(fixed.corrected[places]) <= 0).all()
     for row, place in zip(rows, places, strict=True):
         assert float(row["bits_per_dimension"]) == pytest.approx(fixed.plain[place])
         assert float(row["complexity"]) == pytest.approx(fixed.complexity[place])
+        assert float(row["corrected"]) == pytest.approx(fixed.corrected[place])
     pixels = tagged_faces.everything(16)
+    shown = {band.heading.split(":")[0]: band for band in ranking.bands}
     least, most = (shown[f"{word} typical, corrected for complexity"] for word in ("Least", "Most"))
-    assert (least.faces == pixels[places[:3]]).all()
-    assert (most.faces == pixels[places[::-1][:3]]).all()
-    assert (shown["Most likely, not corrected"].faces == pixels[np.argsort(fixed.plain)[:3]]).all()
+    assert (least.pixels == pixels[places[:3]]).all()
+    assert (most.pixels == pixels[places[::-1][:3]]).all()
+    assert (shown["Most likely, not corrected"].pixels == pixels[np.argsort(fixed.plain)[:3]]).all()
+    assert least.captions[0].endswith(f"{fixed.corrected[places[0]]:.2f}")
 
 
-def test_a_real_ranking_is_written_whole(family_model, tagged_faces, tmp_path):
-    path, table, scores = write_outliers(
-        family_model("realnvp"), tagged_faces, tmp_path / "page.png", table=tmp_path / "scores.csv", show=4
-    )
-    page = Image.open(path)
-    assert page.text["face set"] == tagged_faces.content_hash
-    assert "1909.11480" in page.text["score"]
-    assert len(table.read_text().splitlines()) == 41
-    assert len(scores.plain) == 40
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["page.png", "scores.csv"]
+def test_a_real_ranking_has_every_face(family_model, tagged_faces):
+    ranking = ranked(family_model("realnvp"), tagged_faces, show=4)
+    assert sorted(ranking.order) == list(range(40))
+    assert [len(band) for band in ranking.bands] == [4] * 4
+    assert len(ranking.scores.plain) == 40
+    assert len(list(ranking.rows(tagged_faces))) == 40
 
 
-def test_refusals(family_model, tagged_faces, tmp_path):
+def test_what_has_no_likelihood_is_refused(family_model, tagged_faces):
     with pytest.raises(UserError, match=r"vae has no likelihood; these families can: glow, realnvp, tarflow"):
-        write_outliers(family_model("vae"), tagged_faces, tmp_path / "page.png")
-    with pytest.raises(UserError, match=r"must end in \.csv"):
-        write_outliers(family_model("glow"), tagged_faces, tmp_path / "page.png", table=tmp_path / "a.txt")
-    assert list(tmp_path.iterdir()) == []
+        ranked(family_model("vae"), tagged_faces)

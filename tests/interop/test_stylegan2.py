@@ -16,6 +16,7 @@ from omokage.interop.stylegan2 import import_stylegan2
 from omokage.model import load_model
 from omokage.models.stylegan2 import Generator
 from omokage.sampling import latents
+from omokage.settings import Settings
 
 FILTER = torch.tensor([1.0, 3.0, 3.0, 1.0]).outer(torch.tensor([1.0, 3.0, 3.0, 1.0])) / 64
 
@@ -136,7 +137,8 @@ def test_a_generator_of_nvidias_draws_the_same_images(theirs, tmp_path, architec
     z = latents(range(3), model.latent_shape)
     assert model.latent_shape == (12 + classes,)
     for psi in (1.0, 0.5):
-        torch.testing.assert_close(model.decode(z, psi), generator.decode(z, psi), atol=1e-6, rtol=0)
+        found = model.decode(z, Settings(psi=psi))
+        torch.testing.assert_close(found, generator.decode(z, psi), atol=1e-6, rtol=0)
     assert model.recipe.model["clamp"] == about["clamp"]
     assert model.resolution == (16, 16)
     assert model.progress["imported"]["file"] == "network.pkl"
@@ -190,7 +192,8 @@ def test_a_checkpoint_of_rosinalitys_draws_the_same_images(tmp_path, newer):
     assert (model.network.w_average - mean).abs().max() < 0.1 * mean.std()
     torch.save({**held, "latent_avg": generator.w_average}, tmp_path / "average.pt")
     model = load_model(import_stylegan2(tmp_path / "average.pt", tmp_path / "out.safetensors"), "cpu")
-    torch.testing.assert_close(model.decode(z, 0.5), generator.decode(z, 0.5), atol=1e-6, rtol=0)
+    found = model.decode(z, Settings(psi=0.5))
+    torch.testing.assert_close(found, generator.decode(z, 0.5), atol=1e-6, rtol=0)
 
 
 def test_networks_of_stylegan3s_type_are_refused_by_name(theirs, tmp_path):

@@ -23,7 +23,8 @@ from omokage.metrics.report import (
 )
 from omokage.metrics.sharpness import detail, sharpness
 from omokage.metrics.two_sample import TwoSampleResult
-from omokage.sampling import latents, to_pixels
+from omokage.sampling import PLAIN, latents, to_pixels
+from omokage.settings import Settings
 
 
 class Noise:
@@ -38,8 +39,8 @@ class Noise:
         self.broken = latents(broken, self.latent_shape)
         self.shift = shift
 
-    def decode(self, z: Tensor, psi: float = 1.0) -> Tensor:
-        images = (z * psi * 0.3 + self.shift).clamp(-1, 1)
+    def decode(self, z: Tensor, settings: Settings = PLAIN) -> Tensor:
+        images = (z * settings.psi * 0.3 + self.shift).clamp(-1, 1)
         for latent in self.broken:
             images[(z == latent).flatten(1).all(1)] = torch.nan
         return images

@@ -14,7 +14,8 @@ from omokage.errors import UserError
 from omokage.model import load_model
 from omokage.models.conditional import ConditionalGenerator, one_hot
 from omokage.recipe import load_recipe, read_recipe
-from omokage.sampling import latents, sample
+from omokage.sampling import gathered, latents, sample
+from omokage.settings import Settings
 from omokage.snapshot import newest_snapshot, read_snapshot
 from omokage.training.conditions import Labels
 from omokage.training.loop import train
@@ -71,9 +72,8 @@ def test_faces_look_as_their_conditions_say(run):
     assert model.conditions == {"hair": list(COLOURS), "eyes": ["open", "shut"]}
     for hair, colour in COLOURS.items():
         for eyes in ("open", "shut"):
-            drawn = next(iter(sample(model.conditioned({"hair": hair, "eyes": eyes}), range(8)))).astype(
-                float
-            )
+            settings = Settings(conditions={"hair": hair, "eyes": eyes})
+            drawn = gathered(sample(model, range(8), settings))[0].astype(float)
             upper, lower = drawn[:, :3].mean((0, 1, 2)), drawn[:, 5:].mean((0, 1, 2))
             assert np.abs(upper - colour).max() < 60, (hair, eyes, upper)
             assert np.abs(lower - (20 if eyes == "shut" else colour)).max() < 60, (hair, eyes, lower)
@@ -91,10 +91,10 @@ def test_without_names_conditions_come_as_often_as_in_training_and_by_seed(run, 
     assert torch.equal(drawn[7:8], network.drawn(z[7:8, network.latent :]))
     # A latent that says red is a red face.
     for seed in range(4):
-        picture = next(iter(sample(model, [seed])))[0]
+        picture = gathered(sample(model, [seed]))[0][0]
         asked = dict(zip(("hair", "eyes"), drawn[seed].tolist(), strict=True))
         named = {name: model.conditions[name][number] for name, number in asked.items()}
-        assert (next(iter(sample(model.conditioned(named), [seed])))[0] == picture).all()
+        assert (gathered(sample(model, [seed], Settings(conditions=named)))[0][0] == picture).all()
     fixed = network.drawn(z[:, network.latent :], [None, 1])
     assert (fixed[:, 1] == 1).all()
     assert len(fixed[:, 0].unique()) == 3
@@ -156,8 +156,9 @@ def test_a_resumed_run_equals_an_unbroken_one(faces, tmp_path, name, narrow):
     one, other = (read_snapshot(newest_snapshot(tmp_path / run))[0] for run in ("unbroken", "broken"))
     assert one.keys() == other.keys()
     assert [key for key in one if not torch.equal(one[key], other[key])] == []
-    seeds = list(sample(load_model(tmp_path / "broken", device="cpu"), range(3)))
-    assert np.concatenate(seeds).std() > 0
+    faces, finite = gathered(sample(load_model(tmp_path / "broken", device="cpu"), range(3)))
+    assert finite.all()
+    assert faces.std() > 0
 
 
 def test_labels_of_several_values_and_of_none(faces, tmp_path):

@@ -8,8 +8,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from omokage.model import load_model
 from omokage.recipe import load_recipe
-from omokage.snapshot import load_model, newest_snapshot, read_snapshot, snapshots
+from omokage.snapshot import newest_snapshot, read_snapshot, snapshots
 from omokage.training.loop import train
 
 SMALL = [

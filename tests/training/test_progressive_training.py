@@ -8,7 +8,7 @@ import torch
 
 from omokage.model import load_model
 from omokage.recipe import load_recipe
-from omokage.sampling import sample
+from omokage.sampling import gathered, sample
 from omokage.snapshot import newest_snapshot, read_snapshot
 from omokage.training.loop import train
 
@@ -59,7 +59,7 @@ def test_a_half_grown_snapshot_knows_its_stage(faces, tmp_path, name):
     model = load_model(tmp_path / "run", device="cpu")
     assert int(model.network.images_seen) == 16  # before its last step
     assert model.network.stage == (1, pytest.approx(8 / 24))
-    pixels = next(iter(sample(model, range(3))))
+    pixels, _ = gathered(sample(model, range(3)))
     assert pixels.shape == (3, 16, 16, 3)
     assert (pixels == np.kron(pixels[:, ::2, ::2], np.ones((1, 2, 2, 1), np.uint8))).all()
     assert not (pixels[0] == pixels[1]).all()

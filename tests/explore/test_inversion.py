@@ -1,19 +1,24 @@
 import numpy as np
 import pytest
 import torch
-from omokage.explore.encode import (
-    Coder,
-    as_images,
-    read_pictures,
-    round_trip,
-    write_interpolation,
-    write_reconstructions,
-)
 from PIL import Image
 
 from omokage.data.read import cover
 from omokage.errors import UserError
+from omokage.explore.inversion import (
+    as_images,
+    between,
+    names,
+    read_pictures,
+    reconstructions,
+    round_trip,
+)
+from omokage.explore.walks import closed_walk
+from omokage.model import Model
+from omokage.pages.sheet import bands_of_model
+from omokage.samples import write_film
 from omokage.sampling import latents
+from omokage.settings import Settings
 
 FLOWS = ("glow", "realnvp", "tarflow", "noisy tarflow")
 
@@ -46,14 +51,15 @@ def test_hostile_files_are_refused_in_one_line(tmp_path, picture_files, content,
 
 
 @pytest.mark.parametrize("name", FLOWS)
-@pytest.mark.parametrize(("dtype", "most"), [(torch.float32, 1e-3), (torch.float64, 1e-9)])
-def test_flows_lead_pictures_back_exactly(family_model, picture_files, name, dtype, most):
+@pytest.mark.parametrize(("double", "most"), [(False, 1e-3), (True, 1e-9)])
+def test_flows_lead_pictures_back_exactly(family_model, picture_files, name, double, most):
     model = family_model(name)
-    trip = round_trip(model, read_pictures(picture_files, model.resolution), dtype)
+    trip = round_trip(model.double() if double else model, read_pictures(picture_files, model.resolution))
     assert trip.largest.max() < most
     assert (trip.mean <= trip.largest).all()
     assert not trip.changed.any()
     assert (trip.back == trip.pictures).all()
+    assert trip.finite.all()
     assert model.network.parameters().__next__().dtype == torch.float32  # the model is left as it was
 
 
@@ -62,7 +68,7 @@ def test_a_tarflow_takes_off_no_noise_from_a_picture_that_has_none(family_model,
     images = as_images(read_pictures(picture_files, model.resolution))
     z = model.encode(images)
     assert (model.decode(z) - images).abs().max() > 1e-3  # what sampling does
-    assert (Coder(model).decode(z) - images).abs().max() < 1e-4
+    assert (model.inverse(z) - images).abs().max() < 1e-4
 
 
 def test_errors_of_a_vae_are_told_as_they_are(family_model, picture_files):
@@ -83,14 +89,20 @@ def test_what_is_not_finite_is_no_small_error(family_model, picture_files):
         model.network.levels[0][0].log_scale[0, 0] = 200.0
     trip = round_trip(model, read_pictures(picture_files, model.resolution))
     assert np.isnan(trip.largest).all()
+    assert not trip.finite.any()
+    assert [band.not_finite for band in reconstructions(trip, names(picture_files))] == [0, 3, 0]
 
 
 def test_a_page_of_reconstructions(family_model, picture_files, tmp_path):
-    path, trip = write_reconstructions(family_model("glow"), picture_files, tmp_path / "back.png")
+    model, called = family_model("glow"), names(picture_files)
+    trip = round_trip(model, read_pictures(picture_files, model.resolution))
+    shown = reconstructions(trip, called)
+    assert shown[0].captions == called == ["own-0.png", "own-1.png", "own-2.png"]
+    text = {"pictures": ", ".join(called)}
+    path = bands_of_model(model.about, shown, tmp_path / "back.png", title="Back", columns=3, text=text)
     page = Image.open(path)
     assert page.text["recipe"] == "glow-32"
     assert page.text["pictures"] == "own-0.png, own-1.png, own-2.png"
-    assert page.text["precision"] == "float32"
     # Each picture is there three times: as it was, as it came back, and its difference in grey.
     pixels = np.asarray(page)
     middles = [row for row in range(page.height) if (pixels[row, 64] == 127).all()]
@@ -99,55 +111,78 @@ def test_a_page_of_reconstructions(family_model, picture_files, tmp_path):
 
 
 @pytest.mark.parametrize("name", [*FLOWS, "vae"])
-def test_a_walk_begins_and_ends_with_what_the_pictures_decode_to(family_model, picture_files, name, tmp_path):
+def test_a_walk_begins_and_ends_with_what_the_pictures_decode_to(family_model, picture_files, name):
     model = family_model(name)
     seen = []
-    decode = Coder.decode
+    inverse = Model.inverse
 
-    def watched(self, z, psi=1.0):
-        images = decode(self, z, psi)
+    def watched(self, z, settings=Settings()):
+        images = inverse(self, z, settings)
         seen.append((z, images))
         return images
 
+    trip = round_trip(model, read_pictures(picture_files[:2], model.resolution))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Coder, "decode", watched)
-        written, trip = write_interpolation(model, picture_files[:2], tmp_path / "walk.png", steps=5)
-    assert written == [tmp_path / "walk.png"]
+        patch.setattr(Model, "inverse", watched)
+        (walk,) = between(model, trip, ["a.png", "b.png"], steps=5)
     z, images = seen[-1]
     torch.testing.assert_close(z[[0, 4]], trip.latents, atol=1e-5, rtol=1e-5)
     ends = as_images(trip.pictures if name != "vae" else trip.back)
     torch.testing.assert_close(images[[0, 4]], ends, atol=1e-3 if name != "vae" else 0.01, rtol=0)
     middle = images[2]
     assert min((middle - end).abs().mean() for end in ends) > 1e-3
-    assert Image.open(written[0]).text["pictures"] == "own-0.png, own-1.png"
+    assert walk.heading == "a.png to b.png"
+    assert list(walk.captions) == ["a.png", "0.25", "0.50", "0.75", "b.png"]
+    assert np.abs(as_images(walk.pixels) - images[:5]).max() <= 0.004  # half a level
+    assert walk.finite.all()
+
+
+def test_walks_go_from_each_picture_to_the_next(family_model, picture_files):
+    model = family_model("glow")
+    trip = round_trip(model, read_pictures(picture_files, model.resolution))
+    walks = between(model, trip, names(picture_files), steps=3)
+    assert [walk.heading for walk in walks] == ["own-0.png to own-1.png", "own-1.png to own-2.png"]
+    for i, walk in enumerate(walks):
+        assert (walk.pixels[[0, 2]] == trip.pictures[i : i + 2]).all()
 
 
 def test_a_film_shows_every_picture_and_closes(family_model, picture_files, tmp_path):
     model = family_model("glow")
-    written, _ = write_interpolation(model, picture_files, None, video=tmp_path / "walk.mp4")
-    frames = frames_of(written[0])
-    assert len(frames) == 3 * 45
     pictures = read_pictures(picture_files, model.resolution)
+    path, lost = write_film(model, round_trip(model, pictures).latents, tmp_path / "walk.mp4", {"a": "b"})
+    assert (path, lost) == (tmp_path / "walk.mp4", 0)
+    frames = frames_of(path)
+    assert len(frames) == 3 * 45
     for i, picture in enumerate(pictures):
         shown = Image.fromarray(frames[45 * i]).resize((16, 16), Image.Resampling.BOX)
         assert np.abs(np.asarray(shown).astype(int) - picture).mean() < 12
 
 
+def test_frames_of_a_film_that_are_not_finite_are_counted(family_model, picture_files, tmp_path):
+    model = family_model("glow")
+    trip = round_trip(model, read_pictures(picture_files[:2], model.resolution))
+    stops = trip.latents.clone()
+    stops[1] *= 1e6  # on the way there, numbers overflow
+    _, lost = write_film(model, stops, tmp_path / "walk.mp4", {})
+    finite = torch.cat([model.inverse(z) for z in closed_walk(stops[:, None], 45)]).isfinite()
+    assert lost == int((~finite.flatten(1).all(1)).sum()) > 10
+
+
 def test_what_cannot_be_walked_is_refused_before_any_work(family_model, picture_files, tmp_path):
     model = family_model("glow")
+    trip = round_trip(model, read_pictures(picture_files[:1], model.resolution))
     with pytest.raises(UserError, match="two pictures or more, got 1"):
-        write_interpolation(model, picture_files[:1], tmp_path / "walk.png")
+        between(model, trip, ["a"])
     with pytest.raises(UserError, match="steps: got 1"):
-        write_interpolation(model, picture_files, tmp_path / "walk.png", steps=1)
+        between(model, trip, ["a", "b"], steps=1)
     with pytest.raises(UserError, match=r"must end in \.mp4"):
-        write_interpolation(model, picture_files, None, video=tmp_path / "walk.png")
-    for write in (write_interpolation, write_reconstructions):
-        with pytest.raises(UserError, match=r"dcgan cannot encode images; .*vae.*sample --video"):
-            write(family_model("dcgan"), picture_files, tmp_path / "walk.png")
+        write_film(model, trip.latents, tmp_path / "walk.png", {})
+    with pytest.raises(UserError, match=r"dcgan cannot encode images; .*vae.*sample --video"):
+        round_trip(family_model("dcgan"), np.zeros((1, 64, 64, 3), np.uint8))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_sampling_stays_as_it_is(family_model):
+def test_sampling_draws_what_latents_lead_back_to(family_model):
     model = family_model("glow")
     z = latents(range(2), model.latent_shape)
-    assert torch.equal(Coder(model).decode(z, 0.7), model.decode(z, 0.7))
+    assert torch.equal(model.inverse(0.7 * z), model.decode(z, Settings(psi=0.7)))

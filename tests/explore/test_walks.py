@@ -5,7 +5,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from omokage.explore.interpolate import closed_walk, eased, slerp
+from standins import Faulty
+
+from omokage.explore.walks import closed_walk, eased, frames, slerp
+from omokage.sampling import gathered, latents, sample
 
 
 def random(*shape, seed=0):
@@ -56,10 +59,22 @@ def test_easing_rests_at_both_ends():
 
 def test_a_walk_visits_every_stop_and_closes():
     stops = random(3, 2, 5)
-    frames = list(closed_walk(stops, 8))
-    assert len(frames) == 24
+    points = list(closed_walk(stops, 8))
+    assert len(points) == 24
     for i in range(3):
-        torch.testing.assert_close(frames[8 * i], stops[i])
+        torch.testing.assert_close(points[8 * i], stops[i])
     # The step over the seam is like the first step of every leg: small, and no frame is shown twice.
-    seam = (frames[-1] - frames[0]).norm()
-    assert 0 < seam < 2 * max((b - a).norm() for a, b in pairwise(frames))
+    seam = (points[-1] - points[0]).norm()
+    assert 0 < seam < 2 * max((b - a).norm() for a, b in pairwise(points))
+
+
+def test_the_faces_on_the_way_are_those_of_their_points_and_what_breaks_is_named(disk_model):
+    faulty = Faulty(disk_model, [3])
+    stops = latents(range(6), faulty.latent_shape).unflatten(0, (3, 2))  # two walks side by side
+    shown = list(frames(faulty.decode, closed_walk(stops, 7)))
+    assert len(shown) == 21
+    assert [finite.tolist() for _, finite in shown] == [[True, i != 7] for i in range(21)]
+    for stop in range(3):
+        expected, _ = gathered(sample(faulty, [2 * stop, 2 * stop + 1]))
+        assert (shown[7 * stop][0] == expected).all()
+    assert not (shown[3][0] == shown[0][0]).all()

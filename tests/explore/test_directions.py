@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from omokage.explore.attributes import Tag, direction, having, parse_tag, write_attribute
-from omokage.explore.encode import as_images
-from PIL import Image
 
 from omokage.errors import UserError
+from omokage.explore.directions import Direction, Tag, direction, having, parse_tag, pictures_along
+from omokage.explore.inversion import as_images
+from omokage.sampling import to_pixels
 
 RED, BLUE = Tag("hair", "red"), Tag("hair", "blue")
 
@@ -30,7 +30,7 @@ def test_the_way_is_the_difference_of_means_without_those_that_have_both(wide, t
     start = [i for i in range(20) if i not in (3, 4, *way.others.tolist())]
     expected = z[20:].mean(0) - z[start].mean(0)
     torch.testing.assert_close(way.latent.double(), expected, atol=1e-5, rtol=1e-4)
-    back = direction(wide, tagged_faces, BLUE, RED, most=10)
+    back = direction(wide, tagged_faces, BLUE, RED, max_faces=10)
     assert back.counts == (10, 10)
 
 
@@ -43,17 +43,33 @@ def test_adding_the_way_once_changes_the_mean_face_of_one_tag_to_that_of_the_oth
     assert top[2] > 0.2  # more blue
 
 
-def test_the_figure(wide, tagged_faces, picture_files, tmp_path):
-    path, way = write_attribute(
-        wide, tagged_faces, RED, BLUE, tmp_path / "a.png", files=picture_files, strengths=(0, 1, 2)
-    )
-    page = Image.open(path)
-    assert page.text["Title"] == "From hair=red to hair=blue"
-    assert page.text["from"] == f"hair=red, mean of {way.counts[0]} faces"
-    assert page.text["strengths"] == "0, 1, 2"
-    assert page.text["pictures"] == "own-0.png, own-1.png, own-2.png"
-    path, way = write_attribute(wide, tagged_faces, RED, BLUE, tmp_path / "b.png")
-    assert Image.open(path).text["pictures"] == ", ".join(tagged_faces.keys[i] for i in way.others)
+def test_pictures_move_along_the_way_from_where_they_are(wide, tagged_faces):
+    way = direction(wide, tagged_faces, RED, BLUE)
+    pictures, called = tagged_faces.pixels(way.others, 16), [f"own {i}" for i in range(len(way.others))]
+    rows = pictures_along(wide, pictures, called, way, (0, 1, 2.5))
+    assert [row.heading for row in rows] == called
+    z = wide.encode(as_images(pictures))
+    for i, row in enumerate(rows):
+        assert list(row.captions) == ["0", "1", "2.5"]
+        assert (row.pixels[0] == pictures[i]).all()  # a flow leads a picture back to itself
+        moved = torch.stack([z[i] + strength * way.latent for strength in (0, 1, 2.5)])
+        expected = to_pixels(wide.inverse(moved)).astype(int)
+        assert np.abs(row.pixels - expected).max() <= 1
+        assert row.not_finite == 0
+
+
+def test_what_is_not_finite_on_the_way_is_counted(wide, tagged_faces):
+    far = Direction(torch.full(wide.latent_shape, 1e38), (8, 8), np.arange(2))
+    rows = pictures_along(wide, tagged_faces.pixels(np.arange(2), 16), ["a", "b"], far, (0, 1, 1.5))
+    assert [row.finite.tolist() for row in rows] == [[True, False, False]] * 2
+    assert [row.not_finite for row in rows] == [2, 2]
+
+
+def test_a_model_without_a_finite_latent_has_no_direction(wide, tagged_faces):
+    with torch.no_grad():
+        wide.network.levels[0][0].log_scale[0, 0] = 200.0
+    with pytest.raises(UserError, match="no tagged face has a finite latent: this model is broken"):
+        direction(wide, tagged_faces, RED, BLUE)
 
 
 @pytest.mark.parametrize("text", ["hair", "=red", "hair=", ""])
@@ -62,7 +78,7 @@ def test_what_is_no_tag_is_refused(text):
         parse_tag(text, "--from")
 
 
-def test_unknown_tags_and_too_few_faces_are_refused(wide, tagged_faces, family_model, tmp_path):
+def test_unknown_tags_and_too_few_faces_are_refused(wide, tagged_faces, family_model):
     with pytest.raises(UserError, match="no labels 'hiar'; there are hair, eyes"):
         direction(wide, tagged_faces, Tag("hiar", "red"), BLUE)
     with pytest.raises(UserError, match="no face has hair=bleu; did you mean blue"):
@@ -70,4 +86,4 @@ def test_unknown_tags_and_too_few_faces_are_refused(wide, tagged_faces, family_m
     with pytest.raises(UserError, match="0 faces have hair=red and not the other tag"):
         direction(wide, tagged_faces, RED, Tag("eyes", "green"))
     with pytest.raises(UserError, match="dcgan cannot encode"):
-        write_attribute(family_model("dcgan"), tagged_faces, RED, BLUE, tmp_path / "a.png")
+        direction(family_model("dcgan"), tagged_faces, RED, BLUE)
