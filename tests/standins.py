@@ -70,7 +70,7 @@ class Faulty(StandIn):
     def decode(self, z: Tensor, settings: Settings = PLAIN) -> Tensor:
         images = self.model.decode(z, settings).clone()
         hit = (z[:, None] == self.faults).flatten(2).all(2).any(1)
-        images[hit, :, 3, 4] = float("nan")
+        images[hit, :, 1, 2] = float("nan")
         return images
 
 
@@ -130,7 +130,7 @@ class BrokenStyles(StyledDisks):
     def synthesis(self, w: Tensor, noise: Noises = "constant") -> Tensor:
         images = super().synthesis(w, noise).clone()
         hit = (w[:, 0, None] == self.faults).all(2).any(1)
-        images[hit, :, 3, 4] = float("nan")
+        images[hit, :, 1, 2] = float("nan")
         return images
 
 

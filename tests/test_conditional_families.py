@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from omokage.abilities import Conditional, Encodes, Guided
+from omokage.abilities import Encodes, Guided, TakesConditions
 from omokage.errors import UserError
 from omokage.families import (
     DISCRIMINATORS,
@@ -50,7 +50,7 @@ PLAIN = {"vae": "yao2021-vae", "tarflow": "tarflow-64"}  # recipes that need no 
 
 
 def able(rows):
-    return sorted(name for name, row in rows.items() if row.can(Conditional))
+    return sorted(name for name, row in rows.items() if row.can(TakesConditions))
 
 
 def generator(name):

@@ -133,7 +133,7 @@ def test_a_walk_begins_and_ends_with_what_the_pictures_decode_to(family_model, p
     assert min((middle - end).abs().mean() for end in ends) > 1e-3
     assert walk.heading == "a.png to b.png"
     assert list(walk.captions) == ["a.png", "0.25", "0.50", "0.75", "b.png"]
-    assert np.abs(as_images(walk.pixels) - images[:5]).max() <= 0.004  # half a level
+    assert (as_images(walk.pixels) - images[:5]).abs().max() <= 0.004  # half a level
     assert walk.finite.all()
 
 
@@ -158,11 +158,14 @@ def test_a_film_shows_every_picture_and_closes(family_model, picture_files, tmp_
         assert np.abs(np.asarray(shown).astype(int) - picture).mean() < 12
 
 
-def test_frames_of_a_film_that_are_not_finite_are_counted(family_model, picture_files, tmp_path):
+def test_frames_of_a_film_that_are_not_finite_are_counted(
+    family_model, picture_files, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("omokage.samples.write_video", lambda frames, path, text: [*frames] and path)
     model = family_model("glow")
     trip = round_trip(model, read_pictures(picture_files[:2], model.resolution))
     stops = trip.latents.clone()
-    stops[1] *= 1e6  # on the way there, numbers overflow
+    stops[1] *= 1e37  # on the way there, numbers overflow
     _, lost = write_film(model, stops, tmp_path / "walk.mp4", {})
     finite = torch.cat([model.inverse(z) for z in closed_walk(stops[:, None], 45)]).isfinite()
     assert lost == int((~finite.flatten(1).all(1)).sum()) > 10

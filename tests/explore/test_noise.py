@@ -26,7 +26,7 @@ def test_noise_detail_looks_where_noise_is(few):
     assert near.shape == (4, 16, 16, 3)
     assert all(np.abs(one - other).max() > 5 for one, other in pairwise(near))
     assert detail.deviation[:, :32].mean() > 2  # noise is on the left half alone
-    assert detail.deviation[:, 32:].max() == 0
+    assert detail.deviation[:, 32:].max() < 1e-3
     assert detail.place[1].stop <= 32
     assert detail.not_finite == 0
 

@@ -343,6 +343,7 @@ def every_figure(model, seeds):
 )
 def test_faces_that_are_not_finite_are_told_in_the_text(tmp_path, monkeypatch, figure, said):
     monkeypatch.setattr(noise, "NOISES", 8)
+    monkeypatch.setattr(figures, "FIGURE_SIZE", 16)  # a small page is drawn sooner
     out = every_figure(BrokenStyles([4]), [3, 4, 5])[figure](tmp_path / "x.png")
     assert Image.open(out).text["not finite"] == said
     whole = every_figure(BrokenStyles([]), [3, 4, 5])[figure](tmp_path / "y.png")

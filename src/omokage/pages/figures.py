@@ -118,7 +118,7 @@ def mixing(
         y += height + gap
     first = left + width + apart
     size = (y - gap, first + len(mixed.of_b) * (width + gap) - gap)
-    title = "MixedFaces styles" if title is None else title
+    title = "Mixing styles" if title is None else title
     sheet = Sheet.around(size, unit, title, about.line(_psi(settings)), out)
     middle = first + (size[1] - first) / 2
     sheet.text("Source B", middle, 0.8 * unit, size=2.1)
