@@ -292,7 +292,7 @@ def test_sixteen_bits_keep_the_dark_of_linear_pictures(kind):
     values = np.random.default_rng(5).integers(0, 3000, (40, 40, channels)).astype(np.uint16)
     if kind in (4, 6):
         values[..., -1] = 65535
-    unit = values[..., :3 if kind in (2, 6) else 1].reshape(1600, -1) / 65535
+    unit = values[..., : 3 if kind in (2, 6) else 1].reshape(1600, -1) / 65535
     expected = np.broadcast_to(255 * coded_srgb(unit), (1600, 3))
     tolerance = 2 if kind != 4 else 30  # grey with alpha comes in 8 bits
     for data in (

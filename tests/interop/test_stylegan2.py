@@ -137,8 +137,9 @@ def test_a_generator_of_nvidias_draws_the_same_images(theirs, tmp_path, architec
     z = latents(range(3), model.latent_shape)
     assert model.latent_shape == (12 + classes,)
     for psi in (1.0, 0.5):
-        found = model.decode(z, Settings(psi=psi))
-        torch.testing.assert_close(found, generator.decode(z, psi), atol=1e-6, rtol=0)
+        torch.testing.assert_close(
+            model.decode(z, Settings(psi=psi)), generator.decode(z, psi).clamp(-1, 1), atol=1e-6, rtol=0
+        )
     assert model.recipe.model["clamp"] == about["clamp"]
     assert model.resolution == (16, 16)
     assert model.progress["imported"]["file"] == "network.pkl"
@@ -186,14 +187,15 @@ def test_a_checkpoint_of_rosinalitys_draws_the_same_images(tmp_path, newer):
     torch.save(held, tmp_path / "000100.pt", _use_new_zipfile_serialization=newer)
     model = load_model(import_stylegan2(tmp_path / "000100.pt", tmp_path / "out.safetensors"), "cpu")
     z = latents(range(3), model.latent_shape)
-    torch.testing.assert_close(model.decode(z), generator.decode(z), atol=1e-6, rtol=0)
+    torch.testing.assert_close(model.decode(z), generator.decode(z).clamp(-1, 1), atol=1e-6, rtol=0)
     # The file has no average style, so it is that of many latents.
     mean = generator.mapping_network(torch.randn(20_000, 12)).mean(0)
     assert (model.network.w_average - mean).abs().max() < 0.1 * mean.std()
     torch.save({**held, "latent_avg": generator.w_average}, tmp_path / "average.pt")
     model = load_model(import_stylegan2(tmp_path / "average.pt", tmp_path / "out.safetensors"), "cpu")
-    found = model.decode(z, Settings(psi=0.5))
-    torch.testing.assert_close(found, generator.decode(z, 0.5), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        model.decode(z, Settings(psi=0.5)), generator.decode(z, 0.5).clamp(-1, 1), atol=1e-6, rtol=0
+    )
 
 
 def test_networks_of_stylegan3s_type_are_refused_by_name(theirs, tmp_path):
@@ -217,6 +219,189 @@ def test_what_would_draw_other_images_is_refused(theirs, tmp_path, change, words
     theirs(tmp_path / "network.pkl", {"G_ema": as_nvidia(trained(depth=1), "skip", **change)})
     with pytest.raises(UserError, match=words):
         import_stylegan2(tmp_path / "network.pkl", tmp_path / "out.safetensors")
+
+
+def changed(part, change):
+    """Makes of a persistent thing one whose state differs; ``part`` is a path like "mapping.fc0"."""
+
+    def apply(held):
+        place = held
+        for name in filter(None, part.split(".")):
+            place = place.meta["state"]["_modules"][name]
+        change(place.meta["state"])
+
+    return apply
+
+
+def parameter(name, tensor):
+    return lambda state: state["_parameters"].__setitem__(name, torch.nn.Parameter(tensor))
+
+
+REFUSED = {
+    "activation of the mapping network": (
+        "mapping.fc1",
+        {"activation": "linear"},
+        "mapping.fc1",
+        "activation",
+    ),
+    "of its first layer": ("mapping.fc0", {"activation": "relu"}, "mapping.fc0", "'relu'"),
+    "rate of a layer": ("mapping.fc1", {"bias_gain": 1.0}, "mapping.fc1", "bias_gain"),
+    "scale of a layer": ("mapping.fc1", {"weight_gain": 1.0}, "mapping.fc1", "weight_gain"),
+    "scale in numpy's type": ("mapping.fc1", {"weight_gain": np.float64(3.0)}, "mapping.fc1", "weight_gain"),
+    "embedding's activation": ("mapping.embed", {"activation": "lrelu"}, "mapping.embed", "activation"),
+    "embedding's scale": ("mapping.embed", {"bias_gain": 0.01}, "mapping.embed", "bias_gain"),
+    "activation of a style": (
+        "synthesis.b8.conv0.affine",
+        {"activation": "lrelu"},
+        "b8.conv0.affine",
+        "'lrelu'",
+    ),
+    "activation of a layer": ("synthesis.b8.conv0", {"activation": "swish"}, "synthesis.b8.conv0", "'swish'"),
+    "gain of a layer": (
+        "synthesis.b8.conv1",
+        {"act_gain": np.float64(1.0)},
+        "synthesis.b8.conv1",
+        "act_gain",
+    ),
+    "size of a layer": ("synthesis.b8.conv1", {"up": 2}, "synthesis.b8.conv1", "up=2"),
+    "limit of a layer": ("synthesis.b16.conv1", {"conv_clamp": 256}, "synthesis.b16.conv1", "conv_clamp"),
+    "limit of an image": ("synthesis.b16.torgb", {"conv_clamp": 1}, "synthesis.b16.torgb", "conv_clamp"),
+    "activation of an image": (
+        "synthesis.b16.torgb",
+        {"activation": "tanh"},
+        "synthesis.b16.torgb",
+        "'tanh'",
+    ),
+    "activation of a skip": ("synthesis.b16.skip", {"activation": "lrelu"}, "synthesis.b16.skip", "'lrelu'"),
+    "limit of a skip": ("synthesis.b16.skip", {"conv_clamp": 9}, "synthesis.b16.skip", "conv_clamp"),
+    "gain of a skip": ("synthesis.b16.skip", {"act_gain": 2.0}, "synthesis.b16.skip", "act_gain"),
+    "kernel of a skip": (
+        "synthesis.b16.skip",
+        parameter("weight", torch.ones(6, 8, 3, 3)),
+        "synthesis.b16.skip",
+        "1×1",
+    ),
+    "bias of a skip": ("synthesis.b16.skip", parameter("bias", torch.ones(6)), "synthesis.b16.skip", "bias"),
+    "kernel of an image": (
+        "synthesis.b16.torgb",
+        parameter("weight", torch.ones(3, 6, 3, 3)),
+        "synthesis.b16.torgb",
+        "1×1",
+    ),
+    "kernel of a layer": (
+        "synthesis.b8.conv1",
+        parameter("weight", torch.ones(8, 8, 5, 5)),
+        "synthesis.b8.conv1",
+        "3×3",
+    ),
+    "embedded features": (
+        "mapping.embed",
+        parameter("weight", torch.ones(7, 3)),
+        "mapping.embed",
+        "embed_features",
+    ),
+    "layer features": (
+        "mapping.fc0",
+        parameter("weight", torch.ones(9, 28)),
+        "mapping.fc0",
+        "layer_features",
+    ),
+    "kind of a block": ("synthesis.b8", {"architecture": "other"}, "other", "orig, skip and resnet"),
+    "no latents": ("mapping", {"z_dim": 0}, "mapping", "no latents"),
+    "further weights": (
+        "mapping",
+        parameter("attention", torch.ones(3)),
+        "mapping.attention",
+        "not StyleGAN2's",
+    ),
+    "weights of a layer": (
+        "synthesis.b8.conv1",
+        parameter("gate", torch.ones(3)),
+        "synthesis.b8.conv1.gate",
+        "not StyleGAN2's",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_layers_that_would_draw_other_images_are_refused_by_name(theirs, tmp_path, name):
+    part, change, *words = REFUSED[name]
+    held = as_nvidia(trained(depth=2, classes=3, architecture="resnet"), "resnet")
+    changed(part, change if callable(change) else lambda state: state.update(change))(held)
+    theirs(tmp_path / "network.pkl", {"G_ema": held})
+    with pytest.raises(UserError) as caught:
+        import_stylegan2(tmp_path / "network.pkl", tmp_path / "out.safetensors")
+    for word in words:
+        assert word in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+@pytest.mark.parametrize("attribute", ["activation", "conv_clamp"])
+def test_attributes_that_are_tuples_of_tuples_without_end_are_not_looked_at(theirs, tmp_path, attribute):
+    endless = ()
+    for _ in range(100):
+        endless = (endless, endless)
+    held = as_nvidia(trained(depth=2), "skip")
+    changed("synthesis.b8.conv0", lambda state: state.update({attribute: endless}))(held)
+    theirs(tmp_path / "network.pkl", {"G_ema": held})
+    with pytest.raises(UserError, match="neither a number nor a text"):
+        import_stylegan2(tmp_path / "network.pkl", tmp_path / "out.safetensors")
+
+
+@pytest.mark.parametrize(("place", "name"), [("mapping", "norm"), ("synthesis.b8", "conv2")])
+def test_a_further_layer_is_refused_by_name(theirs, tmp_path, place, name):
+    held = as_nvidia(trained(depth=2), "skip")
+    changed(place, lambda state: state["_modules"].update({name: Persistent("Layer")}))(held)
+    theirs(tmp_path / "network.pkl", {"G_ema": held})
+    with pytest.raises(UserError, match=name):
+        import_stylegan2(tmp_path / "network.pkl", tmp_path / "out.safetensors")
+
+
+def test_weights_of_rosinalitys_that_are_not_stylegan2s_are_refused_by_name(tmp_path):
+    held = as_rosinality(trained(depth=2)) | {"convs.0.attention.weight": torch.ones(3)}
+    torch.save({"g_ema": held}, tmp_path / "model.pt")
+    with pytest.raises(UserError, match=r"convs\.0\.attention\.weight"):
+        import_stylegan2(tmp_path / "model.pt", tmp_path / "out.safetensors")
+
+
+def test_what_a_file_lacks_is_told_in_a_sentence(tmp_path):
+    told = []
+    held = as_rosinality(trained(depth=2))
+    torch.save({"g": held}, tmp_path / "model.pt")
+    out = import_stylegan2(tmp_path / "model.pt", tmp_path / "out.safetensors", tell=told.append)
+    assert len(told) == 2
+    assert "no averaged weights (g_ema)" in told[0]
+    assert "no average style" in told[1]
+    assert [
+        f"{tmp_path / 'model.pt'}: {note}" for note in load_model(out).progress["imported"]["notes"]
+    ] == told
+    told.clear()
+    torch.save({"g_ema": held, "latent_avg": torch.zeros(16)}, tmp_path / "whole.pt")
+    import_stylegan2(tmp_path / "whole.pt", tmp_path / "out.safetensors", tell=told.append)
+    assert told == []
+
+
+def test_a_file_cannot_ask_for_a_network_larger_than_itself(tmp_path):
+    held = as_rosinality(trained(depth=2))
+    torch.save({"g_ema": held | {"convs.0.conv.weight": torch.ones(1, 10**7, 1, 1, 1)}}, tmp_path / "wide.pt")
+    with pytest.raises(UserError, match="do not fit together"):
+        import_stylegan2(tmp_path / "wide.pt", tmp_path / "out.safetensors")
+    many = held | {
+        name.replace("convs.3.", f"convs.{i}."): tensor
+        for i in range(4, 60)
+        for name, tensor in held.items()
+        if name.startswith("convs.3.")
+    }
+    many |= {
+        name.replace("to_rgbs.1.", f"to_rgbs.{i}."): tensor
+        for i in range(2, 30)
+        for name, tensor in held.items()
+        if name.startswith("to_rgbs.1.")
+    }
+    torch.save({"g_ema": many}, tmp_path / "deep.pt")
+    with pytest.raises(UserError, match="pixels wide"):
+        import_stylegan2(tmp_path / "deep.pt", tmp_path / "out.safetensors")
 
 
 @pytest.mark.parametrize("content", [{}, [1], {"g_ema": {"weight": 1}}, {"state_dict": {}}, 7])
@@ -245,7 +430,9 @@ def test_the_command(tmp_path, capsys):
     torch.save({"g_ema": as_rosinality(trained(depth=2))}, tmp_path / "model.pt")
     out = tmp_path / "out.safetensors"
     result = CliRunner().invoke(app, ["import", str(tmp_path / "model.pt"), "-o", str(out)])
-    assert result.output.strip() == str(out)
+    assert result.stdout.strip() == str(out)
+    assert result.stderr.count("\n") == 1
+    assert "no average style" in result.stderr
     assert load_model(out).resolution == (16, 16)
 
     class Hostile:

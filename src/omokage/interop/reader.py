@@ -1,23 +1,32 @@
 """Reads tensors out of other people's pickles and executes nothing that stands in them.
 
 A pickle is a program that may call whatever it names. Here it may name a short list of things, each of which
-is replaced by a stand-in that only remembers what it was given; everything else is refused by name. Python's
-own slow unpickler is used, because the fast one reserves memory for whatever place a file asks for.
+is replaced by a stand-in that only remembers what it was given; everything else is refused by name. What
+reading costs has a limit, too: see `unpickle`.
 """
 
 import io
-import pickle
+import os
+import stat
+import struct
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import prod
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import UserError
+from ..sniff import begins_like_picture, is_text, what_it_is
+from .unpickle import Budget, Inert, Record, read_pickle
+
+MAX_FILE_BYTES = 16 * 2**30
+MAX_DIMENSIONS = 16
+MAX_NETWORKS = 10_000  # within a network
+MAX_VIEWS = 4  # so many times the bytes of all storages may be read out of them
 
 MAGIC = 0x1950A86A20F9469CFC6C  # the first object of torch.save's older format
 DTYPES = {
@@ -49,8 +58,10 @@ class StoredTensor:
     def __init__(self, storage: Any, offset: Any, size: Any, stride: Any, *others: Any) -> None:
         if not isinstance(storage, Storage):
             raise ValueError("a tensor without a storage")
+        if type(size) is not tuple or type(stride) is not tuple or len(size) > MAX_DIMENSIONS:
+            raise ValueError("a tensor without a shape")
         numbers = [offset, *size, *stride]
-        if len(size) != len(stride) or not all(type(number) is int and number >= 0 for number in numbers):
+        if len(size) != len(stride) or not all(type(n) is int and 0 <= n < 2**63 for n in numbers):
             raise ValueError("a tensor without a shape")
         self.storage, self.offset, self.size, self.stride = storage, offset, tuple(size), tuple(stride)
 
@@ -68,22 +79,20 @@ class StoredTensor:
         return flat.as_strided(self.size, self.stride, self.offset).clone()
 
 
-class Inert:
-    """Stands for an object of a class that is not needed: takes anything, does nothing."""
+class Kind(Inert):
+    """Stands for a type of numpy's numbers. code: like "f8", or empty."""
 
     def __init__(self, *arguments: Any) -> None:
-        pass
-
-    def __setstate__(self, state: Any) -> None:
-        pass
+        self.code = arguments[0] if arguments and isinstance(arguments[0], str) else ""
 
 
-class Record(dict):
-    """Stands for a dict with attributes."""
-
-    def __setstate__(self, state: Any) -> None:
-        if isinstance(state, dict):
-            self.update(state)
+def _scalar(kind: Any = None, raw: Any = b"", *others: Any) -> Any:
+    """Stands for one number of numpy's: the number, if it is of a usual kind."""
+    formats = {"f8": "<d", "f4": "<f", "i8": "<q", "i4": "<i", "b1": "?"}
+    form = formats.get(kind.code) if isinstance(kind, Kind) else None
+    if form is None or not isinstance(raw, bytes) or len(raw) != struct.calcsize(form):
+        return Inert()
+    return struct.unpack(form, raw)[0]
 
 
 class Module:
@@ -97,29 +106,46 @@ class Module:
     def __init__(self, meta: Any) -> None:
         if not isinstance(meta, dict) or not isinstance(meta.get("state"), dict):
             raise ValueError("a network without a state")
-        self.name, self.state = str(meta.get("class_name")), meta["state"]
+        name = meta.get("class_name")
+        self.name, self.state = name if isinstance(name, str) else "", meta["state"]
 
     def children(self) -> dict[str, Any]:
         """Networks within it, by name."""
         return _dictionary(self.state.get("_modules"))
 
-    def tensors(self, prefix: str = "", depth: int = 0) -> dict[str, Tensor]:
+    def tensors(self) -> dict[str, Tensor]:
         """Its parameters and buffers and those of all within it, by their paths."""
-        if depth > 8:
+        stored: dict[str, StoredTensor] = {}
+        self._collect("", stored, [0], 0)
+        return values(stored)
+
+    def _collect(self, prefix: str, stored: dict[str, StoredTensor], seen: list[int], depth: int) -> None:
+        seen[0] += 1
+        if depth > 8 or seen[0] > MAX_NETWORKS:
             raise ValueError("networks within networks without end")
-        found = {}
         for kind in ("_parameters", "_buffers"):
-            for name, stored in _dictionary(self.state.get(kind)).items():
-                if isinstance(stored, StoredTensor):
-                    found[f"{prefix}{name}"] = stored.value()
+            for name, tensor in _dictionary(self.state.get(kind)).items():
+                if isinstance(tensor, StoredTensor):
+                    stored[f"{prefix}{name}"] = tensor
         for name, child in self.children().items():
             if isinstance(child, Module):
-                found |= child.tensors(f"{prefix}{name}.", depth + 1)
-        return found
+                child._collect(f"{prefix}{name}.", stored, seen, depth + 1)
+
+
+def values(stored: Mapping[str, StoredTensor]) -> dict[str, Tensor]:
+    """The tensors themselves; ValueError where they are many times what their storages hold."""
+    storages = {id(tensor.storage): tensor.storage for tensor in stored.values()}
+    held = sum(storage.count * storage.dtype.itemsize for storage in storages.values())
+    drawn = sum(prod(tensor.size) * tensor.storage.dtype.itemsize for tensor in stored.values())
+    if drawn > MAX_VIEWS * held + 2**26:
+        raise ValueError("more tensors than their storages hold")
+    return {name: tensor.value() for name, tensor in stored.items()}
 
 
 def _dictionary(value: Any) -> dict[str, Any]:
-    return {str(key): entry for key, entry in value.items()} if isinstance(value, dict) else {}
+    if not isinstance(value, dict):
+        return {}
+    return {key: entry for key, entry in value.items() if isinstance(key, str)}
 
 
 def _storage_of(kind: str) -> type:
@@ -128,22 +154,46 @@ def _storage_of(kind: str) -> type:
 
 
 def _nested_storage(data: Any) -> Any:
-    """Stands for ``torch.storage._load_from_bytes``: a storage in torch.save's older format."""
-    if not isinstance(data, bytes):
-        raise ValueError("a storage without bytes")
-    return _older(io.BytesIO(data), nested=True)
+    """Stands for ``torch.storage._load_from_bytes``, a storage in torch.save's older format; see `_names`."""
+    raise ValueError("a storage within a storage")
 
 
-def _parameter(tensor: Any, *others: Any) -> Any:
+def _parameter(tensor: Any = None, *others: Any) -> Any:
     return tensor
+
+
+def _ordered(*arguments: Any) -> OrderedDict[Any, Any]:
+    """Stands for OrderedDict, whose entries come afterwards."""
+    if arguments not in ((), ([],)):
+        raise ValueError("a dict made of something else")
+    return OrderedDict()
+
+
+def _set(*arguments: Any) -> Any:
+    """Stands for set, with the plain members that a list has."""
+    members = arguments[0] if arguments else []
+    plain = (str, bytes, int, float, bool, type(None))
+    if type(members) is not list or not all(type(member) in plain for member in members):
+        raise ValueError("a set of things that are not plain")
+    return set(members)
+
+
+def _size(*arguments: Any) -> tuple[int, ...]:
+    """Stands for torch.Size."""
+    found = arguments[0] if arguments else ()
+    if type(found) not in (tuple, list) or len(found) > MAX_DIMENSIONS:
+        raise ValueError("a shape that is none")
+    if not all(type(side) is int for side in found):
+        raise ValueError("a shape that is none")
+    return tuple(found)
 
 
 # Everything that a file may name, and what stands for it.
 ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("builtins", "set"): set,
-    ("__builtin__", "set"): set,
-    ("torch", "Size"): tuple,
+    ("collections", "OrderedDict"): _ordered,
+    ("builtins", "set"): _set,
+    ("__builtin__", "set"): _set,
+    ("torch", "Size"): _size,
     ("torch", "device"): Inert,
     ("torch._utils", "_rebuild_tensor"): StoredTensor,
     ("torch._utils", "_rebuild_tensor_v2"): StoredTensor,
@@ -155,46 +205,14 @@ ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
     **{("torch", kind): _storage_of(kind) for kind in DTYPES},
     **{("torch", str(dtype).removeprefix("torch.")): Inert for dtype in DTYPES.values()},
     **{
-        (module, name): Inert
-        for module in ("numpy.core.multiarray", "numpy._core.multiarray")
-        for name in ("scalar", "_reconstruct")
+        (f"numpy.{core}.multiarray", name): stand_in
+        for core in ("core", "_core")
+        for name, stand_in in (("scalar", _scalar), ("_reconstruct", Inert))
     },
-    ("numpy", "dtype"): Inert,
+    ("numpy", "dtype"): Kind,
     ("numpy", "ndarray"): Inert,
 }
 NESTED = {key: value for key, value in ALLOWED.items() if value is not _nested_storage}
-
-
-class _Restricted(pickle._Unpickler):  # type: ignore[name-defined]
-    """Python's unpickler with a list of what may be named."""
-
-    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
-
-    def __init__(
-        self, file: Any, allowed: dict[tuple[str, str], Callable[..., Any]], persistent: Callable[[Any], Any]
-    ) -> None:
-        super().__init__(file, encoding="latin1")
-        self.allowed, self.persistent = allowed, persistent
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self.allowed:
-            raise UserError(
-                f"the file wants to use {module}.{name}, which no weights need; nothing was executed"
-            )
-        return self.allowed[module, name]
-
-    def persistent_load(self, pid: Any) -> Any:
-        return self.persistent(pid)
-
-    def load_build(self) -> None:
-        """As usual, but of stand-ins alone: nothing that exists in this process is changed."""
-        if not isinstance(self.stack[-2], Inert | Record | OrderedDict):  # type: ignore[attr-defined]
-            raise ValueError("a state for something that has none")
-        state = self.stack.pop()  # type: ignore[attr-defined]
-        if not isinstance(self.stack[-1], OrderedDict):  # type: ignore[attr-defined]
-            self.stack[-1].__setstate__(state)  # type: ignore[attr-defined]
-
-    dispatch[pickle.BUILD[0]] = load_build
 
 
 def read_objects(path: Path) -> Any:
@@ -203,18 +221,18 @@ def read_objects(path: Path) -> Any:
     Raises:
         UserError: it names something that weights do not need, or is no such file, or damaged.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+    data = _bytes(path)
+    if (reason := _other(data[:1024])) is not None:
+        raise UserError(f"{path} is {reason}")
+    budget = Budget(len(data))
     try:
         file = io.BytesIO(data)
         if data.startswith(b"PK"):
-            return _zipped(file)
-        first = _load(file, ALLOWED)
-        if first == MAGIC:
+            return _zipped(file, budget)
+        first = _load(file, _names(budget), budget)
+        if type(first) is int and first == MAGIC:
             file.seek(0)
-            return _older(file)
+            return _older(file, budget)
         return first
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
@@ -224,22 +242,72 @@ def read_objects(path: Path) -> Any:
         raise UserError(f"{path} is damaged, or neither a pickle nor a file of torch.save ({why})") from None
 
 
-def _load(file: Any, allowed: Any, persistent: Callable[[Any], Any] | None = None) -> Any:
+def _bytes(path: Path) -> bytes:
+    try:
+        # O_NONBLOCK: a pipe in the place of the file must not hang.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(handle, "rb") as file:
+            status = os.fstat(handle)
+            if not stat.S_ISREG(status.st_mode):
+                raise UserError(f"{path} is no regular file; give a .pkl or .pt")
+            if status.st_size > MAX_FILE_BYTES:
+                raise UserError(f"{path} has {status.st_size:,} bytes, the limit is {MAX_FILE_BYTES:,}")
+            return file.read()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def _other(start: bytes) -> str | None:
+    """What a file is that is no pickle and no zip, in words; None: it may be one."""
+    if not start:
+        return "empty (0 bytes)"
+    if start.startswith((b"PK\x03\x04", b"\x80")):
+        return None
+    if (known := what_it_is(start)) is not None:
+        name, hint = known
+        if name == "a safetensors file":
+            hint = "if omokage wrote it, it needs no import; else give the .pkl or .pt it was made of"
+        elif name == "an archive":
+            hint = "unpack it and give the .pkl or .pt in it"
+        return f"{name}, not a model" + (f": {hint}" if hint else "")
+    if begins_like_picture(start):
+        return "a picture, not a model: give a .pkl or .pt"
+    if start[:1] not in b"(]}cl.NIFLSVd" and is_text(start):
+        return "text, not a model: give a .pkl or .pt"
+    return None
+
+
+def _names(budget: Budget) -> dict[tuple[str, str], Callable[..., Any]]:
+    """`ALLOWED`, with storages within the file that cost of ``budget``."""
+
+    def nested_storage(data: Any = None, *others: Any) -> Any:
+        if not isinstance(data, bytes):
+            raise ValueError("a storage without bytes")
+        budget.take(len(data))
+        return _older(io.BytesIO(data), budget, nested=True)
+
+    return {key: nested_storage if value is _nested_storage else value for key, value in ALLOWED.items()}
+
+
+def _load(file: Any, names: Any, budget: Budget, persistent: Callable[[Any], Any] | None = None) -> Any:
     def none(pid: Any) -> Any:
         raise ValueError("a storage outside of a file of torch.save")
 
-    return _Restricted(file, allowed, persistent or none).load()
+    return read_pickle(file, names, persistent or none, budget)
 
 
 def _described(pid: Any) -> tuple[torch.dtype, str, int]:
     """Kind, name and size of the storage that a file of torch.save refers to."""
-    word, kind, key, _, count, *_ = pid
-    if word != "storage" or not isinstance(key, str) or not hasattr(kind, "dtype"):
+    if type(pid) is not tuple or len(pid) < 5:
         raise ValueError("a reference to something that is no storage")
-    return kind.dtype, key, count
+    word, kind, key, _, count, *_ = pid
+    dtype = getattr(kind, "dtype", None)
+    if word != "storage" or not isinstance(key, str) or not isinstance(dtype, torch.dtype):
+        raise ValueError("a reference to something that is no storage")
+    return dtype, key, count
 
 
-def _zipped(file: io.BytesIO) -> Any:
+def _zipped(file: io.BytesIO, budget: Budget) -> Any:
     """torch.save's newer format: a zip file of a pickle and of a file for each storage, none compressed."""
     with zipfile.ZipFile(file) as archive:
         entries = {entry.filename: entry for entry in archive.infolist()}
@@ -251,7 +319,14 @@ def _zipped(file: io.BytesIO) -> Any:
         if len(pickles) != 1:
             raise ValueError("no data.pkl in it")
         root = pickles[0].removesuffix("data.pkl")
-        order = archive.read(f"{root}byteorder") if f"{root}byteorder" in entries else b"little"
+
+        def part(name: str) -> bytes:
+            if name not in entries:
+                raise ValueError(f"no part {name[:80]!r} in it")
+            budget.take(entries[name].file_size)  # several entries may claim the same bytes
+            return archive.read(entries[name])
+
+        order = part(f"{root}byteorder") if f"{root}byteorder" in entries else b"little"
         if order != b"little":
             raise ValueError("numbers in big-endian order")
         known: dict[str, Storage] = {}
@@ -259,13 +334,13 @@ def _zipped(file: io.BytesIO) -> Any:
         def storage(pid: Any) -> Storage:
             dtype, key, count = _described(pid)
             if key not in known:
-                known[key] = Storage(dtype, count, archive.read(f"{root}data/{key}"))
+                known[key] = Storage(dtype, count, part(f"{root}data/{key}"))
             return known[key]
 
-        return _load(io.BytesIO(archive.read(pickles[0])), NESTED, storage)
+        return _load(io.BytesIO(part(pickles[0])), NESTED, budget, storage)
 
 
-def _older(file: io.BytesIO, nested: bool = False) -> Any:
+def _older(file: io.BytesIO, budget: Budget, nested: bool = False) -> Any:
     """torch.save's older format: pickles one after the other, then the storages."""
     known: dict[str, Storage] = {}
 
@@ -273,12 +348,16 @@ def _older(file: io.BytesIO, nested: bool = False) -> Any:
         dtype, key, count = _described(pid)
         return known.setdefault(key, Storage(dtype, count))
 
-    if _load(file, {}) != MAGIC:
+    magic = _load(file, {}, budget)
+    if type(magic) is not int or magic != MAGIC:
         raise ValueError("no file of torch.save")
     for _ in ("version", "system"):
-        _load(file, {})
-    held = _load(file, NESTED, storage)
-    for key in _load(file, {}):
+        _load(file, {}, budget)
+    held = _load(file, NESTED, budget, storage)
+    keys = _load(file, {}, budget)
+    if type(keys) is not list or not all(isinstance(key, str) and key in known for key in keys):
+        raise ValueError("a list of storages that are not there")
+    for key in keys:
         count = int.from_bytes(file.read(8), "little")
         if count != known[key].count:
             raise ValueError("a storage of another size than it says")

@@ -7,7 +7,8 @@ is used.
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,44 @@ from ..errors import UserError
 from ..families import MODELS
 from ..recipe import Recipe, read_recipe
 from ..snapshot import load_weights, write_snapshot
-from .reader import Inert, Module, StoredTensor, read_objects
+from .reader import Inert, Module, StoredTensor, read_objects, values
 
+MAX_SIDE = 4096
+AVERAGE_OF = 4096  # latents, where a file has no average style
 FILTER = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
 Found = tuple[dict[str, Any], dict[str, Tensor]]  # settings of the model, and its weights
 
 
-def import_stylegan2(source: str | Path, out: str | Path) -> Path:
+class _Weights(dict[str, Tensor]):
+    """The tensors of a file; remembers which were asked for."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        super().__init__(tensors)
+        self.used: set[str] = set()
+
+    def __getitem__(self, name: str) -> Tensor:
+        self.used.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """As of a dict, and counts as asked for."""
+        self.used.add(name)
+        return super().get(name, default)
+
+    def check_all_used(self, others: tuple[str, ...]) -> None:
+        """UserError for a weight that nobody asked for, but for names that end like ``others``."""
+        left = [name for name in self if name not in self.used and not name.endswith(others)]
+        if left:
+            shown = ", ".join(left[:4])[:200] + (", ..." if len(left) > 4 else "")
+            raise UserError(f"its generator has {len(left)} weights that are not StyleGAN2's: {shown}")
+
+
+def import_stylegan2(source: str | Path, out: str | Path, tell: Callable[[str], None] | None = None) -> Path:
     """Write the generator in the file ``source`` as the snapshot ``out``; same latent, same image.
 
     A class-conditional one has as many further entries in its latents, the largest of which is the class.
-    Nothing in the file is executed.
+    Nothing in the file is executed. What the file lacks and was made up for is said by ``tell``, a sentence
+    a call, and stands in the snapshot's progress.
 
     Raises:
         UserError: no generator of StyleGAN2's in the file, one of another kind, or a file that wants to do
@@ -38,43 +66,73 @@ def import_stylegan2(source: str | Path, out: str | Path) -> Path:
     if out.suffix != ".safetensors":
         raise UserError(f"-o {out}: give the name of a snapshot, like {out.with_suffix('.safetensors').name}")
     held = read_objects(source)
+    notes: list[str] = []
     try:
-        settings, weights = _found(held)
+        settings, weights = _found(held, notes)
     except UserError as error:
         raise UserError(f"{source}: {error}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+    except KeyError as error:
+        raise UserError(f"{source}: its generator has no {str(error.args[0])[:100]}") from None
+    except (ValueError, TypeError, AttributeError, IndexError, RuntimeError, OverflowError) as error:
         raise UserError(f"{source}: its generator is damaged or of an unknown kind ({error})") from None
     recipe = _recipe(settings, source.name)
+    _check_shapes(recipe, weights, source)
     network = MODELS["stylegan2"].build(recipe.model).eval()
     without_average = weights.setdefault("w_average", network.w_average) is network.w_average
     load_weights(network, {name: tensor.float() for name, tensor in weights.items()}, source)
     if without_average:
-        z = torch.randn(4096, *network.latent_shape, generator=torch.Generator().manual_seed(0))
+        z = torch.randn(AVERAGE_OF, *network.latent_shape, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
             network.w_average.copy_(network.mapping_network(z).mean(0))
+        notes.append(
+            "the file has no average style, which --psi draws towards; the mean of "
+            f"{AVERAGE_OF:,} styles was taken"
+        )
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
-    progress = {"images": 0, "imported": {"file": source.name, "sha256": digest}}
+    imported = {"file": source.name, "sha256": digest, **({"notes": notes} if notes else {})}
+    progress = {"images": 0, "imported": imported}
     tensors = {f"average.{name}": tensor for name, tensor in network.state_dict().items()}
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"-o {out}: {error.strerror}") from None
     write_snapshot(out, tensors, recipe, progress)
+    for note in notes if tell is not None else ():
+        tell(f"{source}: {note}")  # type: ignore[misc]
     return out
 
 
-def _found(held: Any) -> Found:
-    """The generator in what a file holds."""
+def _check_shapes(recipe: Recipe, weights: Mapping[str, Tensor], source: Path) -> None:
+    """UserError unless the network of ``recipe`` has these weights; finds out without making it."""
+    with torch.device("meta"):
+        expected = MODELS["stylegan2"].build(recipe.model).state_dict()
+    for name, tensor in weights.items():
+        if name not in expected or expected[name].shape != tensor.shape:
+            there = "nothing" if name not in expected else str(tuple(expected[name].shape))
+            raise UserError(
+                f"{source}: its layers do not fit together: {name} has the shape {tuple(tensor.shape)}, "
+                f"expected was {there}"
+            )
+
+
+def _found(held: Any, notes: list[str]) -> Found:
+    """The generator in what a file holds; what else is to be said of it is added to ``notes``."""
     if isinstance(held, Module):
         held = {"G_ema": held}
     if not isinstance(held, Mapping):
         raise UserError("no generator in it; a pickle of NVIDIA's or a checkpoint of rosinality's has one")
-    for name in ("G_ema", "G"):
-        if isinstance(held.get(name), Module):
-            return _of_nvidia(held[name])
-    for name in ("g_ema", "g"):
-        if isinstance(held.get(name), Mapping):
-            return _of_rosinality(held[name], held.get("latent_avg"))
+    for name, average, read in (
+        ("G_ema", "G_ema", _of_nvidia),
+        ("G", "G_ema", _of_nvidia),
+        ("g_ema", "g_ema", lambda found: _of_rosinality(found, held.get("latent_avg"))),
+        ("g", "g_ema", lambda found: _of_rosinality(found, held.get("latent_avg"))),
+    ):
+        if isinstance(held.get(name), Module if average == "G_ema" else Mapping):
+            if name != average:
+                notes.append(
+                    f"the file has no averaged weights ({average}); those of training ({name}) were taken"
+                )
+            return read(held[name])
     if any(isinstance(value, Inert) for value in held.values()):
         raise UserError("no generator in it that is made of plain weights")
     raise UserError("no generator in it; a pickle of NVIDIA's or a checkpoint of rosinality's has one")
@@ -93,6 +151,50 @@ def _recipe(settings: dict[str, Any], name: str) -> Recipe:
 # NVIDIA's. Blocks are called after their size: b4, b8, ...
 
 
+def _plain(value: Any, what: str) -> Any:
+    """``value`` if it is a number, a text or None. Whatever else stands in a file is not looked at."""
+    if value is not None and not isinstance(value, str | int | float):
+        raise UserError(f"its {what} is neither a number nor a text")
+    return value[:60] if isinstance(value, str) else value
+
+
+def _check_is(layer: Module, attribute: str, expected: Any, place: str) -> None:
+    """UserError unless an attribute of a layer, if it has it, is what the images here are drawn with."""
+    value = layer.state.get(attribute, expected)
+    if isinstance(value, Inert):  # a number of a kind that is not read
+        return
+    value = _plain(value, f"{place}.{attribute}")
+    if isinstance(expected, float):
+        same = isinstance(value, int | float) and math.isclose(value, expected, rel_tol=1e-5)
+    else:
+        same = value == expected
+    if not same:
+        raise UserError(f"its {place} has {attribute}={value!r}; only {expected!r} can be imported")
+
+
+def _check_linear(layer: Any, weight: Tensor, place: str, rate: float, activation: str) -> None:
+    """UserError unless a fully connected layer is one of ours. weight: (out, in)."""
+    if not isinstance(layer, Module):
+        raise UserError(f"its {place} is no layer")
+    _check_is(layer, "activation", activation, place)
+    _check_is(layer, "bias_gain", rate, place)
+    if weight.ndim != 2 or 0 in weight.shape:
+        raise UserError(f"its {place} has a weight of the shape {tuple(weight.shape)}, not (out, in)")
+    _check_is(layer, "weight_gain", rate / math.sqrt(weight.shape[1]), place)
+
+
+def _check_convolution(layer: Module, weight: Tensor, place: str, up: int, kernel: int) -> None:
+    """UserError unless a convolution is one of ours. weight: (out, in, kernel, kernel)."""
+    if weight.ndim != 4 or 0 in weight.shape or weight.shape[2:] != (kernel, kernel):
+        raise UserError(
+            f"its {place} has a weight of the shape {tuple(weight.shape)}; only kernels of {kernel}×{kernel} "
+            "can be imported"
+        )
+    for attribute, expected in (("up", up), ("down", 1)):
+        _check_is(layer, attribute, expected, place)
+    _check_is(layer, "weight_gain", 1 / math.sqrt(weight[0].numel()), place)
+
+
 def _of_nvidia(generator: Module) -> Found:
     synthesis, mapping = (generator.children().get(name) for name in ("synthesis", "mapping"))
     if not isinstance(synthesis, Module) or not isinstance(mapping, Module):
@@ -103,48 +205,140 @@ def _of_nvidia(generator: Module) -> Found:
             "its generator is of StyleGAN3's type; only those of StyleGAN2's type can be imported"
         )
     count = len(blocks)
-    sizes = [4 * 2**i for i in range(count)]
+    sizes = [4 * 2**i for i in range(min(count, 64))]
     if count < 2 or [f"b{size}" for size in sizes] != list(blocks):
         raise UserError(f"its synthesis network has the parts {', '.join(blocks)[:80]}; expected b4, b8, ...")
-    given = generator.tensors()
+    _check_side(sizes[-1])
+    given = _Weights(generator.tensors())
     weights: dict[str, Tensor] = {}
     _check_filters(given)
-    clamps, architectures = set(), set()
+    clamps: dict[str, float] = {}
+    architectures: dict[str, None] = {}
     for i, size in enumerate(sizes):
         block = blocks[f"b{size}"]
-        architectures.add(str(block.state["architecture"]))
-        for j, layer in enumerate(["conv1"] if i == 0 else ["conv0", "conv1"]):
-            state = block.children()[layer].state
-            if state["activation"] != "lrelu":
-                raise UserError(f"its activation is {state['activation']!r}; only lrelu can be imported")
-            clamps.add(state.get("conv_clamp"))
-            weights |= _nvidia_layer(
-                given, f"synthesis.b{size}.{layer}.", f"blocks.{i}.convolutions.{j}.", size
+        if not isinstance(block, Module):
+            raise UserError(f"its synthesis.b{size} is no block of layers")
+        parts = block.children()
+        layers = ["conv1"] if i == 0 else ["conv0", "conv1"]
+        if others := [name for name in parts if name not in (*layers, "torgb", "skip")]:
+            raise UserError(f"its synthesis.b{size} has a part {others[0][:60]!r}, which StyleGAN2 has not")
+        for name in (*layers, *(name for name in ("torgb", "skip") if name in parts)):
+            if not isinstance(parts.get(name), Module):
+                raise UserError(f"its synthesis.b{size}.{name} is no layer")
+        architectures[str(_plain(block.state["architecture"], f"synthesis.b{size}.architecture"))] = None
+        for j, layer in enumerate(layers):
+            place = f"synthesis.b{size}.{layer}"
+            found = parts[layer]
+            activation = _plain(found.state["activation"], f"{place}.activation")
+            if activation != "lrelu":
+                raise UserError(f"its {place} has the activation {activation!r}; only lrelu can be imported")
+            clamps[place] = _clamp(found, place)
+            weights |= _nvidia_layer(given, f"{place}.", f"blocks.{i}.convolutions.{j}.", size)
+            _check_convolution(found, given[f"{place}.weight"], place, 1 if layer == "conv1" else 2, 3)
+            _check_is(found, "act_gain", math.sqrt(2), place)
+            _check_linear(
+                found.children().get("affine"),
+                given[f"{place}.affine.weight"],
+                f"{place}.affine",
+                1.0,
+                "linear",
             )
         if i == 0:
             weights["blocks.0.constant"] = given["synthesis.b4.const"]
-        if "skip" in block.children():
-            weights[f"blocks.{i}.skip.weight"] = given[f"synthesis.b{size}.skip.weight"]
-        if "torgb" in block.children():
-            torgb = f"synthesis.b{size}.torgb."
-            weights |= _to_image(given, torgb, f"blocks.{i}.to_image.", "affine")
-    if len(clamps) > 1 or len(architectures) > 1:
-        raise UserError("its layers are not all of one kind (conv_clamp, architecture)")
-    depth = sum(name.startswith("fc") for name in mapping.children())
+        if "skip" in parts:
+            place = f"synthesis.b{size}.skip"
+            if f"{place}.bias" in given:
+                raise UserError(f"its {place} has a bias, which StyleGAN2's has not")
+            weights[f"blocks.{i}.skip.weight"] = given[f"{place}.weight"]
+            _check_convolution(parts["skip"], given[f"{place}.weight"], place, 2, 1)
+            _check_is(parts["skip"], "activation", "linear", place)
+            _check_is(parts["skip"], "act_gain", 1.0, place)
+            _check_is(parts["skip"], "conv_clamp", None, place)
+        if "torgb" in parts:
+            place, found = f"synthesis.b{size}.torgb", parts["torgb"]
+            weights |= _to_image(given, f"{place}.", f"blocks.{i}.to_image.", "affine")
+            clamps[place] = _clamp(found, place)
+            _check_convolution(found, given[f"{place}.weight"], place, 1, 1)
+            _check_is(found, "activation", "linear", place)
+            _check_linear(
+                found.children().get("affine"),
+                given[f"{place}.affine.weight"],
+                f"{place}.affine",
+                1.0,
+                "linear",
+            )
+    if len(set(clamps.values())) > 1:
+        first = next(iter(clamps.values()))
+        place = next(place for place, clamp in clamps.items() if clamp != first)
+        raise UserError(
+            f"its layers are not all of one kind: {place} has conv_clamp={clamps[place]:g}, not {first:g}"
+        )
+    if len(architectures) > 1 or next(iter(architectures)) not in ("orig", "skip", "resnet"):
+        raise UserError(
+            f"its blocks are of the kinds {', '.join(architectures)}; only one of orig, skip and resnet can "
+            "be imported"
+        )
+    depth, classes, rate = _nvidia_mapping(mapping, given, weights)
+    given.check_all_used(("resample_filter",))
+    settings = _settings(weights, count, depth, classes, rate)
+    settings |= {"architecture": next(iter(architectures)), "clamp": next(iter(clamps.values()))}
+    return settings, weights
+
+
+def _clamp(layer: Module, place: str) -> float:
+    value = _plain(layer.state.get("conv_clamp"), f"{place}.conv_clamp") or 0.0
+    if isinstance(value, str) or not 0 <= value < math.inf:
+        raise UserError(f"its {place} has conv_clamp={value!r}, which is no limit")
+    return float(value)
+
+
+def _nvidia_mapping(mapping: Module, given: "_Weights", weights: dict[str, Tensor]) -> tuple[int, int, float]:
+    """Depth, classes and rate of the mapping network, whose weights are added to ``weights``."""
+    parts = mapping.children()
+    layers = [name for name in parts if name != "embed"]
+    depth = len(layers)
+    if sorted(layers) != sorted(f"fc{i}" for i in range(depth)):
+        raise UserError(f"its mapping network has the parts {', '.join(layers)[:80]}; expected fc0, fc1, ...")
+    if depth == 0:
+        raise UserError("its mapping network has no layers")
+    if not isinstance(parts["fc0"], Module):
+        raise UserError("its mapping.fc0 is no layer")
+    if _plain(mapping.state.get("z_dim"), "mapping.z_dim") == 0:
+        raise UserError("its mapping network takes no latents (z_dim=0)")
+    rate = _plain(parts["fc0"].state["bias_gain"], "mapping.fc0.bias_gain")
+    if not isinstance(rate, int | float) or not 0 < rate < math.inf:
+        raise UserError(f"its mapping.fc0 has bias_gain={rate!r}, which is no rate")
+    style = given[f"mapping.fc{depth - 1}.weight"].shape[0]
     for i in range(depth):
+        place = f"mapping.fc{i}"
         for kind in ("weight", "bias"):
-            weights[f"mapping_network.layers.{i}.{kind}"] = given[f"mapping.fc{i}.{kind}"]
+            weights[f"mapping_network.layers.{i}.{kind}"] = given[f"{place}.{kind}"]
+        _check_linear(parts[f"fc{i}"], given[f"{place}.weight"], place, float(rate), "lrelu")
+        if given[f"{place}.weight"].shape[0] != style:
+            raise UserError(
+                f"its {place} has {given[f'{place}.weight'].shape[0]} entries (layer_features); only as many "
+                f"as the style has, {style}, can be imported"
+            )
     classes = 0
-    if "mapping.embed.weight" in given:
-        classes = given["mapping.embed.weight"].shape[1]
+    if "embed" in parts:
+        weight = given["mapping.embed.weight"]
+        _check_linear(parts["embed"], weight, "mapping.embed", 1.0, "linear")
+        if weight.shape[0] != style:
+            raise UserError(
+                f"its mapping.embed has {weight.shape[0]} entries (embed_features); only as many "
+                f"as the style has, {style}, can be imported"
+            )
+        classes = weight.shape[1]
         for kind in ("weight", "bias"):
             weights[f"mapping_network.label.{kind}"] = given[f"mapping.embed.{kind}"]
     if "mapping.w_avg" in given:
         weights["w_average"] = given["mapping.w_avg"]
-    rate = mapping.children()["fc0"].state["bias_gain"]
-    settings = _settings(weights, count, depth, classes, float(rate))
-    settings |= {"architecture": architectures.pop(), "clamp": float(clamps.pop() or 0.0)}
-    return settings, weights
+    return depth, classes, float(rate)
+
+
+def _check_side(side: int) -> None:
+    if side > MAX_SIDE:
+        raise UserError(f"its images are {side:,} pixels wide; at most {MAX_SIDE:,} can be imported")
 
 
 def _nvidia_layer(given: Mapping[str, Tensor], theirs: str, ours: str, size: int) -> dict[str, Tensor]:
@@ -159,7 +353,12 @@ def _nvidia_layer(given: Mapping[str, Tensor], theirs: str, ours: str, size: int
 
 
 def _to_image(given: Mapping[str, Tensor], theirs: str, ours: str, style: str) -> dict[str, Tensor]:
-    weight = given[f"{theirs}weight" if style == "affine" else f"{theirs}conv.weight"]
+    name = f"{theirs}weight" if style == "affine" else f"{theirs}conv.weight"
+    weight = given[name]
+    if weight.ndim < 4 or weight.shape[-2:] != (1, 1) or 0 in weight.shape:
+        raise UserError(
+            f"its {name} has the shape {tuple(weight.shape)}; only kernels of 1×1 can be imported"
+        )
     return {
         f"{ours}weight": weight.reshape(weight.shape[-4], weight.shape[-3]),
         f"{ours}bias": given[f"{theirs}bias"].flatten(),
@@ -172,13 +371,15 @@ def _to_image(given: Mapping[str, Tensor], theirs: str, ours: str, style: str) -
 
 
 def _of_rosinality(stored: Mapping[str, Any], average: Any) -> Found:
-    given = {str(name): value.value() for name, value in stored.items() if isinstance(value, StoredTensor)}
+    tensors = {str(name): value for name, value in stored.items() if isinstance(value, StoredTensor)}
+    given = _Weights(values(tensors))
     if "input.input" not in given or "conv1.conv.weight" not in given:
         raise UserError("its generator has other weights than StyleGAN2's; rosinality's can be imported")
     _check_filters(given)
     count = 1 + sum(name.startswith("to_rgbs.") and name.endswith(".conv.weight") for name in given)
     if count < 2:
         raise UserError("its generator has one size only")
+    _check_side(4 * 2 ** min(count - 1, 64))
     weights = {"blocks.0.constant": given["input.input"][0]}
     for i in range(count):
         layers = ["conv1."] if i == 0 else [f"convs.{2 * i - 2}.", f"convs.{2 * i - 1}."]
@@ -203,6 +404,7 @@ def _of_rosinality(stored: Mapping[str, Any], average: Any) -> Found:
             weights[f"mapping_network.layers.{i}.{kind}"] = given[f"style.{i + 1}.{kind}"]
     if isinstance(average, StoredTensor):
         weights["w_average"] = average.value().flatten()
+    given.check_all_used(("blur.kernel", "upsample.kernel"))
     return _settings(weights, count, depth, 0, 0.01), weights
 
 
@@ -212,6 +414,9 @@ def _settings(
     """The model's settings, as the shapes of its weights say."""
     if depth < 1:
         raise UserError("its mapping network has no layers")
+    for name, tensor in weights.items():
+        if 0 in tensor.shape or not tensor.is_floating_point():
+            raise ValueError(f"{name} is empty or has no fractions")
     first = weights["mapping_network.layers.0.weight"]
     last = weights[f"mapping_network.layers.{depth - 1}.weight"]
     style = last.shape[0]

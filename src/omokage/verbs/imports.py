@@ -1,5 +1,6 @@
 """``omokage import``: what others trained, as a snapshot."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -18,4 +19,4 @@ def import_model(
     """Turn a StyleGAN2 generator that others trained into a snapshot; nothing in the file is executed."""
     from ..interop.stylegan2 import import_stylegan2
 
-    print(import_stylegan2(file, out))
+    print(import_stylegan2(file, out, tell=lambda line: print(line, file=sys.stderr)))
