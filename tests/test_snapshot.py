@@ -34,6 +34,19 @@ def test_a_snapshot_cut_off(snapshot, share):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "pointer of Git LFS, not a snapshot"),
+        (b"<!DOCTYPE html><html>404</html>", "is a web page, not a snapshot: "),
+    ],
+)
+def test_pages_and_pointers_are_named(tmp_path, data, words):
+    (tmp_path / "model.safetensors").write_bytes(data)
+    with pytest.raises(UserError, match=words):
+        load_model(tmp_path / "model.safetensors")
+
+
 def test_other_files_are_refused(tmp_path):
     foreign = tmp_path / "foreign.safetensors"
     save_file({"weight": torch.zeros(1)}, foreign)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from . import __version__
 from .errors import UserError
 from .recipe import Recipe, read_recipe
+from .sniff import what_it_is
 
 FORMAT = "omokage-snapshot-1"
 
@@ -56,9 +57,21 @@ def read_snapshot(path: Path, prefix: str = "") -> tuple[dict[str, Tensor], Reci
             progress = json.loads(metadata["progress"])
             return tensors, read_recipe(metadata["recipe"], str(path)), progress
     except (SafetensorError, KeyError, ValueError) as error:
+        if (known := _what(Path(path))) is not None:
+            raise UserError(f"{path} is {known}") from None
         raise UserError(f"{path} is damaged or cut off ({error}); use another snapshot of the run") from None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def _what(path: Path) -> str | None:
+    """What a file is that was meant to be a snapshot, with what to do; None: it begins like one."""
+    with path.open("rb") as file:
+        known = what_it_is(file.read(1024))
+    if known is None or known[0] == "a safetensors file":
+        return None
+    name, hint = known
+    return f"{name}, not a snapshot" + (f": {hint}" if hint and name != "an archive" else "")
 
 
 def snapshots(run: str | Path) -> list[Path]:

@@ -71,6 +71,18 @@ def test_what_is_refused(snapshot, capsys, arguments, words):
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("options", [[], ["--sheet"], ["--psi", "0.5"]])
+@pytest.mark.parametrize("name", ["there", "samples/", "samples"])
+def test_a_folder_for_one_picture_names_each(tmp_path, capsys, name, options):
+    (tmp_path / "there").mkdir()
+    assert main(["sample", "none.safetensors", "-o", f"{tmp_path}/{name}", *options]) == 2
+    said = capsys.readouterr().err
+    assert "--each" in said
+    assert "faces.png" in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "samples").exists()
+
+
 def test_below_0_needs_styles(tmp_path, capsys):
     assert main(["sample", "--psi", "-0.5", "-o", str(tmp_path / "faces.png")]) == 2
     told = capsys.readouterr().err

@@ -57,6 +57,11 @@ def sample(
         raise UserError(
             "sample: several --psi write files into a folder; give it by -o, no --sheet or --video"
         )
+    if out is not None and not each and not others and (out.is_dir() or not out.suffix):
+        raise UserError(
+            f"sample: -o {out} is a folder: add --each for one file a seed in it, or name one picture, like "
+            f"{out / 'faces.png'}"
+        )
     from ..model import load_model
     from ..samples import write_each, write_grid, write_sheet, write_walk
 
