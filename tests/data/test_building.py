@@ -79,6 +79,7 @@ def test_every_picture_and_every_face_is_accounted_for(illustrations, whole):
     assert counts["kept"] + counts["rejected"] == counts["found"]
     assert sum(counts["reasons"].values()) == counts["rejected"]
     assert (told["files_beside"], told["unreadable_labels"]) == (4, 1)
+    assert [line.split(":")[0] for line in told["unreadable_labels_named"]] == ["4.json"]
     assert told["reasons"]["rating"] == 1
     assert counts["kept"] >= 8
     faces = FaceSet.open(whole)

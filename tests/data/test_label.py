@@ -1,4 +1,5 @@
 import json
+from contextlib import suppress
 
 import pytest
 
@@ -7,6 +8,7 @@ from omokage.data.label import (
     LabelTable,
     from_record,
     is_table,
+    marks_in,
     merge,
     read_sidecar,
 )
@@ -96,3 +98,192 @@ def test_which_files_are_tables(name, data, table):
     if table:
         assert read_sidecar(name, data) == Labels()
 
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"rating": "e"}, {"rating": "E"}, {"Rating": "Explicit"}, {"RATING": " explicit "},
+        {"rating": ["g", "e"]},
+        {"rating": {"name": "explicit"}}, {"rating": {"general": 0.1, "explicit": 0.8}},
+        {"rating": "rating:e"},
+        {"rating": "R-18"}, {"rating": "R18"}, {"rating": "r-18g"}, {"rating": "R-18G"}, {"rating": "18+"},
+        {"rating": "mature"}, {"rating": "Adult"}, {"rating": "NSFW"}, {"rating": 5}, {"rating": True},
+        {"x_restrict": 1}, {"x_restrict": 2}, {"x_restrict": "1"}, {"xRestrict": 1}, {"X_Restrict": 1.0},
+        {"safety": "unsafe"}, {"is_mature": True}, {"is_mature": 1}, {"is_mature": "true"},
+        {"isMature": True},
+        {"mature": True}, {"nsfw": True}, {"is_nsfw": "yes"}, {"rating_explicit": True},
+        {"rating_explicit": 0.9},
+        {"rating_general": 0.2, "rating_explicit": 0.7}, {"sensitive": True}, {"possibly_sensitive": True},
+        {"over_18": True}, {"hide_as_adult": True}, {"adult_content": True}, {"age_limit": "r18"},
+        {"maturity_rating": "NSFW"}, {"content_rating": "adult"}, {"sensitive_flags": ["Nudity"]},
+        {"tags": ["R-18", "hat"]}, {"tags": ["R-18G"]}, {"tags": "hat r-18"}, {"tags": ["rating:explicit"]},
+        {"tags": [{"name": "R-18", "translated_name": None}]}, {"tags": {"rating": ["explicit"]}},
+        {"tags": {"general": ["hat"], "meta": ["nsfw"]}}, {"tags": ["meta:nsfw"]},
+        {"rating": "g", "tags": "R18"},
+        {"rating": "safe", "x_restrict": 1}, {"post": {"rating": "e"}}, {"illust": {"x_restrict": 2}},
+        {"rating": "general", "is_mature": True}, {"labels": [{"val": "porn"}]}, {"tags": "１８禁, hat"},
+        {"tag_string_general": "hat nsfw"}, {"hashtags": ["R18"]}, {"category": "newgrounds", "rating": "a"},
+    ],
+)  # fmt: skip
+def test_what_is_adult_is_known_in_every_shape(record):
+    assert from_record(record).rating == "explicit"
+    assert read_sidecar("a.json", json.dumps(record).encode("utf-16")).rating == "explicit"
+    assert read_sidecar("a.json", json.dumps([record]).encode()).rating == "explicit"
+    assert read_sidecar("A.TXT", json.dumps(record).encode("utf-8-sig")).rating == "explicit"
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {}, {"rating": None}, {"rating": ""}, {"rating": []}, {"rating": "none"}, {"is_mature": False},
+        {"nsfw": 0}, {"nsfw": "false"}, {"nsfw": "0"}, {"nsfw": 0.02}, {"nsfw": "0.02"}, {"is_nsfw": "No"},
+        {"sensitive": False}, {"sensitive_flags": []}, {"age_limit": 0}, {"labels": []}, {"sanity_level": 2},
+        {"tags": ["safety pin", "hat", "rating star"]}, {"rating_explicit": 0.1},
+        {"labels": [{"val": "art"}]},
+    ],
+)  # fmt: skip
+def test_what_says_nothing_is_no_rating(record):
+    assert from_record(record).rating is None
+
+
+@pytest.mark.parametrize(
+    ("record", "rating"),
+    [
+        ({"rating": "g"}, "general"),
+        ({"rating": "safe"}, "general"),
+        ({"rating": "SFW"}, "general"),
+        ({"rating": "all-age"}, "general"),
+        ({"x_restrict": 0}, "general"),
+        ({"x_restrict": 0, "sanity_level": 4}, "sensitive"),
+        ({"x_restrict": 0, "sanity_level": 6}, "questionable"),
+        ({"rating_general": 0.9, "rating_explicit": 0.05}, "general"),
+        ({"rating": {"general": 0.9, "sensitive": 0.08}}, "general"),
+        ({"safety": "sketchy"}, "questionable"),
+        ({"rating": "q"}, "questionable"),
+        ({"tags": ["suggestive", "hat"]}, "sensitive"),
+        ({"tags": "hat, questionable"}, "questionable"),
+        ({"category": "newgrounds", "rating": "e"}, "general"),
+        ({"category": "newgrounds", "rating": "t"}, "sensitive"),
+        # s: sensitive, but where it is known to be the mildest of three
+        ({"rating": "s"}, "sensitive"),
+        ({"rating": "s", "category": "danbooru"}, "sensitive"),
+        ({"rating": "s", "file_url": "https://cdn.donmai.us/original/a.png"}, "sensitive"),
+        ({"rating": "s", "file_url": "https://note621.net/a.png"}, "sensitive"),
+        ({"rating": "s", "source": "https://e621.net/posts/1"}, "sensitive"),
+        ({"rating": "s", "category": "e621"}, "general"),
+        ({"rating": "S", "category": "sankaku"}, "general"),
+        ({"rating": "s", "category": "yandere"}, "general"),
+        ({"rating": "s", "file_url": "https://static1.e621.net/data/a.png"}, "general"),
+        ({"rating": "s", "file": {"url": "https://static1.e621.net/data/a.png"}}, "general"),
+        ({"rating": "s", "jpeg_url": "https://files.yande.re/jpeg/a.jpg"}, "general"),
+        ({"rating": "s", "tags": [{"id": "1", "name": "hat", "category": "0"}]}, "general"),
+        ({"rating": "q", "category": "e621"}, "questionable"),
+        ({"rating": "e", "category": "e621"}, "explicit"),
+    ],
+)
+def test_ratings_of_sites(record, rating):
+    assert from_record(record).rating == rating
+
+
+@pytest.mark.parametrize(
+    ("text", "rating"),
+    [
+        ("1girl, rating:explicit", "explicit"), ("1girl rating:e", "explicit"),
+        ("1girl\nrating: e", "explicit"),
+        ("rating:e\nrating:g", "explicit"), ("rating:g\nrating:e", "explicit"),
+        ("rating_explicit, 1girl", "explicit"),
+        ("1girl, explicit", "explicit"), ("R-18", "explicit"), ("1girl, r18", "explicit"),
+        ("nsfw 1girl", "explicit"),
+        ("Rating:Explicit", "explicit"), ("rating=e", "explicit"),
+        ("rating:e artist:mira\n1girl", "explicit"),
+        ("safety:unsafe", "explicit"), ("1girl, general", "general"), ("score_9, rating_safe", "general"),
+        ("1girl, sensitive", "sensitive"), ("rating:s", "sensitive"), ("1girl, hat", None), ("", None),
+        ("rating:weird", "explicit"), ("meta:rating:q", "questionable"), ("safety pin, hat", None),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["a.txt", "a.caption", "A.TXT"])
+def test_ratings_among_tags(text, rating, name):
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        assert read_sidecar(name, text.replace("\n", "\r\n").encode(encoding)).rating == rating
+
+
+@pytest.mark.parametrize(
+    ("record", "artist"),
+    [
+        ({"author": {"id": 1, "name": "mira", "nick": "Mira P"}}, "mira|Mira P"),
+        ({"user": {"id": 1, "name": "ミラ", "account": "mira"}}, "ミラ|mira"),
+        ({"author": {"username": "mira", "type": "regular"}}, "mira"),
+        ({"artist": ["mira", {"name": "kei"}]}, "mira|kei"),
+        ({"artist": {"name": "Mira", "username": "mira"}}, "Mira"),
+        ({"Artist": "mira"}, "mira"),
+        ({"creator": "mira"}, "mira"),
+        ({"creator": {"name": "mira"}}, "mira"),
+        ({"artists": [{"artist": {"name": "mira"}}]}, "mira"),
+        ({"tags": ["creator:mira", "hat"]}, "mira"),
+        ({"tags": {"artist": ["mira_(pix)"], "general": ["hat"]}}, "mira (pix)"),
+        ({"tags": {"artist": "mira kei"}}, "mira|kei"),
+        ({"tags": {"artist": [{"name": "mira"}]}}, "mira"),
+        ({"tags": [{"names": ["mira"], "category": "artist"}]}, "mira"),
+        ({"tags_artist": ["mira"], "md5": "ab" * 16}, "mira"),
+        ({"tag_string_artist": "mira_(pix) kei"}, "mira (pix)|kei"),
+        ({"username": "mira"}, "mira"),
+        ({"username": "uploader", "md5": "ab" * 16}, None),
+        ({"user": {"name": "uploader"}, "artist": "mira"}, "mira"),
+        ({"user": 12345}, None),
+        ({"post": {"artist": "mira"}}, "mira"),
+    ],
+)
+def test_artists_in_every_shape(record, artist):
+    assert from_record(record).artist == artist
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["hat, artist:mira", "creator:mira\nhat", "hat artist:mira", "author: mira, hat", "by mira, hat",
+     "hat, @mira",
+     "hat, art by mira", "ARTIST:Mira", "rating:g artist:mira\nhat"],
+)  # fmt: skip
+def test_artists_among_tags(text):
+    labels = read_sidecar("a.txt", text.encode("utf-16"))
+    assert labels.artist == "mira"
+    assert "mira" not in labels.tags
+
+
+def test_tags_that_only_look_like_artists():
+    labels = read_sidecar("a.txt", b"@_@, by the sea, by a window, standing")
+    assert (labels.artist, labels.tags) == (None, ("@_@", "by the sea", "by a window", "standing"))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"tags": ["hat"], "rating": "e", "author": {"name": "mira"}, "sou',
+        b'{"rating": ["explicit"], "artist": "mira" broken}',
+        b'{"x_restrict": 1, "artist": "mira", }',
+        b'{"is_nsfw": true, "artist": "mira", ',
+        b"1girl, rating:e, artist:mira, \xff\xfe\x83",
+        b'{"rating": "e", "artist": "mira", "caption": "\x83\x7e\x83\x89"}',
+    ],
+)
+def test_marks_survive_damage(data):
+    name = "a.json" if data[:1] == b"{" else "a.txt"
+    with pytest.raises(ValueError, match="labels"):
+        read_sidecar(name, data)
+    labels = marks_in(data)
+    assert (labels.rating, labels.also) == ("explicit", ("mira",))
+
+
+def test_nesting_without_end_is_refused():
+    nest: object = "e"
+    for _ in range(900):
+        nest = [nest]
+    for record in ({"rating": nest}, {"artist": nest}, {"tags": {"a": nest}}):
+        # Whatever comes first, Python's limit or the end: no other error.
+        with suppress(ValueError):
+            read_sidecar("a.json", json.dumps(record).encode())
+
+
+def test_what_several_files_say_of_the_artist_is_kept():
+    both = merge(Labels(artist="mira"), Labels(artist="kei"))
+    assert (both.artist, both.also) == ("mira", ("kei",))

@@ -31,13 +31,14 @@ from PIL import Image
 from .. import __version__
 from ..errors import UserError
 from ..progress import Progress, opened
+from .beside import pictures
 from .clean import CRITERIA
 from .engines import Engine, Steps
 from .faceset import COLUMNS, FORMAT, INDEX, KIND, MANIFEST, REJECTED, REPORT, content_hash, read_manifest
-from .label import SIDECARS, TABLES, LabelTable, is_table
+from .label import LabelTable
 from .names import LABELS, NameLabels, with_named
 from .pipeline import CLOSE_UP, Handled, Handler, Job, Options, Tools, found_before, lost, thumbnail_of
-from .read import Unreadable, kind_of, one_line, quiet
+from .read import kind_of, one_line, quiet
 from .report import SHOWN, spread, write_report
 from .sources import Found, Keys, Source, natural
 from .unfinished import STATE, begin
@@ -189,6 +190,7 @@ class Pieces:
             "kept": len(piece.members),
             "rejected": piece.rejected,
             "labels": piece.bad_labels,
+            "labels_named": piece.bad_named,
             "opted_out": dict(piece.opted_out),
             "examples": {
                 reason: shown[: EXAMPLES - self.shown[reason]]
@@ -418,6 +420,9 @@ class Pieces:
                 "steps": dict(sorted(lost_pictures.items())),
                 "files_beside": sum(state["beside"] for state in self.done),
                 "unreadable_labels": sum(state["labels"] for state in self.done),
+                "unreadable_labels_named": [
+                    named for state in self.done for named in state.get("labels_named", ())
+                ][:EXAMPLES],
             },
         }
         labelled = None
@@ -518,6 +523,7 @@ class _Piece:
         self.rejected: list[tuple[str, str, str, str]] = []
         self.examples: dict[str, list[list[str]]] = {}
         self.pictures = self.beside = self.bad_labels = 0
+        self.bad_named: list[str] = []  # the first of the files of labels that cannot be read, and why
         self.opted_out: Counter[int] = Counter()  # pictures by number of the entry that means them
 
     @property
@@ -528,6 +534,8 @@ class _Piece:
         self.pictures += 1
         self.beside += beside
         self.bad_labels += bool(picture.bad_labels)
+        if picture.bad_labels and len(self.bad_named) < EXAMPLES:
+            self.bad_named.append(picture.bad_labels)
         self.opted_out.update(picture.opted_out)
         name = f"{picture.source}/{picture.file}".rstrip("/")
         if picture.reason:
@@ -549,65 +557,6 @@ class _Piece:
         shown = self.examples.setdefault(kind_of(reason), [])
         if len(shown) < EXAMPLES:
             shown.append([one_line(name, 200), one_line(reason, 200), base64.b64encode(thumbnail).decode()])
-
-
-def pictures(source: Source, sidecars: bool) -> Iterator[tuple[Found, tuple[Found, ...]]]:
-    """The pictures of a source, each with the files of labels beside it (of the same name but the ending).
-
-    Tables of labels of many pictures come with the first picture, where the source is no stream. Any other
-    text or JSON file beside no picture counts as a picture (and will be rejected): nothing goes uncounted.
-    """
-    if not sidecars:
-        yield from ((found, ()) for found in source)
-        return
-    if source.total is None:  # a stream: what belongs together must stand together
-        for _, group in itertools.groupby(source, lambda found: _first_part(found.name)):
-            files = list(group)
-            yield from _matched(files, {found.name: found for found in files if _is_sidecar(found.name)}, {})
-        return
-    maybe = {found.name: found for found in source if found.name.lower().endswith((*SIDECARS, *TABLES))}
-    yield from _matched(source, {name: found for name, found in maybe.items() if _is_sidecar(name)}, maybe)
-
-
-def _matched(
-    files: Any, beside: dict[str, Found], maybe: dict[str, Found]
-) -> Iterator[tuple[Found, tuple[Found, ...]]]:
-    """Pictures with what lies beside them. maybe: files that may be tables, if they lie beside no picture."""
-    others = beside.keys() | maybe.keys()
-    names = {ending for found in files if found.name not in others for ending in _beside(found.name)}
-    tables = {name: found for name, found in maybe.items() if name not in names and _is_table(found)}
-    with_first = tuple(tables.values()) if names else ()
-    for found in files:
-        if found.name in tables and names:
-            continue
-        if found.name in others:
-            if found.name not in names:
-                yield found, ()
-            continue
-        yield found, (*(beside[name] for name in _beside(found.name) if name in beside), *with_first)
-        with_first = ()
-
-
-def _is_table(found: Found) -> bool:
-    try:
-        return is_table(found.name, found.load())
-    except Unreadable:
-        return False
-
-
-def _is_sidecar(name: str) -> bool:
-    return name.lower().endswith(SIDECARS)
-
-
-def _beside(name: str) -> list[str]:
-    folder, slash, last = name.rpartition("/")
-    bare = folder + slash + (last.rpartition(".")[0] or last)
-    return [stem + ending for stem in dict.fromkeys((bare, name)) for ending in SIDECARS]
-
-
-def _first_part(name: str) -> str:
-    folder, slash, last = name.rpartition("/")
-    return folder + slash + last.split(".")[0]
 
 
 class Before:

@@ -1,32 +1,109 @@
-"""What is known of a picture from files beside it or a table: tags, rating, artist, licence."""
+"""What is known of a picture from files beside it or a table: tags, rating, artist, licence.
+
+Every tool writes it in its own way. What is adult, or by somebody, must be known as such in all of them, so a
+mark that is not understood is taken for the stricter one.
+"""
 
 import csv
+import html
 import io
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from ..errors import UserError
 from .colours import EYE_COLOURS, HAIR_COLOURS
 from .read import one_line
+from .spelling import plain_name
+from .text import decoded
 
 RATINGS = ("general", "sensitive", "questionable", "explicit")
-SIDECARS = (".txt", ".json")
+SIDECARS = (".txt", ".caption", ".json")
 TABLES = (".csv", ".json", ".jsonl")
 _NAMES = ("file", "filename", "md5", "id")
 _FIRST_IS_A_PICTURE = re.compile(
     r'\s*\{\s*"[^"\\]+\.(?:png|jpe?g|webp|gif|bmp|tiff?|avif)"\s*:', re.IGNORECASE
 )
 
+# Words without case, blanks and signs (`_squashed`), after the boards that use them: Danbooru and Gelbooru
+# (general, sensitive, questionable, explicit), e621, Sankaku and moebooru (safe, questionable, explicit),
+# Szurubooru (safe, sketchy, unsafe), Derpibooru (safe, suggestive, ...), pixiv (R-18, R-18G), FurAffinity,
+# Weasyl and Inkbunny (general, mature, adult), Newgrounds (everyone, teen, mature, adult). "mature" is nudity
+# or worse on all of these.
 _RATING = {
-    "g": "general", "general": "general", "safe": "general",
-    "s": "sensitive", "sensitive": "sensitive",
-    "q": "questionable", "questionable": "questionable",
-    "e": "explicit", "explicit": "explicit",
+    **dict.fromkeys(
+        ("g", "general", "safe", "sfw", "all", "allages", "allage", "everyone", "pg", "全年齢", "全年齢対象"),
+        "general",
+    ),
+    **dict.fromkeys(("s", "sensitive", "suggestive", "pg13", "r15", "teen"), "sensitive"),
+    **dict.fromkeys(("q", "questionable", "sketchy", "borderline", "ecchi", "r16", "r17"), "questionable"),
+    **dict.fromkeys(("e", "explicit", "unsafe", "nsfw", "adult", "mature", "r18", "r18g"), "explicit"),
+}
+_NO_RATING = {"none", "null", "nan", "na"}
+_RATING_KEYS = {
+    "rating", "ratings", "ratingname", "contentrating", "agerating", "maturityrating", "safety",
+    "agerestriction", "agelimit", "maturitylevel",
 }  # fmt: skip
+_FLAG = re.compile(
+    r"(?:is|has|contains?|possibly|rating|content|hideas)*"
+    r"(mature|adult|nsfw|r18g?|explicit|over18|sensitive|questionable|sexual|hentai|porn(?:ography)?)"
+    r"(?:content|only|works?|rating|media|flags?)*"
+)
+_FALSE = ("", "false", "no", "n", "f", "none", "null", "nan", "off")
+_TAGGED_EXPLICIT = {
+    "r18", "r18g", "nsfw", "explicit", "hentai", "porn", "pornography", "18禁", "成人向け", "xrestrict1",
+    "xrestrict2", "isnsfw",
+}  # fmt: skip
+_TAGGED = {"general", "sensitive", "questionable", "explicit", "safe", "sfw", "suggestive"}
+_RATING_MARK = re.compile(
+    r"(?:meta:)?(?:(?:content[ _]|age[ _]|maturity[ _])?rating|safety)\s*(?:[:=]\s*|[ _-]+)(.+)",
+    re.DOTALL,
+)
+_ARTIST_MARK = re.compile(
+    r"(?:(?:artists?|creators?|authors?|illustrators?|painters?|(?:drawn[ _]|art[ _])?by)\s*:"
+    r"|(?:(?:art(?:work)?|drawn|drawing|painted|illustrated|illustration)[ _])?by[ _]"
+    r"(?!(?:the|an?|her|his|their|its|night|day)\b)|@(?=[^\W_]))\s*(?=\S)(.+)",
+    re.DOTALL,
+)
+_MARK_INSIDE = re.compile(
+    r"\s+(?=(?:artist|creator|author|rating|safety|by|character|copyright|series|meta):)"
+)
+
+_TAG_KEYS = ("tags", "tagstring", "tagstringgeneral", "tagsgeneral", "caption", "hashtags", "keywords")
+_ARTIST_TAG_KEYS = ("tagstringartist", "tagsartist")
+_ARTIST_KEYS = (
+    "artist", "artists", "artistname", "artistnames", "author", "authors", "authorname", "creator",
+    "creators", "creatorname", "creatorid", "illustrator", "illustrators", "painter", "drawnby", "blogname",
+)  # fmt: skip
+_POSTER_KEYS = ("user", "username", "account", "screenname", "blog")
+"""Who posted a picture, on sites where that is the artist; used where nothing names one."""
+_BOARD_KEYS = {"md5", "checksum", "tagstring", "tagstringgeneral", "uploader", "uploaderid"}
+"""What only records of boards have, where who posted is seldom the artist."""
+_NAME_KEYS = (
+    "name", "username", "account", "nick", "nickname", "screenname", "handle", "displayname", "fullname",
+    "login", "artistname",
+)  # fmt: skip
+_WRAPPERS = ("post", "illust", "work", "deviation", "submission", "image", "metadata", "info", "data")
+_DIGEST = re.compile(r"[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{64}|[0-9a-f]{128}")
+
+# Where `s` is the mildest rating of three, by gallery-dl's name of the site and by the host of its files.
+# Danbooru and Gelbooru had it so until the spring of 2022; their `s` is "sensitive" since, so without further
+# evidence it is taken for that.
+_S_IS_SAFE_SITES = {
+    "e621", "e926", "e6ai", "sankaku", "sankakucomplex", "idolcomplex", "yandere", "konachan", "lolibooru",
+    "sakugabooru", "3dbooru",
+}  # fmt: skip
+_S_IS_SAFE_HOSTS = (
+    "e621.net", "e926.net", "sankakucomplex.com", "idolcomplex.com", "yande.re", "konachan.com",
+    "konachan.net", "lolibooru.moe", "sakugabooru.com", "behoimi.org",
+)  # fmt: skip
+
 _SPELLED = {
     "silver": "gray", "grey": "gray", "light blue": "blue", "light brown": "brown", "dark blue": "blue",
     "light purple": "purple", "dark green": "green", "cyan": "aqua", "violet": "purple",
@@ -41,8 +118,10 @@ class Labels:
     """What the files beside a picture, or a table, say of it; empty or None where they say nothing.
 
     rating: one of `RATINGS`, or None.
+    artist: several names, or spellings of one, are joined by a vertical bar.
     other: further columns of a table.
     digests: hex digits of hashes of the picture as its board has it.
+    also: names of artists that another file says, beside those of ``artist``.
     """
 
     tags: tuple[str, ...] = ()
@@ -51,7 +130,8 @@ class Labels:
     license: str | None = None
     url: str | None = None
     other: tuple[tuple[str, str], ...] = ()
-    digests: tuple[str, ...] = ()
+    digests: tuple[str, ...] = field(default=(), compare=False)
+    also: tuple[str, ...] = field(default=(), compare=False)
 
     def colour(self, of: str) -> str | None:
         """The colour in tags like ``blue hair``; several joined by a vertical bar; None if there is none.
@@ -69,20 +149,21 @@ class Labels:
 
 def merge(first: Labels, second: Labels) -> Labels:
     """Both together; where they disagree, ``first`` holds, but the stricter rating."""
-    ratings = [r for r in (first.rating, second.rating) if r]
+    other_artist = (second.artist,) if second.artist and second.artist != first.artist else ()
     return Labels(
         tuple(dict.fromkeys((*first.tags, *second.tags)))[:MAX_TAGS],
-        max(ratings, key=RATINGS.index) if ratings else None,
+        _stricter(first.rating, second.rating),
         first.artist or second.artist,
         first.license or second.license,
         first.url or second.url,
         first.other or second.other,
         tuple(dict.fromkeys((*first.digests, *second.digests))),
+        tuple(dict.fromkeys((*first.also, *second.also, *other_artist))),
     )
 
 
 def read_sidecar(name: str, data: bytes) -> Labels:
-    """The labels in a file beside a picture: tags in ``.txt``, a record of a booru in ``.json``.
+    """The labels in a file beside a picture: tags in ``.txt`` and ``.caption``, a record in ``.json``.
 
     A table of many pictures (`is_table`) says nothing of the one that it lies beside.
 
@@ -94,23 +175,50 @@ def read_sidecar(name: str, data: bytes) -> Labels:
     if is_table(name, data):
         return Labels()
     try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise ValueError("labels that are not UTF-8 text") from None
-    if not name.lower().endswith(".json"):
+        text = decoded(data)
+    except ValueError:
+        raise ValueError("labels that are not text in UTF-8 or UTF-16") from None
+    if not name.lower().endswith(".json") and text.lstrip()[:1] not in ("{", "["):
         return _with_marks(split_tags(text))
     try:
         record = json.loads(text)
     except (ValueError, RecursionError) as error:
+        if not name.lower().endswith(".json"):  # tags that begin with a bracket
+            return _with_marks(split_tags(text))
         raise ValueError(f"labels that are no JSON: {one_line(error, 80)}") from None
-    if isinstance(record, list):
-        if len(record) == 1 and isinstance(record[0], dict):
-            record = record[0]
-        elif all(isinstance(tag, str) for tag in record):
-            record = {"tags": record}
-    if not isinstance(record, dict):
-        raise ValueError("labels that are no JSON object")
-    return from_record(record)
+    try:
+        if isinstance(record, list):
+            if record and all(isinstance(one, dict) for one in record):
+                return reduce(merge, map(from_record, record))
+            if all(isinstance(tag, str) for tag in record):
+                record = {"tags": record}
+        if not isinstance(record, dict):
+            raise ValueError("labels that are no JSON object")
+        return from_record(record)
+    except RecursionError:
+        raise ValueError("labels that are nested too deeply") from None
+
+
+def marks_in(data: bytes) -> Labels:
+    """Rating and artists that labels seem to say which cannot be read, cut short or damaged as they are.
+
+    >>> marks_in(b'{"tags": ["smile"], "rating": "e", "sou').rating
+    'explicit'
+    """
+    text = data[: 2**22].replace(b"\0", b"").decode("utf-8", "replace").removeprefix("\ufeff")
+    if text.lstrip()[:1] not in ("{", "["):
+        seen = _with_marks(split_tags(text))
+        return Labels(rating=seen.rating, also=(seen.artist,) if seen.artist else ())
+    found = re.findall(r"(?:rating|safety)\"?\s*[:=]\s*[\[{]?\s*\"?([a-z0-9+-]+)", text.lower())
+    flagged = re.search(
+        r"x_?restrict\"?\s*[:=]\s*\"?[1-9]|\br-?18g?\b"
+        r"|\"[a-z_]*(?:mature|nsfw|adult|explicit|sensitive)[a-z_]*\"\s*:\s*(?:true|1)",
+        text.lower(),
+    )
+    keys = "tag_string_artist|artist|author|creator|name|nick"
+    names = re.findall(rf"\"(?:{keys})\"\s*:\s*\"([^\"]{{1,200}})\"", text)
+    rating = _stricter(*map(_rating, found), "explicit" if flagged else None)
+    return Labels(rating=rating, also=tuple(dict.fromkeys(names[:MAX_TAGS])))
 
 
 def is_table(name: str, data: bytes) -> bool:
@@ -124,7 +232,10 @@ def is_table(name: str, data: bytes) -> bool:
     """
     if not name.lower().endswith(TABLES):
         return False
-    text = data[: 2**16].decode("utf-8-sig", "ignore").lstrip()
+    try:
+        text = decoded(data[: 2**16], zeros=True).lstrip()
+    except ValueError:  # also where the cut went through a letter
+        text = data[: 2**16].decode("utf-8-sig", "ignore").lstrip()
     if name.lower().endswith(".csv"):
         try:
             header = next(csv.reader(io.StringIO(text, newline=""), strict=True), [])
@@ -142,42 +253,92 @@ def is_table(name: str, data: bytes) -> bool:
     return isinstance(record, dict) and several and any(record.get(key) for key in _NAMES)
 
 
-def from_record(record: Mapping[str, Any]) -> Labels:
-    """The labels in one record of a booru (Danbooru, Gelbooru, gallery-dl, Danbooru20xx metadata)."""
+def from_record(record: Mapping[str, Any], posters: bool = True) -> Labels:
+    """The labels in one record of a board or a tool (see docs/building.md for those that are known).
+
+    posters: whether who posted a picture is its artist, where nothing names one.
+
+    >>> from_record({"author": {"name": "mira"}, "tags": ["smile"], "x_restrict": 1}).rating
+    'explicit'
+    """
+    known = {_squashed(str(key)): value for key, value in record.items()}
     tags: list[str] = []
     artists: list[str] = []
-    for key in ("tags", "tag_string", "tag_string_general", "tags_general", "caption"):
-        value = record.get(key)
-        if isinstance(value, str):
-            tags += split_tags(value)
-        elif isinstance(value, dict):  # by category
-            for category, names in value.items():
-                some = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
-                (artists if category == "artist" else tags).extend(_tag(name) for name in some)
-        elif isinstance(value, list):
-            for tag in value:
-                if isinstance(tag, str):
-                    tags.append(_tag(tag))
-                elif isinstance(tag, dict) and isinstance(tag.get("name"), str):
-                    is_artist = str(tag.get("category")) in ("1", "artist")
-                    (artists if is_artist else tags).append(_tag(tag["name"]))
-    for key in ("tag_string_artist", "tags_artist", "artist", "artists", "author"):
-        value = record.get(key)
-        if isinstance(value, str):
-            artists += split_tags(value) if key.startswith("tag") else [one_line(value, 200)]
-        elif isinstance(value, list):
-            artists += [one_line(name, 200) for name in value if isinstance(name, str)]
+    for key in _TAG_KEYS:
+        value = known.get(key)
+        if not (isinstance(value, str) and "</" in value):  # a caption in HTML has no tags of a board
+            _read_tags(value, tags, artists)
+    for key in _ARTIST_TAG_KEYS:
+        value = known.get(key)
+        artists += split_tags(value) if isinstance(value, str) else _named(value)
+    for key in _ARTIST_KEYS:
+        artists += _named(known.get(key))
     labels = _with_marks([tag for tag in tags if tag])
-    said = _rating(record.get("rating"))
-    return merge(
-        Labels(
-            rating=said,
-            artist="|".join(dict.fromkeys(a for a in artists if a)) or None,
-            license=_text(record, "license", "licence", "rights"),
-            url=_text(record, "source", "url", "pixiv_url", "file_url"),
-        ),
-        labels,
+    if labels.artist:
+        artists += labels.artist.split("|")
+    if posters and not artists and not _BOARD_KEYS & known.keys():
+        artists = [name for key in _POSTER_KEYS for name in _named(known.get(key)) if not name.isdigit()]
+    file = known.get("file")
+    digests = [known.get(key) for key in ("md5", "sha1", "sha256", "sha512", "hash", "filehash")]
+    if isinstance(file, Mapping):
+        digests += [file.get(key) for key in ("md5", "sha256")]
+    told = Labels(
+        labels.tags,
+        _stricter(labels.rating, _rating_of(known, record)),
+        "|".join(_unlike(artists)) or None,
+        license=_text(record, "license", "licence", "rights"),
+        url=_text(record, "source", "url", "pixiv_url", "file_url"),
+        digests=tuple(d.lower() for d in digests if isinstance(d, str) and _DIGEST.fullmatch(d.lower())),
     )
+    inner = [known[key] for key in _WRAPPERS if isinstance(known.get(key), Mapping)]
+    return reduce(merge, (from_record(one, posters) for one in inner), told)
+
+
+def _read_tags(value: object, tags: list[str], artists: list[str]) -> None:
+    """Add the tags in ``value``, in any of the ways that tools nest them."""
+    if isinstance(value, str):
+        tags += split_tags(value)
+    elif isinstance(value, Mapping):  # by category
+        for category, names in value.items():
+            kind = _squashed(str(category))
+            some: list[str] = []
+            _read_tags(names, some, artists)
+            if kind in _ARTIST_KEYS:
+                artists += some
+            else:
+                tags += [f"rating:{name}" for name in some] if kind in _RATING_KEYS else some
+    elif isinstance(value, list):
+        for tag in value:
+            if isinstance(tag, str):
+                tags.append(_tag(tag))
+            elif isinstance(tag, Mapping):
+                kinds = (tag.get(key) for key in ("category", "type", "type_name", "namespace"))
+                is_artist = any(str(kind).lower() in ("1", "artist", "creator") for kind in kinds)
+                names = tag.get("name", tag.get("names", tag.get("tag")))
+                names = names if isinstance(names, list) else [names]
+                (artists if is_artist else tags).extend(_tag(name) for name in names if isinstance(name, str))
+
+
+def _named(value: object) -> list[str]:
+    """The names in what a record says of a person: a word, an object, or a list of them."""
+    if isinstance(value, str):
+        return [one_line(value, 200)] if value.strip() else []
+    if isinstance(value, list):
+        return [name for one in value for name in _named(one)]
+    if isinstance(value, Mapping):
+        known = {_squashed(str(key)): one for key, one in value.items()}
+        names = [one_line(known[key], 200) for key in _NAME_KEYS if isinstance(known.get(key), str)]
+        return names + [name for key in ("user", "author", "artist") for name in _named(known.get(key))]
+    return []
+
+
+def _unlike(names: Iterable[str]) -> list[str]:
+    """``names`` without those that are one before in another spelling."""
+    seen: dict[str, str] = {}
+    for name in names:
+        if name:
+            seen.setdefault(plain_name(name), name)
+    return list(seen.values())
 
 
 def split_tags(text: str) -> list[str]:
@@ -186,35 +347,157 @@ def split_tags(text: str) -> list[str]:
     >>> split_tags("long_hair blue_eyes"), split_tags("long hair, blue eyes")
     (['long hair', 'blue eyes'], ['long hair', 'blue eyes'])
     """
-    text = text.replace("\n", ",").strip().strip(",")
+    text = re.sub(r"[\r\n，、]+", ",", text).strip().strip(",")
     parts = text.split(",") if "," in text else text.split()
     return list(dict.fromkeys(tag for tag in (_tag(part) for part in parts) if tag))[:MAX_TAGS]
 
 
 def _tag(text: str) -> str:
-    text = one_line(text, 100).strip()
+    text = one_line(html.unescape(text), 100).strip()
     return text.replace("_", " ").lower() if len(text) > 3 else text.lower()
 
 
 def _with_marks(tags: list[str]) -> Labels:
-    """Tags, with ``rating:`` and ``artist:`` among them taken out."""
-    plain, rating, artists = [], None, []
-    for tag in tags:
-        kind, colon, rest = tag.partition(":")
-        if colon and kind == "rating" and _rating(rest):
-            rating = _rating(rest)
-        elif colon and kind in ("artist", "by") and rest.strip():
-            artists.append(rest.strip())
+    """Tags, with those taken out that say a rating or an artist."""
+    plain, artists, rating = [], [], None
+    for tag in (part for whole in tags for part in _MARK_INSIDE.split(whole)):
+        squashed = _squashed(tag)
+        if (mark := _RATING_MARK.fullmatch(tag)) and (":" in tag or "=" in tag or _known(mark[1])):
+            # "rating: e 1girl solo", where lines have no commas
+            rating = _stricter(rating, _rating(mark[1] if _known(mark[1]) else mark[1].split()[0]))
+        elif squashed in _TAGGED:
+            rating = _stricter(rating, _RATING[squashed])
+        elif (mark := _ARTIST_MARK.fullmatch(tag)) is not None:
+            artists.append(mark[1].strip())
         else:
+            if squashed in _TAGGED_EXPLICIT or _squashed(tag.rpartition(":")[2]) in _TAGGED_EXPLICIT:
+                rating = "explicit"
             plain.append(tag)
-    return Labels(tuple(dict.fromkeys(plain))[:MAX_TAGS], rating, "|".join(artists) or None)
+    return Labels(tuple(dict.fromkeys(plain))[:MAX_TAGS], rating, "|".join(dict.fromkeys(artists)) or None)
+
+
+def _squashed(text: str) -> str:
+    """``text`` without case and all but letters and digits.
+
+    >>> _squashed("x_restrict"), _squashed("xRestrict"), _squashed("R-18G")
+    ('xrestrict', 'xrestrict', 'r18g')
+    """
+    return "".join(c for c in unicodedata.normalize("NFKC", text).casefold() if c.isalnum())
+
+
+def _stricter(*ratings: str | None) -> str | None:
+    return max((rating for rating in ratings if rating), key=RATINGS.index, default=None)
+
+
+def _known(word: str) -> bool:
+    return _squashed(word) in _RATING
 
 
 def _rating(value: object) -> str | None:
-    if not isinstance(value, str) or not value.strip():
+    """One of `RATINGS` from what stands under a key for ratings; None if that says nothing."""
+    if isinstance(value, str):
+        word = _squashed(value.strip().lower().removeprefix("rating:"))
+        if not value.strip(" -") or word in _NO_RATING:
+            return None
+        # An unknown word is no licence to keep the picture.
+        return _RATING.get(word, "explicit")
+    if isinstance(value, list):
+        return _stricter(*map(_rating, value))
+    if isinstance(value, Mapping):
+        likely = {key: part for key, part in value.items() if isinstance(part, int | float)}
+        if likely and len(likely) == len(value):  # how sure a tagger is of each
+            return _rating(str(max(likely, key=lambda key: float(likely[key]))))
+        words = [value[key] for key in ("name", "rating", "value", "slug", "label") if key in value]
+        return _stricter(*map(_rating, words)) if words else "explicit" if value else None
+    # Numbers have as many meanings as sites; of none it is known that they are harmless, but 0 is nothing.
+    return "explicit" if value else None
+
+
+def _rating_of(known: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
+    """The strictest rating that a record says. known: its values by their squashed keys."""
+    said = [_rating_by_site(value, known, record) for key, value in known.items() if key in _RATING_KEYS]
+    if (restrict := known.get("xrestrict")) is not None:  # pixiv: 0, 1 R-18, 2 R-18G
+        said.append("explicit" if _is_true(restrict) else "general")
+    # pixiv: 2 for all ages, 4 and 6
+    said.append({"4": "sensitive", "6": "questionable"}.get(str(known.get("sanitylevel")).strip()))
+    sure: dict[str, float] = {}
+    for key, value in known.items():
+        flag = _FLAG.fullmatch(key)
+        if flag is None and key not in ("ratinggeneral", "ratingsafe"):
+            continue
+        word = "general" if flag is None else flag[1]
+        if word == "sensitive" and not key.startswith("rating"):
+            word = "explicit"  # of a post that is only said not to be for everybody
+        word = _RATING.get(word, "explicit")
+        number = _number(value)
+        if number is not None and 0 < number < 1:
+            sure[word] = max(number, sure.get(word, 0.0))
+        elif _is_true(value):
+            said.append(word)
+    if sure:  # how sure a tagger is of each rating
+        likely = max(sure, key=lambda word: sure[word])
+        said.append(likely if len(sure) > 1 or sure[likely] >= 0.5 else None)
+    if {"porn", "sexual", "nudity"} & _words(known.get("labels")):  # Bluesky
+        said.append("explicit")
+    return _stricter(*said)
+
+
+def _rating_by_site(value: object, known: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
+    """`_rating`, where letters mean what they mean on the site that the record is from."""
+    letter = value.strip().lower() if isinstance(value, str) else ""
+    site = _squashed(str(known.get("category") or known.get("site") or ""))
+    if site == "newgrounds":  # everyone, teen, mature, adult
+        return {"e": "general", "t": "sensitive"}.get(letter, _rating(value))
+    if letter != "s":
+        return _rating(value)
+    file = known.get("file")
+    urls = [known.get(key) for key in ("fileurl", "sampleurl", "previewurl", "jpegurl")]
+    hosts = [_host(url) for url in (*urls, file.get("url") if isinstance(file, Mapping) else None)]
+    safe = (
+        site in _S_IS_SAFE_SITES
+        or any(host == one or host.endswith(f".{one}") for host in hosts for one in _S_IS_SAFE_HOSTS)
+        or _is_danbooru20xx(record)
+    )
+    return "general" if safe else "sensitive"
+
+
+def _is_danbooru20xx(record: Mapping[str, Any]) -> bool:
+    """Whether a record is of the data sets Danbooru2017 to 2021: they are older than "sensitive"."""
+    tags = record.get("tags")
+    return (
+        isinstance(tags, list)
+        and bool(tags)
+        and all(isinstance(tag, Mapping) and {"id", "name", "category"} <= tag.keys() for tag in tags)
+        and all(isinstance(tag["category"], str) and tag["category"].isdigit() for tag in tags)
+    )
+
+
+def _host(url: object) -> str:
+    try:
+        return (urlsplit(url).hostname or "").lower() if isinstance(url, str) else ""
+    except ValueError:
+        return ""
+
+
+def _number(value: object) -> float | None:
+    try:
+        return float(value) if isinstance(value, str | int | float) else None
+    except ValueError:
         return None
-    # An unknown word is no licence to keep the picture.
-    return _RATING.get(value.strip().lower(), "explicit")
+
+
+def _is_true(value: object) -> bool:
+    if isinstance(value, str):
+        return _number(value) != 0 and value.strip().lower() not in _FALSE
+    return bool(value)
+
+
+def _words(value: object, depth: int = 4) -> set[str]:
+    """All words in a nest of lists and objects."""
+    if isinstance(value, str):
+        return {value.strip().lower()}
+    inner = value if isinstance(value, list) else value.values() if isinstance(value, Mapping) else ()
+    return {word for one in inner for word in _words(one, depth - 1)} if depth else set()
 
 
 def _text(record: Mapping[str, Any], *keys: str) -> str | None:

@@ -5,14 +5,12 @@ A line of the list is an artist, a hash of a picture, or a page; `read_opt_out` 
 
 import base64
 import binascii
+import codecs
 import hashlib
-import html
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -22,6 +20,7 @@ import pyarrow as pa
 
 from ..errors import UserError
 from .read import Unreadable, one_line, read_file
+from .spelling import QUOTES, plain_name
 from .text import decoded
 
 if TYPE_CHECKING:
@@ -59,23 +58,6 @@ _PREFIX = re.compile(
 _BULLET = re.compile(r"(?:[-*•+]|\d{1,4}[.)])\s+(?=\S)")
 _MINUS = re.compile(r"-(?=\w)")  # as boards write what must not be found
 _PICTURE = re.compile(r"[^\s].*\.(?:png|jpe?g|webp|gif|bmp|tiff?|avif|jxl|psd)", re.IGNORECASE)
-_QUOTES = "\"'`“”„‘’«»「」『』"
-
-
-@lru_cache(maxsize=2**18)
-def plain_name(name: str) -> str:
-    """``name`` so that all spellings of one artist are equal: case, underscores, width, accents' coding.
-
-    >>> {plain_name(n) for n in ("Mira_(Pix)", "@mira(pix)", r"mira \\\\(pix\\\\)", "ＭＩＲＡ　（ｐｉｘ）")}
-    {'mira (pix)'}
-    """
-    text = unicodedata.normalize("NFKC", html.unescape(name)).casefold()
-    text = "".join(c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf")
-    text = re.sub(r"\\+(?=[^\w\s])", "", text)  # as tools for prompts write parentheses
-    text = re.sub(r"[\s_]+", " ", text)
-    text = re.sub(r" ?([(\[]) ?", r" \1", text)
-    text = re.sub(r" ([)\]])", r"\1", text)
-    return text.strip(f" {_QUOTES}").lstrip("@").strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +115,8 @@ class OptOut:
 
         data: None if there are no bytes. Where no artist is known, a tag or a folder of the same name counts.
         """
-        found = self._named(labels.artist, labels.tags, labels.url or "", file)
+        artists = "|".join(filter(None, (labels.artist, *labels.also)))
+        found = self._named(artists, labels.tags, labels.url or "", file)
         found |= self._hit(self._digests, labels.digests)
         if data is not None:
             found |= self._hit(self._digests, self._hashed(data, self.algorithms))
@@ -228,6 +211,8 @@ def read_opt_out(path: str | Path) -> OptOut:
     path = Path(path).expanduser()
     try:
         data = read_file(path, _MAX_LIST_BYTES)
+        if data in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            raise ValueError("not text, but a byte order mark and nothing else")
         text = decoded(data)
     except (Unreadable, ValueError) as error:
         raise UserError(f"the opt-out list {one_line(path)} cannot be used: {error}") from None
@@ -300,7 +285,7 @@ def _entry(number: int, line: str) -> Entry | None:
         if digests:
             return Entry(number, shown, digests=frozenset(digests))
         if "://" in text:
-            page = _page(text.split()[0].strip(_QUOTES + "<>,;"))
+            page = _page(text.split()[0].strip(QUOTES + "<>,;"))
             return Entry(number, shown, page=page, trouble="" if page else "an address without a host")
         if re.fullmatch(r"[0-9a-fA-F]{24,}", text):
             return Entry(number, shown, trouble=f"{len(text)} hex digits are no hash: cut short?")
@@ -358,7 +343,7 @@ def _readings(text: str) -> set[str]:
             names.add(plain_name(part))
             for mark in (_BULLET, _PREFIX, _MINUS):
                 if match := mark.match(part):
-                    part = part[match.end() :].strip(f" {_QUOTES}")
+                    part = part[match.end() :].strip(f" {QUOTES}")
         names |= {plain_name(part), plain_name(part.strip("[]{} "))}  # a list in JSON or YAML
     return names - {""}
 

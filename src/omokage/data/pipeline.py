@@ -21,7 +21,7 @@ from .colours import ColourNames
 from .crop import BORDERS, CLOSE_UPS, PRESETS, CropBox, closer_box, crop_box, cut, visible
 from .detect import Detector, Face, FaceScore, open_detector
 from .faceset import deflate_member, tar_member
-from .label import RATINGS, Labels, merge, read_sidecar
+from .label import RATINGS, Labels, marks_in, merge, read_sidecar
 from .optout import OPTED_OUT, OptOut, read_opt_out
 from .read import Picture, Unreadable, one_line, read_frames, read_picture
 from .report import THUMBNAIL
@@ -292,6 +292,7 @@ def _labels(job: Job, tools: Tools) -> _Known:
                 known.labels = merge(known.labels, read_sidecar(name, data))
             except ValueError as reason:
                 known.bad = f"{one_line(name, 200)}: {one_line(reason)}"
+                known.labels = merge(known.labels, marks_in(data))
     return known
 
 

@@ -21,6 +21,7 @@ from typing import IO, Any
 from ..errors import UserError
 from ..sniff import begins_like_picture
 from .idx import Idx, begins_like_pictures, labels_beside, looks_like_idx
+from .label import SIDECARS
 from .read import MAX_FILE_BYTES, Unreadable, one_line, read_file
 from .remote import Entry, Place, mark_of, open_remote, shown, url_of
 from .text import decoded
@@ -78,10 +79,12 @@ class Source:
     fingerprint: changes if the source changes (names, sizes and times of the files).
     labels: of items, by their names, where the source itself knows them (IDX files do).
     far: whether reading one item takes long, so that several should be read at a time.
+    folder: where relative names begin, of a source that lists but some of the files that lie there.
     """
 
     kind = ""
     far = False
+    folder: Path | None = None
 
     def __init__(self, path: Path | Place) -> None:
         self.name = one_line(path.name or str(path))
@@ -224,6 +227,17 @@ def _digest(*parts: object) -> str:
     return hashlib.sha256("\0".join(str(p) for p in parts).encode("utf-8", "surrogateescape")).hexdigest()
 
 
+def _labels_mark(folder: Path) -> str:
+    """Changes with the files in a folder that may lie beside pictures; "" if there are none."""
+    try:
+        with os.scandir(folder) as entries:
+            texts = [entry for entry in entries if entry.name.lower().endswith(SIDECARS)]
+        marks = [(entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in texts]
+    except (OSError, ValueError):
+        return ""
+    return _digest(*sorted(marks)) if marks else ""
+
+
 def _file_fingerprint(path: Path) -> str:
     status = path.stat()
     return _digest(status.st_size, status.st_mtime_ns)
@@ -360,8 +374,10 @@ class _Single(Source):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.path = path
+        self.folder = path.parent
         self.total = 1
-        self.fingerprint = _file_fingerprint(path)
+        mark = _labels_mark(path.parent)
+        self.fingerprint = _file_fingerprint(path) if not mark else _digest(_file_fingerprint(path), mark)
 
     def __iter__(self) -> Iterator[Found]:
         yield Found(self.path.name, lambda: read_file(self.path))
@@ -378,7 +394,7 @@ class _List(Source):
             text = read_file(path)
         except Unreadable as reason:
             raise UserError(f"the list {one_line(path)} cannot be read: {reason}") from None
-        self._folder = path.parent
+        self.folder = path.parent
         self._lines = _lines(text, one_line(path))
         self.total = len(self._lines)
         self.far = any(url_of(line) for line in self._lines)
@@ -388,6 +404,8 @@ class _List(Source):
                 marks.append("-" if url_of(line) else _file_fingerprint(path.parent / line))
             except (OSError, ValueError):
                 marks.append("-")
+        folders = {path.parent / line.rpartition("/")[0] for line in self._lines if not url_of(line)}
+        marks += filter(None, map(_labels_mark, sorted(folders)))
         self.fingerprint = _digest(*self._lines, *marks)
 
     def __iter__(self) -> Iterator[Found]:
@@ -395,7 +413,8 @@ class _List(Source):
             yield Found(_line_name(line), lambda line=line: self._read(line))  # type: ignore[misc]
 
     def _read(self, line: str) -> bytes:
-        return read_file(self._folder / line) if (url := url_of(line)) is None else Place(url).read()
+        assert self.folder is not None
+        return read_file(self.folder / line) if (url := url_of(line)) is None else Place(url).read()
 
 
 def _lines(text: bytes, name: str) -> list[str]:

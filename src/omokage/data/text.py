@@ -21,8 +21,6 @@ def decoded(data: bytes, zeros: bool = False) -> str:
     >>> decoded("é".encode("utf-16")), decoded("mira".encode("utf-16-le")), decoded(b"\\xef\\xbb\\xbfa")
     ('é', 'mira', 'a')
     """
-    if data in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-        raise ValueError("not text: a byte order mark and nothing else")
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), None)
     if encoding is None:
         # In UTF-16 every Latin letter, blank or line end has a zero byte: in which half of the pairs they

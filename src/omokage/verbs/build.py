@@ -202,6 +202,9 @@ def _run(
         told = report.pictures
         print(f"{told['found']:,} images, {told['kept']:,} of them with a face that is kept")
         _list(told["rejected"], told["reasons"], "images")
+        if unreadable := told.get("unreadable_labels"):
+            first = "".join(f"; the first: {named}" for named in told.get("unreadable_labels_named", ())[:1])
+            print(f"{unreadable:,} images have labels beside them that cannot be read{first}")
     print(f"{report.kept:,} of {report.found:,} {what} kept in {out} ({report.seconds:.1f} s)")
     if report.rejected:
         print(f"{report.rejected:,} left out, listed in {out}/rejected.csv:")

@@ -1,0 +1,189 @@
+"""Which files of a source are pictures, and which lie beside a picture and say something of it."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from ..errors import UserError
+from .label import SIDECARS, TABLES, is_table
+from .read import Unreadable, one_line, read_file
+from .sources import Found, Source
+from .spelling import canonical, folded
+
+MAX_LABEL_BYTES = 2**22
+"""Of a file beside a picture no more is read."""
+
+MAX_KEPT_BYTES = 2**32
+"""So much of the files beside the pictures of a stream is kept meanwhile."""
+
+_TEXTS = tuple(dict.fromkeys((*SIDECARS, *TABLES)))
+
+
+def pictures(source: Source, sidecars: bool) -> Iterator[tuple[Found, tuple[Found, ...]]]:
+    """The pictures of a source, each with the files of labels beside it.
+
+    These have the picture's name with another ending, or with one more: ``a.txt``, ``A.JSON``, ``a.png.json``
+    for ``a.png``. A stream is read twice for them, so that their order makes no difference. Tables of labels
+    of many pictures (`label.is_table`) come with the first picture. Any other such file counts as a picture
+    (and will be rejected): nothing goes uncounted.
+
+    sidecars: False takes every file for a picture.
+    """
+    if not sidecars:
+        yield from ((found, ()) for found in source)
+        return
+    beside = _Beside(source)
+    first = beside.tables
+    for found in source.only(lambda name: not beside.serves(name)):
+        if not beside.serves(found.name):
+            yield found, (*beside.of(found.name), *first)
+            first = ()
+
+
+class _Beside:
+    """What lies beside the pictures of a source. tables: of many pictures."""
+
+    def __init__(self, source: Source) -> None:
+        stream = source.total is None
+        kept = _Kept() if stream else None
+        texts: list[Found] = []
+        bases: set[str] = set()  # of the pictures: their names with and without ending
+        for found in source.only(_is_text):
+            if _is_text(found.name):
+                texts.append(found if kept is None else kept.keep(found))
+            elif found.name:
+                bases.update(_bases(found.name))
+        self._by_base: dict[str, list[Found]] = {}
+        self._served: set[str] = set()
+        orphans = []
+        for found in texts:
+            base = _base(found.name)
+            if base is not None and base in bases:
+                self._by_base.setdefault(base, []).append(found)
+                self._served.add(found.name)
+            else:
+                orphans.append(found)
+        # Where there are no pictures, a table is a file that was left out like any other.
+        self.tables = tuple(found for found in orphans if bases and _is_table(found))
+        self._served.update(found.name for found in self.tables)
+        self._folder = None if source.folder is None else _OnDisk(source.folder)
+
+    def serves(self, name: str) -> bool:
+        """Whether the file ``name`` belongs to pictures."""
+        return name in self._served
+
+    def of(self, name: str) -> tuple[Found, ...]:
+        """The files beside the picture ``name``, the nearer name first."""
+        found = [one for base in _bases(name) for one in self._nearest(name, base)]
+        if self._folder is not None and not _is_text(name):
+            found += self._folder.of(name, {canonical(one.name) for one in found})
+        return tuple(found)
+
+    def _nearest(self, name: str, base: str) -> list[Found]:
+        among = self._by_base.get(base, [])
+        # On systems that tell A.txt from a.txt, each has a picture of its own.
+        starts = {canonical(name), _bare(canonical(name))}
+        exact = [one for one in among if _bare(canonical(one.name)) in starts]
+        return sorted(exact or among, key=lambda one: (_ending(one.name), one.name))
+
+
+class _OnDisk:
+    """Files beside pictures that are given by their paths, which no source lists.
+
+    folder: where names that are relative begin.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._listed: dict[str, dict[str, list[str]]] = {}
+
+    def of(self, name: str, known: set[str]) -> list[Found]:
+        """The files beside the picture ``name``, without those in ``known``."""
+        inside, _, last = name.rpartition("/")
+        if inside not in self._listed:
+            root = not inside and name[:1] == "/"
+            self._listed[inside] = self._texts(Path("/") if root else self._folder / inside)
+        start = f"{inside}/" if inside or name[:1] == "/" else ""
+        names = [start + one for base in _bases(last) for one in self._listed[inside].get(base, [])]
+        return [
+            Found(one, partial(read_file, self._folder / one)) for one in names if canonical(one) not in known
+        ]
+
+    @staticmethod
+    def _texts(folder: Path) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        try:
+            names = sorted(os.listdir(folder))
+        except (OSError, ValueError):
+            return found
+        for name in names:
+            if (base := _base(name)) is not None:
+                found.setdefault(base, []).append(name)
+        return found
+
+
+class _Kept:
+    """Files of a stream, put away until they are needed."""
+
+    def __init__(self) -> None:
+        self._file, self._end = tempfile.TemporaryFile(), 0  # noqa: SIM115 - goes when nobody needs it
+
+    def keep(self, found: Found) -> Found:
+        data = found.read()
+        if isinstance(data, str):
+            return found
+        data = data[:MAX_LABEL_BYTES]
+        if self._end + len(data) > MAX_KEPT_BYTES:
+            raise UserError(
+                f"the labels beside the pictures of an archive take more than {MAX_KEPT_BYTES:,} bytes: "
+                "unpack it, or build with --no-label"
+            )
+        start, self._end = self._end, self._end + len(data)
+        try:
+            self._file.seek(start)
+            self._file.write(data)
+            self._file.flush()
+        except OSError as error:
+            raise UserError(
+                f"the labels of an archive do not fit into {tempfile.gettempdir()} "
+                f"({one_line(error.strerror)}): make room there, or set TMPDIR"
+            ) from None
+        return Found(found.name, partial(self._load, start, len(data)))
+
+    def _load(self, start: int, size: int) -> bytes:
+        return os.pread(self._file.fileno(), size, start)
+
+
+def _is_text(name: str) -> bool:
+    return name.lower().endswith(_TEXTS)
+
+
+def _is_table(found: Found) -> bool:
+    try:
+        return is_table(found.name, found.load())
+    except Unreadable:
+        return False
+
+
+def _bare(name: str) -> str:
+    folder, slash, last = name.rpartition("/")
+    return folder + slash + (last.rpartition(".")[0] or last)
+
+
+def _bases(picture: str) -> tuple[str, ...]:
+    """What files beside a picture may be called, without their ending."""
+    name = folded(picture)
+    return tuple(dict.fromkeys((_bare(name), name)))
+
+
+def _base(name: str) -> str | None:
+    """Of a file that may lie beside a picture: its name without the ending."""
+    name = folded(name)
+    ending = next((one for one in SIDECARS if name.endswith(one)), None)
+    return None if ending is None else name[: -len(ending)]
+
+
+def _ending(name: str) -> int:
+    return next((n for n, one in enumerate(SIDECARS) if name.lower().endswith(one)), len(SIDECARS))

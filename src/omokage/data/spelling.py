@@ -1,0 +1,46 @@
+"""Names of files and of artists in all their spellings, so that what means one is found to be equal."""
+
+import html
+import re
+import unicodedata
+from functools import lru_cache
+
+QUOTES = "\"'`“”„‘’«»「」『』"
+
+
+def canonical(name: str) -> str:
+    """``name`` with ``/`` between its parts, none of them empty or ``.``, and accents in their composed form.
+
+    >>> canonical(".\\\\sub\\\\x.png"), canonical("//a/./b.png") , canonical("か\u3099.png")
+    ('sub/x.png', 'a/b.png', 'が.png')
+    """
+    if name.isascii() and "\\" not in name and "./" not in name and "//" not in name and name[:1] != "/":
+        return name
+    text = unicodedata.normalize("NFC", name).replace("\\", "/")
+    return "/".join(part for part in text.split("/") if part not in ("", "."))
+
+
+@lru_cache(maxsize=4096)
+def folded(name: str) -> str:
+    """`canonical`, without regard to case.
+
+    >>> folded("A.PNG") == folded("./a.png")
+    True
+    """
+    return unicodedata.normalize("NFC", canonical(name).casefold())
+
+
+@lru_cache(maxsize=2**18)
+def plain_name(name: str) -> str:
+    """``name`` so that all spellings of one artist are equal: case, underscores, width, accents' coding.
+
+    >>> {plain_name(n) for n in ("Mira_(Pix)", "@mira(pix)", r"mira \\\\(pix\\\\)", "ＭＩＲＡ　（ｐｉｘ）")}
+    {'mira (pix)'}
+    """
+    text = unicodedata.normalize("NFKC", html.unescape(name)).casefold()
+    text = "".join(c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf")
+    text = re.sub(r"\\+(?=[^\w\s])", "", text)  # as tools for prompts write parentheses
+    text = re.sub(r"[\s_]+", " ", text)
+    text = re.sub(r" ?([(\[]) ?", r" \1", text)
+    text = re.sub(r" ([)\]])", r"\1", text)
+    return text.strip(f" {QUOTES}").lstrip("@").strip()
