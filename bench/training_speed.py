@@ -41,9 +41,9 @@ from omokage.families import DISCRIMINATORS, MODELS
 from omokage.hardware import processor
 from omokage.objectives.adversarial import ADVERSARIAL_LOSSES
 from omokage.recipe import load_recipe
+from omokage.running import train
 from omokage.schedule import value_at
 from omokage.training.augment import augmenter
-from omokage.training.loop import train
 
 Tick = Callable[[int], None]
 RESULTS = Path(__file__).parent / "results" / "training_speed.md"

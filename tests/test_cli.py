@@ -238,12 +238,19 @@ class TestMainJob:
         assert main(["build", *sources, "-o", f"{folder / 'again'}", "--as-faces"]) == 0
         assert "complete already" in capsys.readouterr().out
 
-    def test_train_shows_the_recipe_and_what_to_do_next(self, folder, capsys):
+    def test_train_says_in_a_line_what_it_trains_and_what_to_do_next(self, folder, capsys):
         assert main([*self.train(folder), "--images", "64"]) == 0
         told = capsys.readouterr().out
-        assert "batch = 16" in told
+        assert len(told.splitlines()) == 3
+        assert told.startswith("dcgan: ")
+        assert f"{folder / 'run' / 'recipe.toml'} or --verbose" in told
+        assert "batch = 16" in (folder / "run" / "recipe.toml").read_text()
         assert "snapshot-000000000064.safetensors" in told
         assert f"omokage sample {folder / 'run'}" in told
+
+    def test_train_prints_every_setting_if_asked(self, folder, capsys):
+        assert main([*self.train(folder), "--images", "64", "--verbose"]) == 0
+        assert "batch = 16" in capsys.readouterr().out.splitlines()
 
     def test_dry_run_prints_a_recipe_that_can_be_trained(self, folder, capsys):
         assert main(["train", "dcgan", "--dry-run", *self.SMALL]) == 0

@@ -136,11 +136,15 @@ def train(
         Path | None, typer.Option(help="A face set not trained on; the log says how its faces are judged.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Print the resolved recipe, then train.")
+    ] = False,
 ) -> None:
     """Train a recipe on a face set; the same command again resumes."""
-    from .recipe import load_recipe
+    from .running import resolve, summary
+    from .running import train as run
 
-    resolved = load_recipe(recipe, overrides or [])
+    resolved = resolve(recipe, overrides)
     if dry_run:
         print(resolved.to_toml(), end="")
         return
@@ -148,9 +152,7 @@ def train(
         raise UserError("train: --data is missing, for example --data faces/")
     if out is None:
         raise UserError(f"train: --out is missing, for example --out runs/{resolved.name}")
-    from .training.loop import train as run
-
-    print(resolved.to_toml(), flush=True)
+    print(resolved.to_toml() if verbose else summary(resolved, out), flush=True)
     print(run(resolved, data, out, minutes=minutes, images=images, heldout=heldout, progress=progress()))
     print(f"next: omokage sample {shlex.quote(str(out))} --seeds 0-63 -o faces.png")
 

@@ -70,9 +70,9 @@ def demo(
     from .metrics.report import evaluate, print_results
     from .model import load_model
     from .recipe import load_recipe
+    from .running import train
     from .samples import write_grid, write_sheet, write_walk
     from .settings import Settings
-    from .training.loop import train
 
     out = Path(out)
     if (out / MANIFEST).is_file():

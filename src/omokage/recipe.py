@@ -128,6 +128,15 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     return recipe
 
 
+def overriding(key: str, value: Any) -> str:
+    """An override for `load_recipe` from a value of Python.
+
+    >>> overriding("model.channels", [64, 32]), overriding("objective.loss", "hinge")
+    ('model.channels=[64, 32]', 'objective.loss="hinge"')
+    """
+    return f"{key}={_toml(value)}"
+
+
 def read_recipe(text: str, origin: str, name: str = "unnamed") -> Recipe:
     """The recipe written in ``text``; ``origin`` names it in errors."""
     try:

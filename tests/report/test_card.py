@@ -13,7 +13,7 @@ from omokage.data.provenance import FACES, provenance
 from omokage.errors import UserError
 from omokage.recipe import load_recipe
 from omokage.report.card import write_card
-from omokage.training.loop import train
+from omokage.running import train
 
 SMALL = ("model.channels=[8, 4]", "model.latent=4", "discriminator.channels=[4, 8]", "training.batch=4")
 

@@ -9,8 +9,8 @@ from omokage.data.build import build
 from omokage.errors import UserError
 from omokage.model import load_model
 from omokage.recipe import load_recipe
+from omokage.running import train
 from omokage.snapshot import newest_snapshot, read_snapshot
-from omokage.training.loop import train
 
 SMALL = [
     "model.size=8",

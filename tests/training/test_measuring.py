@@ -14,10 +14,10 @@ from omokage.errors import UserError
 from omokage.metrics.report import evaluate
 from omokage.model import load_model
 from omokage.recipe import load_recipe
+from omokage.running import train
 from omokage.snapshot import newest_snapshot, read_snapshot
 from omokage.training.batches import Batches, shared
 from omokage.training.heldout import untouched
-from omokage.training.loop import train
 
 SMALL = [
     "model.channels=[16, 8]",
@@ -181,7 +181,7 @@ def test_fid_changes_nothing_and_is_that_of_evaluate(faces, tmp_path, name):
 
 
 def test_the_time_of_measuring_is_no_training(faces, tmp_path, monkeypatch):
-    import omokage.training.loop as loop
+    import omokage.metrics.while_training as measuring
 
     waited = 1.5
 
@@ -190,7 +190,7 @@ def test_the_time_of_measuring_is_no_training(faces, tmp_path, monkeypatch):
 
         return lambda: time.sleep(waited) or {"fid2-full-tags": 1.0}
 
-    monkeypatch.setattr(loop, "fid_measure", slow)
+    monkeypatch.setattr(measuring, "fid_measure", slow)
     overrides = ["fid_kimg=0.004", "log_kimg=0.008"]
     train(load_recipe("dcgan", [*SMALL, *overrides]), faces, tmp_path / "run", images=16)
     lines = [line for line in log(tmp_path / "run") if "minutes" in line]

@@ -9,8 +9,8 @@ from omokage.errors import UserError
 from omokage.objectives.adversarial import hinge, non_saturating, wasserstein
 from omokage.objectives.phase import Phase
 from omokage.recipe import load_recipe
+from omokage.running import train
 from omokage.snapshot import newest_snapshot, read_snapshot, snapshots
-from omokage.training.loop import train
 from omokage.training.watchdog import look
 
 SMALL = [
@@ -127,6 +127,11 @@ def test_after_going_back_latents_differ_but_a_resumed_run_equals_an_unbroken_on
         read_snapshot(newest_snapshot(tmp_path / name))[0] for name in ("well", "unbroken", "broken")
     )
     assert all(torch.equal(one[name], other[name]) for name in one)
+    mine, theirs = (
+        [{k: v for k, v in line.items() if k[:4] in ("imag", "loss", "logi")} for line in log(run)]
+        for run in (tmp_path / "unbroken", tmp_path / "broken")
+    )
+    assert mine == theirs
     assert not torch.equal(well["average.layers.0.weight"], one["average.layers.0.weight"])
 
 

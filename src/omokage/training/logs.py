@@ -1,57 +1,97 @@
 """What a run says of itself: JSON lines, TensorBoard, grids of samples."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
+from ..files import replacing
+
+EARLY = "early"
+"""Marks a line of the log that stands only until the first regular one."""
+
 
 class Logs:
-    """``log.jsonl`` and TensorBoard's files of a run; numbers after the point of resuming go."""
+    """``log.jsonl``, TensorBoard's files and grids of a run; numbers after the point of resuming go."""
 
     def __init__(self, run: Path, images: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._path = run / "log.jsonl"
-        _forget_after(self._path, images)
+        self._run, self._path = run, run / "log.jsonl"
+        self._regular = _keep(self._path, images)
+        self._early = False
         self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 - as long as the run
         self._board = SummaryWriter(str(run / "tensorboard"), purge_step=images + 1)
 
     def write(self, images: int, numbers: dict[str, Any]) -> None:
         """One line at ``images`` images seen."""
-        self._file.write(json.dumps({"images": images, **numbers}) + "\n")
-        self._file.flush()
+        if self._early:
+            self._forget_early(images)
+        self._say({"images": images, **numbers})
+        self._regular = True
         for name, value in numbers.items():
             self._board.add_scalar(name, value, images)
 
+    def early(self, images: int, numbers: dict[str, Any]) -> None:
+        """A line for whoever looks before the first regular one is due, in place of an earlier one.
+
+        When it comes depends on the clock, so the first regular line takes its place; after one it does
+        nothing.
+        """
+        if self._regular:
+            return
+        if self._early:
+            self._forget_early(images)
+        self._say({"images": images, **numbers, EARLY: True})
+        self._early = True
+
     def trouble(self, images: int, sentence: str, back_to: int | None) -> None:
         """What is wrong at ``images`` images seen, and where training goes back to. It stays in the log."""
-        self._file.write(json.dumps({"images": images, "watchdog": sentence, "back to": back_to}) + "\n")
-        self._file.flush()
+        self._say({"images": images, "watchdog": sentence, "back to": back_to})
         self._board.add_text("watchdog", sentence, images)
 
-    def picture(self, images: int, name: str, pixels: Any) -> None:
-        """A picture uint8 (H, W, 3)."""
-        self._board.add_image(name, pixels, images, dataformats="HWC")
+    def grid(self, images: int, pixels: np.ndarray) -> None:
+        """A grid of samples, uint8 (H, W, 3), as a file of the run too."""
+        path = self._run / "grids" / f"images-{images:012d}.png"
+        path.parent.mkdir(exist_ok=True)
+        with replacing(path) as unfinished:
+            Image.fromarray(pixels).save(unfinished)
+        self._board.add_image("samples", pixels, images, dataformats="HWC")
 
     def close(self) -> None:
         """Write everything to the disk."""
         self._file.close()
         self._board.close()
 
+    def _say(self, record: dict[str, Any]) -> None:
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
 
-def _forget_after(path: Path, images: int) -> None:
-    """Keep the whole lines up to ``images``: a resumed run says the rest again."""
+    def _forget_early(self, images: int) -> None:
+        self._file.close()
+        _keep(self._path, images)
+        self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115
+        self._early = False
+
+
+def _keep(path: Path, images: int) -> bool:
+    """Keep the whole lines up to ``images``: a resumed run says the rest again.
+
+    Returns whether regular lines are left.
+    """
     if not path.exists():
-        return
-    kept = []
+        return False
+    kept, regular = [], False
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             said = json.loads(line)
-            if said["images"] <= images or "watchdog" in said:
+            if "watchdog" in said or (said["images"] <= images and EARLY not in said):
                 kept.append(line + "\n")
+                regular |= "watchdog" not in said
         except (ValueError, KeyError, TypeError):
             continue  # the last line of a killed run
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(kept), encoding="utf-8")
-    os.replace(partial, path)
+    with replacing(path) as unfinished:
+        unfinished.write_text("".join(kept), encoding="utf-8")
+    return regular

@@ -4,12 +4,9 @@ import copy
 import dataclasses
 import fcntl
 import logging
-import math
 import os
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from PIL import Image
 from torch import Tensor, nn
 
 from ..data.faceset import FaceSet
@@ -25,27 +21,33 @@ from ..data.provenance import write_provenance
 from ..errors import UserError
 from ..families import OBJECTIVES, build_discriminator, build_model
 from ..hardware import best_device, best_precision, device_name, keep_freed_memory, peak_memory_mb
+from ..interrupts import Stop, stop_requests
 from ..model import Model
 from ..objectives.phase import Phase, pace
 from ..progress import Progress
 from ..recipe import Recipe
-from ..sampling import decoded, latents, to_pixels
 from ..schedule import batch_at, value_at
 from ..snapshot import snapshots
 from .augment import augmenter
 from .batches import Batches, shared
 from .conditions import Labels
-from .display import announce, training_display
+from .display import Display, announce, training_display
 from .ema import decay_for, update_average
 from .heldout import held_out_numbers
 from .logs import Logs
-from .measure import fid_measure
 from .optimisers import OPTIMISERS
 from .state import TrainingState, resume, save
 from .steps import Steps
 from .watchdog import look, recover
 
-GRID_SEEDS = range(64)
+CUT = "stopped in the middle of a step; the same command goes on from the last snapshot"
+FIRST_LINE = 10.0  # seconds after which a training says something, however rare its lines are
+
+Draw = Callable[[Model], np.ndarray]
+"""The model as it is now to a picture of its samples, uint8 (H, W, 3)."""
+Measure = Callable[[], dict[str, float]]
+MakeMeasure = Callable[[Model, FaceSet], Measure]
+"""Before the first step: the model that will be trained, and its faces, to what measures it on the way."""
 
 
 def train(
@@ -56,13 +58,17 @@ def train(
     minutes: float | None = None,
     images: int | None = None,
     heldout: str | Path | None = None,
+    measure: MakeMeasure | None = None,
+    draw: Draw | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Train ``recipe`` on the face set ``data`` in the run folder ``out``; called again, go on.
 
     ``minutes`` (of training, all pieces of the run together) and ``images`` (seen) say when to stop; the
     recipe's own number of images does so too. ``heldout`` is a face set that is not trained on: the log says
-    how the objective judges its faces. Ctrl-C saves first. Returns the newest snapshot.
+    how the objective judges its faces. Every ``fid_kimg`` the log has what ``measure`` made; every
+    ``grid_kimg`` it has the picture that ``draw`` makes. Ctrl-C saves first. Returns the newest snapshot.
+    `omokage.running.train` gives both, and takes a recipe's name.
 
     Raises:
         UserError: no face set, a run of another recipe or face set in ``out``, or a run in use.
@@ -75,7 +81,7 @@ def train(
         raise UserError(
             f"training.batch: {recipe.training.batch} is no multiple of {fabric.world_size} processes"
         )
-    with _claimed(run, fabric.is_global_zero), _stop_requests() as stop:
+    with _claimed(run, fabric.is_global_zero):
         # Set up: everything follows from the recipe, the seed and the face set.
         torch.manual_seed(recipe.training.seed)
         used = shared(len(faces), recipe.training.share, recipe.training.seed)
@@ -122,25 +128,25 @@ def train(
         steps, judged = Steps(batches, average, labels, *about), None
         if heldout:
             judged = Steps(*_held_out(recipe, heldout, faces, phases, average, progress), *about)
-        measure = None
-        if recipe.training.fid_kimg > 0 and fabric.is_global_zero:
-            averaged = Model(average, recipe, {}, run, "")
-            measure = fid_measure(recipe.training.fid_protocol, faces, averaged, progress)
         last = min(recipe.training.images, images or recipe.training.images)
         seconds = float("inf") if minutes is None else minutes * 60
         logs = Logs(run, state.images) if fabric.is_global_zero else None
-        numbers = _Averages()
+        pauses = _pauses(recipe, state, Model(average, recipe, {}, None, ""), faces, measure, draw, logs)
         begun, saved = time.monotonic() - state.seconds, time.monotonic()
 
-        with training_display(progress, recipe.name, state, last, seconds) as show:
+        with (
+            training_display(progress, recipe.name, state, last, seconds) as show,
+            stop_requests(lambda told: announce(progress, told, "stopping"), CUT) as stop,
+        ):
+            begun += _paused(fabric, state, pauses, stop)  # where Ctrl-C broke one off
             while not _agreed(fabric, state.images >= last or state.seconds >= seconds or bool(stop)):
-                started, before = time.monotonic(), state.images
+                stepped, before = time.monotonic(), state.images
                 batch = batch_at(recipe.training.batch, before, fabric.world_size)
 
                 # Draw a batch. All randomness follows from the position.
                 torch.manual_seed(_position_seed(recipe.training.seed, fabric.global_rank, state))
                 pixels = steps.pixels(before)
-                waited = time.monotonic() - started
+                waited = time.monotonic() - stepped
                 step = steps.step(pixels, before)
 
                 # Run the phases that are due.
@@ -151,14 +157,14 @@ def train(
                                 loss, told = phase.loss(part)
                             share = len(part.real) / len(step.real)
                             (loss * share).backward(inputs=phase.parameters)
-                            numbers.add({name: value.detach() for name, value in told.items()}, share)
+                            state.numbers.add(told, share)
                         _average_gradients(fabric, phase)
                         norm = _gradient_norm(phase)
                         if recipe.training.clip_gradients > 0:
                             nn.utils.clip_grads_with_norm_(
                                 phase.parameters, recipe.training.clip_gradients, norm
                             )
-                        numbers.add({f"gradient norm/{phase.name}": norm.detach()})
+                        state.numbers.add({f"gradient norm/{phase.name}": norm})
                         owner = phase.shares or phase.name
                         rates = _rates(recipe, next(one for one in phases if one.name == owner), before)
                         scaled = [rate * pace(phase, phases) for rate in rates.values()]
@@ -175,52 +181,40 @@ def train(
                 )
                 update_average(average, networks["generator"], decay)
                 state.seconds = time.monotonic() - begun
-                numbers.time(time.monotonic() - started, waited, batch)
+                state.numbers.time(time.monotonic() - stepped, waited, batch)
+                show.step()
 
-                # Log, draw the grid, snapshot.
+                # Log.
                 if _passed(before, state.images, recipe.training.log_kimg):
-                    line = numbers.taken()
-                    show(line)
+                    line = state.numbers.taken()
+                    show.line(line)
                     if logs:
-                        others: dict[str, float] = {}
-                        if judged:
-                            seed = _position_seed(recipe.training.seed, fabric.world_size, state)
-                            with fabric.autocast():
-                                others = held_out_numbers(networks, phases, judged, before, seed)
-                        told_rates = {
-                            f"learning rate/{name}": rate
-                            for phase in phases
-                            if phase.shares is None
-                            for name, rate in _rates(recipe, phase, before).items()
-                        }
-                        minutes, peak = state.seconds / 60, peak_memory_mb(fabric.device)
-                        memory = {} if peak is None else {"memory/peak MB": peak}
-                        logs.write(
-                            state.images, {"minutes": minutes, **line, **others, **told_rates, **memory}
-                        )
+                        others = _others(recipe, networks, phases, judged, state, before, fabric)
+                        logs.write(state.images, {"minutes": state.seconds / 60, **line, **others})
                     # Where it goes badly, say so and go back.
                     trouble = look(line, phases, state.images, state.signs, recipe.training.patience_kimg)
                     if trouble := fabric.broadcast(trouble):
                         recover(trouble, fabric, state, recipe, run, logs, progress)
                         continue
-                if logs and _passed(before, state.images, recipe.training.grid_kimg):
-                    _write_grid(average, run, state.images, logs)
-                if _passed(before, state.images, recipe.training.fid_kimg):
-                    paused = time.monotonic()
-                    if measure and logs:
-                        logs.write(state.images, measure())
-                    fabric.barrier()
-                    begun += time.monotonic() - paused  # measuring is no training
+                elif show.silent(FIRST_LINE):
+                    _say_early(state, show, logs)
+
+                # Draw the grid, measure, snapshot.
+                every = {"grid": recipe.training.grid_kimg, "fid": recipe.training.fid_kimg}
+                state.due = [pause for pause, kimg in every.items() if _passed(before, state.images, kimg)]
+                begun += _paused(fabric, state, pauses, stop)  # measuring is no training
                 if time.monotonic() - saved > recipe.training.snapshot_minutes * 60:
                     saved = time.monotonic()
                     if fabric.is_global_zero and state.sound():
                         save(state, recipe, run)
 
-        # Leave nothing undone.
-        if logs:
-            logs.close()
-            save(state, recipe, run)
-        if stop:
+            # Leave nothing undone.
+            if show.silent(0):
+                _say_early(state, show, logs)
+            if logs:
+                logs.close()
+                save(state, recipe, run)
+        if stop.asked:
             raise KeyboardInterrupt(f"saved at {state.images:,} images; the same command goes on")
     return snapshots(run)[-1]
 
@@ -269,38 +263,6 @@ def _claimed(run: Path, first: bool) -> Iterator[None]:
                 f"{run} is being trained by another process; wait for it or give another --out"
             ) from None
         yield
-
-
-class _Stop:
-    """Becomes true at Ctrl-C or a termination signal."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def __bool__(self) -> bool:
-        return self.asked
-
-
-@contextmanager
-def _stop_requests() -> Iterator[_Stop]:
-    """Turn the first Ctrl-C or SIGTERM into a request: no step is cut in half. A second one cuts."""
-    stop = _Stop()
-
-    def ask(number: int, frame: object) -> None:
-        stop.asked = True
-        signal.signal(number, before[signal.Signals(number)])
-
-    if threading.current_thread() is not threading.main_thread():  # a notebook's worker: no signals there
-        yield stop
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, ask)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _agreed(fabric: Fabric, wanted: bool) -> bool:
@@ -411,57 +373,82 @@ def _passed(before: int, after: int, kimg: float) -> bool:
     return kimg > 0 and after // (kimg * 1000) > before // (kimg * 1000)
 
 
-def _write_grid(average: nn.Module, run: Path, images: int, logs: Logs) -> None:
-    z = latents(GRID_SEEDS, average.latent_shape).to(next(average.parameters()).device)  # type: ignore[arg-type]
-    with torch.no_grad():
-        faces = np.concatenate([to_pixels(part) for part in decoded(_Plain(average), z)])
-    side = math.isqrt(len(faces))
-    _, height, width, _ = faces.shape
-    grid = faces.reshape(side, side, height, width, 3).swapaxes(1, 2).reshape(side * height, side * width, 3)
-    folder = run / "grids"
-    folder.mkdir(exist_ok=True)
-    partial = folder / ".partial.png"
-    Image.fromarray(grid).save(partial)
-    os.replace(partial, folder / f"images-{images:012d}.png")
-    logs.picture(images, "samples", grid)
+def _others(
+    recipe: Recipe,
+    networks: nn.ModuleDict,
+    phases: list[Phase],
+    judged: Steps | None,
+    state: TrainingState,
+    before: int,
+    fabric: Fabric,
+) -> dict[str, float]:
+    """What a line of the log says besides means: of held-out faces, learning rates, memory."""
+    told: dict[str, float] = {}
+    if judged:
+        seed = _position_seed(recipe.training.seed, fabric.world_size, state)
+        with fabric.autocast():
+            told |= held_out_numbers(networks, phases, judged, before, seed)
+    for phase in phases:
+        if phase.shares is None:
+            rates = _rates(recipe, phase, before)
+            told |= {f"learning rate/{name}": rate for name, rate in rates.items()}
+    peak = peak_memory_mb(fabric.device)
+    return told if peak is None else told | {"memory/peak MB": peak}
 
 
-class _Plain:
-    """A network in training as something to sample from."""
-
-    def __init__(self, network: nn.Module) -> None:
-        self.network = network
-        self.latent_shape: tuple[int, ...] = network.latent_shape  # type: ignore[assignment]
-
-    def decode(self, z: Tensor, settings: Any = None) -> Tensor:
-        return self.network.decode(z)  # type: ignore[operator]
+def _say_early(state: TrainingState, show: Display, logs: Logs | None) -> None:
+    """The means so far, before the first line of the log is due."""
+    means = state.numbers.means()
+    show.line(means)
+    if logs:
+        logs.early(state.images, {"minutes": state.seconds / 60, **means})
 
 
-class _Averages:
-    """Numbers since the last line of the log."""
+def _pauses(
+    recipe: Recipe,
+    state: TrainingState,
+    averaged: Model,
+    faces: FaceSet,
+    measure: MakeMeasure | None,
+    draw: Draw | None,
+    logs: Logs | None,
+) -> dict[str, Callable[[], float]]:
+    """What is done between steps, by name; each says how many seconds of it were no training."""
+    pauses: dict[str, Callable[[], float]] = {}
+    if draw and logs:
 
-    def __init__(self) -> None:
-        self._sums: dict[str, Any] = {}
-        self._counts: dict[str, float] = {}
-        self._seconds = self._waited = self._images = 0.0
+        def drawn() -> float:
+            logs.grid(state.images, draw(averaged))
+            return 0.0
 
-    def add(self, numbers: dict[str, Tensor], share: float = 1.0) -> None:
-        """Numbers of a step, or of a part that is a ``share`` of it."""
-        for name, value in numbers.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value * share
-            self._counts[name] = self._counts.get(name, 0) + share
+        pauses["grid"] = drawn
+    if measure and logs and recipe.training.fid_kimg > 0:
+        measured = measure(averaged, faces)
 
-    def time(self, seconds: float, waited: float, images: int) -> None:
-        self._seconds += seconds
-        self._waited += waited
-        self._images += images
+        def fid() -> float:
+            paused = time.monotonic()
+            logs.write(state.images, measured())
+            return time.monotonic() - paused
 
-    def taken(self) -> dict[str, float]:
-        """The means, which begin anew: images/s of whole steps and the share of time that waited for data."""
-        means = {name: float(value) / self._counts[name] for name, value in self._sums.items()}
-        speed = {
-            "speed/images per second": self._images / self._seconds,
-            "speed/waiting for data": self._waited / self._seconds,
-        }
-        self.__init__()  # type: ignore[misc]
-        return means | speed
+        pauses["fid"] = fid
+    return pauses
+
+
+def _paused(
+    fabric: Fabric, state: TrainingState, pauses: Mapping[str, Callable[[], float]], stop: Stop
+) -> float:
+    """Do what is due; how many seconds of it were no training.
+
+    Ctrl-C breaks it off. What is left is in the snapshot, and the first thing that the same command does.
+    """
+    if not state.due:
+        return 0.0
+    began, seconds = time.monotonic(), 0.0
+    while state.due and not stop:
+        with stop.at_once():
+            seconds += pauses.get(state.due[0], float)()
+            del state.due[0]
+    if fabric.world_size > 1:
+        fabric.barrier()
+        return time.monotonic() - began
+    return seconds

@@ -12,6 +12,7 @@ from ..errors import UserError
 from ..parameters import count
 from ..recipe import Recipe
 from ..snapshot import load_weights, read_snapshot, snapshots, write_snapshot
+from .averages import Averages
 
 
 @dataclass
@@ -22,6 +23,8 @@ class TrainingState:
         images: seen by all processes together; ``steps``: of the loop; ``seconds``: of training.
         rollbacks: how many times it went back to a snapshot because something was wrong.
         signs: of trouble, and how many images were seen when each began.
+        numbers: since the last line of the log.
+        due: at these images and not done yet: "grid", "fid".
         machine: what trains now, for the record.
     """
 
@@ -34,6 +37,8 @@ class TrainingState:
     seconds: float = 0.0
     rollbacks: int = 0
     signs: dict[str, int] = field(default_factory=dict)
+    numbers: Averages = field(default_factory=Averages)
+    due: list[str] = field(default_factory=list)
     machine: dict[str, Any] = field(default_factory=dict)
 
     def sound(self) -> bool:
@@ -42,9 +47,10 @@ class TrainingState:
 
     def progress(self) -> dict[str, Any]:
         """Everything that is not a tensor."""
-        names = ("images", "steps", "seconds", "face_set", "rollbacks", "signs")
+        names = ("images", "steps", "seconds", "face_set", "rollbacks", "signs", "due")
         parameters = {role: count(network).as_dict() for role, network in self.networks.items()}
         return {name: getattr(self, name) for name in names} | {
+            "numbers": self.numbers.as_dict(),
             "parameters": parameters,
             "machine": self.machine,
         }
@@ -115,6 +121,7 @@ def go_back(state: TrainingState, run: Path, images: int) -> bool:
             continue
         state.restore(tensors, path)
         state.images, state.steps = progress["images"], progress["steps"]
+        state.numbers, state.due = Averages.restored(progress.get("numbers")), []
         state.rollbacks += 1
         state.signs.clear()
         return True
@@ -148,6 +155,8 @@ def resume(state: TrainingState, recipe: Recipe, run: Path) -> None:
         state.restore(tensors, path)
         state.images, state.steps, state.seconds = progress["images"], progress["steps"], progress["seconds"]
         state.rollbacks, state.signs = progress.get("rollbacks", 0), progress.get("signs", {})
+        state.numbers = Averages.restored(progress.get("numbers"))
+        state.due = progress.get("due", [])
         return
     if problem is not None:
         raise problem

@@ -10,6 +10,9 @@ from ..model import Model
 from ..progress import Progress
 from ..sampling import BATCH, decoded, latents, to_pixels
 from ..settings import Settings
+from .features import face_features, load_extractor
+from .fid import Moments, fid
+from .report import parse_protocol
 
 Measure = Callable[[], dict[str, float]]
 
@@ -22,11 +25,6 @@ def fid_measure(protocol: str, faces: FaceSet, model: Model, progress: Progress 
     Raises:
         UserError: an unknown protocol, or its feature network is not to be had.
     """
-    # Metrics stand above training, which reaches for them only where a recipe asks for it.
-    from ..metrics.features import face_features, load_extractor
-    from ..metrics.fid import Moments, fid
-    from ..metrics.report import parse_protocol
-
     asked = parse_protocol(protocol)
     extractor = load_extractor(asked.extractor, device=model.device, progress=progress)
     reference = face_features(faces, model.resolution, extractor, progress=progress)

@@ -1,0 +1,216 @@
+"""Ctrl-C and termination signals: one line and exit code 130, at once or after what has to be finished.
+
+Python runs its signal handlers in the main thread, between two of its own instructions. A computation in a
+library may take minutes to the next one, so a thread hears signals too: it answers at once, and after a
+second signal it ends the program if that does not end by itself.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any
+
+from .files import discard_unfinished
+
+CODE = 130
+PATIENCE = 2.0  # seconds that the program has after the second signal to end by itself
+FINISHING = "finishing this step, then saving; again to stop now"
+
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
+
+
+class _Watch:
+    """A thread that hears signals while the main thread is busy.
+
+    Attributes:
+        program: this process is the command line, which may be ended from here.
+        request: what is told of the first signal; None: nothing.
+        told: the line that says how the program ended.
+    """
+
+    def __init__(self) -> None:
+        self.program = False
+        self.request: Callable[[], None] | None = None
+        self.told = "interrupted"
+        self._users = 0
+        self._heard = 0
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Hear signals until the block ends."""
+        if self._users:  # already
+            yield
+            return
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        self._users += 1
+        self._heard = 0
+        others = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        thread = threading.Thread(target=self._listen, args=(reading, others), name="signals", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(others)
+            self._users -= 1
+            os.close(writing)
+            thread.join()
+            os.close(reading)
+
+    @contextmanager
+    def requested(self, stop: "Stop") -> Iterator[None]:
+        """The first signal from here on is a request."""
+        told = self.told
+        self._heard, self.request, self.told = 0, stop.tell, f"interrupted: {stop.cut}"
+        try:
+            yield
+        finally:
+            self.request, self.told = None, told
+
+    def _listen(self, reading: int, others: int) -> None:
+        while numbers := os.read(reading, 64):
+            for number in numbers:
+                if number in SIGNALS:
+                    self._hear()
+                elif others != -1:
+                    with suppress(OSError):
+                        os.write(others, bytes([number]))  # of an event loop, say
+
+    def _hear(self) -> None:
+        self._heard += 1
+        if self._heard == 1 and self.request is not None:
+            self.request()
+        if self._heard == 2 and self.program:
+            timer = threading.Timer(PATIENCE, self.end)
+            timer.daemon = True
+            timer.start()
+
+    def end(self) -> None:
+        """End the program now: nothing half-written stays, and one line says so."""
+        discard_unfinished()
+        if sys.stderr is not None and os.isatty(2):
+            os.write(2, b"\x1b[?25h\r\x1b[K")  # the cursor that a bar has hidden
+        os.write(2, f"{self.told}\n".encode())
+        os._exit(CODE)
+
+
+_watch = _Watch()
+_listening: Any = None
+
+
+def begin() -> None:
+    """Answer signals as a program does: call first of all, once, in the main thread.
+
+    A signal raises KeyboardInterrupt, which `__main__.main` turns into one line. While a module is being
+    imported the program ends at once instead: an exception that is raised there may come out as any other.
+    """
+    global _listening
+    _watch.program = True
+    _listening = _watch.listening()
+    _listening.__enter__()
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as in the background of a script
+            signal.signal(number, _raise)
+
+
+def end() -> None:
+    """The work is done: from here on a signal ends the process without a word."""
+    if _watch.program:
+        for number in SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, signal.SIG_DFL)
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    if _importing(frame) and not _children():
+        _watch.end()
+    raise KeyboardInterrupt
+
+
+def _importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _children() -> bool:
+    processes = sys.modules.get("multiprocessing")
+    return processes is not None and bool(processes.active_children())
+
+
+class Stop:
+    """True once the training shall end.
+
+    Args:
+        say: is told what the first signal does.
+        cut: what a second one raises KeyboardInterrupt with.
+    """
+
+    def __init__(self, say: Callable[[str], None], cut: str) -> None:
+        self._say, self.cut = say, cut
+        self.asked = False
+        self._at_once = self._deaf = False
+
+    def __bool__(self) -> bool:
+        # A thread of its own gets no signals; its training ends when the program that began it does.
+        return self.asked or (self._deaf and not threading.main_thread().is_alive())
+
+    def ask(self, number: int, frame: FrameType | None) -> None:
+        """The handler: the first signal is a request, the second one raises KeyboardInterrupt."""
+        second, self.asked = self.asked, True
+        if second or self._at_once:
+            raise KeyboardInterrupt(self.cut)
+
+    def tell(self) -> None:
+        """Say what the first signal does."""
+        if not self._at_once:
+            self._say(FINISHING)
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Work that may be broken off anywhere: the first signal ends the block, and nothing is raised."""
+        self._at_once = True
+        try:
+            yield
+        except KeyboardInterrupt:
+            if not self.asked:
+                raise
+        finally:
+            self._at_once = False
+
+
+@contextmanager
+def stop_requests(say: Callable[[str], None], cut: str) -> Iterator[Stop]:
+    """Turn the first Ctrl-C, SIGTERM or hang-up into a request, so that no step is cut in half.
+
+    ``say`` is told at once what the first one does. A second one cuts: as KeyboardInterrupt with the words
+    ``cut``, or, where a library computes on for seconds in the command line's process, by its end.
+
+    >>> with stop_requests(lambda told: None, "cut") as stop:
+    ...     signal.raise_signal(signal.SIGTERM)
+    ...     bool(stop)
+    True
+    """
+    stop = Stop(say, cut)
+    if threading.current_thread() is not threading.main_thread():
+        stop._deaf = True
+        yield stop
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    if before.get(getattr(signal, "SIGHUP", None)) is signal.SIG_IGN:  # type: ignore[call-overload]
+        del before[signal.SIGHUP]  # nohup
+    with _watch.listening(), _watch.requested(stop):
+        for number in before:
+            signal.signal(number, stop.ask)
+        try:
+            yield stop
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -1,0 +1,116 @@
+"""A training with all that goes with it: the recipe resolved, grids of samples, FID on the way."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import UserError
+from .progress import Progress
+from .recipe import Recipe, load_recipe, overriding
+
+
+def train(
+    recipe: str | Path | Recipe,
+    data: str | Path,
+    out: str | Path,
+    *,
+    minutes: float | None = None,
+    images: int | None = None,
+    overrides: Mapping[str, Any] | Sequence[str] | None = None,
+    heldout: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Train a recipe on a face set; called again with the same arguments, go on where it stopped.
+
+    Args:
+        recipe: the name of one that ships (``omokage recipes`` lists them), a TOML file, or a resolved one.
+        data: the folder of the face set.
+        out: the run folder: resolved recipe, log, grids of samples, snapshots.
+        minutes: stop after so much training, all pieces of the run together; None: no limit.
+        images: stop after so many images seen; None: as many as the recipe says.
+        overrides: changes to a recipe that is named, as ``{"training.seed": 1}`` or ``["training.seed=1"]``.
+        heldout: a face set that is not trained on; the log says how the objective judges its faces.
+        progress: told how far it is; None: nobody.
+
+    Returns:
+        The newest snapshot.
+
+    Raises:
+        UserError: no such recipe or setting, no face set, or ``out`` holds another run.
+        KeyboardInterrupt: after Ctrl-C, when everything is saved.
+
+    Example::
+
+        train("fast", "faces/", "runs/fast", minutes=60, overrides={"training.seed": 1})
+    """
+    from .training import loop
+
+    resolved = resolve(recipe, overrides)
+    return loop.train(
+        resolved,
+        data,
+        out,
+        minutes=minutes,
+        images=images,
+        heldout=heldout,
+        measure=_measure(resolved, progress),
+        draw=draw_grid,
+        progress=progress,
+    )
+
+
+def resolve(
+    recipe: str | Path | Recipe, overrides: Mapping[str, Any] | Sequence[str] | None = None
+) -> Recipe:
+    """The recipe of that name, or in that file, with overrides; a resolved one as it is.
+
+    >>> resolve("fast", {"training.seed": 1}).training.seed
+    1
+    """
+    if isinstance(recipe, Recipe):
+        if overrides:
+            raise UserError(f"{recipe.name} is resolved already; overrides go with a recipe's name or file")
+        return recipe
+    if isinstance(overrides, Mapping):
+        overrides = [overriding(key, value) for key, value in overrides.items()]
+    return load_recipe(recipe, overrides or ())
+
+
+def summary(recipe: Recipe, out: str | Path) -> str:
+    """One line that says what is trained, and where every setting stands.
+
+    >>> summary(resolve("dcgan"), "runs/x")
+    'dcgan: model dcgan, objective gan, batch 128, seed 0; every setting: runs/x/recipe.toml or --verbose'
+    """
+    training = recipe.training
+    batch = training.batch if isinstance(training.batch, int) else "by schedule"
+    condition = f", condition {','.join(training.condition)}" if training.condition else ""
+    return (
+        f"{recipe.name}: model {recipe.model['name']}, objective {recipe.objective['name']}{condition}, "
+        f"batch {batch}, seed {training.seed}; every setting: {Path(out) / 'recipe.toml'} or --verbose"
+    )
+
+
+def draw_grid(model: Any) -> np.ndarray:
+    """The samples of `GRID_SEEDS` side by side, uint8 (8 H, 8 W, 3)."""
+    from .sampling import GRID_SEEDS, gathered, sample
+
+    faces, _ = gathered(sample(model, GRID_SEEDS))
+    side = math.isqrt(len(faces))
+    _, height, width, _ = faces.shape
+    return faces.reshape(side, side, height, width, 3).swapaxes(1, 2).reshape(side * height, side * width, 3)
+
+
+def _measure(recipe: Recipe, progress: Progress | None) -> Any:
+    """What makes the measure of FID; None: none is asked for. UserError: there is no such protocol."""
+    if recipe.training.fid_kimg <= 0:
+        return None
+    from .metrics.report import parse_protocol
+    from .metrics.while_training import fid_measure
+
+    protocol = recipe.training.fid_protocol
+    parse_protocol(protocol)
+    return lambda model, faces: fid_measure(protocol, faces, model, progress)
