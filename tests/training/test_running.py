@@ -57,11 +57,10 @@ def test_the_loop_draws_and_measures_what_it_is_given(faces, tmp_path):
         seen.append(("ready", len(faces)))
         return lambda: seen.append(("measured", model.resolution)) or {"fid/mine": 1.5}
 
-    train_alone = loop.train
-    train_alone(recipe, faces, tmp_path / "run", images=16, measure=measure)
+    loop.train(recipe, faces, tmp_path / "run", images=16, measure=measure)
     assert seen == [("ready", 10), ("measured", (16, 16)), ("measured", (16, 16))]
     assert (tmp_path / "run" / "log.jsonl").read_text().count('"fid/mine": 1.5') == 2
     assert not (tmp_path / "run" / "grids").exists()
-    train(recipe, faces, tmp_path / "other", images=8)  # put together: grids too
+    train("dcgan", faces, tmp_path / "other", images=8, overrides=SMALL)  # put together: grids
     assert len(list((tmp_path / "other" / "grids").glob("*.png"))) == 2
     assert len(snapshots(tmp_path / "run")) == 1
