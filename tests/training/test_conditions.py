@@ -14,13 +14,9 @@ from omokage.errors import UserError
 from omokage.model import load_model
 from omokage.models.conditional import ConditionalGenerator, one_hot
 from omokage.recipe import load_recipe, read_recipe
-<<<<<<< HEAD
+from omokage.running import train
 from omokage.sampling import gathered, latents, sample
 from omokage.settings import Settings
-=======
-from omokage.running import train
-from omokage.sampling import latents, sample
->>>>>>> e2e1b27 (Training is given its grids and measures; the log goes on as if nothing had stopped it; short runs say something)
 from omokage.snapshot import newest_snapshot, read_snapshot
 from omokage.training.conditions import Labels
 

@@ -10,13 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from omokage.model import load_model
 from omokage.recipe import load_recipe
-<<<<<<< HEAD
-from omokage.snapshot import newest_snapshot, read_snapshot, snapshots
-from omokage.running import train
-=======
 from omokage.running import train
 from omokage.snapshot import newest_snapshot, read_snapshot, snapshots
->>>>>>> e2e1b27 (Training is given its grids and measures; the log goes on as if nothing had stopped it; short runs say something)
 
 SMALL = [
     "model.channels=[8, 8, 8]",

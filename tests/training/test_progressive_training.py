@@ -8,12 +8,8 @@ import torch
 
 from omokage.model import load_model
 from omokage.recipe import load_recipe
-<<<<<<< HEAD
-from omokage.sampling import gathered, sample
-=======
 from omokage.running import train
-from omokage.sampling import sample
->>>>>>> e2e1b27 (Training is given its grids and measures; the log goes on as if nothing had stopped it; short runs say something)
+from omokage.sampling import gathered, sample
 from omokage.snapshot import newest_snapshot, read_snapshot
 
 SMALL = [
