@@ -32,7 +32,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from omokage.catalogue import published
 from omokage.errors import UserError
-from omokage.metrics.report import DEFAULT_PROTOCOL, append_line, parse_protocol, read_lines
+from omokage.metrics.protocol import DEFAULT_PROTOCOL, parse_protocol
+from omokage.metrics.records import append_line, read_lines
 from omokage.model import Model, load_model
 from omokage.recipe import load_recipe, recipe_names
 from omokage.report.read import number, read_run

@@ -17,7 +17,9 @@ from pathlib import Path
 import torch
 
 from omokage.data.faceset import FaceSet
-from omokage.metrics.report import DEFAULT_PROTOCOL, append_line, evaluate, read_lines
+from omokage.metrics.protocol import DEFAULT_PROTOCOL
+from omokage.metrics.records import append_line, read_lines
+from omokage.metrics.report import evaluate
 from omokage.model import load_model
 from omokage.progress import TerminalProgress
 from omokage.snapshot import read_snapshot, snapshots

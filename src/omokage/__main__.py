@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -21,6 +21,7 @@ from . import __version__
 from .errors import UserError
 from .verbs import explore, figure, imports
 from .verbs.build import build
+from .verbs.evaluate import evaluate
 from .verbs.faces import app as faces
 from .verbs.options import (
     WORKERS,
@@ -31,10 +32,6 @@ from .verbs.options import (
 from .verbs.recipes import recipes
 from .verbs.report import card, report
 from .verbs.sample import sample
-
-if TYPE_CHECKING:
-    from .data.faceset import FaceSet
-    from .model import Model
 
 # Click's common ancestor of usage errors, reached through typer because newer versions of it vendor click.
 _Complaint: type[Exception] = typer.BadParameter.__mro__[2]
@@ -160,104 +157,7 @@ def train(
 app.command(cls=SeveralPsi)(sample)
 
 
-@app.command()
-def evaluate(
-    source: Annotated[
-        Path | None,
-        typer.Argument(metavar="RUN|SNAPSHOT", help="Default: the model that ships with the package."),
-    ] = None,
-    data: Annotated[Path | None, typer.Option(help="The face set to compare with.")] = None,
-    protocol: Annotated[
-        str,
-        typer.Option(
-            help="How to measure: samples, faces, feature network. Or fid2k-full-tags, bpd-heldout-8bit, ..."
-        ),
-    ] = "fid10k-full-inception2015",
-    psi: Annotated[float, typer.Option(callback=within(0, 2), help="Truncation; 1 is the usual.")] = 1.0,
-    seed: Annotated[int, typer.Option(callback=within(0, 2**62), help="The first seed.")] = 0,
-    also: Annotated[
-        list[str] | None, typer.Option(help="A further feature network for the same samples: tags.")
-    ] = None,
-    two_sample: Annotated[
-        bool, typer.Option("--two-sample", help="Also train a network to tell real from generated.")
-    ] = False,
-    neighbours: Annotated[
-        bool, typer.Option("--neighbours", help="Also show the nearest training faces of 16 samples.")
-    ] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="JSON lines to append to. Default: evaluations.jsonl in the run."),
-    ] = None,
-) -> None:
-    """Measure samples against a face set: FID, KID, precision, recall, density, coverage.
-
-    With a protocol like bpd-heldout-8bit: the likelihood of held-out faces, in bits per dimension.
-    """
-    if data is None:
-        raise UserError("evaluate: --data is missing, for example --data faces/")
-    if neighbours and source is None:
-        raise UserError("evaluate: --neighbours writes into the run folder; name a run")
-    if protocol.startswith("bpd-"):
-        if psi != 1 or also or two_sample or neighbours:
-            raise UserError(
-                f"evaluate: {protocol} draws no samples; drop --psi, --also, --two-sample, --neighbours"
-            )
-        _evaluate_heldout(source, data, protocol, seed, out)
-        return
-    from .data.faceset import FaceSet
-    from .metrics.report import evaluate as run
-    from .metrics.report import parse_protocol, print_results
-    from .model import load_model
-
-    parse_protocol(protocol)
-    model, faces = load_model(source), FaceSet.open(data)
-    folder = Path() if source is None or model.path is None else model.path.parent
-    lines = folder / "evaluations.jsonl" if out is None else out
-    record = run(
-        model,
-        faces,
-        protocol,
-        lines,
-        progress(),
-        psi=psi,
-        seed=seed,
-        also=also or (),
-        two_sample=two_sample,
-    )
-    print_results([record])
-    print(f"appended to {lines}")
-    if neighbours:
-        print(_show_neighbours(model, faces, seed, folder / "neighbours.png"))
-
-
-def _evaluate_heldout(source: Path | None, data: Path, protocol: str, seed: int, out: Path | None) -> None:
-    from .data.faceset import FaceSet
-    from .metrics.heldout import evaluate_heldout, parse_bits
-    from .metrics.report import print_results
-    from .model import load_model
-
-    parse_bits(protocol)
-    model = load_model(source)
-    folder = Path() if source is None or model.path is None else model.path.parent
-    lines = folder / "evaluations.jsonl" if out is None else out
-    print_results([evaluate_heldout(model, FaceSet.open(data), protocol, lines, progress(), seed=seed)])
-    print(f"appended to {lines}")
-
-
-def _show_neighbours(model: "Model", faces: "FaceSet", seed: int, out: Path) -> Path:
-    from .metrics.features import load_extractor
-    from .metrics.neighbours import neighbours
-    from .sampling import gathered
-    from .sampling import sample as draw
-
-    seeds = range(seed, seed + 16)
-    samples, _ = gathered(draw(model, seeds))
-    trained_on = faces.everything(model.resolution, progress())
-    names = [str(number) for number in seeds]
-    extractor = load_extractor("tags", device=model.device)
-    neighbours(samples, trained_on, extractor=extractor, labels=names, out=out, progress=progress())
-    return out
-
+app.command()(evaluate)
 
 app.command()(report)
 

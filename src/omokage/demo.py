@@ -123,7 +123,7 @@ def demo(
 def _missing_for(protocol: str) -> str | None:
     """Why ``protocol`` cannot be measured on this machine; None if it can."""
     from .metrics.features import inception_file
-    from .metrics.report import parse_protocol
+    from .metrics.protocol import parse_protocol
 
     if parse_protocol(protocol).extractor != "inception2015":
         return None

@@ -108,7 +108,7 @@ def _measure(recipe: Recipe, progress: Progress | None) -> Any:
     """What makes the measure of FID; None: none is asked for. UserError: there is no such protocol."""
     if recipe.training.fid_kimg <= 0:
         return None
-    from .metrics.report import parse_protocol
+    from .metrics.protocol import parse_protocol
     from .metrics.while_training import fid_measure
 
     protocol = recipe.training.fid_protocol

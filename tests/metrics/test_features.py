@@ -38,6 +38,7 @@ class Colours:
     file_hash = "a" * 64
     dimensions = 6
     resize_rule = "none"
+    precision = "fp32"
 
     def __init__(self) -> None:
         self.seen = 0
@@ -121,7 +122,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(
 
 def test_large_sets_keep_some_vectors_but_count_all() -> None:
     faces = Faces()
-    found = face_features(faces, 8, Colours(), most_vectors=20)
+    found = face_features(faces, 8, Colours(), max_vectors=20)
     expected = features_of(Colours(), faces.images)
     np.testing.assert_allclose(found.mean, expected.mean(0), rtol=1e-5)
     assert found.count == 70

@@ -42,7 +42,7 @@ def test_singular_covariances_in_orthogonal_subspaces() -> None:
 
 
 def _covariance(seed: int, count: int, power: float, dimensions: int = 150, dead: int = 0) -> np.ndarray:
-    """Of rectified features whose spectrum falls by ``power``, as those of Inception; ``dead`` never change."""
+    """Of rectified features whose spectrum falls by ``power``, as that of Inception; ``dead`` stay."""
     axes = np.linalg.qr(np.random.default_rng(9).normal(size=(dimensions, dimensions)))[0]
     sizes = np.arange(1, dimensions + 1.0) ** -power * np.random.default_rng(seed).uniform(0.5, 2, dimensions)
     drawn = np.random.default_rng((seed, 1)).normal(size=(count, dimensions)) * sizes @ axes.T

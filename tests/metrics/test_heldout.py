@@ -14,9 +14,11 @@ from omokage.data.build import build
 from omokage.data.faceset import FaceSet
 from omokage.errors import UserError
 from omokage.families import MODELS
-from omokage.metrics.heldout import check_unseen, evaluate_heldout, parse_bits
+from omokage.metrics.heldout import check_unseen, evaluate_heldout
 from omokage.metrics.likelihood import bits_per_dimension
-from omokage.metrics.report import print_results, read_lines
+from omokage.metrics.protocol import parse_bits
+from omokage.metrics.records import read_lines
+from omokage.metrics.report import print_results
 from omokage.model import Model
 from omokage.recipe import load_recipe
 

@@ -13,14 +13,9 @@ from torch import Tensor
 from omokage.errors import UserError
 from omokage.metrics import features, report
 from omokage.metrics.fid import fid, statistics
-from omokage.metrics.report import (
-    Measurement,
-    append_line,
-    evaluate,
-    parse_protocol,
-    print_results,
-    read_lines,
-)
+from omokage.metrics.protocol import Measurement, parse_protocol
+from omokage.metrics.records import append_line, read_lines
+from omokage.metrics.report import evaluate, print_results
 from omokage.metrics.sharpness import detail, sharpness
 from omokage.metrics.two_sample import TwoSampleResult
 from omokage.sampling import PLAIN, latents, to_pixels
@@ -32,6 +27,7 @@ class Noise:
 
     resolution = (8, 8)
     latent_shape = (3, 8, 8)
+    device = torch.device("cpu")
     snapshot_hash = "5" * 64
     images_seen = 1234
 
@@ -70,6 +66,7 @@ class Quarters:
     file_hash = "e" * 64
     dimensions = 12
     resize_rule = "none"
+    precision = "fp32"
 
     def __init__(self, name: str = "quarters") -> None:
         self.name = name
@@ -238,8 +235,8 @@ def test_the_two_sample_test_sees_each_face_once(monkeypatch):
         return TwoSampleResult(0.5, (0.4, 0.6), 1.0, 2, 2, "none", 0, "fp32")
 
     monkeypatch.setattr("omokage.metrics.two_sample.two_sample_accuracy", two_sample)
-    faces = Faces(100)
-    faces.images[50:] = faces.images[:50]
+    faces = Faces(140)
+    faces.images[70:] = faces.images[:70]
     faces.index = pa.table({"sha256": [image.tobytes() for image in faces.images]})
-    report._two_sample(faces, (8, 8), faces.images, 0, None)
-    assert len(seen[0]) == len(np.unique(seen[0], axis=0)) == 50
+    evaluate(Noise(), faces, "fid70-full-quarters", two_sample=True)
+    assert len(seen[0]) == len(np.unique(seen[0], axis=0)) == 70

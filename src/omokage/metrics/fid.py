@@ -1,10 +1,16 @@
 """Fréchet distance between two Gaussians fitted to features (Heusel et al. 2017, section 2, equation 6)."""
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import scipy.linalg
 from scipy.linalg import lapack
 
-from omokage.errors import UserError
+from ..errors import UserError
+from .metric import LOWER, Column, Metric
+
+if TYPE_CHECKING:
+    from .context import Context
 
 
 class Moments:
@@ -107,3 +113,24 @@ def fid(mean1: np.ndarray, covariance1: np.ndarray, mean2: np.ndarray, covarianc
     difference = np.asarray(mean1, np.float64) - np.asarray(mean2, np.float64)
     spread = np.trace(covariance1) + np.trace(covariance2) - 2 * trace_of_root(covariance1, covariance2)
     return max(0.0, float(difference @ difference + spread))
+
+
+def measure(context: "Context") -> dict[str, Any]:
+    """``fid`` of a record."""
+    return {"fid": fid(*context.fake.moments, *context.real.moments)}
+
+
+METRIC = Metric(
+    "fid",
+    (
+        Column(
+            "FID",
+            "fid",
+            "{:.2f}",
+            LOWER,
+            "distance between two Gaussians fitted to the features: quality and variety in one number",
+            "Heusel et al. 2017",
+        ),
+    ),
+    measure,
+)

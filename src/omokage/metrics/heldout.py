@@ -3,9 +3,8 @@
 import json
 import math
 import os
-import re
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,38 +12,20 @@ from typing import Any
 import numpy as np
 import torch
 
-import omokage
-from omokage.abilities import HasDensity
-from omokage.data.faceset import MANIFEST, FaceSet
-from omokage.data.read import RESIZE_RULE, one_line
-from omokage.errors import UserError
-from omokage.hardware import device_name, peak_memory_mb
-from omokage.metrics.likelihood import bits_per_dimension
-from omokage.metrics.report import append_line
-from omokage.model import Model
-from omokage.progress import Progress
+from .. import __version__
+from ..abilities import HasDensity
+from ..data.faceset import MANIFEST, FaceSet
+from ..data.read import RESIZE_RULE, one_line
+from ..errors import UserError
+from ..hardware import device_name, peak_memory_mb
+from ..model import Model
+from ..progress import Progress
+from .context import Warnings
+from .likelihood import bits_per_dimension
+from .protocol import HELDOUT_PROTOCOLS, parse_bits
+from .records import append_line, check_writable
 
-PREFIX = "bpd-"
-PROTOCOLS = ("bpd-heldout-8bit", "bpd-heldout-5bit")
-_GRAMMAR = re.compile(r"bpd-heldout-(?P<bits>[1-8])bit")
-
-
-def parse_bits(protocol: str) -> int:
-    """Bits a colour value of ``bpd-heldout-{N}bit``.
-
-    >>> parse_bits("bpd-heldout-5bit")
-    5
-
-    Raises:
-        UserError: not of that form.
-    """
-    match = _GRAMMAR.fullmatch(protocol)
-    if match is None:
-        raise UserError(
-            f"unknown protocol {protocol!r}: did you mean {PROTOCOLS[0]!r}? The form is bpd-heldout-8bit, "
-            "from 1bit to 8bit"
-        )
-    return int(match["bits"])
+MIN_FACES = 30  # the interval takes the mean of fewer to be normal, which it may not be
 
 
 def check_unseen(faces: FaceSet, trained_on: str | None) -> bool:
@@ -99,12 +80,13 @@ def clustered_error(values: np.ndarray, clusters: Sequence[Hashable]) -> float:
 def evaluate_heldout(
     model: Model,
     faces: FaceSet,
-    protocol: str = PROTOCOLS[0],
+    protocol: str = HELDOUT_PROTOCOLS[0],
     out: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
     *,
     seed: int = 0,
     draws: int = 1,
+    tell: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Bits per dimension of all faces of a held-out part, with a 95% confidence interval.
 
@@ -115,19 +97,27 @@ def evaluate_heldout(
         out: a file to append the result to, one line of JSON.
         seed: of the uniform noise that dequantises pixels; every face has noise of its own.
         draws: of that noise a face.
+        tell: called with a line if there are so few faces that the interval says little; it lies under
+            ``"warnings"`` of the result too.
 
     Returns:
         The record that is written: the numbers, and everything that produced them.
 
     Raises:
-        UserError: unknown protocol, not a held-out part (see `check_unseen`), a model without likelihood, or
-            one whose likelihood is finite for no face.
+        UserError: unknown protocol, not a held-out part (see `check_unseen`), a model without likelihood,
+            ``out`` cannot be written; or a model whose likelihood is finite for no face.
     """
     started = time.monotonic()
     bits = parse_bits(protocol)
     trained_on = model.progress.get("face_set")
     known = check_unseen(faces, trained_on)
     model.require(HasDensity)  # refused before faces are decoded
+    if out is not None:
+        check_writable(Path(out))
+    warn = Warnings(tell=tell)
+    different = len(set(faces.index["sha256"].to_pylist()))
+    if different < MIN_FACES:
+        warn(f"only {different:,} different faces: below about {MIN_FACES}, the interval says little")
     images = faces.everything(model.resolution, progress)
     found = bits_per_dimension(model, images, bits=bits, draws=draws, seed=seed, progress=progress)
     # Copies of a file are one observation: counting each would make the interval too narrow.
@@ -165,7 +155,8 @@ def evaluate_heldout(
         "face_set_hash": faces.content_hash,
         "resolution": list(model.resolution),
         "faces_resize_rule": RESIZE_RULE,
-        "omokage": omokage.__version__,
+        **({"warnings": warn.lines} if warn.lines else {}),
+        "omokage": __version__,
         "torch": torch.__version__,
         "device": device_name(model.device),
         "threads": torch.get_num_threads(),

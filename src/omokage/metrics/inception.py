@@ -25,8 +25,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from omokage.errors import UserError
-from omokage.hardware import best_precision as best_arithmetic
+from ..errors import UserError
+from ..hardware import best_precision as best_arithmetic
 
 TORCHSCRIPT_SHA256 = "7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34"
 DIMENSIONS = 2048

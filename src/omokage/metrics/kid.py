@@ -1,13 +1,17 @@
 """Kernel Inception Distance: squared maximum mean discrepancy, cubic kernel (Bińkowski et al. 2018)."""
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from omokage.errors import UserError
+from ..errors import UserError
+from .metric import LOWER, Column, Metric
+
+if TYPE_CHECKING:
+    from .context import Context
 
 SUBSETS = 100
 SUBSET_SIZE = 1000
@@ -72,3 +76,32 @@ def kid(
         values[i] = squared_mmd(x, y)
     independent = min(subsets, smaller // size)
     return Kid(float(values.mean()), float(values.std(ddof=1) / math.sqrt(independent)), subsets, size)
+
+
+def measure(context: "Context") -> dict[str, Any]:
+    """``kid``, its standard error and its subsets, of a record."""
+    found = kid(context.real.features, context.fake.features)
+    return {
+        "kid": found.value,
+        "kid_standard_error": found.standard_error,
+        "kid_subsets": [found.subsets, found.subset_size],
+    }
+
+
+METRIC = Metric(
+    "kid",
+    (
+        Column(
+            "KID × 10³",
+            "kid",
+            "{:.2f}",
+            LOWER,
+            "squared maximum mean discrepancy, cubic kernel; unbiased, with its standard error",
+            "Bińkowski et al. 2018",
+            scale=1e3,
+            error="kid_standard_error",
+            name="KID",
+        ),
+    ),
+    measure,
+)

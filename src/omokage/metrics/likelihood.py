@@ -11,7 +11,20 @@ from ..errors import UserError
 from ..model import Model
 from ..objectives import likelihood
 from ..progress import Progress, opened
+from .metric import LOWER, NEITHER, Column
 
+COLUMNS = (
+    Column(
+        "bits per dimension",
+        "bits_per_dimension",
+        "{:.4f}",
+        LOWER,
+        "bits a colour value that a lossless code by the model would need, at most, for faces not trained on",
+        "Theis et al. 2016",
+        interval="interval",
+    ),
+    Column("faces", "faces", "{:,}", NEITHER, "how many faces that is the mean of"),
+)
 BATCH = 16  # images at once; the last ones repeated where fewer are left, as in sampling
 
 

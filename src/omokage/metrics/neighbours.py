@@ -14,11 +14,13 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch.nn import functional as F
 
-from omokage.errors import UserError
-from omokage.metrics.features import Extractor, features_of, replaced
-from omokage.progress import Progress, opened
+from ..errors import UserError
+from ..files import replacing
+from ..progress import Progress, opened
+from .features import Extractor, features_of
 
 PIXEL_SIDE = 32
+NEIGHBOURS = 5  # of each sample
 BATCH = 128
 
 
@@ -171,6 +173,12 @@ def _merged(
     return chosen, least
 
 
+def check_neighbours(faces: int, k: int = NEIGHBOURS) -> None:
+    """UserError if so many faces are too few for ``k`` neighbours."""
+    if faces < k + 1:
+        raise UserError(f"{faces} training faces are too few for {k} neighbours; give at least {k + 1}")
+
+
 def neighbours(
     samples: np.ndarray,
     faces: np.ndarray,
@@ -178,7 +186,7 @@ def neighbours(
     extractor: Extractor | None = None,
     sample_features: np.ndarray | None = None,
     face_features: np.ndarray | None = None,
-    k: int = 5,
+    k: int = NEIGHBOURS,
     reference: int = 2000,
     percentile: float = 1.0,
     shown: int = 16,
@@ -206,8 +214,7 @@ def neighbours(
     """
     if len(samples) == 0:
         raise UserError("no samples to find neighbours for; give at least one")
-    if len(faces) < k + 1:
-        raise UserError(f"{len(faces)} training faces are too few for {k} neighbours; give at least {k + 1}")
+    check_neighbours(len(faces), k)
     chosen = np.sort(np.random.default_rng(seed).permutation(len(faces))[:reference])
     spaces = []
     with opened(progress, "nearest training faces", 1 + (extractor is not None)) as task:
@@ -228,7 +235,7 @@ def neighbours(
         picture = Path(out)
         sheet = neighbour_sheet(samples[:shown], faces, spaces, labels)
         picture.parent.mkdir(parents=True, exist_ok=True)
-        with replaced(picture) as part:
+        with replacing(picture) as part:
             sheet.save(part, "png")
     return NeighbourReport(tuple(spaces), picture)
 

@@ -5,19 +5,31 @@ look at balls around feature vectors that reach to their k-th neighbour. Distanc
 block, so that memory does not grow with the product of the counts.
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from omokage.errors import UserError
-from omokage.progress import Progress, Task, opened
+from ..errors import UserError
+from ..progress import Progress, Task, opened
+from .metric import HIGHER, Column, Metric
+
+if TYPE_CHECKING:
+    from .context import Context
 
 K_PRECISION_RECALL = 3
 K_DENSITY_COVERAGE = 5
 BLOCK = 2048
 MILLION = 1e6  # pairs, which progress is told in
+# With fewer points, a ball that reaches to the fifth neighbour holds a quarter of all of them.
+MIN_POINTS = 4 * K_DENSITY_COVERAGE
+SUBSET = 500
+SAME = 1e-4  # of the length of feature vectors: nearer ones differ by rounding alone
+COPIES = 1e-3  # of the distance between faces: nearer samples are copies of one another
+ALIKE = 0.15  # of the same: a model of such samples has lost nearly all variety
+_NAMES = "precision, recall, density and coverage"
+_TOO_FEW = f"{_NAMES} are left out: they need at least {MIN_POINTS} different faces and {MIN_POINTS} samples"
 
 
 class Manifold(NamedTuple):
@@ -113,3 +125,115 @@ def precision_recall(
         density=inside / (k_density * len(y)),
         coverage=float(covered.double().mean()),
     )
+
+
+def neighbour_distance(features: np.ndarray, k: int = K_PRECISION_RECALL) -> float:
+    """The median distance of features (N, D) to their k-th nearest other, among at most `SUBSET` of them.
+
+    Near 0 where more than half of the pictures are copies of others, or all look the same.
+
+    >>> neighbour_distance(np.zeros((50, 3)))
+    0.0
+    """
+    chosen = np.random.default_rng(0).permutation(len(features))[:SUBSET]
+    x = features[np.sort(chosen)].astype(np.float64)
+    points = torch.from_numpy(x - x.mean(0))
+    distances = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
+    return float(distances.fill_diagonal_(torch.inf).kthvalue(k, 1).values.median())
+
+
+def _between_faces(context: "Context") -> float:
+    """How far different faces lie apart; copies of a file count once."""
+
+    def measured() -> float:
+        features = context.real.features
+        singly = len(features) == len(context.faces)
+        return neighbour_distance(features[context.different] if singly else features)
+
+    return context.once(f"distance between faces in {context.extractor.name}", measured)
+
+
+def check(context: "Context") -> None:
+    """Refuses what has no neighbourhood, and warns where the figures are left out.
+
+    Raises:
+        UserError: no more different faces, or samples, than neighbours are asked for; or most faces look the
+            same to the feature network.
+    """
+    most = max(K_PRECISION_RECALL, K_DENSITY_COVERAGE)
+    for count, what in ((len(context.different), "different faces"), (context.asked.samples, "samples")):
+        if count <= most:
+            raise UserError(
+                f"{count:,} {what} are too few to measure anything: give {MIN_POINTS} or more, "
+                "some thousands for figures that can be trusted"
+            )
+    if min(len(context.different), context.asked.samples) < MIN_POINTS:
+        context.warn(_TOO_FEW)
+    if _between_faces(context) <= SAME * float(np.linalg.norm(context.real.features, axis=1).mean()):
+        raise UserError(
+            f"{context.faces.path}: most of its faces look the same to {context.extractor.name}, so there is "
+            "nothing to compare with: give a set of different faces"
+        )
+
+
+def measure(context: "Context") -> dict[str, Any]:
+    """``precision``, ``recall``, ``density``, ``coverage`` and their ``k`` of a record.
+
+    None where they mean nothing: too few points, or samples that are mostly copies of one another. (One
+    picture again and again, if only it lies amidst the faces, has a precision of 1 and a high density.)
+    """
+    real, fake = context.real.features, context.fake.features
+    found: dict[str, float | None] = dict.fromkeys(Manifold._fields)
+    if min(len(context.different), len(fake)) < MIN_POINTS:
+        context.warn(_TOO_FEW)
+    elif (spread := neighbour_distance(fake) / _between_faces(context)) <= COPIES:
+        context.warn(f"{_NAMES} are left out: to {context.extractor.name} most samples are copies of others")
+    else:
+        if spread < ALIKE:
+            context.warn(
+                f"to {context.extractor.name} samples differ from one another {spread:.2g} times as much as "
+                "faces do: precision and density flatter a model without variety"
+            )
+        found = precision_recall(real, fake, device=context.device, progress=context.progress)._asdict()
+    return {**found, "k": {"precision_recall": K_PRECISION_RECALL, "density_coverage": K_DENSITY_COVERAGE}}
+
+
+METRIC = Metric(
+    "precision_recall",
+    (
+        Column(
+            "precision",
+            "precision",
+            "{:.3f}",
+            HIGHER,
+            "share of samples that lie among the faces (k = 3)",
+            "Kynkäänniemi et al. 2019",
+        ),
+        Column(
+            "recall",
+            "recall",
+            "{:.3f}",
+            HIGHER,
+            "share of faces that lie among the samples: variety (k = 3)",
+            "Kynkäänniemi et al. 2019",
+        ),
+        Column(
+            "density",
+            "density",
+            "{:.3f}",
+            HIGHER,
+            "how thickly faces lie around the samples; may exceed 1 (k = 5)",
+            "Naeem et al. 2020",
+        ),
+        Column(
+            "coverage",
+            "coverage",
+            "{:.3f}",
+            HIGHER,
+            "share of faces with a sample near by (k = 5)",
+            "Naeem et al. 2020",
+        ),
+    ),
+    measure,
+    check,
+)

@@ -12,14 +12,19 @@ detail that real faces lack, most often noise or a pattern of dots. So more is n
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+
+from .metric import NEITHER, Column, Metric
+
+if TYPE_CHECKING:
+    from .context import Context
 
 PROTOCOL = "detail-above-half"
 LOWEST = 0.25  # cycles a pixel
 # The faces that samples are set beside; energies of so many vary by less than a percent.
-MOST_FACES = 2_000
+MAX_FACES = 2_000
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -82,3 +87,47 @@ def detail(batches: Iterable[np.ndarray]) -> Detail:
     for batch in batches:
         found.add(batch)
     return found
+
+
+def _of_faces(context: "Context") -> Detail:
+    """Detail of the faces, of `MAX_FACES` drawn with a fixed seed where there are more."""
+
+    def looked_at() -> Detail:
+        faces = len(context.faces)
+        count = min(faces, MAX_FACES)
+        chosen = np.sort(np.random.default_rng(0).choice(faces, count, replace=False))
+        return detail(context.real_pixels(part) for part in np.array_split(chosen, -(-count // 256)))
+
+    return context.once("detail of faces", looked_at)
+
+
+def check(context: "Context") -> None:
+    """Looks at the faces beforehand, so that a damaged one is found before samples are drawn."""
+    if _of_faces(context).share() <= 0:
+        context.warn("sharpness is left out: the faces have no detail to compare with")
+
+
+def measure(context: "Context") -> dict[str, Any]:
+    """The table ``sharpness`` of a record, if the faces have any detail."""
+    found = sharpness(cast(Detail, context.watched[METRIC.name]), _of_faces(context))
+    return {} if found is None else {"sharpness": found}
+
+
+METRIC = Metric(
+    "sharpness",
+    (
+        Column(
+            "sharpness",
+            "sharpness.value",
+            "{:.2f}",
+            NEITHER,
+            "fine detail's share of the energy, samples over faces; below 1 is blur, above 1 noise",
+            "Durall et al. 2020",
+            ideal="1 is that of real faces",
+        ),
+    ),
+    measure,
+    check,
+    of_pixels=True,
+    watcher=Detail,
+)

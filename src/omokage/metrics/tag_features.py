@@ -21,6 +21,7 @@ class TagExtractor:
 
     name = "tags"
     resize_rule = RESIZE_RULE
+    precision = "fp32"
 
     def __init__(self, encoder: TagEncoder, file_hash: str) -> None:
         self.encoder = encoder.eval().requires_grad_(False)

@@ -14,6 +14,7 @@ for those who want to know how much the artefacts give away.
 
 import io
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,17 +23,23 @@ from scipy import stats
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from omokage.errors import UserError
-from omokage.metrics.inception import best_precision
-from omokage.progress import Progress, opened
-from omokage.tag_encoder import Down, ResidualBlock, network_input
+from ..errors import UserError
+from ..progress import Progress, opened
+from ..tag_encoder import Down, ResidualBlock, network_input
+from .inception import best_precision
+from .metric import LOWER, Column, Metric
+
+if TYPE_CHECKING:
+    from .context import Context
 
 PROTOCOLS = ("c2st64-lowpass48-jpeg75", "c2st64-plain")
 SIDE = 64
 EPOCHS = 12
 BATCH = 64
 TRAIN_SHARE = 0.75
-FEWEST = 64
+MIN_FACES = 64
+# The test holds pictures in memory and learns nothing from more of them.
+MAX_FACES = 5_000
 CPU = torch.device("cpu")
 
 
@@ -161,8 +168,8 @@ def two_sample_accuracy(
         UserError: fewer than 64 faces on a side, or an unknown protocol.
     """
     n = min(len(real), len(fake))
-    if n < FEWEST:
-        raise UserError(f"the two-sample test got {n} faces on one side; give at least {FEWEST}")
+    if n < MIN_FACES:
+        raise UserError(f"the two-sample test got {n} faces on one side; give at least {MIN_FACES}")
     rng = np.random.default_rng(seed)
     sides = [prepare(images[rng.permutation(len(images))[:n]], protocol) for images in (real, fake)]
     cut = int(TRAIN_SHARE * n)
@@ -185,3 +192,64 @@ def two_sample_accuracy(
         seed=seed,
         precision=best_precision(CPU),
     )
+
+
+def _faces(context: "Context", count: int) -> np.ndarray:
+    """``count`` different faces, drawn by the seed; each once: copies on both sides would be no test."""
+
+    def drawn() -> np.ndarray:
+        rng = np.random.default_rng(context.seed)
+        return context.real_pixels(np.sort(rng.choice(context.different, count, replace=False)))
+
+    return context.once(f"{count} different faces", drawn)
+
+
+def check(context: "Context") -> None:
+    """Refuses too few faces or samples, and decodes the faces beforehand.
+
+    Raises:
+        UserError: fewer than `MIN_FACES` different faces or samples.
+    """
+    for count, what in ((len(context.different), "different faces"), (context.asked.samples, "samples")):
+        if count < MIN_FACES:
+            raise UserError(
+                f"{count:,} {what} are too few for the two-sample test, it needs {MIN_FACES} on each side: "
+                "drop --two-sample"
+            )
+    _faces(context, min(len(context.different), context.asked.samples, MAX_FACES))
+
+
+def measure(context: "Context") -> dict[str, Any]:
+    """The table ``two_sample`` of a record; none where too few samples were finite."""
+    fake = context.fake_pixels
+    count = min(len(context.different), len(fake), MAX_FACES)
+    if count < MIN_FACES:
+        context.warn(f"the two-sample test is left out: only {count:,} samples are finite")
+        return {}
+    result = two_sample_accuracy(
+        _faces(context, count), fake[:count], seed=context.seed, progress=context.progress
+    )
+    return {"two_sample": result.as_dict()}
+
+
+METRIC = Metric(
+    "two_sample",
+    (
+        Column(
+            "two-sample",
+            "two_sample.accuracy",
+            "{:.3f}",
+            LOWER,
+            "how well a small network, trained for it, tells held-out samples from faces",
+            "Lopez-Paz & Oquab 2017",
+            ideal="0.5 is chance",
+            interval="two_sample.interval",
+            name="two-sample accuracy",
+        ),
+    ),
+    measure,
+    check,
+    of_pixels=True,
+    option="--two-sample",
+    max_pixels=MAX_FACES,
+)

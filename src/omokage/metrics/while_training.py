@@ -12,7 +12,7 @@ from ..sampling import BATCH, decoded, latents, to_pixels
 from ..settings import Settings
 from .features import face_features, load_extractor
 from .fid import Moments, fid
-from .report import parse_protocol
+from .protocol import parse_protocol
 
 Measure = Callable[[], dict[str, float]]
 

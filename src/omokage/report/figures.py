@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..catalogue import objective
-from ..metrics.report import DEFAULT_PROTOCOL
+from ..metrics.protocol import DEFAULT_PROTOCOL
 from .read import Run, number
 
 MISSING = "–"
