@@ -26,7 +26,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from omokage.metrics.features import InceptionExtractor, cache_folder, inception_file
+from omokage.files import cache_folder
+from omokage.metrics.features import InceptionExtractor, inception_file
 from omokage.metrics.fid import fid, statistics
 from omokage.model import load_model
 from omokage.sampling import sample
