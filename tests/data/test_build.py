@@ -420,7 +420,7 @@ def test_damaged_state_is_built_again(folder_of_faces, tmp_path, monkeypatch):
     for damage in ("faces-000001.tar.gz", ".state/000002.json", ".state/plan.json"):
         with monkeypatch.context() as patch:
 
-            def stop(self, labels):
+            def stop(self, *_):
                 raise KeyboardInterrupt
 
             patch.setattr(building._Work, "finish", stop)
@@ -438,7 +438,7 @@ def test_changed_source_starts_anew(folder_of_faces, tmp_path, monkeypatch):
     folder, out = folder_of_faces(40), tmp_path / "set"
     with monkeypatch.context() as patch:
 
-        def stop(self, labels):
+        def stop(self, *_):
             raise KeyboardInterrupt
 
         patch.setattr(building._Work, "finish", stop)

@@ -13,19 +13,21 @@ import json
 import shutil
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import partial as fixed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .. import __version__
 from ..errors import UserError
 from ..progress import Progress, opened
+from .copies import DROPS, near_copies
 from .engines import Engine, Here, Processes, Steps, Threads, leave_if_worker_begins
 from .faceset import (
     COLUMNS,
@@ -72,6 +74,7 @@ ENGINES = ("local", "ray")
 FAR_LOADERS = 16
 
 SHOWN_TABLES = 20
+DUPLICATE = "duplicate"
 _BESIDE = "labels of other files"  # why a file that is no picture is not rejected; not in `rejected.csv`
 
 
@@ -87,6 +90,7 @@ class BuildReport:
     already: the face set was there already, nothing was done.
     pictures: of illustrations: found, kept (a face of it is kept), rejected and the reasons; else None.
     opt_out: what the opt-out list met (`optout.OptOut.summary`), None without one.
+    variants: with ``drop="near"``: how many of the kept are variants of another (eyes closed, other clothes).
     names: how many names of files gave labels (`names.Met.described`), None if none were asked for.
     close_ups: of illustrations: how many of the kept faces were cut out more tightly than asked for.
     beside: of faces: how many files of labels lay among the pictures; they are not counted as found.
@@ -103,6 +107,7 @@ class BuildReport:
     already: bool = False
     pictures: dict[str, Any] | None = None
     opt_out: dict[str, Any] | None = None
+    variants: int = 0
     names: dict[str, Any] | None = None
     close_ups: int = 0
     beside: int = 0
@@ -117,6 +122,7 @@ def build(
     size: int | None = None,
     labels: str | Path | None = None,
     labels_from: str | None = None,
+    drop: str = "none",
     options: "Options | None" = None,
     detections: str | Path | None = None,
     workers: int | None = None,
@@ -139,6 +145,9 @@ def build(
         illustrations also JSON lines of a booru.
     labels_from: labels from the names of files: "folder", or a regular expression with named groups
         (`names.NameLabels`).
+    drop: of faces: "none" keeps copies, "exact" leaves out those whose bytes are those of an earlier one,
+        "near" also copies in other encodings; the best of each is kept (`copies.near_copies`). "near" needs
+        room for the faces twice. Illustrations have `Options.duplicates`.
     options: of the steps from illustration to face; ``size`` goes before its size. None: the defaults.
     detections: another face set of the same illustrations and detector: its boxes are used, nothing is
         detected again.
@@ -155,6 +164,12 @@ def build(
     if as_faces and (options is not None or detections is not None):
         raise UserError(
             "--as-faces keeps pictures as they come: leave it out, or the other options of building"
+        )
+    if drop not in DROPS:
+        raise UserError(f"--drop {one_line(drop, 40)!r} is unknown: give {', '.join(DROPS)}")
+    if drop != "none" and not as_faces:
+        raise UserError(
+            "--drop is for --as-faces; of illustrations, copies are left out unless --no-duplicates is given"
         )
     if size is not None and not 1 <= size <= MAX_SIZE:
         raise UserError(f"size {size} is impossible: give 1 to {MAX_SIZE} pixels, or none to keep sizes")
@@ -185,7 +200,7 @@ def build(
             by_name.check(opened_sources)
         work: Kind
         if as_faces:
-            work = _Faces(opened_sources, size, table, by_name)
+            work = _Faces(opened_sources, size, table, by_name, drop)
         else:
             from .building import Illustrations
             from .pipeline import Options
@@ -258,8 +273,10 @@ class _Faces:
         size: int | None,
         labels: "_Labels | None",
         by_name: NameLabels | None = None,
+        drop: str = "none",
     ) -> None:
         self._sources, self._size, self._labels, self._by_name = sources, size, labels, by_name
+        self._drop = drop
         self._carried = _carried(sources, labels)
         if by_name is not None:
             by_name.refuse_columns(COLUMNS, "a column of every face set")
@@ -274,14 +291,16 @@ class _Faces:
             "sources": [source.described for source in sources],
             "labels": None if labels is None else labels.described,
         }
+        if drop != "none":
+            self.plan["options"]["drop"] = drop
         if by_name is not None:
             self.plan["labels_from"] = by_name.described
 
     def fill(self, partial: Path, engine: Engine, progress: Progress | None) -> None:
-        work = _Work(partial, self.plan, self._size)
+        work = _Work(partial, self.plan, self._size, self._drop)
         work.run(self._sources, engine, progress)
         work.carried = self._carried
-        work.finish(self._labels, self._by_name)
+        work.finish(self._labels, self._by_name, progress)
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,7 +377,11 @@ def _prepare(picture: _Picture, *, size: int | None) -> _Stored | _Rejected:
 
 
 def _refuse(picture: _Picture, reason: str) -> _Rejected:
-    return _Rejected(one_line(f"{picture.source}/{picture.file}".rstrip("/"), 1000), reason)
+    return _Rejected(_shown(picture.source, picture.file), reason)
+
+
+def _shown(source: str, file: str) -> str:
+    return one_line(f"{source}/{file}".rstrip("/"), 1000)
 
 
 def _lost(picture: _Picture) -> _Rejected:
@@ -398,9 +421,11 @@ class _Shard(ShardWriter):
 class _Work:
     """The unfinished face set in ``partial``."""
 
-    def __init__(self, partial: Path, plan: dict[str, Any], size: int | None) -> None:
-        self.partial, self.plan, self.size = partial, plan, size
+    def __init__(self, partial: Path, plan: dict[str, Any], size: int | None, drop: str) -> None:
+        self.partial, self.plan, self.size, self.drop = partial, plan, size, drop
         self.state = partial / STATE
+        # Which faces are near copies is known when all are there; until then their shards lie apart.
+        self.shards = self.state if drop == "near" else partial
         self.done: list[dict[str, Any]] = []  # one state a shard
         self.carried: dict[tuple[str, str], str] = {}  # labels that sources know, see `_carried`
         begin(partial, plan)
@@ -411,15 +436,15 @@ class _Work:
             try:
                 state = json.loads((self.state / f"{number:06d}.json").read_bytes())
                 shard = state["shard"]
-                if shard and (self.partial / shard["name"]).stat().st_size != shard["bytes"]:
+                if shard and (self.shards / shard["name"]).stat().st_size != shard["bytes"]:
                     break
             except (FileNotFoundError, ValueError):
                 break
             self.done.append(state)
         named = {state["shard"]["name"] for state in self.done if state["shard"]}
         named |= {f"{number:06d}{kind}" for number in range(len(self.done)) for kind in (".json", ".parquet")}
-        for path in (*self.partial.glob("faces-*"), *self.state.glob("[0-9]*")):
-            if path.name not in named:
+        for path in (*self.partial.glob("faces-*"), *self.state.glob("faces-*"), *self.state.glob("[0-9]*")):
+            if path.name not in named or path.parent not in (self.shards, self.state):
                 path.unlink()
 
     def run(self, sources: Sequence[Source], engine: Engine, progress: Progress | None) -> None:
@@ -432,6 +457,7 @@ class _Work:
         total = None if None in totals else sum(t for t in totals if t is not None)
         shard: _Shard | None = None
         refused: list[tuple[str, str]] = []
+        known = self._known() if self.drop == "exact" else {}
         keys = Keys()
         named = ((found, keys(found.name), source.name) for source in sources for found in source)
         # Keys depend on all names before, so the files already done are still walked over.
@@ -442,11 +468,15 @@ class _Work:
                 task.advance(position)
                 for _, result in results:
                     position += 1
+                    if isinstance(result, _Stored) and self.drop == "exact":
+                        first = known.setdefault(result.sha256, result.key)
+                        if first != result.key:
+                            result = _Rejected(_shown(result.source, result.file), f"{DUPLICATE}: of {first}")
                     if isinstance(result, _Rejected):
                         refused.append((result.file, result.reason))
                         rejected += result.reason != _BESIDE
                     else:
-                        shard = shard or _Shard(self.partial, self._next_shard())
+                        shard = shard or _Shard(self.shards, self._next_shard())
                         shard.store(result)
                         kept += 1
                     task.advance(1, f"{kept:,} kept, {rejected:,} rejected")
@@ -460,6 +490,18 @@ class _Work:
         finally:
             if shard:
                 shard.abandon()
+
+    def _known(self) -> dict[bytes, str]:
+        """The keys of the faces stored so far, by the SHA-256 of their bytes."""
+        known: dict[bytes, str] = {}
+        for table in self._tables(["sha256", "key"]):
+            known.update(zip(table["sha256"].to_pylist(), table["key"].to_pylist(), strict=True))
+        return known
+
+    def _tables(self, columns: list[str]) -> Iterator[pa.Table]:
+        for number, state in enumerate(self.done):
+            if state["shard"]:
+                yield pq.read_table(self.state / f"{number:06d}.parquet", columns=columns)
 
     def _next_shard(self) -> int:
         return sum(state["shard"] is not None for state in self.done)
@@ -487,37 +529,42 @@ class _Work:
         write_file(self.state / f"{number:06d}.json", json_bytes(state))
         self.done.append(state)
 
-    def finish(self, labels: "_Labels | None", by_name: NameLabels | None) -> None:
+    def finish(
+        self, labels: "_Labels | None", by_name: NameLabels | None, progress: Progress | None
+    ) -> None:
         kept = sum(state["kept"] for state in self.done)
         refused, beside, unused = self._sorted_out()
         found = self.done[-1]["position"] - beside
-        reasons = Counter(kind_of(reason) for _, reason in refused)
         if not kept:
             shutil.rmtree(self.partial)
-            raise UserError(_nothing(found, reasons))
+            raise UserError(_nothing(found, Counter(kind_of(reason) for _, reason in refused)))
+        index = pa.concat_tables(self._tables(list(COLUMNS))).cast(SCHEMA).combine_chunks()
+        keys = index["key"].to_pylist()
+        index = index.take(sorted(range(len(keys)), key=lambda i: natural(keys[i])))
+        shards = [state["shard"] for state in self.done if state["shard"]]
+        variants = 0
+        if self.drop == "near":
+            index, shards, copies, variants = self._without_copies(index, shards, progress)
+            refused += copies
+            kept = len(index)
+        reasons = Counter(kind_of(reason) for _, reason in refused)
         rejected = io.StringIO()
         writer = csv.writer(rejected, lineterminator="\n")
         writer.writerow(("file", "reason"))
         writer.writerows(refused)
-        tables = [
-            pq.read_table(self.state / f"{number:06d}.parquet", schema=SCHEMA)
-            for number, state in enumerate(self.done)
-            if state["shard"]
-        ]
-        index = pa.concat_tables(tables).combine_chunks()
-        keys = index["key"].to_pylist()
-        index = index.take(sorted(range(len(keys)), key=lambda i: natural(keys[i])))
         digests = index["sha256"].to_pylist()
         counts = {
             "found": found,
             "kept": kept,
             "rejected": found - kept,
             "duplicates": kept - len(set(digests)),
-            "bytes": sum(state["bytes"] for state in self.done),
+            "bytes": sum(index["bytes"].to_pylist()),
             "reasons": dict(sorted(reasons.items())),
             "files_beside": beside,
             "unused_tables": unused[:SHOWN_TABLES],
         }
+        if self.drop == "near":
+            counts["variants"] = variants
         if self.carried:
             places = zip(index["source"].to_pylist(), index["file"].to_pylist(), strict=True)
             index = index.append_column(
@@ -538,7 +585,7 @@ class _Work:
             "labels": labelled,
             "counts": counts,
             "content_hash": content_hash(index["key"].to_pylist(), digests),
-            "shards": [state["shard"] for state in self.done if state["shard"]],
+            "shards": shards,
         }
         page = write_faces_report(FaceSet(self.partial, manifest, index), refused)
         write_file(self.partial / REJECTED, rejected.getvalue().encode())
@@ -546,6 +593,44 @@ class _Work:
         write_file(self.partial / REPORT, page.encode())
         write_file(self.partial / MANIFEST, json_bytes(manifest))
 
+
+    def _without_copies(
+        self, index: pa.Table, shards: list[dict[str, Any]], progress: Progress | None
+    ) -> tuple[pa.Table, list[dict[str, Any]], list[tuple[str, str]], int]:
+        """Copy all but near copies to their shards: index, shards, what was left out, number of variants."""
+        whole = FaceSet(self.state, {"content_hash": "", "shards": shards}, index)
+        copies = near_copies(whole, progress=progress)
+        left_out = dict(copies.left_out)
+        names = zip(index["source"].to_pylist(), index["file"].to_pylist(), strict=True)
+        refused = [
+            (_shown(source, file), f"{DUPLICATE}: of {whole.keys[left_out[i]]}")
+            for i, (source, file) in enumerate(names)
+            if i in left_out
+        ]
+        rows = np.array([i for i in range(len(index)) if i not in left_out], np.int64)
+        order = rows[np.lexsort((index["offset"].to_numpy()[rows], index["shard"].to_numpy()[rows]))]
+        places: dict[int, tuple[int, int]] = {}
+        written: list[dict[str, Any]] = []
+        shard: ShardWriter | None = None
+        try:
+            with opened(progress, "writing shards", len(order)) as task:
+                for row in order.tolist():
+                    shard = shard or ShardWriter(self.partial / shard_name(len(written)))
+                    _, raw, deflated = whole.member(row)
+                    places[row] = len(written), shard.add(raw, deflated)
+                    if shard.full or row == order[-1]:
+                        size = shard.close()
+                        written.append({"name": shard.path.name, "bytes": size, "pictures": shard.members})
+                        shard = None
+                    task.advance(1)
+        finally:
+            if shard:
+                shard.abandon()
+        index = index.take(pa.array(rows))
+        for column, name in enumerate(("shard", "offset")):
+            values = pa.array([places[row][column] for row in rows.tolist()], COLUMNS[name])
+            index = index.set_column(index.schema.get_field_index(name), name, values)
+        return index, written, refused, copies.variants
 
     def _sorted_out(self) -> tuple[list[tuple[str, str]], int, list[str]]:
         """What was refused, with its reason; how many files are no pictures but labels of them; the tables.
@@ -555,11 +640,9 @@ class _Work:
         every = [(file, reason) for state in self.done for file, reason in state["rejected"]]
         tables = [file for file, reason in every if reason == _BESIDE]
         named = {file for file, _ in every if not _may_be_labels(file)}
-        for number, state in enumerate(self.done):
-            if state["shard"]:
-                part = pq.read_table(self.state / f"{number:06d}.parquet", columns=["source", "file"])
-                places = zip(part["source"].to_pylist(), part["file"].to_pylist(), strict=True)
-                named.update(f"{source}/{file}".rstrip("/") for source, file in places)
+        for part in self._tables(["source", "file"]):
+            places = zip(part["source"].to_pylist(), part["file"].to_pylist(), strict=True)
+            named.update(_shown(source, file) for source, file in places)
         owners = named | {_without_ending(file) for file in named}
         refused, beside = [], len(tables)
         for file, reason in every:
@@ -653,6 +736,7 @@ def _report(manifest: dict[str, Any], path: Path | str, started: float, already:
         already,
         pictures,
         opt_out,
+        variants=counts.get("variants", 0),
         names=counts.get("names"),
         close_ups=counts.get("close_ups", 0),
         beside=beside,

@@ -13,7 +13,7 @@ number of pictures, and so is time but for a logarithm.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -432,6 +432,7 @@ def duplicate_groups(
     mirrored: bool = False,
     chaining: bool = False,
     feature_likeness: float = 0.9,
+    accept: Callable[[np.ndarray], np.ndarray] | None = None,
     tables: int = TABLES,
     progress: Progress | None = None,
 ) -> np.ndarray:
@@ -445,6 +446,7 @@ def duplicate_groups(
     chaining: False: every member is like the centre of its group, so that a long row of pictures, each a
         little unlike the last, is not one group. True: whoever is joined by a chain of pairs is one group,
         which no near pair leaves (for a split).
+    accept: tells of near pairs, rows (M, 2), which of them count, bool (M,); not with ``chaining``.
     tables: as for `near_pairs`.
     """
     n = len(signatures)
@@ -466,6 +468,8 @@ def duplicate_groups(
     pairs = once[pairs]
     if features is not None:
         pairs = pairs[_cosines(features, pairs) >= feature_likeness]
+    if accept is not None:
+        pairs = pairs[accept(pairs)]
     return _stars(pairs, n)[groups]
 
 

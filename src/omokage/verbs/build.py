@@ -43,6 +43,9 @@ def build(
             help="Labels from file names: their folder, or a regular expression's named groups.",
         ),
     ] = None,
+    drop: Annotated[
+        str, typer.Option(help="Copies, with --as-faces: none (default: keep), exact, or near (re-encoded).")
+    ] = "none",
     workers: Annotated[int | None, WORKERS] = None,
     engine: Annotated[
         str, typer.Option(help="Who does the work: local (default), or ray. The face set is the same.")
@@ -153,10 +156,10 @@ def build(
     if as_faces and (chosen or detections):
         raise UserError(
             "build: --as-faces keeps images as they come and takes only "
-            "--size, --labels, --labels-from, --workers, --engine and --address"
+            "--size, --labels, --labels-from, --drop, --workers, --engine and --address"
         )
     further: dict[str, Any] = {"workers": workers, "engine": engine, "address": address}
-    further["labels_from"] = labels_from
+    further |= {"labels_from": labels_from, "drop": drop}
     if not as_faces:
         from ..data.pipeline import Options
 
@@ -213,6 +216,7 @@ def _run(
     _lines(opt_out_told(report.opt_out))
     if report.close_ups:
         print(f"{report.close_ups:,} close-ups are cut out more tightly than the others")
+    _tell_copies(report)
     _tell_close_ups(report, out)
     _lines(names_told(report.names))
     _tell_beside(report, sources)
@@ -222,6 +226,16 @@ def _run(
 def _lines(lines: list[str]) -> None:
     for line in lines:
         print(line)
+
+
+def _tell_copies(report: "BuildReport") -> None:
+    """Copies that are kept, and variants of one drawing, which are no copies."""
+    if report.duplicates:
+        how = "--drop exact leaves them out, --drop near also those in another encoding"
+        how = how if report.pictures is None else "without --no-duplicates they are left out"
+        print(f"{report.duplicates:,} are byte for byte copies of others, and kept: {how}")
+    if report.variants:
+        print(f"variants, no copies, of another face (eyes closed, other clothes): {report.variants:,}, kept")
 
 
 def _tell_close_ups(report: "BuildReport", out: str) -> None:
