@@ -10,6 +10,7 @@ from ..bounds import Allowed, Count, NotNegative, Positive
 from ..errors import UserError
 from ..models.layers import Location
 from ..schedule import value_at
+from .frechet import Frechet
 from .game import Game, discriminator_phase, generator_phase, labelled, prediction
 from .phase import Loss, Phase, Step
 from .reconstruction import Reconstruction
@@ -34,6 +35,8 @@ def vae_gan(
     reconstructed: Annotated[float, Gt(0), Lt(1), Allowed("between 0 and 1")] = 0.5,
     kl_weight: NotNegative = 0.005,  # of the nats a redrawn face's latent holds
     prediction_weight: NotNegative = 0.0,  # as in `gan`
+    frechet_weight: NotNegative = 0.0,  # of the way to the moments of real features, see `Frechet`; 0: none
+    frechet_kimg: NotNegative = 60.0,  # from which on that is asked
 ) -> list[Phase]:
     """The phases ``discriminator`` and ``generator``, of which the latter trains ``encoder`` too.
 
@@ -78,9 +81,25 @@ def vae_gan(
         total = total + value_at(rising, step.images) * error + kl_weight * nats
         return total, {"reconstruction/error": error, "reconstruction/nats": nats}
 
+    moments: Frechet | None = None
+    if frechet_weight:
+        # The maps of the frozen network, not the head's that sees pixels.
+        maps = [channels for channels in game.inner.feature_channels if channels != 3]
+        moments = Frechet(maps).to(next(generator.parameters()).device)
+        networks["frechet"] = moments
+
+    def frechet(step: Step, total: Tensor) -> Loss:
+        if moments is None or step.images < 1000 * frechet_kimg:
+            return total, {}
+        count = redrawn.count(len(step.real))
+        drawn = moments.pooled(game.looked(step))[count:]  # those of the prior, which samples come from
+        moments.observe(moments.pooled(game.seen_real(step)), drawn)
+        error = moments.loss(drawn)
+        return total + frechet_weight * error, {"frechet": error}
+
     return [
         discriminator_phase(game, losses, penalty, penalty_weight, clip_gradients, clip_weights),
         generator_phase(
-            game, losses, critic_steps, [reconstruction, *predicted], {"encoder": redrawn.parameters()}
+            game, losses, critic_steps, [reconstruction, frechet, *predicted], {"encoder": redrawn.parameters()}
         ),
     ]

@@ -1,0 +1,127 @@
+"""A generator's images as a whole have the moments of real ones, in features of a frozen network.
+
+The Fréchet distance between two normal distributions (Dowson & Landau 1982; Heusel et al. 2017 measure with
+it) is the cost of the cheapest way to carry one to the other. That way is known in closed form: x to
+m_r + A (x - m_g), with A = S_g^-½ (S_g^½ S_r S_g^½)^½ S_g^-½. Each image is drawn a little along its own way.
+Moments are running ones over many batches, since those of one batch say little in some hundred dimensions.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..models.layers import added_over_processes
+
+HALF_LIFE = 10_000  # images after which the moments have forgotten half
+EVERY = 16  # steps between two computations of the way
+RIDGE = 1e-3  # of the mean variance, added to all: some directions have no variance
+FIRST = 10  # images a dimension, before anything is asked of a generator
+
+
+class Frechet(nn.Module):
+    """Running moments of real and generated features, and the way from the ones to the others.
+
+    ``channels``: of the maps of features; each map is averaged over its places.
+
+    >>> frechet = Frechet([4, 8])
+    >>> frechet.pooled([torch.randn(2, 4, 6, 6), torch.randn(2, 8, 3, 3)]).shape
+    torch.Size([2, 12])
+    """
+
+    moments: Tensor
+    way: Tensor
+    steps: Tensor
+    seen: Tensor
+
+    def __init__(self, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.maps, size = len(channels), sum(channels)
+        # Of real images and of generated ones: the mean, then the mean of outer products.
+        self.register_buffer("moments", torch.zeros(2, size + 1, size))
+        self.register_buffer("way", torch.eye(size))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+
+    def pooled(self, features: Sequence[Tensor]) -> Tensor:
+        """Maps (B, channels, H, W) to their means over places, float (B, sum of channels)."""
+        return torch.cat([x.float().mean((2, 3)) for x in features[: self.maps]], 1)
+
+    @torch.no_grad()
+    def observe(self, real: Tensor, generated: Tensor) -> None:
+        """Take pooled features of a step into the moments; now and then compute the way anew."""
+        found = []
+        for x in (real, generated):
+            x = x.detach().float()
+            found.append(torch.cat([x.mean(0)[None], x.T @ x / len(x)]))
+        new = torch.stack(found)
+        processes = added_over_processes(new)
+        new /= processes
+        count = len(generated) * processes
+        self.steps += 1
+        self.seen += count
+        # At first the plain average: there is nothing to forget yet.
+        share = max(1 / int(self.steps), 1 - 0.5 ** (count / HALF_LIFE))
+        self.moments.lerp_(new, share)
+        if self.ready and int(self.steps) % EVERY == 0:
+            self.way.copy_(transport(*self.covariances()))
+
+    @property
+    def ready(self) -> bool:
+        """Whether enough images were seen for their covariance to mean something."""
+        return int(self.seen) >= FIRST * self.way.shape[0]
+
+    def covariances(self) -> tuple[Tensor, Tensor]:
+        """Covariances of generated and of real features, float64, with a ridge."""
+        spread = []
+        for moments in (self.moments[1].double(), self.moments[0].double()):
+            mean = moments[0]
+            spread.append(moments[1:] - mean.outer(mean))
+        ridge = RIDGE * spread[1].diagonal().mean().clamp_min(1e-12)
+        eye = ridge * torch.eye(len(self.way), dtype=torch.float64, device=self.way.device)
+        return spread[0] + eye, spread[1] + eye
+
+    def loss(self, generated: Tensor) -> Tensor:
+        """How far pooled features (B, size) of generated images are from where their way ends.
+
+        A mean over images, in units of the variance of real features: 0 where the moments agree.
+        """
+        if not self.ready:
+            return generated.new_zeros(())
+        real_mean, fake_mean = self.moments[0, 0], self.moments[1, 0]
+        with torch.no_grad():
+            aim = real_mean + (generated - fake_mean) @ self.way.T
+            variance = (self.moments[0, 1:].diagonal() - real_mean.square()).sum().clamp_min(1e-12)
+        return (generated - aim).square().sum(1).mean() / variance
+
+    @torch.no_grad()
+    def distance(self) -> Tensor:
+        """The squared Fréchet distance of the moments in units of the variance of real features."""
+        fake, real = self.covariances()
+        difference = (self.moments[0, 0] - self.moments[1, 0]).double()
+        root = symmetric_power(fake, 0.5)
+        cross = torch.linalg.eigvalsh(root @ real @ root).clamp_min(0).sqrt().sum()
+        total = difference.square().sum() + fake.trace() + real.trace() - 2 * cross
+        return (total / real.trace()).float()
+
+
+def transport(start: Tensor, end: Tensor) -> Tensor:
+    """The symmetric matrix that carries a normal distribution with covariance ``start`` to one with ``end``.
+
+    Both (N, N), positive definite. The cheapest such matrix (Peyré & Cuturi 2019, remark 2.31).
+
+    >>> transport(torch.diag(torch.tensor([4.0, 1.0])), torch.diag(torch.tensor([1.0, 9.0])))
+    tensor([[0.5000, 0.0000],
+            [0.0000, 3.0000]])
+    """
+    values, vectors = torch.linalg.eigh(start)
+    values = values.clamp_min(values.max() * 1e-10)
+    root = (vectors * values.sqrt()) @ vectors.T
+    back = (vectors * values.rsqrt()) @ vectors.T
+    return back @ symmetric_power(root @ end @ root, 0.5) @ back
+
+
+def symmetric_power(matrix: Tensor, power: float) -> Tensor:
+    """A power of a symmetric matrix without negative eigenvalues."""
+    values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
+    return (vectors * values.clamp_min(0) ** power) @ vectors.T
