@@ -132,6 +132,14 @@ def train(
     heldout: Annotated[
         Path | None, typer.Option(help="A face set not trained on; the log says how its faces are judged.")
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="RUN|SNAPSHOT|shipped",
+            help="Begin with the weights of another model (fine-tuning); optimisers and counters start anew.",
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", help="Print the resolved recipe, then train.")
@@ -150,7 +158,10 @@ def train(
     if out is None:
         raise UserError(f"train: --out is missing, for example --out runs/{resolved.name}")
     print(resolved.to_toml() if verbose else summary(resolved, out), flush=True)
-    print(run(resolved, data, out, minutes=minutes, images=images, heldout=heldout, progress=progress()))
+    told = progress()
+    print(
+        run(resolved, data, out, minutes=minutes, images=images, heldout=heldout, start=start, progress=told)
+    )
     print(f"next: omokage sample {shlex.quote(str(out))} --seeds 0-63 -o faces.png")
 
 

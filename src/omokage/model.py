@@ -296,19 +296,14 @@ def _factors(psi: float | tuple[float, ...], z: Tensor) -> float | Tensor:
 
 
 def load_model(source: str | Path | None = None, device: str | torch.device | None = None) -> Model:
-    """The averaged weights of a run's newest snapshot, of a snapshot file, or (None) of the model that ships.
+    """The averaged weights of a run's newest snapshot, of a snapshot file, or of a model that ships.
 
-    ``device`` None: the fastest there is.
+    ``source``: see `snapshot_file`. ``device`` None: the fastest there is.
 
     Raises:
         UserError: nothing there, a damaged file, or weights that do not fit their recipe.
     """
-    path = SHIPPED if source is None else Path(source)
-    if path.is_dir() or not path.suffix:
-        path = newest_snapshot(path)
-    if not path.is_file():
-        hint = "the installation is incomplete" if source is None else "give a run folder or a snapshot file"
-        raise UserError(f"{path}: no such file; {hint}")
+    path = snapshot_file(source)
     tensors, recipe, progress = read_snapshot(path, "average.")
     network = build_model(recipe.model, recipe.conditions)
     load_weights(
@@ -319,6 +314,27 @@ def load_model(source: str | Path | None = None, device: str | torch.device | No
     network = network.eval().requires_grad_(False).to(device or best_device())
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return Model(network, recipe, progress, path, digest)
+
+
+def snapshot_file(source: str | Path | None = None) -> Path:
+    """The snapshot that ``source`` names.
+
+    A run folder: its newest one; a file: itself; None or "shipped": the model that ships with the package.
+    A folder or file of that name goes first.
+
+    Raises:
+        UserError: nothing there.
+    """
+    path = SHIPPED if source is None else Path(source)
+    if str(source) == "shipped" and not path.exists():
+        path = SHIPPED
+    if path.is_dir() or not path.suffix:
+        path = newest_snapshot(path)
+    if not path.is_file():
+        missing = path == SHIPPED
+        hint = "the installation is incomplete" if missing else "give a run folder or a snapshot file"
+        raise UserError(f"{path}: no such file; {hint}")
+    return path
 
 
 def write_small(model: Model, path: Path) -> None:

@@ -21,6 +21,7 @@ def train(
     images: int | None = None,
     overrides: Mapping[str, Any] | Sequence[str] | None = None,
     heldout: str | Path | None = None,
+    start: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Train a recipe on a face set; called again with the same arguments, go on where it stopped.
@@ -33,6 +34,8 @@ def train(
         images: stop after so many images seen; None: as many as the recipe says.
         overrides: changes to a recipe that is named, as ``{"training.seed": 1}`` or ``["training.seed=1"]``.
         heldout: a face set that is not trained on; the log says how the objective judges its faces.
+        start: a run, a snapshot, or "shipped": a new run begins with its weights (fine-tuning); what the run
+            already has goes first. None: weights are drawn.
         progress: told how far it is; None: nobody.
 
     Returns:
@@ -46,6 +49,7 @@ def train(
 
         train("fast", "faces/", "runs/fast", minutes=60, overrides={"training.seed": 1})
     """
+    from .model import snapshot_file
     from .training import loop
 
     resolved = resolve(recipe, overrides)
@@ -56,6 +60,7 @@ def train(
         minutes=minutes,
         images=images,
         heldout=heldout,
+        start=None if start is None else snapshot_file(start),
         measure=_measure(resolved, progress),
         draw=draw_grid,
         progress=progress,

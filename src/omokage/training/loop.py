@@ -36,6 +36,7 @@ from .ema import decay_for, update_average
 from .heldout import held_out_numbers
 from .logs import Logs
 from .optimisers import OPTIMISERS
+from .start import begin_from
 from .state import TrainingState, resume, save
 from .steps import Steps
 from .watchdog import look, recover
@@ -58,6 +59,7 @@ def train(
     minutes: float | None = None,
     images: int | None = None,
     heldout: str | Path | None = None,
+    start: Path | None = None,
     measure: MakeMeasure | None = None,
     draw: Draw | None = None,
     progress: Progress | None = None,
@@ -66,7 +68,8 @@ def train(
 
     ``minutes`` (of training, all pieces of the run together) and ``images`` (seen) say when to stop; the
     recipe's own number of images does so too. ``heldout`` is a face set that is not trained on: the log says
-    how the objective judges its faces. Every ``fid_kimg`` the log has what ``measure`` made; every
+    how the objective judges its faces. ``start`` is a snapshot whose weights a new run begins with, see
+    `begin_from`. Every ``fid_kimg`` the log has what ``measure`` made; every
     ``grid_kimg`` it has the picture that ``draw`` makes. Ctrl-C saves first. Returns the newest snapshot.
     `omokage.running.train` gives both, and takes a recipe's name.
 
@@ -110,7 +113,10 @@ def train(
         )
         state.machine = _machine(fabric)
 
-        # Resume where the newest whole snapshot stands.
+        # Resume where the newest whole snapshot stands; a new run begins with the weights of another.
+        if start and not snapshots(run):
+            for sentence in begin_from(state, recipe, start):
+                announce(progress, sentence, "from")
         resume(state, recipe, run)
         if fabric.is_global_zero:
             write_provenance(faces, run)

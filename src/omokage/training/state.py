@@ -26,6 +26,7 @@ class TrainingState:
         numbers: since the last line of the log.
         due: at these images and not done yet: "grid", "fid".
         machine: what trains now, for the record.
+        origin: the snapshot whose weights it began with; empty: none.
     """
 
     networks: nn.ModuleDict
@@ -40,6 +41,7 @@ class TrainingState:
     numbers: Averages = field(default_factory=Averages)
     due: list[str] = field(default_factory=list)
     machine: dict[str, Any] = field(default_factory=dict)
+    origin: dict[str, Any] = field(default_factory=dict)
 
     def sound(self) -> bool:
         """Whether the averaged weights are finite."""
@@ -53,7 +55,7 @@ class TrainingState:
             "numbers": self.numbers.as_dict(),
             "parameters": parameters,
             "machine": self.machine,
-        }
+        } | ({"origin": self.origin} if self.origin else {})
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that is a tensor, by name."""
@@ -66,13 +68,13 @@ class TrainingState:
 
     def restore(self, tensors: Mapping[str, Tensor], path: Path) -> None:
         """Take over what ``tensors`` returned once; UserError where it does not fit."""
-        load_weights(self.average, _below(tensors, "average."), path)
-        load_weights(self.networks, _below(tensors, "networks."), path)
+        load_weights(self.average, below(tensors, "average."), path)
+        load_weights(self.networks, below(tensors, "networks."), path)
         for phase, optimiser in self.optimisers.items():
-            known = _below(tensors, f"optimisers.{phase}.")
+            known = below(tensors, f"optimisers.{phase}.")
             parameters = [one for group in optimiser.param_groups for one in group["params"]]
             for index, parameter in enumerate(parameters):
-                entries = _below(known, f"{index}.")
+                entries = below(known, f"{index}.")
                 # As the optimiser makes them: in the parameter's memory format, counters as they are.
                 optimiser.state[parameter] = {
                     name: torch.empty_like(parameter).copy_(value)
@@ -156,12 +158,13 @@ def resume(state: TrainingState, recipe: Recipe, run: Path) -> None:
         state.images, state.steps, state.seconds = progress["images"], progress["steps"], progress["seconds"]
         state.rollbacks, state.signs = progress.get("rollbacks", 0), progress.get("signs", {})
         state.numbers = Averages.restored(progress.get("numbers"))
-        state.due = progress.get("due", [])
+        state.due, state.origin = progress.get("due", []), progress.get("origin", {})
         return
     if problem is not None:
         raise problem
     (run / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
 
 
-def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Those tensors whose names begin with ``prefix``, which is taken off."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
