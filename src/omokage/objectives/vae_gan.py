@@ -100,6 +100,10 @@ def vae_gan(
     return [
         discriminator_phase(game, losses, penalty, penalty_weight, clip_gradients, clip_weights),
         generator_phase(
-            game, losses, critic_steps, [reconstruction, frechet, *predicted], {"encoder": redrawn.parameters()}
+            game,
+            losses,
+            critic_steps,
+            [reconstruction, frechet, *predicted],
+            {"encoder": redrawn.parameters()},
         ),
     ]
