@@ -448,6 +448,18 @@ def test_a_jpeg_without_its_end_mark_is_whole(encode, drawing, options, mode):
             read_picture(data[:left])
 
 
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_that_ends_before_a_restart_is_cut(encode, drawing, progressive):
+    data = encode(drawing(2), "JPEG", restart_marker_blocks=1, progressive=progressive)
+    first = data.index(b"\xff\xda")
+    marks = [at for at in range(first, len(data) - 2) if data[at] == 0xFF and 0xD0 <= data[at + 1] <= 0xD7]
+    assert len(marks) > 10
+    for at in (marks[-1], marks[-1] + 1, marks[-1] + 2, marks[-2], marks[-9], marks[1]):
+        with pytest.raises(Unreadable, match="cut short"):
+            read_picture(data[:at])
+    assert read_picture(data[:-2]).done == ("end of the file missing, pixels whole",)
+
+
 def test_a_progressive_jpeg_that_ends_between_two_scans_is_cut(encode, drawing):
     data = encode(drawing(2), "JPEG", progressive=True)
     starts = [at for at in range(len(data)) if data[at : at + 2] == b"\xff\xda"]

@@ -395,6 +395,14 @@ def test_more_tensors_than_their_storages_hold_are_refused(tmp_path):
     assert len(values(read_objects(path))) == 3
 
 
+def test_names_in_files_cannot_write_on_the_terminal(tmp_path):
+    path = tmp_path / "weights.pkl"
+    path.write_bytes(b"\x80\x04" + stack_global("os\n\x1b[2J", "system\r") + b".")
+    with pytest.raises(UserError) as caught:
+        read_objects(path)
+    assert str(caught.value).isprintable()
+
+
 def test_keys_that_files_do_have_are_read(tmp_path):
     path = tmp_path / "weights.pkl"
     held = {"a": 1, 2: "b", 3.5: None, None: True, (1, "x"): [2], b"c": {1, 2}, "d": frozenset({"e"})}

@@ -87,6 +87,15 @@ def has_all_scans(data: bytes) -> bool:
     return components > 0 and len(whole) == len(known) == 64 * components
 
 
+def next_restart(data: bytes) -> bytes | None:
+    """The restart marker that may follow the last bytes of a JPEG; None: it has no such markers."""
+    at = data.rfind(b"\xff\xda")
+    if data.rfind(b"\xff\xdd", 0, at) < 0:  # nothing says how far they are apart
+        return None
+    last = max(data.rfind(bytes([0xFF, marker]), at) for marker in range(0xD0, 0xD8))
+    return bytes([0xFF, 0xD0 + ((data[last + 1] - 0xD0 + 1) % 8 if last >= 0 else 0)])
+
+
 def variant(data: bytes, message: str) -> str:
     """What is said of a picture of a format that is read, but not in this variant. message: the decoder's."""
     if data[:2] == b"BM" and len(data) >= 18:

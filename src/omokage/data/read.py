@@ -357,8 +357,12 @@ def _completed(data: bytes, max_pixels: int, background: tuple[int, int, int]) -
     if not data.startswith(b"\xff\xd8\xff") or not formats.has_all_scans(data):
         return None
     data, end = data.removesuffix(b"\xff"), b"\xff\xd9"
-    # Patterns that mean something else to a decoder which still waits for pixels.
-    tails = [end, *(bytes([byte] * 2048) + end for byte in (0x00, 0x55, 0xAA)), b"\xff\0" * 1024 + end]
+    # Bytes that mean something else, each, to a decoder which still waits for pixels.
+    patterns = [bytes([byte] * 2048) for byte in (0x00, 0x55, 0xAA)]
+    patterns += [b"\xff\0" * 1024, bytes(range(255)) * 8, bytes(range(254, -1, -1)) * 8]
+    restart = formats.next_restart(data)
+    starts = [b""] if restart is None else [b"", restart]
+    tails = [end, *(start + pattern + end for start in starts for pattern in patterns)]
     first: Picture | None = None
     for tail in tails:
         try:

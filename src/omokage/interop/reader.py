@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..data.read import one_line
 from ..errors import UserError
 from ..sniff import begins_like_picture, is_text, what_it_is
 from .unpickle import Budget, Inert, Record, read_pickle
@@ -235,10 +236,10 @@ def read_objects(path: Path) -> Any:
             return _older(file, budget)
         return first
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        raise UserError(f"{path}: {one_line(error)}") from None
     # A file decides what goes wrong here, so it may be anything.
     except Exception as error:
-        why = f"{type(error).__name__}: {error}"[:200]
+        why = one_line(f"{type(error).__name__}: {error}", 200)
         raise UserError(f"{path} is damaged, or neither a pickle nor a file of torch.save ({why})") from None
 
 

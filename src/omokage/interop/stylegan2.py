@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..data.read import one_line
 from ..errors import UserError
 from ..families import MODELS
 from ..recipe import Recipe, read_recipe
@@ -70,11 +71,12 @@ def import_stylegan2(source: str | Path, out: str | Path, tell: Callable[[str], 
     try:
         settings, weights = _found(held, notes)
     except UserError as error:
-        raise UserError(f"{source}: {error}") from None
+        raise UserError(f"{source}: {one_line(error)}") from None
     except KeyError as error:
-        raise UserError(f"{source}: its generator has no {str(error.args[0])[:100]}") from None
+        raise UserError(f"{source}: its generator has no {one_line(error.args[0], 100)}") from None
     except (ValueError, TypeError, AttributeError, IndexError, RuntimeError, OverflowError) as error:
-        raise UserError(f"{source}: its generator is damaged or of an unknown kind ({error})") from None
+        why = one_line(error)
+        raise UserError(f"{source}: its generator is damaged or of an unknown kind ({why})") from None
     recipe = _recipe(settings, source.name)
     _check_shapes(recipe, weights, source)
     network = MODELS["stylegan2"].build(recipe.model).eval()
