@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -42,6 +42,17 @@ def pictures(source: Source, sidecars: bool) -> Iterator[tuple[Found, tuple[Foun
             first = ()
 
 
+def names_in(sources: Sequence[Source]) -> Iterator[tuple[int, str, str]]:
+    """The files of ``sources`` that are pictures by their ending, for `matching.Rows.meet`.
+
+    Each: the number of the source, its name, the name of the file in it. A stream is read once for them.
+    """
+    for number, source in enumerate(sources):
+        for found in source.only(lambda name: False):
+            if found.name and not is_text(found.name):
+                yield number, source.name, found.name
+
+
 class _Beside:
     """What lies beside the pictures of a source. tables: of many pictures."""
 
@@ -50,8 +61,8 @@ class _Beside:
         kept = _Kept() if stream else None
         texts: list[Found] = []
         bases: set[str] = set()  # of the pictures: their names with and without ending
-        for found in source.only(_is_text):
-            if _is_text(found.name):
+        for found in source.only(is_text):
+            if is_text(found.name):
                 texts.append(found if kept is None else kept.keep(found))
             elif found.name:
                 bases.update(_bases(found.name))
@@ -77,7 +88,7 @@ class _Beside:
     def of(self, name: str) -> tuple[Found, ...]:
         """The files beside the picture ``name``, the nearer name first."""
         found = [one for base in _bases(name) for one in self._nearest(name, base)]
-        if self._folder is not None and not _is_text(name):
+        if self._folder is not None and not is_text(name):
             found += self._folder.of(name, {canonical(one.name) for one in found})
         return tuple(found)
 
@@ -156,7 +167,8 @@ class _Kept:
         return os.pread(self._file.fileno(), size, start)
 
 
-def _is_text(name: str) -> bool:
+def is_text(name: str) -> bool:
+    """Whether a file is no picture but labels, by its ending."""
     return name.lower().endswith(_TEXTS)
 
 

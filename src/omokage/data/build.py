@@ -13,7 +13,7 @@ import json
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import partial as fixed
@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 from .. import __version__
 from ..errors import UserError
 from ..progress import Progress, opened
+from .beside import names_in
 from .copies import DROPS, near_copies
 from .engines import Engine, Here, Processes, Steps, Threads, leave_if_worker_begins
 from .faceset import (
@@ -46,13 +47,15 @@ from .faceset import (
     read_manifest,
     tar_member,
 )
-from .label import SIDECARS, is_table
+from .label import SIDECARS, is_table, read_table
+from .matching import Met, Rows
 from .names import LABEL, NameLabels
 from .publish import Target
 from .read import RESIZE_RULE, Unreadable, cover, kind_of, one_line, quiet, read_picture, to_png
 from .remote import url_of
 from .report import write_faces_report
 from .sources import Found, Keys, Source, natural, open_source
+from .text import decoded
 from .unfinished import (
     STATE,
     begin,
@@ -91,6 +94,7 @@ class BuildReport:
     pictures: of illustrations: found, kept (a face of it is kept), rejected and the reasons; else None.
     opt_out: what the opt-out list met (`optout.OptOut.summary`), None without one.
     variants: with ``drop="near"``: how many of the kept are variants of another (eyes closed, other clothes).
+    labels: how many rows of the table of labels met a picture (`matching.Met.described`), None without one.
     names: how many names of files gave labels (`names.Met.described`), None if none were asked for.
     close_ups: of illustrations: how many of the kept faces were cut out more tightly than asked for.
     beside: of faces: how many files of labels lay among the pictures; they are not counted as found.
@@ -109,6 +113,7 @@ class BuildReport:
     opt_out: dict[str, Any] | None = None
     variants: int = 0
     names: dict[str, Any] | None = None
+    labels: dict[str, Any] | None = None
     close_ups: int = 0
     beside: int = 0
     tables: tuple[str, ...] = ()
@@ -297,6 +302,8 @@ class _Faces:
             self.plan["labels_from"] = by_name.described
 
     def fill(self, partial: Path, engine: Engine, progress: Progress | None) -> None:
+        if self._labels is not None:
+            self._labels.meet(names_in(self._sources))
         work = _Work(partial, self.plan, self._size, self._drop)
         work.run(self._sources, engine, progress)
         work.carried = self._carried
@@ -573,7 +580,7 @@ class _Work:
         labelled = None
         if labels is not None:
             index, matched = labels.join(index)
-            labelled = {**labels.described, "matched": matched}
+            labelled = {**labels.described, **matched}
         if by_name is not None:
             index, met = by_name.join(index)
             counts["names"] = met.described
@@ -681,41 +688,39 @@ def _carried(sources: Sequence[Source], labels: "_Labels | None") -> dict[tuple[
 
 
 class _Labels:
-    """Columns of a CSV by file name."""
+    """Columns of a CSV by file name. met: which rows met a file, once `meet` was called."""
 
     def __init__(self, path: str | Path) -> None:
         path = Path(path).expanduser()
         try:
             data = path.read_bytes()
-            rows = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True))
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            header, rows = read_table(decoded(data), path)
+        except (OSError, ValueError) as error:
             raise UserError(f"labels {one_line(path)} cannot be read: {one_line(error)}") from None
-        if not rows or "file" not in rows[0] or len(set(rows[0])) != len(rows[0]):
-            raise UserError(f"labels {one_line(path)}: the first line must name columns, one of them `file`")
-        place = rows[0].index("file")
-        self.columns = [one_line(name) for i, name in enumerate(rows[0]) if i != place]
+        place = header.index("file")
+        self.columns = [one_line(name) for i, name in enumerate(header) if i != place]
         if taken := set(self.columns) & set(COLUMNS):
             raise UserError(f"labels {one_line(path)}: the column {sorted(taken)[0]!r} needs another name")
-        self._rows: dict[str, list[str]] = {}
-        for number, row in enumerate(rows[1:], 2):
-            if len(row) != len(rows[0]):
-                if row:
-                    counts = f"{len(row)} columns, not {len(rows[0])}"
-                    raise UserError(f"labels {one_line(path)}: line {number} has {counts}")
-                continue
-            self._rows[row[place]] = row[:place] + row[place + 1 :]
+        self._values = [row[:place] + row[place + 1 :] for row in rows]
+        names = [[row[place]] if row[place] else [] for row in rows]
+        self._rows = Rows(names, lambda a, b: self._values[a] == self._values[b], one_line(path))
+        self.met: Met | None = None
         self.described = {"name": one_line(path.name), "sha256": hashlib.sha256(data).hexdigest()}
 
-    def join(self, index: pa.Table) -> tuple[pa.Table, int]:
-        """``index`` with the columns added (null where nothing is known), and how many files have a row."""
+    def meet(self, files: Iterable[tuple[int, str, str]]) -> None:
+        """Find the rows of all files, see `matching.Rows.meet`."""
+        self.met = self._rows.meet(files)
+
+    def join(self, index: pa.Table) -> tuple[pa.Table, dict[str, int]]:
+        """``index`` with the columns added (null where nothing is known), and what met, for the manifest."""
+        assert self.met is not None
         nothing = [None] * len(self.columns)
-        rows: list[list[Any]] = []
-        for file in index["file"].to_pylist():
-            # By the whole name in its source, else by its last part.
-            rows.append(self._rows.get(file, self._rows.get(file.rsplit("/", 1)[-1], nothing)))
+        places = zip(index["source"].to_pylist(), index["file"].to_pylist(), strict=True)
+        numbers = [self.met.places.get(place) for place in places]
+        rows: list[list[Any]] = [nothing if row is None else self._values[row] for row in numbers]
         for i, name in enumerate(self.columns):
             index = index.append_column(name, pa.array([row[i] or None for row in rows], pa.string()))
-        return index, sum(row is not nothing for row in rows)
+        return index, {"matched": sum(row is not None for row in numbers), **self.met.described}
 
 
 def _report(manifest: dict[str, Any], path: Path | str, started: float, already: bool = False) -> BuildReport:
@@ -738,6 +743,7 @@ def _report(manifest: dict[str, Any], path: Path | str, started: float, already:
         opt_out,
         variants=counts.get("variants", 0),
         names=counts.get("names"),
+        labels=manifest.get("labels"),
         close_ups=counts.get("close_ups", 0),
         beside=beside,
         tables=tables,

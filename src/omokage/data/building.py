@@ -31,7 +31,7 @@ from PIL import Image
 from .. import __version__
 from ..errors import UserError
 from ..progress import Progress, opened
-from .beside import pictures
+from .beside import names_in, pictures
 from .clean import CRITERIA
 from .engines import Engine, Steps
 from .faceset import COLUMNS, FORMAT, INDEX, KIND, MANIFEST, REJECTED, REPORT, content_hash, read_manifest
@@ -427,8 +427,10 @@ class Pieces:
         }
         labelled = None
         if table is not None:
-            matched = sum(table.get(file) is not None for file in index["file"].to_pylist())
+            places = zip(index["source"].to_pylist(), index["file"].to_pylist(), strict=True)
+            matched = sum(table.get(file, source) is not None for source, file in places)
             labelled = {**table.described, "matched": matched}
+            labelled |= {} if table.met is None else table.met.described
         return {
             "kind": KIND,
             "format": FORMAT,
@@ -607,7 +609,7 @@ def _job(
         # What cannot be read is counted as unreadable labels.
         sidecars.append((file.name, b"\xff" if isinstance(data, str) else data[: 2**22]))
     name = named.found.name
-    row = None if table is None else table.get(name)
+    row = None if table is None else table.get(name, named.source)
     said = None if by_name is None else by_name(named.source, name)
     if said is not None:
         row = with_named(row, said)
@@ -689,6 +691,8 @@ class Illustrations:
                 f"{free / 2**20:,.0f} MB are free at {one_line(partial.parent)}: make room, "
                 "or another folder with -o"
             )
+        if self._table is not None:
+            self._table.meet(names_in(self._sources))
         work = Pieces(partial, self.plan, Handler(self._options, self._tools))
         work.run(self._sources, self._table, self._before, self._by_name, engine, progress)
         work.finish(self._table, self._by_name, progress)

@@ -10,7 +10,8 @@ import io
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from pathlib import Path
@@ -19,6 +20,7 @@ from urllib.parse import urlsplit
 
 from ..errors import UserError
 from .colours import EYE_COLOURS, HAIR_COLOURS
+from .matching import Met, Rows
 from .read import one_line
 from .spelling import plain_name
 from .text import decoded
@@ -512,6 +514,7 @@ class LabelTable:
     """Labels by file name: a CSV with a column `file`, or JSON lines with `file`, `filename`, `md5` or `id`.
 
     columns: the names of further columns, which go to the index as they are.
+    met: which rows met a file, once `meet` was called.
     """
 
     def __init__(self, path: str | Path, taken: Iterable[str] = ()) -> None:
@@ -520,68 +523,92 @@ class LabelTable:
         path = Path(path).expanduser()
         try:
             data = path.read_bytes()
-            text = data.decode("utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
+            text = decoded(data)
+        except (OSError, ValueError) as error:
             raise UserError(f"labels {one_line(path)} cannot be read: {one_line(error)}") from None
         self.described = {"name": one_line(path.name), "sha256": hashlib.sha256(data).hexdigest()}
         self.columns: list[str] = []
-        self._rows: dict[str, Labels] = {}
+        self.met: Met | None = None
+        self._labels: list[Labels] = []
+        self._names: list[list[str]] = []
         if text.lstrip()[:1] in ("{", "["):
             self._read_json(text, path)
         else:
             self._read_csv(text, path)
         if clash := set(self.columns) & set(taken):
             raise UserError(f"labels {one_line(path)}: the column {min(clash)!r} needs another name")
+        self._rows = Rows(self._names, lambda a, b: self._labels[a] == self._labels[b], one_line(path))
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._labels)
 
     def _read_csv(self, text: str, path: Path) -> None:
-        try:
-            rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
-        except csv.Error as error:
-            raise UserError(f"labels {one_line(path)} cannot be read: {one_line(error)}") from None
-        header = rows[0] if rows else []
-        if "file" not in header or len(set(header)) != len(header):
-            raise UserError(f"labels {one_line(path)}: the first line must name columns, one of them `file`")
+        header, rows = read_table(text, path)
         known = {"file", "tags", "rating", "artist", "license", "url"}
         self.columns = [one_line(name) for name in header if name not in known]
-        for number, row in enumerate(rows[1:], 2):
-            if not row:
-                continue
-            if len(row) != len(header):
-                counts = f"{len(row)} columns, not {len(header)}"
-                raise UserError(f"labels {one_line(path)}: line {number} has {counts}")
+        for row in rows:
             record = dict(zip(header, row, strict=True))
             other = tuple((one_line(k), v) for k, v in record.items() if k not in known and v)
-            labels = from_record({k: v.replace("|", ",") if k == "tags" else v for k, v in record.items()})
-            self._rows[record["file"]] = replace(labels, other=other)
+            told = {k: v.replace("|", ",") if k == "tags" else v for k, v in record.items()}
+            self._labels.append(replace(from_record(told, posters=False), other=other))
+            self._names.append([record["file"]] if record["file"] else [])
 
     def _read_json(self, text: str, path: Path) -> None:
         try:
-            whole = text.lstrip().startswith("[")
-            lines = (
-                json.loads(text)
-                if whole
-                else (json.loads(line) for line in text.splitlines() if line.strip())
-            )
-            for record in lines:
+            for record in _records(text):
                 if not isinstance(record, dict):
                     raise ValueError("a record that is no object")
-                labels = from_record(record)
-                names = [record.get(key) for key in ("file", "filename", "md5", "id")]
-                if not any(names):
+                called = (record.get(key) for key in _NAMES)
+                names = [str(name) for name in called if isinstance(name, str | int) and name]
+                if not names:
                     raise ValueError("a record without file, filename, md5 or id")
-                for name in names:
-                    if name:
-                        self._rows.setdefault(str(name), labels)
+                self._labels.append(from_record(record))
+                self._names.append(names)
         except (ValueError, RecursionError) as error:
             raise UserError(f"labels {one_line(path)}: {one_line(error, 120)}") from None
 
-    def get(self, file: str) -> Labels | None:
-        """The row of a file: by its whole name in its source, its last part, or that without its ending."""
-        last = file.rsplit("/", 1)[-1]
-        for name in (file, last, last.rsplit(".", 1)[0]):
-            if name in self._rows:
-                return self._rows[name]
-        return None
+    def meet(self, files: Iterable[tuple[int, str, str]]) -> Met:
+        """Find the rows of all files, see `matching.Rows.meet`."""
+        self.met = self._rows.meet(files)
+        return self.met
+
+    def get(self, file: str, source: str = "") -> Labels | None:
+        """The row of a file, None if it has none; see `matching.Rows`."""
+        if self.met is not None:
+            row = self.met.places.get((source, one_line(file, 1000)))
+        else:
+            row = self._rows.best(source, file)
+        return None if row is None else self._labels[row]
+
+
+def read_table(text: str, path: Path) -> tuple[list[str], list[list[str]]]:
+    """The header of a CSV that names files in a column `file`, and its rows, all as long as the header.
+
+    Raises `UserError` if it is none.
+    """
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    except csv.Error as error:
+        raise UserError(f"labels {one_line(path)} cannot be read: {one_line(error)}") from None
+    header = rows[0] if rows else []
+    if "file" not in header or len(set(header)) != len(header):
+        raise UserError(f"labels {one_line(path)}: the first line must name columns, one of them `file`")
+    for number, row in enumerate(rows[1:], 2):
+        if row and len(row) != len(header):
+            counts = f"{len(row)} columns, not {len(header)}"
+            raise UserError(f"labels {one_line(path)}: line {number} has {counts}")
+    return header, [row for row in rows[1:] if row]
+
+
+def _records(text: str) -> Iterator[Any]:
+    """The records of a JSON list, of lines of JSON, or of an object by the names of pictures."""
+    if text.lstrip().startswith("["):
+        yield from json.loads(text)
+        return
+    if _FIRST_IS_A_PICTURE.match(text):
+        with suppress(ValueError):  # else it is lines after all
+            by_name = json.loads(text)
+            if all(isinstance(record, dict) for record in by_name.values()):
+                yield from ({**record, "file": name} for name, record in by_name.items())
+                return
+    yield from (json.loads(line) for line in text.splitlines() if line.strip())

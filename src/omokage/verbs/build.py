@@ -190,6 +190,7 @@ def _run(
     further: dict[str, Any],
 ) -> None:
     from ..data.build import build as run
+    from ..data.matching import told as labels_told
     from ..data.names import told as names_told
     from ..data.optout import told as opt_out_told
     from ..data.remote import shown, url_of
@@ -199,7 +200,7 @@ def _run(
     what = "images" if report.pictures is None else "faces"
     if report.already:
         print(f"{out} is complete already: {report.kept:,} of {report.found:,} {what}")
-        _lines(opt_out_told(report.opt_out))
+        _lines([*labels_told(report.labels), *opt_out_told(report.opt_out)])
         return
     if report.pictures is not None:
         told = report.pictures
@@ -213,7 +214,7 @@ def _run(
         print(f"{report.rejected:,} left out, listed in {out}/rejected.csv:")
         for reason, count in sorted(report.reasons.items(), key=lambda item: -item[1]):
             print(f"{count:>9,}  {reason}")
-    _lines(opt_out_told(report.opt_out))
+    _lines([*labels_told(report.labels), *opt_out_told(report.opt_out)])
     if report.close_ups:
         print(f"{report.close_ups:,} close-ups are cut out more tightly than the others")
     _tell_copies(report)
