@@ -74,3 +74,22 @@ def test_damaged_weights_are_refused(monkeypatch):
     with pytest.raises(UserError, match="reinstall"):
         ColourNames()
     colours._shipped.cache_clear()
+
+
+def test_confidence_is_a_probability_and_does_not_depend_on_the_threads():
+    name = ColourNames()
+    picture = draw_face(3, 96, hair="blonde").image
+    hair, eyes = name.estimates(picture, None)
+    assert (hair.name, eyes.name) == name(picture, None)
+    assert 1 / len(HAIR_COLOURS) <= hair.confidence <= 1
+    assert 1 / len(EYE_COLOURS) <= eyes.confidence <= 1
+    torch.set_num_threads(before := torch.get_num_threads())
+    torch.set_num_threads(2)
+    again = name.estimates(picture, None)
+    torch.set_num_threads(before)
+    assert again == (hair, eyes)
+    weights = {f"{of}.weight": torch.zeros(n, 416) for of, n in (("hair", 12), ("eyes", 11))}
+    weights |= {"hair.bias": torch.zeros(12), "eyes.bias": torch.eye(11)[4] * 50}
+    hair, eyes = ColourNames(weights).estimates(picture, None)
+    assert hair.confidence == pytest.approx(1 / 12, abs=1e-3)
+    assert (eyes.name, eyes.confidence) == (EYE_COLOURS[4], 1.0)

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from functools import partial as fixed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -28,6 +29,7 @@ from .. import __version__
 from ..errors import UserError
 from ..progress import Progress, opened
 from .beside import names_in
+from .colours import check_confidence
 from .copies import DROPS, near_copies
 from .engines import Engine, Here, Processes, Steps, Threads, leave_if_worker_begins
 from .faceset import (
@@ -70,6 +72,7 @@ from .unfinished import (
 from .writing import ShardWriter, json_bytes, parquet_bytes, shard_name, write_file
 
 if TYPE_CHECKING:
+    from .colours import ColourNames
     from .pipeline import Options
 
 MAX_SIZE = 4096
@@ -77,6 +80,14 @@ ENGINES = ("local", "ray")
 FAR_LOADERS = 16
 
 SHOWN_TABLES = 20
+OF_FACES = ("hair", "eyes")
+ESTIMATED = {
+    f"{of}{what}": kind
+    for of in OF_FACES
+    for what, kind in (("", pa.string()), ("_from", pa.string()), ("_confidence", pa.float32()))
+}
+"""Columns of estimates in the index of a set of faces."""
+ESTIMATES = {name: kind for name, kind in ESTIMATED.items() if not name.endswith("_from")}
 DUPLICATE = "duplicate"
 _BESIDE = "labels of other files"  # why a file that is no picture is not rejected; not in `rejected.csv`
 
@@ -128,6 +139,8 @@ def build(
     labels: str | Path | None = None,
     labels_from: str | None = None,
     drop: str = "none",
+    estimate: bool = False,
+    min_confidence: float = 0.0,
     options: "Options | None" = None,
     detections: str | Path | None = None,
     workers: int | None = None,
@@ -153,6 +166,10 @@ def build(
     drop: of faces: "none" keeps copies, "exact" leaves out those whose bytes are those of an earlier one,
         "near" also copies in other encodings; the best of each is kept (`copies.near_copies`). "near" needs
         room for the faces twice. Illustrations have `Options.duplicates`.
+    estimate: of faces: the columns ``hair`` and ``eyes`` are colours that a network names
+        (`colours.ColourNames`), where labels do not name them, with ``_from`` and ``_confidence`` for each.
+    min_confidence: estimates with a lower one stay empty, 0 to 1. Illustrations have
+        `Options.min_confidence`.
     options: of the steps from illustration to face; ``size`` goes before its size. None: the defaults.
     detections: another face set of the same illustrations and detector: its boxes are used, nothing is
         detected again.
@@ -176,6 +193,14 @@ def build(
         raise UserError(
             "--drop is for --as-faces; of illustrations, copies are left out unless --no-duplicates is given"
         )
+    check_confidence(min_confidence)
+    if (estimate or min_confidence) and not as_faces:
+        raise UserError(
+            "--estimate is for --as-faces: of illustrations colours are estimated anyway, and "
+            "Options(min_confidence=...) has the threshold"
+        )
+    if min_confidence and not estimate:
+        raise UserError("--min-confidence is for estimates: add --estimate, or leave it out")
     if size is not None and not 1 <= size <= MAX_SIZE:
         raise UserError(f"size {size} is impossible: give 1 to {MAX_SIZE} pixels, or none to keep sizes")
     if workers is not None and workers < 1:
@@ -205,7 +230,7 @@ def build(
             by_name.check(opened_sources)
         work: Kind
         if as_faces:
-            work = _Faces(opened_sources, size, table, by_name, drop)
+            work = _Faces(opened_sources, size, table, by_name, drop, estimate, min_confidence)
         else:
             from .building import Illustrations
             from .pipeline import Options
@@ -220,7 +245,8 @@ def build(
                 return _report(manifest, far.place.shown, started, already=True)
             far.forget_other(work.plan)
         slow = any(source.far for source in opened_sources)
-        new = _build(folder, partial, work, _engine(engine, address, workers, as_faces, slow), progress)
+        threads = as_faces and not estimate  # a network gives the same in every process, on one thread each
+        new = _build(folder, partial, work, _engine(engine, address, workers, threads, slow), progress)
         manifest = read_manifest(folder, one_line(folder))
         if far is None:
             return _report(manifest, folder, started, already=not new)
@@ -255,14 +281,18 @@ def _build(out: Path, partial: Path, work: Kind, engine: Engine, progress: Progr
     return True
 
 
-def _engine(name: str, address: str | None, workers: int | None, as_faces: bool, slow: bool) -> Engine:
-    """slow: reading from the sources takes long, so that much is read at a time."""
+def _engine(name: str, address: str | None, workers: int | None, threads: bool, slow: bool) -> Engine:
+    """The engine that is asked for.
+
+    threads: the work is short and lets go of the interpreter's lock.
+    slow: reading from the sources takes long, so that much is read at a time.
+    """
     if name == "ray":
         from .cluster import Ray
 
         return Ray(address, workers)
     workers = workers or cores()
-    if as_faces:
+    if threads:
         return Threads(max(workers, FAR_LOADERS) if slow else workers)
     if workers == 1:
         return Here(FAR_LOADERS if slow else 0)
@@ -279,9 +309,11 @@ class _Faces:
         labels: "_Labels | None",
         by_name: NameLabels | None = None,
         drop: str = "none",
+        estimate: bool = False,
+        min_confidence: float = 0.0,
     ) -> None:
         self._sources, self._size, self._labels, self._by_name = sources, size, labels, by_name
-        self._drop = drop
+        self._drop, self._estimate, self._least = drop, estimate, min_confidence
         self._carried = _carried(sources, labels)
         if by_name is not None:
             by_name.refuse_columns(COLUMNS, "a column of every face set")
@@ -296,6 +328,14 @@ class _Faces:
             "sources": [source.described for source in sources],
             "labels": None if labels is None else labels.described,
         }
+        if estimate:
+            estimated = set(ESTIMATED) - set(OF_FACES)
+            if by_name is not None:
+                by_name.refuse_columns(estimated, "a column of estimates")
+            if clash := estimated & set(() if labels is None else labels.columns):
+                raise UserError(f"the column {min(clash)!r} of the labels is one of estimates: rename it")
+            self.plan["options"] |= {"estimate": True, "min_confidence": min_confidence}
+            self.plan["tools"] = {"colours": _colour_names().file_hash}
         if drop != "none":
             self.plan["options"]["drop"] = drop
         if by_name is not None:
@@ -304,10 +344,10 @@ class _Faces:
     def fill(self, partial: Path, engine: Engine, progress: Progress | None) -> None:
         if self._labels is not None:
             self._labels.meet(names_in(self._sources))
-        work = _Work(partial, self.plan, self._size, self._drop)
+        work = _Work(partial, self.plan, self._size, self._drop, self._estimate)
         work.run(self._sources, engine, progress)
         work.carried = self._carried
-        work.finish(self._labels, self._by_name, progress)
+        work.finish(self._labels, self._by_name, self._least, progress)
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,6 +375,7 @@ class _Stored:
     height: int
     format: str
     done: str
+    estimates: tuple[str | float, ...] = ()  # values of `ESTIMATES`, where they are asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,7 +389,14 @@ def _load(found: tuple[Found, str, str]) -> _Picture:
     return _Picture(key, source, file.name, file.read())
 
 
-def _prepare(picture: _Picture, *, size: int | None) -> _Stored | _Rejected:
+@lru_cache(maxsize=1)
+def _colour_names() -> "ColourNames":
+    from .colours import ColourNames
+
+    return ColourNames()
+
+
+def _prepare(picture: _Picture, *, size: int | None, estimate: bool = False) -> _Stored | _Rejected:
     try:
         if isinstance(picture.data, str):
             raise Unreadable(picture.data)
@@ -356,6 +404,11 @@ def _prepare(picture: _Picture, *, size: int | None) -> _Stored | _Rejected:
         opened = read_picture(data)
         done = list(opened.done)
         image, extension = opened.image, opened.extension
+        estimates: tuple[str | float, ...] = ()
+        if estimate:
+            pixels = np.ascontiguousarray(np.asarray(image.convert("RGB")))
+            hair, eyes = _colour_names().estimates(pixels, None)
+            estimates = (hair.name, hair.confidence, eyes.name, eyes.confidence)
         if size is not None and image.size != (size, size):
             done.append(f"{image.width}×{image.height} to {size}×{size}")
             image, extension = cover(image, (size, size)), None
@@ -380,6 +433,7 @@ def _prepare(picture: _Picture, *, size: int | None) -> _Stored | _Rejected:
         *image.size,
         extension,
         "; ".join(done),
+        estimates,
     )
 
 
@@ -420,6 +474,7 @@ class _Shard(ShardWriter):
                 face.source,
                 face.file,
                 face.sha256,
+                *face.estimates,
             )
         )
         self.picture_bytes += face.data_size
@@ -428,8 +483,12 @@ class _Shard(ShardWriter):
 class _Work:
     """The unfinished face set in ``partial``."""
 
-    def __init__(self, partial: Path, plan: dict[str, Any], size: int | None, drop: str) -> None:
+    def __init__(
+        self, partial: Path, plan: dict[str, Any], size: int | None, drop: str, estimate: bool
+    ) -> None:
         self.partial, self.plan, self.size, self.drop = partial, plan, size, drop
+        self.estimate = estimate
+        self.schema = pa.schema([*SCHEMA, *(ESTIMATES.items() if estimate else ())])
         self.state = partial / STATE
         # Which faces are near copies is known when all are there; until then their shards lie apart.
         self.shards = self.state if drop == "near" else partial
@@ -469,7 +528,8 @@ class _Work:
         named = ((found, keys(found.name), source.name) for source in sources for found in source)
         # Keys depend on all names before, so the files already done are still walked over.
         rest = itertools.islice(named, position, None)
-        results = engine.run(rest, Steps(_load, fixed(_prepare, size=self.size), _lost))
+        prepare = fixed(_prepare, size=self.size, estimate=self.estimate)
+        results = engine.run(rest, Steps(_load, prepare, _lost))
         try:
             with quiet(), closing(results), opened(progress, "building", total) as task:
                 task.advance(position)
@@ -522,8 +582,9 @@ class _Work:
             size = shard.close()
             described = {"name": shard.path.name, "bytes": size, "pictures": len(shard.rows)}
             columns = zip(*shard.rows, strict=True)
-            arrays = [pa.array(values, kind) for values, kind in zip(columns, COLUMNS.values(), strict=True)]
-            write_file(self.state / f"{number:06d}.parquet", parquet_bytes(pa.table(arrays, schema=SCHEMA)))
+            arrays = [pa.array(values, kind) for values, kind in zip(columns, self.schema.types, strict=True)]
+            table = pa.table(arrays, schema=self.schema)
+            write_file(self.state / f"{number:06d}.parquet", parquet_bytes(table))
         state = {
             "shard": described,
             "kept": len(shard.rows) if shard else 0,
@@ -537,7 +598,11 @@ class _Work:
         self.done.append(state)
 
     def finish(
-        self, labels: "_Labels | None", by_name: NameLabels | None, progress: Progress | None
+        self,
+        labels: "_Labels | None",
+        by_name: NameLabels | None,
+        min_confidence: float,
+        progress: Progress | None,
     ) -> None:
         kept = sum(state["kept"] for state in self.done)
         refused, beside, unused = self._sorted_out()
@@ -545,7 +610,7 @@ class _Work:
         if not kept:
             shutil.rmtree(self.partial)
             raise UserError(_nothing(found, Counter(kind_of(reason) for _, reason in refused)))
-        index = pa.concat_tables(self._tables(list(COLUMNS))).cast(SCHEMA).combine_chunks()
+        index = pa.concat_tables(self._tables(self.schema.names)).cast(self.schema).combine_chunks()
         keys = index["key"].to_pylist()
         index = index.take(sorted(range(len(keys)), key=lambda i: natural(keys[i])))
         shards = [state["shard"] for state in self.done if state["shard"]]
@@ -560,6 +625,7 @@ class _Work:
         writer.writerow(("file", "reason"))
         writer.writerows(refused)
         digests = index["sha256"].to_pylist()
+        estimates, index = index.select(list(ESTIMATES) if self.estimate else []), index.select(list(COLUMNS))
         counts = {
             "found": found,
             "kept": kept,
@@ -584,6 +650,8 @@ class _Work:
         if by_name is not None:
             index, met = by_name.join(index)
             counts["names"] = met.described
+        if self.estimate:
+            index = _with_estimates(index, estimates, min_confidence)
         manifest = {
             "kind": KIND,
             "format": FORMAT,
@@ -660,6 +728,25 @@ class _Work:
             else:
                 refused.append((file, reason))
         return refused, beside, tables
+
+
+def _with_estimates(index: pa.Table, estimates: pa.Table, least: float) -> pa.Table:
+    """``index`` with the columns `ESTIMATED`: what labels say goes before what the network says."""
+    for of in OF_FACES:
+        told = index[of].to_pylist() if of in index.column_names else [None] * len(index)
+        names, sure = estimates[of].to_pylist(), estimates[f"{of}_confidence"].to_pylist()
+        values: list[str | None] = []
+        origins: list[str | None] = []
+        for label, name, confidence in zip(told, names, sure, strict=True):
+            kept = confidence >= least
+            values.append(label or (name if kept else None))
+            origins.append("table" if label else "network" if kept else None)
+        confidences = [None if label else number for label, number in zip(told, sure, strict=True)]
+        if of in index.column_names:
+            index = index.drop_columns(of)
+        for name, column in ((of, values), (f"{of}_from", origins), (f"{of}_confidence", confidences)):
+            index = index.append_column(name, pa.array(column, ESTIMATED[name]))
+    return index
 
 
 def _may_be_labels(file: str) -> bool:

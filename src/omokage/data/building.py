@@ -60,7 +60,8 @@ EXTRA = {
     **_numbers,
     "tags": pa.string(), "rating": pa.string(), "artist": pa.string(), "license": pa.string(),
     "url": pa.string(),
-    "hair": pa.string(), "hair_from": pa.string(), "eyes": pa.string(), "eyes_from": pa.string(),
+    "hair": pa.string(), "hair_from": pa.string(), "hair_confidence": pa.float32(),
+    "eyes": pa.string(), "eyes_from": pa.string(), "eyes_confidence": pa.float32(),
     "picture_sha256": pa.string(), "picture_md5": pa.string(),
 }  # fmt: skip
 """Columns of a kept face beyond those of every face set."""
@@ -511,6 +512,10 @@ def _index(kept: pa.Table, places: list[list[int]], others: Sequence[str]) -> pa
                 columns[f"{name}_from"] = pa.array(
                     ["table" if t else b for t, b in zip(told, by, strict=True)], pa.string()
                 )
+                sure = columns[f"{name}_confidence"].to_pylist()
+                columns[f"{name}_confidence"] = pa.array(
+                    [None if t else c for t, c in zip(told, sure, strict=True)], pa.float32()
+                )
                 told = [t or m for t, m in zip(told, columns[name].to_pylist(), strict=True)]
             columns[name] = pa.array(told, EXTRA.get(name, pa.string()))
     return pa.table(columns)
@@ -669,8 +674,9 @@ class Illustrations:
         self._sources, self._options = sources, self._tools.options
         chosen = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self._options).items()}
         chosen.pop("opt_out")
-        if chosen["close_ups"] == Options.close_ups:  # as before there was a choice: the same plan
-            del chosen["close_ups"]
+        for name in ("close_ups", "min_confidence"):  # as before there was a choice: the same plan
+            if chosen[name] == getattr(Options, name):
+                del chosen[name]
         plan = {
             "options": {"as_faces": False, **chosen},
             "tools": self._tools.described,

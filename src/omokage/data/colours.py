@@ -1,6 +1,7 @@
 """Names of hair and eye colours, by a network that learned them from a crowd's tags."""
 
 import hashlib
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from typing import TYPE_CHECKING
@@ -30,6 +31,14 @@ def around(face: Face) -> CropBox:
     return CropBox(x, y + (0.5 - DOWN) * side, side, side)
 
 
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A colour's name, and the probability that the network gives it, 0 to 1, to three digits."""
+
+    name: str
+    confidence: float
+
+
 class ColourNames:
     """Regressions on the features of the tag encoder.
 
@@ -48,7 +57,12 @@ class ColourNames:
         self._heads = [(weights[f"{name}.weight"], weights[f"{name}.bias"]) for name in ("hair", "eyes")]
 
     def __call__(self, picture: np.ndarray, face: Face | None) -> tuple[str, str]:
-        """Names from `HAIR_COLOURS` and `EYE_COLOURS`.
+        """Names from `HAIR_COLOURS` and `EYE_COLOURS`, as `estimates` gives them."""
+        hair, eyes = self.estimates(picture, face)
+        return hair.name, eyes.name
+
+    def estimates(self, picture: np.ndarray, face: Face | None) -> "tuple[Estimate, Estimate]":
+        """Of hair and of eyes: a name from `HAIR_COLOURS` or `EYE_COLOURS`, and how sure it is.
 
         picture: RGB, uint8 (H, W, 3). face: its box; None: the whole picture is the face with its hair.
         """
@@ -60,8 +74,18 @@ class ColourNames:
         seen = picture if face is None else cut(picture, around(face))
         with on_one_thread(), torch.inference_mode():
             features = self._encoder(network_input(seen[None]))[0]
-            hair, eyes = (int((weight @ features + bias).argmax()) for weight, bias in self._heads)
-        return HAIR_COLOURS[hair], EYE_COLOURS[eyes]
+            found = []
+            for names, (weight, bias) in zip((HAIR_COLOURS, EYE_COLOURS), self._heads, strict=True):
+                shares = torch.softmax((weight @ features + bias).double(), 0)
+                best = int(shares.argmax())
+                found.append(Estimate(names[best], float(f"{float(shares[best]):.3g}")))
+        return found[0], found[1]
+
+
+def check_confidence(least: float) -> None:
+    """Raises `UserError` unless ``least`` is a probability."""
+    if not 0 <= least <= 1:
+        raise UserError(f"--min-confidence {least:g} is impossible: give 0 to 1")
 
 
 @lru_cache(maxsize=1)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from ..errors import UserError
 from .clean import CRITERIA, measure, thresholds, verdict
-from .colours import ColourNames
+from .colours import ColourNames, check_confidence
 from .crop import BORDERS, CLOSE_UPS, PRESETS, CropBox, closer_box, crop_box, cut, visible
 from .detect import Detector, Face, FaceScore, open_detector
 from .faceset import deflate_member, tar_member
@@ -53,6 +53,7 @@ class Options:
     duplicates: whether copies are left out. mirrored: mirror images are copies too.
     upscale: one of `upscale.METHODS`; None: smaller crops are left out. noise, model: of waifu2x.
     label: whether files beside pictures and colours are looked at.
+    min_confidence: estimated colours with a lower confidence stay empty, 0 to 1.
     ratings: which ratings are used; pictures without one always are.
     precision: in which the face detector's network computes: "fp32", "bf16", or "auto", which a build turns
         into what its machine is best at, the same for all its workers.
@@ -80,6 +81,7 @@ class Options:
     noise: int | None = 0
     model: str = "anime"
     label: bool = True
+    min_confidence: float = 0.0
     ratings: tuple[str, ...] = ("general",)
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     format: str = "jpg"
@@ -100,6 +102,7 @@ class Options:
                 raise UserError(f"{name} {one_line(value)!r} is unknown: give one of {listed}")
         if self.frames is not None and self.frames < 1:
             raise UserError(f"--frames {self.frames} is impossible: give 1 or more")
+        check_confidence(self.min_confidence)
         if unknown := set(self.ratings) - set(RATINGS):
             raise UserError(
                 f"rating {one_line(min(unknown))!r} is unknown: give some of {', '.join(RATINGS)}"
@@ -414,10 +417,15 @@ def _label_columns(pixels: np.ndarray, face: Face, known: _Known, tools: Tools) 
         "other": dict(labels.other),
     }
     if tools.colours is not None:
-        seen = tools.colours(pixels, face if tools.detector is not None else None)
-        for of, name in zip(("hair", "eyes"), seen, strict=True):
+        seen = tools.colours.estimates(pixels, face if tools.detector is not None else None)
+        for of, estimate in zip(("hair", "eyes"), seen, strict=True):
             tagged = labels.colour(of)
-            row[of], row[f"{of}_from"] = (name, "network") if tagged is None else (tagged, "tags")
+            if tagged is not None:
+                row[of], row[f"{of}_from"] = tagged, "tags"
+                continue
+            row[f"{of}_confidence"] = estimate.confidence
+            if estimate.confidence >= tools.options.min_confidence:
+                row[of], row[f"{of}_from"] = estimate.name, "network"
     return row
 
 

@@ -102,6 +102,13 @@ def build(
     no_label: Annotated[
         bool, typer.Option("--no-label", help="Do not look at .txt and .json beside images, nor at colours.")
     ] = False,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="With --as-faces: name hair and eye colours by a network.")
+    ] = False,
+    min_confidence: Annotated[
+        float | None,
+        typer.Option(callback=within(0, 1), help="Estimated colours that are less sure stay empty, 0 to 1."),
+    ] = None,
     ratings: Annotated[str | None, typer.Option(help="Ratings to use, by commas; default: general.")] = None,
     precision: Annotated[
         str | None, typer.Option(help="Of the detector's network: auto (default), bf16, or fp32.")
@@ -156,13 +163,17 @@ def build(
     if as_faces and (chosen or detections):
         raise UserError(
             "build: --as-faces keeps images as they come and takes only "
-            "--size, --labels, --labels-from, --drop, --workers, --engine and --address"
+            "--size, --labels, --labels-from, --drop, --estimate, --min-confidence, --workers, --engine "
+            "and --address"
         )
     further: dict[str, Any] = {"workers": workers, "engine": engine, "address": address}
-    further |= {"labels_from": labels_from, "drop": drop}
-    if not as_faces:
+    further |= {"labels_from": labels_from, "drop": drop, "estimate": estimate}
+    if as_faces:
+        further["min_confidence"] = min_confidence or 0.0
+    else:
         from ..data.pipeline import Options
 
+        chosen |= {} if min_confidence is None else {"min_confidence": min_confidence}
         further |= {"options": Options(**chosen), "detections": detections}
     _run(sources, out, as_faces, size, labels, further)
 
