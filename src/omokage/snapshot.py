@@ -88,6 +88,8 @@ def newest_snapshot(run: str | Path) -> Path:
     if not Path(run).is_dir():
         raise UserError(f"{run}: no such run; omokage train RECIPE --data faces/ --out {run} makes one")
     found = snapshots(run)
+    if not found and (Path(run) / "index.parquet").is_file():
+        raise UserError(f"{run} is a face set, not a run: name a run or a snapshot; face sets go with --data")
     if not found:
         raise UserError(f"{run} has no snapshot yet; let omokage train run longer")
     return found[-1]

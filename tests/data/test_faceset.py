@@ -11,6 +11,8 @@ from omokage.data.build import build
 from omokage.data.faceset import FaceSet, content_hash
 from omokage.data.read import cover
 from omokage.errors import UserError
+from omokage.report.read import read_run
+from omokage.snapshot import newest_snapshot
 
 
 @pytest.fixture
@@ -140,3 +142,29 @@ def test_wrong_size_in_the_index_is_no_way_to_a_bomb(faces):
     rewrite_index(faces.path, "width", 25)
     with pytest.raises(UserError, match="not the size"):
         FaceSet.open(faces.path).image(0)
+
+
+def test_a_face_set_where_none_can_work_is_named(make_set, encode, picture, tmp_path):
+    faces = make_set("set", {"0.png": encode(picture(0), "PNG")}, {"0.png": {"hair": "blue"}})
+    for arguments, words in (
+        ({"sources": [faces], "as_faces": True}, "a face set already: `omokage faces merge`"),
+        ({"sources": [faces]}, "a face set already"),
+        ({"sources": [tmp_path / "set-pictures", faces], "as_faces": True}, "a face set already"),
+        ({"sources": [tmp_path / "set-pictures"], "as_faces": True, "labels": faces}, "takes a table"),
+        ({"sources": [tmp_path / "set-pictures"], "detections": faces}, "built with --as-faces"),
+    ):
+        with pytest.raises(UserError, match=words) as told:
+            build(out=tmp_path / "new", **arguments)
+        assert str(faces) in str(told.value)
+        assert not (tmp_path / "new").exists()
+    with pytest.raises(UserError, match="a face set, not a run"):
+        newest_snapshot(faces)
+    assert "a face set, no run" in read_run(faces)
+    # And a folder of face sets where one is wanted.
+    (tmp_path / "sets").mkdir()
+    faces.rename(tmp_path / "sets" / "train")
+    with pytest.raises(UserError, match=r"a folder of face sets, name one of them: .*sets/train"):
+        FaceSet.open(tmp_path / "sets")
+    # A folder that only looks like one is a source like any other.
+    (tmp_path / "set-pictures" / "manifest.json").write_text("{}")
+    assert build([tmp_path / "set-pictures"], tmp_path / "new", as_faces=True).kept == 1

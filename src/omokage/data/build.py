@@ -47,6 +47,7 @@ from .faceset import (
     deflate_member,
     partial_folder,
     read_manifest,
+    refuse_face_set,
     tar_member,
 )
 from .label import SIDECARS, is_table, read_table
@@ -213,6 +214,10 @@ def build(
         )
     if not sources:
         raise UserError("no source given: name a folder, a tar, a zip or a list of files")
+    for source in sources:
+        refuse_face_set(source, "`omokage faces merge` cleans one, `omokage faces export` writes its pictures")
+    if labels is not None:
+        refuse_face_set(labels, "--labels takes a table; `omokage faces export` writes one")
     far = None if (url := url_of(out)) is None else Target(url)
     folder = target(out) if far is None else far.staging
     partial = partial_folder(folder)

@@ -576,6 +576,10 @@ class Before:
         same = [s.get("fingerprint") for s in manifest.get("sources", [])] == [
             s["fingerprint"] for s in plan["sources"]
         ]
+        if (manifest.get("options") or {}).get("as_faces"):
+            raise UserError(
+                f"--detections {shown}: it was built with --as-faces, so nothing was detected; leave it out"
+            )
         tools, own = manifest.get("tools") or {}, plan["tools"]
         if not same or tools.get("detector") != own["detector"] or tools.get("judge") != own["judge"]:
             raise UserError(

@@ -244,8 +244,27 @@ def read_manifest(folder: Path, shown: str) -> dict[str, Any]:
         text = (folder / MANIFEST).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         message = f"{shown} is not a face set (it has no {MANIFEST}): make one with `omokage build`"
+        inside = sorted(path.parent.name for path in folder.glob(f"*/{MANIFEST}") if is_face_set(path.parent))
+        if inside:
+            named = ", ".join(one_line(Path(shown) / name) for name in inside[:4])
+            message = f"{shown} is a folder of face sets, name one of them: {named}"
         raise UserError(message) from None
     return parse_manifest(text, shown)
+
+
+def is_face_set(path: str | Path) -> bool:
+    """Whether ``path``, a folder of this machine, is a finished face set, as far as its manifest tells."""
+    try:
+        parse_manifest((Path(path).expanduser() / MANIFEST).read_bytes(), "")
+    except (OSError, ValueError, UserError):
+        return False
+    return True
+
+
+def refuse_face_set(path: str | Path, instead: str) -> None:
+    """`UserError` if ``path`` is a face set, where one cannot work. instead: what can be done about it."""
+    if url_of(path) is None and is_face_set(path):
+        raise UserError(f"{one_line(path)} is a face set already: {instead}")
 
 
 def parse_manifest(text: bytes, shown: str) -> dict[str, Any]:

@@ -149,6 +149,8 @@ def read_run(folder: Path, name: str | None = None) -> Run | str:
         return f"{folder}: no such run folder" if not folder.exists() else f"{folder}: a file, no run folder"
     known = [*snapshots(folder), *(folder / file for file in ("log.jsonl", "recipe.toml"))]
     if not any(path.is_file() for path in known):
+        if (folder / "index.parquet").is_file():
+            return f"{folder}: a face set, no run; omokage faces stats tells what is in it"
         return f"{folder}: no run (neither recipe, log nor snapshot in it)"
     run = Run(name or folder.name, folder)
     _read_snapshot(run)
