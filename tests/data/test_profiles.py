@@ -313,3 +313,46 @@ def test_turned_pictures_of_sixteen_bits():
     data = with_chunks(deep_png(values, 2), gama(1.0), (b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0")))
     expected = in_srgb(np.rot90(values, -1).reshape(-1, 3) / 65535, lambda x: x, SRGB)
     assert difference(data, expected)[1] <= 2
+
+
+def cmyk_icc():
+    """A CMYK profile of a table with two points an ink: whatever ink there is takes the light away."""
+    inks = np.stack(np.meshgrid(*[[0, 1]] * 4, indexing="ij"), -1).reshape(-1, 4)
+    rgb = (1 - inks[:, :3]) * (1 - inks[:, 3:])
+    lab = ImageCms.buildTransform(
+        ImageCms.createProfile("sRGB"),
+        ImageCms.createProfile("LAB"),
+        "RGB",
+        "LAB",
+        ImageCms.Intent.PERCEPTUAL,
+    )
+    swapped = (rgb[:, [1, 0, 2]] * 255).astype(np.uint8)  # red and green the other way round
+    table = np.asarray(lab.apply(Image.fromarray(swapped[None])))[0].astype(np.uint8)
+    table = table ^ np.array([0, 128, 128], np.uint8)  # Pillow's a and b are signed, the table's are not
+    body = (
+        b"mft1"
+        + bytes(4)
+        + bytes([4, 3, 2, 0])
+        + struct.pack(">9i", *(65536 * np.eye(3, dtype=int).reshape(-1)))
+    )
+    body += bytes(range(256)) * 4 + table.tobytes() + bytes(range(256)) * 3
+    white = b"XYZ " + bytes(4) + struct.pack(">3i", *(round(v * 65536) for v in D50))
+    table_of_tags = b"wtpt" + struct.pack(">II", 156, 20) + b"A2B0" + struct.pack(">II", 176, len(body))
+    head = struct.pack(
+        ">I4sI4s4s4s12x4s", 176 + len(body), b"", 0x02100000, b"prtr", b"CMYK", b"Lab ", b"acsp"
+    )
+    return head + bytes(28) + white[8:] + bytes(48) + struct.pack(">I", 2) + table_of_tags + white + body
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
+def test_a_cmyk_profile_is_applied(kind):
+    for inks, expected in (
+        ((0, 255, 255, 0), (0, 255, 0)),
+        ((0, 0, 0, 0), (255,) * 3),
+        ((0, 0, 0, 255), (0,) * 3),
+    ):
+        out = io.BytesIO()
+        Image.new("CMYK", (16, 16), inks).save(out, kind, icc_profile=cmyk_icc())
+        read = read_picture(out.getvalue())
+        assert read.done[-1] == "colour profile to sRGB"
+        assert np.abs(np.subtract(read.image.getpixel((8, 8)), expected)).max() <= 12

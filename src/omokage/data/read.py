@@ -234,6 +234,9 @@ def _refusing(data: bytes, max_pixels: int, where: str = "") -> Iterator[None]:
             raise Unreadable(f"{where}{kind}: {message}") from None
 
 
+_UNUSUAL = ("webp", "zstd", "lzma", "lerc", "jbig", "jpeg2000")
+"""Compressions of TIFF that not every libtiff can undo; then it only says that there was an error."""
+
 _UNKNOWN = ("unsupported", "unimplemented", "unknown pixel format", "not supported")
 
 
@@ -291,8 +294,14 @@ def _read(data: bytes, max_pixels: int, background: tuple[int, int, int]) -> Pic
     image, png = _open(data)
     _check_size(image, max_pixels)
     kind = image.format or "?"
-    with _mute() if kind == "TIFF" else nullcontext():
-        image.load()
+    try:
+        with _mute() if kind == "TIFF" else nullcontext():
+            image.load()
+    except OSError:
+        if kind == "TIFF" and (how := image.info.get("compression")) in _UNUSUAL:
+            reason = f"a TIFF of a variant that is not read, or damaged: compressed by {how}"
+            raise Unreadable(reason) from None
+        raise
     _check_size(image, max_pixels)  # icon formats know their true size only now
     done: list[str] = []
     if kind in _FRAMES and _animated(image):
@@ -513,7 +522,9 @@ def _what_it_is(data: bytes) -> str:
         return f"{name}: {hint}" if hint else name
     start = data[:512]
     if begins_like_picture(start):
-        return "damaged: it begins like a picture, but its header is cut short or makes no sense"
+        if start.startswith((b"\xff\xd8\xff", b"\x89PNG", b"GIF8")):
+            return "damaged: it begins like a picture, but its header is cut short or makes no sense"
+        return "damaged, or of a variant that is not read: its header makes no sense to Pillow"
     if is_text(start):
         return "text, not a picture"
     return "not a picture that Pillow reads"
