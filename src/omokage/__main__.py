@@ -1,8 +1,11 @@
 """The command line: one verb, one plain function that a notebook can call with the same arguments.
 
-Exit codes: 0 done, 1 ``doctor`` found something essential missing, 2 something the user can mend (one line
-on standard error), 130 interrupted. A traceback is a bug.
+Exit codes: 0 done, 1 ``doctor`` found something essential missing, or a reader left before it had all that a
+verb only prints, 2 something the user can mend (one line on standard error), 130 interrupted. What reaches
+nobody (a reader that left, a closed stream) does not stop the work. A traceback is a bug.
 """
+
+from . import starting  # noqa: F401  isort: skip - before all that takes long
 
 import errno
 import io
@@ -17,7 +20,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from . import __version__
+from . import __version__, interrupts, streams
 from .errors import UserError
 from .verbs import explore, figure, imports
 from .verbs.build import build
@@ -33,8 +36,11 @@ from .verbs.recipes import recipes
 from .verbs.report import card, report
 from .verbs.sample import sample
 
-# Click's common ancestor of usage errors, reached through typer because newer versions of it vendor click.
-_Complaint: type[Exception] = typer.BadParameter.__mro__[2]
+# What typer raises for a wrong call; its version of click is its own, so click's class would not do.
+_Complaint: type[Exception] = typer.TyperException
+
+# Verbs whose work is what they print.
+_PRINTED = (("recipes",), ("doctor",), ("faces", "stats"))
 
 
 class _Interrupted(Exception):
@@ -43,6 +49,7 @@ class _Interrupted(Exception):
 
 class _Verbs(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
+        _check_folder()
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
@@ -252,8 +259,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(_usage(error))
         return 2
     except (_Interrupted, KeyboardInterrupt, typer.Abort) as error:
+        interrupts.end()
         print(f"interrupted: {error}" if str(error) else "interrupted", file=sys.stderr)
-        return 130
+        return interrupts.CODE
     except BrokenPipeError:
         _drop_output()
         return 1
@@ -266,7 +274,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except OSError:
             _drop_output()
         return 2
+    interrupts.end()
+    done = code is None and _makes_something(sys.argv[1:] if arguments is None else arguments)
+    if (lost := streams.output_lost()) and not done:
+        if lost == "closed":
+            _complain("standard output is closed, and what was asked for is printed there")
+            return 2
+        return 1
     return code if isinstance(code, int) else 0
+
+
+def _makes_something(arguments: Sequence[str]) -> bool:
+    """Whether a verb has more to show for itself than what it prints."""
+    words = tuple(word for word in arguments if not word.startswith("-"))
+    return "--dry-run" not in arguments and not any(words[: len(verb)] == verb for verb in _PRINTED)
+
+
+def _check_folder() -> None:
+    """UserError where the working folder is gone: no relative path means anything, and libraries give up."""
+    try:
+        os.getcwd()
+    except OSError:
+        raise UserError("the folder that you are in has been deleted; change into another one") from None
 
 
 if __name__ == "__main__":

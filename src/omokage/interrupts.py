@@ -119,11 +119,11 @@ def begin() -> None:
 
 
 def end() -> None:
-    """The work is done: from here on a signal ends the process without a word."""
+    """The process is about to end: from here on a signal changes nothing, unless it still takes seconds."""
     if _watch.program:
         for number in SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, signal.SIG_DFL)
+                signal.signal(number, lambda number, frame: None)
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
