@@ -159,6 +159,10 @@ def test_what_says_nothing_is_no_rating(record):
         ({"x_restrict": 0, "sanity_level": 6}, "questionable"),
         ({"rating_general": 0.9, "rating_explicit": 0.05}, "general"),
         ({"rating": {"general": 0.9, "sensitive": 0.08}}, "general"),
+        ({"general": 0.9, "sensitive": 0.08, "questionable": 0.01, "explicit": 0.01}, "general"),
+        ({"general": 0.1, "sensitive": 0.8, "questionable": 0.05, "explicit": 0.05}, "sensitive"),
+        ({"nsfw": 0.02, "explicit": 0.01, "hentai": 0.1}, None),
+        ({"general": ["hat"], "safe": True}, None),
         ({"safety": "sketchy"}, "questionable"),
         ({"rating": "q"}, "questionable"),
         ({"tags": ["suggestive", "hat"]}, "sensitive"),
@@ -261,6 +265,8 @@ def test_tags_that_only_look_like_artists():
         b'{"tags": ["hat"], "rating": "e", "author": {"name": "mira"}, "sou',
         b'{"rating": ["explicit"], "artist": "mira" broken}',
         b'{"x_restrict": 1, "artist": "mira", }',
+        b"{'x_restrict': 1, 'artist': 'mira'}",
+        b"{'rating': 'e', 'artist': 'mira'}",
         b'{"is_nsfw": true, "artist": "mira", ',
         b"1girl, rating:e, artist:mira, \xff\xfe\x83",
         b'{"rating": "e", "artist": "mira", "caption": "\x83\x7e\x83\x89"}',
@@ -287,3 +293,10 @@ def test_nesting_without_end_is_refused():
 def test_what_several_files_say_of_the_artist_is_kept():
     both = merge(Labels(artist="mira"), Labels(artist="kei"))
     assert (both.artist, both.also) == ("mira", ("kei",))
+
+
+def test_a_broken_record_in_a_text_file_is_no_list_of_tags():
+    with pytest.raises(ValueError, match="no JSON"):
+        read_sidecar("a.txt", b'{"rating": "e", "tags": ["hat"')
+    assert read_sidecar("a.txt", b"{{masterpiece}}, hat").tags == ("{{masterpiece}}", "hat")
+    assert read_sidecar("a.txt", b"[hat], rating:e").rating == "explicit"

@@ -462,3 +462,13 @@ def test_a_list_may_be_utf_16(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"a")
     (tmp_path / "list.txt").write_bytes("# mine\r\na.jpg\r\n".encode("utf-16"))
     assert outcome(tmp_path / "list.txt") == {"a.jpg": b"a"}
+
+
+@pytest.mark.parametrize("kind", COMPRESSORS)
+def test_behind_a_damaged_header_reading_goes_on(opened, kind):
+    whole = bytearray(small_tar("a.jpg", "b.jpg", "c.jpg"))
+    at = whole.index(b"b.jpg")
+    whole[at + 100 : at + 160] = b"?" * 60
+    got = opened(COMPRESSORS[kind](bytes(whole)))
+    assert set(got) == {"a.jpg", "c.jpg", ""}
+    assert "a damaged header; 1,536 bytes are passed over" in got[""]

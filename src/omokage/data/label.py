@@ -185,7 +185,8 @@ def read_sidecar(name: str, data: bytes) -> Labels:
     try:
         record = json.loads(text)
     except (ValueError, RecursionError) as error:
-        if not name.lower().endswith(".json"):  # tags that begin with a bracket
+        if not name.lower().endswith(".json") and not re.match(r"\s*\{\s*\"", text):
+            # tags that begin with a bracket
             return _with_marks(split_tags(text))
         raise ValueError(f"labels that are no JSON: {one_line(error, 80)}") from None
     try:
@@ -211,14 +212,14 @@ def marks_in(data: bytes) -> Labels:
     if text.lstrip()[:1] not in ("{", "["):
         seen = _with_marks(split_tags(text))
         return Labels(rating=seen.rating, also=(seen.artist,) if seen.artist else ())
-    found = re.findall(r"(?:rating|safety)\"?\s*[:=]\s*[\[{]?\s*\"?([a-z0-9+-]+)", text.lower())
+    found = re.findall(r"(?:rating|safety)[\"']?\s*[:=]\s*[\[{]?\s*[\"']?([a-z0-9+-]+)", text.lower())
     flagged = re.search(
-        r"x_?restrict\"?\s*[:=]\s*\"?[1-9]|\br-?18g?\b"
-        r"|\"[a-z_]*(?:mature|nsfw|adult|explicit|sensitive)[a-z_]*\"\s*:\s*(?:true|1)",
+        r"x_?restrict[\"']?\s*[:=]\s*[\"']?[1-9]|\br-?18g?\b"
+        r"|[\"'][a-z_]*(?:mature|nsfw|adult|explicit|sensitive)[a-z_]*[\"']\s*:\s*(?:true|1)",
         text.lower(),
     )
     keys = "tag_string_artist|artist|author|creator|name|nick"
-    names = re.findall(rf"\"(?:{keys})\"\s*:\s*\"([^\"]{{1,200}})\"", text)
+    names = re.findall(rf"[\"'](?:{keys})[\"']\s*:\s*[\"']([^\"']{{1,200}})[\"']", text)
     rating = _stricter(*map(_rating, found), "explicit" if flagged else None)
     return Labels(rating=rating, also=tuple(dict.fromkeys(names[:MAX_TAGS])))
 
@@ -425,20 +426,19 @@ def _rating_of(known: Mapping[str, Any], record: Mapping[str, Any]) -> str | Non
     sure: dict[str, float] = {}
     for key, value in known.items():
         flag = _FLAG.fullmatch(key)
-        if flag is None and key not in ("ratinggeneral", "ratingsafe"):
+        mild = key in ("general", "safe", "sfw", "ratinggeneral", "ratingsafe")
+        if flag is None and not mild:
             continue
-        word = "general" if flag is None else flag[1]
-        if word == "sensitive" and not key.startswith("rating"):
-            word = "explicit"  # of a post that is only said not to be for everybody
-        word = _RATING.get(word, "explicit")
+        word = "general" if flag is None else _RATING.get(flag[1], "explicit")
         number = _number(value)
         if number is not None and 0 < number < 1:
             sure[word] = max(number, sure.get(word, 0.0))
-        elif _is_true(value):
-            said.append(word)
+        elif _is_true(value) and (flag is not None or key.startswith("rating")):
+            # A post that is only said to be sensitive may be anything.
+            said.append("explicit" if word == "sensitive" and not key.startswith("rating") else word)
     if sure:  # how sure a tagger is of each rating
         likely = max(sure, key=lambda word: sure[word])
-        said.append(likely if len(sure) > 1 or sure[likely] >= 0.5 else None)
+        said.append(likely if "general" in sure or sure[likely] >= 0.5 else None)
     if {"porn", "sexual", "nudity"} & _words(known.get("labels")):  # Bluesky
         said.append("explicit")
     return _stricter(*said)

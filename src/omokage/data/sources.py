@@ -563,11 +563,13 @@ def _members(file: IO[bytes], skip_limit: int | None = None) -> Iterator[tarfile
                 while (member := archive.next()) is not None:
                     archive.members = []  # tarfile remembers every member otherwise
                     yield member
-            if any(guarded.last):  # tarfile takes a header that makes no sense for the end
-                yield "the archive breaks off: a damaged header"
-                return
+            damaged = any(guarded.last)  # tarfile takes a header that makes no sense for the end
+            start = guarded.tell() - len(guarded.last)
             more, strange = guarded.next_archive()
-            if strange:
+            if damaged:
+                passed = f"{guarded.tell() - start:,} bytes"
+                yield f"the archive breaks off: a damaged header; {passed} are passed over"
+            elif strange:
                 yield strange
         if after := bytes_after(file):
             yield f"{after:,} bytes after the end of the compressed data"
