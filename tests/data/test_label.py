@@ -235,6 +235,9 @@ def test_ratings_among_tags(text, rating, name):
         ({"username": "uploader", "md5": "ab" * 16}, None),
         ({"user": {"name": "uploader"}, "artist": "mira"}, "mira"),
         ({"user": 12345}, None),
+        ({"tags": [{"name": "mira", "type": 1}], "author": {"name": "uploader"}, "md5": "ab" * 16}, "mira"),
+        ({"author": "mira", "md5": "ab" * 16}, "mira"),
+        ({"author": "mira", "tags": ["artist:kei"]}, "kei|mira"),
         ({"post": {"artist": "mira"}}, "mira"),
     ],
 )

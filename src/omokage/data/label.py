@@ -274,12 +274,14 @@ def from_record(record: Mapping[str, Any], posters: bool = True) -> Labels:
     for key in _ARTIST_TAG_KEYS:
         value = known.get(key)
         artists += split_tags(value) if isinstance(value, str) else _named(value)
-    for key in _ARTIST_KEYS:
-        artists += _named(known.get(key))
     labels = _with_marks([tag for tag in tags if tag])
     if labels.artist:
         artists += labels.artist.split("|")
-    if posters and not artists and not _BOARD_KEYS & known.keys():
+    board = bool(_BOARD_KEYS & known.keys())
+    for key in _ARTIST_KEYS:
+        if not (board and artists and key in ("author", "creator")):  # there, who uploaded the picture
+            artists += _named(known.get(key))
+    if posters and not artists and not board:
         artists = [name for key in _POSTER_KEYS for name in _named(known.get(key)) if not name.isdigit()]
     file = known.get("file")
     digests = [known.get(key) for key in ("md5", "sha1", "sha256", "sha512", "hash", "filehash")]

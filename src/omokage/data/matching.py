@@ -9,6 +9,8 @@ from ..errors import UserError
 from .read import one_line
 from .spelling import canonical, folded
 
+_MAX_FOLDERS = 32  # that a row has before the name of a file
+
 SHOWN = 3
 """So many files or rows are named in a message."""
 
@@ -50,13 +52,16 @@ class Rows:
 
     def __init__(self, names: Sequence[Sequence[str]], same: Callable[[int, int], bool], table: str) -> None:
         self._names, self._same, self._table = names, same, table
-        self._by_last: dict[str, list[tuple[int, int, str, bool]]] = {}
-        for row, several in enumerate(names):
+        self._by_path: dict[str, list[tuple[int, int, bool]]] = {}
+        for row, place, path, guessed in self._paths():
+            self._by_path.setdefault(path, []).append((row, place, guessed))
+        self._longer: dict[str, list[tuple[int, int, bool]]] | None = None  # by what their paths end in
+
+    def _paths(self) -> Iterator[tuple[int, int, str, bool]]:
+        for row, several in enumerate(self._names):
             for place, name in enumerate(several):
                 for spelled, guessed in _spellings(name):
-                    path = folded(spelled)
-                    entry = (row, place, path, guessed)
-                    self._by_last.setdefault(path.rpartition("/")[2], []).append(entry)
+                    yield row, place, folded(spelled), guessed
 
     def best(self, source: str, file: str) -> int | None:
         """The row of one file, None if it has none; `UserError` if several that differ fit equally well."""
@@ -103,8 +108,13 @@ class Rows:
 
     def _fitting(self, source: str, file: str) -> tuple[tuple, int, int] | None:
         """How well the best row fits, the row, and which of its names it is by."""
+        if quick := self._exactly(source, file):
+            return quick
         for spelled, guessed in _spellings(file):
-            found = sorted(set(self._candidates(source, spelled, guessed)))
+            found: list[tuple[tuple, int, int]] = []
+            for without_ending in (False, True):
+                if not found or found[0][0][0]:  # none, or by guessing
+                    found = sorted({*found, *self._candidates(source, spelled, guessed, without_ending)})
             if not found:
                 continue
             rank, row, place = found[0]
@@ -118,27 +128,53 @@ class Rows:
             return rank, row, place
         return None
 
-    def _candidates(self, source: str, file: str, guessed: bool) -> Iterator[tuple[tuple, int, int]]:
-        name = folded(file)
+    def _exactly(self, source: str, file: str) -> tuple[tuple, int, int] | None:
+        """What `_fitting` finds where one row alone has the very name, as most have."""
+        for called in (f"{canonical(source)}/{canonical(file)}", canonical(file)):
+            entries = self._by_path.get(folded(called), ())
+            if len(entries) == 1 and entries[0][1:] == (0, False):
+                row = entries[0][0]
+                if canonical(self._names[row][0]) == called:
+                    return (False, False, 0, 0, -called.count("/"), False), row, 0
+            if entries:
+                return None
+        return None
+
+    def _candidates(
+        self, source: str, file: str, guessed: bool, without_ending: bool
+    ) -> Iterator[tuple[tuple, int, int]]:
+        ending = file[len(_bare(file)) :] if without_ending else ""
+        if without_ending and not ending:
+            return
+        written = f"{canonical(source)}/{canonical(file)}".removesuffix(ending)
+        name = folded(file).removesuffix(folded(ending))
         whole = f"{folded(source)}/{name}"
-        last = name.rpartition("/")[2]
-        bare = last.rpartition(".")[0]
-        for key, without_ending in ((last, False), (bare, True)):
-            for row, place, path, guessed_too in self._by_last.get(key, ()) if key else ():
-                ending = name[-(len(last) - len(bare)) :] if without_ending else ""
-                path += ending
-                if path in (name, whole):
-                    fit = 0
-                elif whole.endswith(f"/{path}"):  # the row lacks folders
-                    fit = 1
-                elif path.endswith(f"/{name}"):  # the file does
-                    fit = 2
-                else:
-                    continue
-                parts = -path.count("/") if fit < 2 else path.count("/")
-                written = canonical(self._names[row][place])
-                case = not f"/{canonical(source)}/{canonical(file)}".endswith(f"/{written}{ending}")
-                yield (guessed or guessed_too, without_ending, place, fit, parts, case), row, place
+        parts = whole.split("/")
+        shorter = ("/".join(parts[start:]) for start in range(len(parts)))  # the row lacks folders
+        found = [(path, 0 if path in (name, whole) else 1, self._by_path.get(path, ())) for path in shorter]
+        found.append((name, 2, self._with_more_folders().get(name, ())))  # the file does
+        for _, fit, entries in found:
+            for row, place, guessed_too in entries:
+                called = canonical(self._names[row][place])
+                folders = called.count("/") * (1 if fit == 2 else -1)
+                case = not (f"/{written}".endswith(f"/{called}") or f"/{called}".endswith(f"/{written}"))
+                case = case and not called.endswith(canonical(file).removesuffix(ending))
+                rank = (guessed or guessed_too, without_ending, place, fit, folders, case)
+                yield rank, row, place
+
+    def _with_more_folders(self) -> dict[str, list[tuple[int, int, bool]]]:
+        if self._longer is None:
+            self._longer = {}
+            for row, place, path, guessed in self._paths():
+                parts = path.split("/")[-_MAX_FOLDERS:]
+                for start in range(1, len(parts)):
+                    self._longer.setdefault("/".join(parts[start:]), []).append((row, place, guessed))
+        return self._longer
+
+
+def _bare(file: str) -> str:
+    folder, slash, last = file.rpartition("/")
+    return folder + slash + (last.rpartition(".")[0] or last)
 
 
 def told(labels: dict[str, Any] | None) -> list[str]:

@@ -27,7 +27,8 @@ def folded(name: str) -> str:
     >>> folded("A.PNG") == folded("./a.png")
     True
     """
-    return unicodedata.normalize("NFC", canonical(name).casefold())
+    text = canonical(name)
+    return text.lower() if text.isascii() else unicodedata.normalize("NFC", text.casefold())
 
 
 @lru_cache(maxsize=2**18)
