@@ -215,7 +215,7 @@ def build(
     if not sources:
         raise UserError("no source given: name a folder, a tar, a zip or a list of files")
     for source in sources:
-        refuse_face_set(source, "`omokage faces merge` cleans one, `omokage faces export` writes its pictures")
+        refuse_face_set(source, "`omokage faces merge` cleans it, `omokage faces export` writes pictures")
     if labels is not None:
         refuse_face_set(labels, "--labels takes a table; `omokage faces export` writes one")
     far = None if (url := url_of(out)) is None else Target(url)
