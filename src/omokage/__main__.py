@@ -26,6 +26,7 @@ from .verbs import explore, figure, imports
 from .verbs.build import build
 from .verbs.evaluate import evaluate
 from .verbs.faces import app as faces
+from .verbs.fid import fid
 from .verbs.options import (
     WORKERS,
     SeveralPsi,
@@ -176,6 +177,8 @@ app.command(cls=SeveralPsi)(sample)
 
 
 app.command()(evaluate)
+
+app.command()(fid)
 
 app.command()(report)
 

@@ -1,79 +1,26 @@
 import io
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from noise_model import Faces, Noise, Quarters
 from rich.console import Console
 from torch import Tensor
 
 from omokage.errors import UserError
-from omokage.metrics import features, report
+from omokage.metrics import features, report, table
 from omokage.metrics.fid import fid, statistics
+from omokage.metrics.metric import Column, Metric
 from omokage.metrics.protocol import Measurement, parse_protocol
-from omokage.metrics.records import append_line, read_lines
+from omokage.metrics.records import append_line, check_writable, read_lines
 from omokage.metrics.report import evaluate, print_results
 from omokage.metrics.sharpness import detail, sharpness
 from omokage.metrics.two_sample import TwoSampleResult
 from omokage.sampling import PLAIN, latents, to_pixels
 from omokage.settings import Settings
-
-
-class Noise:
-    """A model whose latents are its images; from the latent of a seed in ``broken`` it makes NaN."""
-
-    resolution = (8, 8)
-    latent_shape = (3, 8, 8)
-    device = torch.device("cpu")
-    snapshot_hash = "5" * 64
-    images_seen = 1234
-
-    def __init__(self, broken: Sequence[int] = (), shift: float = 0.0) -> None:
-        self.broken = latents(broken, self.latent_shape)
-        self.shift = shift
-
-    def decode(self, z: Tensor, settings: Settings = PLAIN) -> Tensor:
-        images = (z * settings.psi * 0.3 + self.shift).clamp(-1, 1)
-        for latent in self.broken:
-            images[(z == latent).flatten(1).all(1)] = torch.nan
-        return images
-
-
-class Faces:
-    """Noise of the same kind from other seeds."""
-
-    path = Path("faces")
-    content_hash = "f" * 64
-
-    def __init__(self, count: int = 200) -> None:
-        self.images = to_pixels(Noise().decode(latents(range(10_000, 10_000 + count), (3, 8, 8))))
-        self.index = pa.table({"sha256": [image.tobytes() for image in self.images]})
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def pixels(self, indices: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        assert size == (8, 8)
-        return self.images[indices]
-
-
-class Quarters:
-    """Mean colours of quarters."""
-
-    file_hash = "e" * 64
-    dimensions = 12
-    resize_rule = "none"
-    precision = "fp32"
-
-    def __init__(self, name: str = "quarters") -> None:
-        self.name = name
-
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        quarters = images.reshape(len(images), 2, 4, 2, 4, 3).mean((2, 4))
-        return quarters.reshape(len(images), 12).astype(np.float32) / 255
 
 
 @pytest.fixture(autouse=True)
@@ -160,6 +107,7 @@ def test_the_same_samples_through_further_extractors_and_the_two_sample_test() -
     assert other["protocol"] == "fid64-full-others"
     assert other["fid"] == pytest.approx(record["fid"])
     assert 0 <= record["two_sample"]["accuracy"] <= 1
+    assert all(column.text(record) for column in (*table.FEATURE_COLUMNS, *table.PIXEL_COLUMNS))
 
 
 @pytest.mark.parametrize(
@@ -240,3 +188,183 @@ def test_the_two_sample_test_sees_each_face_once(monkeypatch):
     faces.index = pa.table({"sha256": [image.tobytes() for image in faces.images]})
     evaluate(Noise(), faces, "fid70-full-quarters", two_sample=True)
     assert len(seen[0]) == len(np.unique(seen[0], axis=0)) == 70
+
+
+class Flat(Noise):
+    """A model that draws one picture again and again: the mean of the faces, amidst all of them."""
+
+    def __init__(self, level: float = 0.0) -> None:
+        super().__init__()
+        self.level = level
+        self.drawn = 0
+
+    def decode(self, z: Tensor, settings: Settings = PLAIN) -> Tensor:
+        self.drawn += len(z)
+        return torch.full((len(z), 3, 8, 8), self.level)
+
+
+KNN = ("precision", "recall", "density", "coverage")
+
+
+@pytest.mark.parametrize("level", [0.0, 0.2, -1.0])
+@pytest.mark.parametrize("count", [10, 200])
+def test_a_model_of_one_picture_gets_no_figures_that_flatter(count, level) -> None:
+    record = evaluate(Flat(level), Faces(count), "fid50-full-quarters")
+    assert [record[key] for key in KNN] == [None] * 4
+    assert record["fid"] > 0
+    told = " ".join(record["warnings"])
+    assert "precision, recall, density and coverage are left out" in told
+    console = Console(width=200, record=True, file=io.StringIO())
+    print_results([record], console)
+    assert console.export_text().count("are left out") == 1
+
+
+def test_samples_that_hardly_differ_are_told() -> None:
+    class Faint(Noise):
+        def decode(self, z: Tensor, settings: Settings = PLAIN) -> Tensor:
+            return z * 0.03
+
+    assert any("flatter" in line for line in evaluate(Faint(), Faces(), "fid50-full-quarters")["warnings"])
+    lines = evaluate(Noise(), Faces(), "fid50-full-quarters")["warnings"]
+    assert not any("flatter" in line for line in lines)
+
+
+def test_few_faces_and_samples_are_told_before_anything_is_sampled() -> None:
+    told: list[tuple[str, int]] = []
+    model, faces = Flat(), Faces(30)
+    faces.images[24:] = faces.images[0]
+    faces.index = pa.table({"sha256": [image.tobytes() for image in faces.images]})
+    record = evaluate(model, faces, "fid19-full-quarters", tell=lambda line: told.append((line, model.drawn)))
+    rough = "below about 1,000, figures are rough and FID is too high"
+    left_out = "precision, recall, density and coverage are left out"
+    assert [line for line, _ in told] == record["warnings"]
+    assert [line.removesuffix(rough) for line, _ in told[:2]] == [
+        "only 24 different faces among 30: ",
+        "only 19 samples: ",
+    ]
+    assert told[2][0].startswith(left_out)
+    assert {drawn for _, drawn in told} == {0}
+    assert "warnings" not in evaluate(Noise(), Faces(1000), "fid1k-full-quarters")
+
+
+def _same(count: int, different: int) -> Faces:
+    faces = Faces(count)
+    faces.images = faces.images[np.arange(count) % different]
+    faces.index = pa.table({"sha256": [image.tobytes() for image in faces.images]})
+    return faces
+
+
+def _alike() -> Faces:
+    """Different files that all look the same."""
+    faces = Faces(100)
+    faces.images[:] = 128
+    faces.index = pa.table({"sha256": [bytes([i]) for i in range(100)]})
+    return faces
+
+
+@pytest.mark.parametrize(
+    ("faces", "protocol", "options", "message"),
+    [
+        (Faces(1), "fid50-full-quarters", {}, "1 different faces are too few"),
+        (Faces(5), "fid50-full-quarters", {}, "5 different faces are too few to measure anything"),
+        (_same(100, 4), "fid50-full-quarters", {}, "4 different faces are too few"),
+        (Faces(), "fid5-full-quarters", {}, "5 samples are too few to measure anything"),
+        (Faces(), "fid1-full-quarters", {}, "asks for 1 sample"),
+        (_alike(), "fid50-full-quarters", {}, "most of its faces look the same to quarters"),
+        (Faces(), "fid50-full-quarters", {"two_sample": True}, "50 samples are too few for the two-sample"),
+        (_same(500, 60), "fid64-full-quarters", {"two_sample": True}, "60 different faces are too few"),
+        (Faces(), "fid50-full-quarters", {"also": ["colours"]}, "unknown feature extractor 'colours'"),
+        (Faces(), "fid50-full-quarters", {"out": "FOLDER"}, "cannot append the result"),
+        (Faces(), "fid50-full-quarters", {"out": "FILE/x.jsonl"}, "cannot append the result"),
+        (Faces(), "fid999999999k-full-quarters", {}, "do not fit into memory"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_anything_is_sampled(
+    faces, protocol, options, message, tmp_path
+) -> None:
+    (tmp_path / "file").write_text("")
+    if "out" in options:
+        out = options["out"].replace("FOLDER", str(tmp_path)).replace("FILE", str(tmp_path / "file"))
+        options = {**options, "out": out}
+    model = Flat()
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(UserError, match=message):
+        evaluate(model, faces, protocol, **options)
+    assert model.drawn == 0
+    assert [path for path in sorted(tmp_path.iterdir()) if path.name != "cache"] == before
+
+
+def test_a_damaged_face_is_found_before_anything_is_sampled() -> None:
+    """Also where the features come from the cache, and only pixels are decoded anew."""
+    faces, model = Faces(), Flat()
+    evaluate(Noise(), faces, "fid64-full-quarters")
+
+    def damaged(indices, size):
+        raise UserError("damaged")
+
+    faces.pixels = damaged
+    for two_sample in (False, True):
+        with pytest.raises(UserError, match="damaged"):
+            evaluate(model, faces, "fid64-full-quarters", two_sample=two_sample)
+    assert model.drawn == 0
+
+
+def test_a_test_that_too_few_finite_samples_spoil_costs_nothing_else() -> None:
+    record = evaluate(Noise(range(5)), Faces(), "fid64-full-quarters", two_sample=True)
+    assert "two_sample" not in record
+    assert "the two-sample test is left out: only 59 samples are finite" in record["warnings"]
+    assert record["fid"] > 0
+    broken = evaluate(Noise(range(5, 50)), Faces(), "fid50-full-quarters")
+    assert broken["recall"] is None
+    assert broken["fid"] > 0
+
+
+def test_every_figure_is_explained_in_the_docs() -> None:
+    columns = [*table.FEATURE_COLUMNS, *table.PIXEL_COLUMNS]
+    assert len({column.key for column in columns}) == len(columns)
+    assert all(column.help and column.source for column in columns)
+    docs = Path(__file__).parents[2] / "docs" / "metrics.md"
+    assert table.markdown() in docs.read_text(encoding="utf-8")
+
+
+def test_a_further_metric_is_measured_and_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One file exports it, and one row makes it part of records, tables and pages."""
+    column = Column("brightness", "brightness", "{:.1f}", 0, "the mean of the pixels", "nobody")
+
+    class Sum:
+        total = 0.0
+
+        def add(self, images):
+            self.total += float(images.sum())
+
+    added = Metric(
+        "brightness",
+        (column,),
+        lambda context: {"brightness": context.watched["brightness"].total},
+        watcher=Sum,
+    )
+    monkeypatch.setattr(report, "METRICS", (*report.METRICS, added))
+    monkeypatch.setattr(report, "FEATURE_COLUMNS", (*report.FEATURE_COLUMNS, column))
+    record = evaluate(Noise(), Faces(), "fid50-full-quarters")
+    pixels = to_pixels(Noise().decode(latents(range(50), (3, 8, 8))))
+    assert record["brightness"] == pixels.sum()
+    assert report.tables([record])[0].columns[-1].header == "brightness"
+
+
+def test_lines_of_older_versions_are_shown(tmp_path: Path) -> None:
+    path = tmp_path / "evaluations.jsonl"
+    path.write_text('{"protocol": "fid10k-full-tags", "fid": 3.25}\n\n["no record"]\n' + "[" * 100_000 + "\n")
+    console = Console(width=200, record=True, file=io.StringIO())
+    print_results(read_lines(path), console)
+    assert "3.25" in console.export_text()
+
+
+def test_a_result_can_be_refused_without_a_trace(tmp_path: Path) -> None:
+    check_writable(tmp_path / "new" / "deep" / "x.jsonl")
+    assert not list(tmp_path.glob("new*"))
+    (tmp_path / "there.jsonl").write_text("whole\n")
+    check_writable(tmp_path / "there.jsonl")
+    assert (tmp_path / "there.jsonl").read_text() == "whole\n"
+    for bad in (tmp_path, tmp_path / "there.jsonl" / "x"):
+        with pytest.raises(UserError, match="cannot append the result"):
+            check_writable(bad)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -24,9 +24,6 @@ from ..files import cache_folder, replacing
 from ..progress import Progress, opened
 from . import inception as network
 from .fid import Moments
-
-if TYPE_CHECKING:
-    from ..data.faceset import FaceSet
 
 BATCH = 16  # fastest: what a layer writes, the next still finds in the cache of the processor
 CACHE_FORMAT = "1"
@@ -264,8 +261,25 @@ class FaceFeatures:
         return self.mean, self.covariance
 
 
+class Faces(Protocol):
+    """What features are made of; a `omokage.data.faceset.FaceSet` is one."""
+
+    @property
+    def path(self) -> Path:
+        """Where they lie."""
+
+    @property
+    def content_hash(self) -> str:
+        """Hash over all of them."""
+
+    def __len__(self) -> int: ...
+
+    def pixels(self, indices: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """Faces as uint8 (N, height, width, 3); asked for in order."""
+
+
 def face_features(
-    faces: "FaceSet",
+    faces: Faces,
     size: int | tuple[int, int],
     extractor: Extractor,
     *,
