@@ -4,6 +4,7 @@ from PIL import Image
 
 from omokage.errors import UserError
 from omokage.metrics.neighbours import nearest, neighbours, pixel_features
+from omokage.pages.neighbours import neighbour_sheet
 
 
 class Colours:
@@ -55,14 +56,14 @@ def test_a_copy_is_at_distance_zero_even_far_from_the_origin():
     assert (distances[:, 1] > 1).all()
 
 
-def test_planted_copies_are_found_and_fresh_faces_are_not_accused(faces, tmp_path):
+def test_planted_copies_are_found_and_fresh_faces_are_not_accused(faces):
     planted = [5, 17, 240]
     copies = faces[planted].copy()
     copies[1] = copies[1][:, ::-1]
     copies[2] = np.clip(copies[2].astype(int) + 2, 0, 255).astype(np.uint8)
     fresh = pictures(200, 1)
 
-    report = neighbours(copies, faces, extractor=Colours(), k=3, out=tmp_path / "near" / "n.png")
+    report = neighbours(copies, faces, extractor=Colours(), k=3)
     features, pixels = report.spaces
     assert (features.space, pixels.space) == ("quarters", "pixels-32")
     assert pixels.indices[:, 0].tolist() == planted
@@ -103,8 +104,8 @@ def test_known_features_are_used_as_they_are(faces):
 
 def test_the_picture_shows_the_sample_and_its_neighbour(faces, tmp_path):
     out = tmp_path / "neighbours.png"
-    report = neighbours(faces[:20], faces, k=2, shown=16, labels=[f"seed {i}" for i in range(20)], out=out)
-    assert report.picture == out
+    spaces = neighbours(faces[:16], faces, k=2).spaces
+    assert neighbour_sheet(faces[:16], faces, spaces, out, labels=[f"seed {i}" for i in range(16)]) == out
     assert [p.name for p in tmp_path.iterdir()] == ["neighbours.png"]
     sheet = np.asarray(Image.open(out).convert("RGB")).astype(int)
     pitch = 96 + 18 + 6

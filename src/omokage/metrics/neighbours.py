@@ -5,17 +5,13 @@ out), as in the data-copying test of Meehan, Chaudhuri & Dasgupta 2020 ("A non-p
 data-copying in generative models").
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
 from torch.nn import functional as F
 
 from ..errors import UserError
-from ..files import replacing
 from ..progress import Progress, opened
 from .features import Extractor, features_of
 
@@ -64,10 +60,9 @@ class SpaceReport:
 
 @dataclass(frozen=True)
 class NeighbourReport:
-    """One report a space, features first if there are any, and where the picture lies, if there is one."""
+    """One report a space, features first if there are any."""
 
     spaces: tuple[SpaceReport, ...]
-    picture: Path | None
 
     def as_dict(self) -> dict:
         """The numbers, for a JSON line."""
@@ -189,9 +184,6 @@ def neighbours(
     k: int = NEIGHBOURS,
     reference: int = 2000,
     percentile: float = 1.0,
-    shown: int = 16,
-    labels: Sequence[str] | None = None,
-    out: str | Path | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> NeighbourReport:
@@ -205,9 +197,6 @@ def neighbours(
         k: neighbours a sample.
         reference: how many faces, drawn by ``seed``, say how far real faces lie from each other.
         percentile: in percent, see ``SpaceReport.threshold``.
-        shown: how many samples, from the first, go into the picture.
-        labels: one short text a sample for the picture, such as its seed; its position if None.
-        out: PNG to write, or None. It shows training faces: keep it in the run folder, do not publish it.
 
     Raises:
         UserError: no sample, or fewer faces than ``k`` + 1.
@@ -230,62 +219,4 @@ def neighbours(
         pixels = pixel_features(samples), pixel_features(faces)
         spaces.append(_space(f"pixels-{PIXEL_SIDE}", *pixels, chosen, k, percentile, mirror=True))
         task.advance()
-    picture = None
-    if out is not None:
-        picture = Path(out)
-        sheet = neighbour_sheet(samples[:shown], faces, spaces, labels)
-        picture.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(picture) as part:
-            sheet.save(part, "png")
-    return NeighbourReport(tuple(spaces), picture)
-
-
-def neighbour_sheet(
-    samples: np.ndarray,
-    faces: np.ndarray,
-    spaces: Sequence[SpaceReport],
-    labels: Sequence[str] | None = None,
-    tile: int = 96,
-) -> Image.Image:
-    """A row a sample: itself, then its neighbours in each space with their distances.
-
-    Distances are given as multiples of the median that a real face has to its nearest other face; those at
-    or under the copy threshold are red.
-    """
-    gap, caption, margin, head = 6, 18, 24, 52
-    ink, faint, alarm = (40, 40, 46), (120, 120, 128), (196, 30, 40)
-    font, bold = ImageFont.load_default(12), ImageFont.load_default(15)
-    k = spaces[0].indices.shape[1]
-    group = k * (tile + gap) - gap
-    lefts = [margin + tile + 2 * margin + s * (group + 2 * margin) for s in range(len(spaces))]
-    pitch = tile + caption + gap
-    width, height = lefts[-1] + group + margin, head + len(samples) * pitch + margin
-    sheet = Image.new("RGB", (width, height), (250, 250, 250))
-    draw = ImageDraw.Draw(sheet)
-
-    def put(image: np.ndarray, x: int, y: int, text: str, colour: tuple[int, int, int]) -> None:
-        fitted = Image.fromarray(image)
-        fitted.thumbnail((tile, tile))
-        if max(fitted.size) < tile:
-            scale = tile / max(fitted.size)
-            size = round(fitted.width * scale), round(fitted.height * scale)
-            fitted = fitted.resize(size, Image.Resampling.LANCZOS)
-        sheet.paste(fitted, (x + (tile - fitted.width) // 2, y + (tile - fitted.height) // 2))
-        draw.text((x + tile / 2, y + tile + 2), text, fill=colour, font=font, anchor="ma")
-
-    draw.text((margin, 14), "sample", fill=ink, font=bold)
-    for space, left in zip(spaces, lefts, strict=True):
-        title = f"nearest training faces by {space.space}"
-        limit = f"{space.threshold / space.unit:.2f}, as for {space.percentile:g}% of real faces"
-        note = f"1.00 = a real face to its nearest other; red: at most {limit}"
-        draw.text((left, 8), title, fill=ink, font=bold)
-        draw.text((left, 29), note, fill=faint, font=font)
-    for row, sample in enumerate(samples):
-        y = head + row * pitch
-        put(sample, margin, y, str(row) if labels is None else labels[row], ink)
-        for space, left in zip(spaces, lefts, strict=True):
-            for column, index in enumerate(space.indices[row]):
-                distance = space.distances[row, column]
-                colour = alarm if distance <= space.threshold else faint
-                put(faces[index], left + column * (tile + gap), y, f"{distance / space.unit:.2f}", colour)
-    return sheet
+    return NeighbourReport(tuple(spaces))

@@ -120,6 +120,7 @@ def _check_neighbours(model: "Model", faces: "FaceSet", picture: Path) -> None:
 def _show_neighbours(model: "Model", faces: "FaceSet", seed: int, out: Path) -> Path:
     from ..metrics.features import load_extractor
     from ..metrics.neighbours import neighbours
+    from ..pages.neighbours import neighbour_sheet
     from ..sampling import gathered
     from ..sampling import sample as draw
 
@@ -128,5 +129,5 @@ def _show_neighbours(model: "Model", faces: "FaceSet", seed: int, out: Path) -> 
     trained_on = faces.everything(model.resolution, progress())
     names = [str(number) for number in seeds]
     extractor = load_extractor("tags", device=model.device)
-    neighbours(samples, trained_on, extractor=extractor, labels=names, out=out, progress=progress())
-    return out
+    report = neighbours(samples, trained_on, extractor=extractor, progress=progress())
+    return neighbour_sheet(samples, trained_on, report.spaces, out, labels=names)
