@@ -27,7 +27,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from omokage.explore.pictures import replacing, save_png, seed_ranges
 from PIL import Image, ImageDraw, ImageFont
 
 from omokage.catalogue import published
@@ -35,9 +34,11 @@ from omokage.errors import UserError
 from omokage.metrics.protocol import DEFAULT_PROTOCOL, parse_protocol
 from omokage.metrics.records import append_line, read_lines
 from omokage.model import Model, load_model
+from omokage.pages.files import replacing, save_png
 from omokage.recipe import load_recipe, recipe_names
 from omokage.report.read import number, read_run
-from omokage.sampling import sample
+from omokage.sampling import gathered, sample, seed_ranges
+from omokage.settings import Settings
 from omokage.snapshot import newest_snapshot, read_snapshot
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -828,7 +829,7 @@ def strip(row: dict[str, Any], model: Model, psi: float, flow: bool) -> Image.Im
     if flow:
         told = f"temperature {psi:g}" + (f", {told}" if psi == 1 else "")
     draw.text((0, SIDE // 2 + 6), told, FAINT, small, anchor="lt")
-    faces = [face for batch in sample(model, list(SHEET_SEEDS), psi) for face in batch]
+    faces, _ = gathered(sample(model, SHEET_SEEDS, Settings(psi=psi)))
     for column, face in enumerate(faces):
         shown = Image.fromarray(face)
         if shown.size != (SIDE, SIDE):

@@ -30,7 +30,7 @@ from omokage.files import cache_folder
 from omokage.metrics.features import InceptionExtractor, inception_file
 from omokage.metrics.fid import fid, statistics
 from omokage.model import load_model
-from omokage.sampling import sample
+from omokage.sampling import gathered, sample
 
 BATCH = 16
 PIECE = 25 * BATCH
@@ -126,7 +126,7 @@ def main() -> None:
     real = faces[order[:count]]
     if arguments.samples:
         model = load_model(arguments.samples)
-        other, title = np.concatenate(list(sample(model, range(count)))), f"s{model.snapshot_hash[:12]}"
+        other, title = gathered(sample(model, range(count)))[0], f"s{model.snapshot_hash[:12]}"
         what = f"samples of the snapshot {model.snapshot_hash[:12]}"
     else:
         other = np.stack([spoiled(faces[i], int(i)) for i in order[count : 2 * count]])

@@ -12,10 +12,9 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
-import torch
-from omokage.explore.encode import round_trip
 
 from omokage.data.faceset import FaceSet
+from omokage.explore.inversion import round_trip
 from omokage.hardware import machine_name
 from omokage.model import load_model
 from omokage.progress import TerminalProgress
@@ -45,8 +44,7 @@ def main() -> None:
         model = load_model(run)
         pictures = faces.pixels(chosen, model.resolution)
         errors = [
-            round_trip(model, pictures, dtype, progress).largest.max()
-            for dtype in (torch.float32, torch.float64)
+            round_trip(one, pictures, progress).largest.max() for one in (model, model.double())
         ]
         cells = [
             model.recipe.name,

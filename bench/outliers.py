@@ -25,6 +25,7 @@ import numpy as np
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 
+from omokage.abilities import HasDensity
 from omokage.data.build import build
 from omokage.data.drawn import draw_illustration
 from omokage.data.faceset import FaceSet
@@ -202,7 +203,7 @@ def main() -> None:
     faces, tables = FaceSet.open(options.heldout), []
     models = [load_model(run) for run in options.runs]
     for model in models:
-        model.require("log_prob")
+        model.require(HasDensity)
     larger = f" --larger {Path(options.larger).name}" if options.larger else ""
     for model in models:
         known = check_unseen(faces, model.progress.get("face_set"))

@@ -20,6 +20,7 @@ from omokage.errors import UserError
 from omokage.hardware import machine_name
 from omokage.model import load_model
 from omokage.sampling import BATCH, latents
+from omokage.settings import Settings
 
 RESULTS = Path(__file__).parent / "results" / "tarflow_samplers.md"
 
@@ -52,7 +53,7 @@ def main() -> None:
         raise UserError(
             f"{options.run}: {model.recipe.model['name']} has no samplers to choose from; name a tarflow"
         )
-    model.guided(options.guidance)  # refused where there is none
+    model.check(Settings(guidance=options.guidance))  # refused where there is none
     z = options.temperature * latents(range(options.count), model.latent_shape).to(model.device)
     ways = [("cached", 0), *(("jacobi", iterations) for iterations in options.iterations)]
     seconds: dict[tuple[str, int], list[float]] = {way: [] for way in ways}

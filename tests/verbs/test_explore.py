@@ -1,5 +1,6 @@
 """`omokage explore`, and bits per dimension of `omokage evaluate`, as a user types them."""
 
+import csv
 import json
 
 import numpy as np
@@ -65,7 +66,9 @@ def test_reconstruct_prints_the_error_of_each_picture(capsys):
     assert main(["explore", "reconstruct", files[0], "-m", "flow", "-o", "back64.png", "--double"]) == 0
     line = capsys.readouterr().out.splitlines()[0]
     assert float(line.split("largest error ")[1].split(",")[0]) < 1e-9
-    assert Image.open("back.png").text["recipe"] == "glow-32"
+    text = Image.open("back.png").text
+    assert (text["recipe"], text["pictures"], text["precision"]) == ("glow-32", "0.png, 1.png", "float32")
+    assert Image.open("back64.png").text["precision"] == "float64"
 
 
 def test_interpolate_writes_a_strip_and_a_film(folder, capsys):
@@ -75,18 +78,116 @@ def test_interpolate_writes_a_strip_and_a_film(folder, capsys):
     assert main(["explore", "interpolate", *files, "--model", "flow", "--steps", "3"]) == 0
     assert (folder / "walk.png").exists()
     assert "there and back with a largest error of" in capsys.readouterr().out
+    assert Image.open(folder / "walk.png").text["pictures"] == "0.png, 1.png"
 
 
 def test_outliers_writes_page_and_table(folder, capsys):
     assert main(["explore", "outliers", "heldout", "--model", "flow", "-o", "odd.png", "--show", "4"]) == 0
     assert capsys.readouterr().out.split() == ["odd.png", "odd.csv"]
-    assert len((folder / "odd.csv").read_text().splitlines()) == 31
+    rows = list(csv.DictReader((folder / "odd.csv").open()))
+    assert len(rows) == 30
+    assert [float(row["corrected"]) for row in rows] == sorted(
+        (float(row["corrected"]) for row in rows), reverse=True
+    )
+    text = Image.open("odd.png").text
+    assert text["face set"] == json.loads((folder / "heldout" / "manifest.json").read_text())["content_hash"]
+    assert "1909.11480" in text["score"]
+    assert text["Title"] == "30 faces, from least to most typical"
+    words = ["-o", "page.png", "--csv", "scores.csv", "--show", "1"]
+    assert main(["explore", "outliers", "heldout", "--model", "flow", *words]) == 0
+    assert (folder / "scores.csv").read_text() == (folder / "odd.csv").read_text()
 
 
 def test_attribute_says_how_many_faces_the_means_have(capsys):
     tags = ["--from", "hair=red", "--to", "hair=blue"]
     assert main(["explore", "attribute", "-m", "flow", "--data", "heldout", *tags, "-o", "tag.png"]) == 0
     assert "mean of 9 faces with hair=red, of 15 with hair=blue" in capsys.readouterr().out
+    text = Image.open("tag.png").text
+    assert text["Title"] == "From hair=red to hair=blue"
+    assert text["from"] == "hair=red, mean of 9 faces"
+    assert text["strengths"] == "0, 0.5, 1, 1.5, 2"
+    assert len(text["pictures"].split(", ")) == 6  # faces that had no part in the mean
+    named = ["heldout-pictures/0.png", "heldout-pictures/1.png", "--strengths", "0,2"]
+    assert main(["explore", "attribute", "-m", "flow", "--data", "heldout", *tags, *named]) == 0
+    text = Image.open("attribute.png").text
+    assert (text["pictures"], text["strengths"]) == ("0.png, 1.png", "0, 2")
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    """The flow's way to images breaks."""
+    flow = MODELS["glow"].load()
+    monkeypatch.setattr(flow, "inverse", lambda self, z: torch.full((len(z), 3, 16, 16), torch.inf))
+
+
+TAGS = "--from hair=red --to hair=blue"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "lost"),
+    [
+        ("reconstruct heldout-pictures/0.png heldout-pictures/1.png", 2),
+        ("interpolate heldout-pictures/0.png heldout-pictures/1.png --steps 4", 4),
+        (f"attribute --data heldout {TAGS} --strengths 0,1,2", 6 * 3),
+    ],
+)
+def test_faces_that_are_not_finite_are_told(broken, tmp_path, capsys, arguments, lost):
+    out = tmp_path / "page.png"
+    assert main(["explore", *arguments.split(), "--model", "flow", "-o", str(out)]) == 0
+    assert f"{lost} faces are not finite and shown black" in capsys.readouterr().err
+    assert Image.open(out).text["not finite"] == f"{lost} faces"
+
+
+def test_frames_that_are_not_finite_are_told(broken, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("omokage.samples.write_video", lambda frames, path, text: [*frames] and path)
+    files = ["heldout-pictures/0.png", "heldout-pictures/1.png"]
+    arguments = [*files, "--model", "flow", "--video", str(tmp_path / "walk.mp4")]
+    assert main(["explore", "interpolate", *arguments]) == 0
+    assert "90 faces are not finite and shown black" in capsys.readouterr().err
+
+
+def test_likelihoods_that_are_not_finite_are_told(tmp_path, capsys, monkeypatch):
+    flow = MODELS["glow"].load()
+    log_prob = flow.log_prob
+
+    def breaking(self, images):
+        found = log_prob(self, images)
+        return torch.where(images.flatten(1)[:, 0] > 0.5, torch.nan, found)
+
+    monkeypatch.setattr(flow, "log_prob", breaking)
+    first = np.stack([np.asarray(Image.open(f"heldout-pictures/{i}.png"))[0, 0, 0] for i in range(30)])
+    lost = int((first / 127.5 - 1 > 0.5).sum())
+    assert 2 < lost < 20
+    assert main(["explore", "outliers", "heldout", "--model", "flow", "-o", str(tmp_path / "o.png")]) == 0
+    told = capsys.readouterr()
+    assert f"of {lost} of 30 faces the likelihood is not finite; they come first" in told.out
+    rows = list(csv.DictReader((tmp_path / "o.csv").open()))
+    assert [row["bits_per_dimension"] for row in rows].count("inf") == lost
+    assert {row["bits_per_dimension"] for row in rows[:lost]} == {"inf"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("reconstruct PICTURE --model flow -o back.gif", "must end in .png"),
+        ("reconstruct PICTURE --model gan", "dcgan cannot encode images; these families can"),
+        ("interpolate PICTURE PICTURE --model flow --video walk.png", "must end in .mp4"),
+        ("interpolate PICTURE PICTURE --model gan", "dcgan cannot encode images; these families can"),
+        ("interpolate PICTURE --model flow", "two pictures or more, got 1"),
+        ("interpolate PICTURE PICTURE --model flow --steps 1", "got 1, allowed is 2 to 100"),
+        ("outliers FACES --model flow --csv scores.txt", "must end in .csv"),
+        ("outliers FACES --model gan", "dcgan has no likelihood; these families can"),
+        (f"attribute --model gan --data FACES {TAGS}", "dcgan cannot encode images; these families can"),
+        (f"attribute --model flow --data FACES {TAGS} -o tag.gif", "must end in .png"),
+    ],
+)
+def test_what_is_refused_leaves_nothing(folder, tmp_path, monkeypatch, capsys, arguments, told):
+    monkeypatch.chdir(tmp_path)
+    places = {"PICTURE": "heldout-pictures/0.png", "FACES": "heldout", "flow": "flow", "gan": "gan"}
+    words = [str(folder / places[word]) if word in places else word for word in arguments.split()]
+    assert main(["explore", *words]) == 2
+    assert told in " ".join(capsys.readouterr().err.split())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_evaluate_measures_bits_per_dimension_on_the_held_out_part(folder, capsys):

@@ -1,9 +1,10 @@
-"""The verb ``figure``: what it writes and how it refuses, with a model without styles."""
+"""The verb ``figure``: what it writes, what it tells and how it refuses."""
 
 import subprocess
 import sys
 
 import pytest
+import torch
 from PIL import Image
 
 from omokage.__main__ import main
@@ -39,8 +40,13 @@ def test_uncurated_in_one_command(snapshot, tmp_path, capsys):
         (["uncurated", "--sizes", "0,half"], "write numbers with commas between"),
         (["uncurated", "--sizes", "0.5"], "--sizes: got 0.5"),
         (["truncation", "SNAPSHOT", "--psi", "1,-1"], "has no styles; give psi of 0 or more"),
-        (["mixing", "SNAPSHOT"], "has no styles; use omokage figure uncurated, truncation or progression"),
+        (["mixing", "SNAPSHOT"], "with dcgan, use omokage figure uncurated, truncation or progression"),
+        (["noise-detail", "SNAPSHOT"], "dcgan has no styles; these families can: stylegan, stylegan2"),
+        (["noise-components", "SNAPSHOT"], "dcgan has no styles; these families can: stylegan, stylegan2"),
         (["noise-detail", "SNAPSHOT", "--psi", "3"], "allowed is -2 to 2"),
+        (["uncurated", "SNAPSHOT", "--psi", "-1"], "has no styles; give psi of 0 or more"),
+        (["uncurated", "SNAPSHOT", "-o", "u.gif"], "must end in .png"),
+        (["truncation", "SNAPSHOT", "--psi", "1,x"], "write numbers with commas between"),
         (["progression", "SNAPSHOT"], "no run folder"),
         (["mixing", "nowhere"], "nowhere"),
     ],
@@ -53,6 +59,80 @@ def test_refusals_are_one_line_and_code_2(snapshot, tmp_path, capsys, monkeypatc
     assert said in " ".join(error.split())
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of a small StyleGAN2 that has learnt nothing, with two snapshots."""
+    settings = ["resolution=[8, 8]", "channels=[8, 8]", "latent=8", "style=8", "depth=1"]
+    recipe = load_recipe(
+        "stylegan2-64",
+        [f"model.{setting}" for setting in settings]
+        + ["discriminator.resolution=[8, 8]", "discriminator.channels=[8, 8]"],
+    )
+    torch.manual_seed(0)
+    weights = MODELS["stylegan2"].build(recipe.model).state_dict()
+    folder = tmp_path_factory.mktemp("styled") / "run"
+    folder.mkdir()
+    for images in (64, 128):
+        tensors = {f"average.{name}": tensor for name, tensor in weights.items()}
+        path = folder / f"snapshot-{images:012d}.safetensors"
+        write_snapshot(path, tensors, recipe, {"images": images})
+    return folder
+
+
+# Each figure, and how many faces it draws.
+FIGURES = {
+    "uncurated --rows 1 --sizes 0,1": 3,
+    "mixing --a 0-2 --b 3": 3 + 1 + 3,
+    "truncation --seeds 0-1 --psi 1,0": 4,
+    "noise-detail --seeds 1": 1 + 100,
+    "noise-components --seeds 0-1": 4 * 2,
+    "progression --seeds 0-1 --video film.mp4": 2 * 2,
+}
+
+
+@pytest.mark.parametrize("words", FIGURES)
+def test_each_figure_in_one_command(run, tmp_path, capsys, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    name, *rest = words.split()
+    assert main(["figure", name, str(run), *rest]) == 0
+    told = capsys.readouterr()
+    assert told.out.split()[0] == f"{name}.png"
+    assert "finite" not in told.err
+    text = Image.open(f"{name}.png").text
+    assert text["recipe"] == "stylegan2-64"
+    assert text["images seen"] == "128"
+    assert "not finite" not in text
+    assert (tmp_path / "film.mp4").exists() == ("film.mp4" in words)
+
+
+@pytest.mark.parametrize("words", FIGURES)
+def test_faces_that_are_not_finite_are_told(run, tmp_path, capsys, monkeypatch, words):
+    def broken(self, w, noise="constant"):
+        return torch.full((len(w), 3, 8, 8), torch.nan)
+
+    monkeypatch.setattr(MODELS["stylegan2"].load(), "synthesis", broken)
+    monkeypatch.chdir(tmp_path)
+    name, *rest = words.split()
+    assert main(["figure", name, str(run), *rest]) == 0
+    assert f"{FIGURES[words]} faces are not finite and shown black" in capsys.readouterr().err
+    told = Image.open(f"{name}.png").text["not finite"]
+    assert told == ("0-2" if name == "uncurated" else f"{FIGURES[words]} faces")
+
+
+def test_one_face_that_is_not_finite_is_told(run, tmp_path, capsys, monkeypatch):
+    synthesis = MODELS["stylegan2"].load().synthesis
+
+    def broken(self, w, noise="constant"):
+        images = synthesis(self, w, noise)
+        return torch.where((w == w[1]).flatten(1).all(1)[:, None, None, None], torch.inf, images)
+
+    monkeypatch.setattr(MODELS["stylegan2"].load(), "synthesis", broken)
+    out = tmp_path / "u.png"
+    assert main(["figure", "uncurated", str(run), "--rows", "1", "--sizes", "0,1", "-o", str(out)]) == 0
+    assert "1 face is not finite and shown black" in capsys.readouterr().err
+    assert Image.open(out).text["not finite"] == "1"
 
 
 def test_help_lists_the_figures_without_importing_torch():

@@ -102,7 +102,7 @@ def test_refusals_of_sampling(run, arguments, said, capsys):
 
 def test_what_has_no_temperature_no_guidance_or_no_conditions_says_so(tmp_path, capsys):
     assert main(["sample", "--temperature", "0.7", "-o", str(tmp_path / "a.png")]) == 2
-    assert "these do: realnvp, glow, tarflow" in capsys.readouterr().err
+    assert "these do: glow, realnvp, tarflow" in capsys.readouterr().err
     assert main(["sample", "--guidance", "2", "-o", str(tmp_path / "a.png")]) == 2
     assert "has no guidance; these families can: tarflow" in capsys.readouterr().err
     assert main(["sample", "--jacobi", "4", "-o", str(tmp_path / "a.png")]) == 2
