@@ -1,10 +1,11 @@
 """Models that draw by rule, so that every face is known beforehand, and small ones of real families."""
 
 import hashlib
+from dataclasses import replace
 from types import SimpleNamespace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from omokage.abilities import HasDensity
 from omokage.families import MODELS, build_model, require
@@ -156,3 +157,49 @@ def family_model(name: str) -> Model:
             parameter.add_(0.02 * torch.randn_like(parameter))
     network = network.eval().requires_grad_(False)
     return Model(network, recipe, {"images": 96, "face_set": "e" * 64}, None, "0" * 64)
+
+
+# Every family, small enough to be built and run in a moment.
+SMALLEST = {
+    "dcgan": {"channels": [8, 8], "latent": 8},
+    "dense-dcgan": {"channels": [8, 8], "strides": [2, 2], "first_size": 4, "latent": 8},
+    "vae": {"channels": [4, 4, 4, 4], "latent": 8},  # always 64 px
+    "illustration": {"channels": [8, 8], "dense": [16], "latent": 8},
+    "sagan": {"channels": [8, 8, 8], "attention_at": 8, "latent": 8},
+    "skipgan": {"channels": [8, 8, 8, 8], "latent": 8},
+    "progan": {"resolution": [16, 16], "channels": [8, 8, 8], "latent": 8},
+    "stylegan": {"resolution": [16, 16], "channels": [8, 8, 8], "latent": 8, "style": 8, "depth": 1},
+    "stylegan2": {"resolution": [16, 16], "channels": [8, 8, 8], "latent": 8, "style": 8, "depth": 1},
+    "realnvp": {"size": 16, "scales": 2, "hidden": 4, "blocks": 1},
+    "glow": {"size": 16, "levels": 2, "steps": 1, "hidden": 4},
+    "tarflow": {"size": 16, "patch": 4, "width": 16, "heads": 2, "blocks": 2, "layers": 1},
+}
+CONDITIONS = {"hair": ["blue", "red"], "eyes": ["blue", "green", "unknown"]}
+
+
+def small_model(name: str, conditions: dict[str, list[str]] | None = None) -> Model:
+    """A model of a family that has learnt nothing, moved off its start, its statistics those of batches.
+
+    Far enough that its faces differ.
+    """
+    torch.manual_seed(0)
+    network = build_model({"name": name, **SMALLEST[name]}, conditions)
+    generator, far = torch.Generator().manual_seed(1), 0.6 if name == "vae" else 0.1
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(far * torch.randn(parameter.shape, generator=generator))
+        if conditions:
+            network.seen.copy_(torch.tensor([10.0, 20, 0, 30, 5, 35]))
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+                module.momentum = None  # the plain mean over all batches
+        if MODELS[name].can(HasDensity):
+            images = torch.rand(16, 3, *network.resolution, generator=generator) * 2 - 1
+            network.log_prob(images)
+        else:
+            for z in latents(range(64), network.latent_shape).split(32):
+                network(z, network.drawn(z[:, network.latent :])) if conditions else network(z)
+    recipe = load_recipe("dcgan")
+    recipe = replace(recipe, name=name, model={"name": name, **SMALLEST[name]}, conditions=conditions or {})
+    network = network.eval().requires_grad_(False)
+    return Model(network, recipe, {"images": 96}, None, "0" * 64)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from standins import CONDITIONS, small_model
 
 from omokage.abilities import DrawsByTokens, Encodes, HasDensity, HasStyles
 from omokage.errors import UserError
@@ -115,6 +116,37 @@ def test_settings_that_a_family_lacks_are_refused_by_name(dcgan, settings, told)
     with pytest.raises(UserError, match=told) as refused:
         dcgan.check(settings)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (Settings(noise="grain"), "--noise grain: allowed is constant or none"),
+        (Settings(layers=-1), "--layers -1: allowed is 0 to 64"),
+        (Settings(layers=7), "--layers 7: stylegan2 has 6"),
+        (Settings(noise=["none"] * 3), "noise: 3 values for 6 layers"),
+        (Settings(noise=["none", "loud"] * 3), "--noise loud: allowed is constant or none"),
+        (Settings(psi=-2.5), "--psi -2.5: allowed is -2 to 2"),
+    ],
+)
+def test_values_out_of_range_are_refused(settings, told):
+    model = small_model("stylegan2")
+    assert model.layers == 6
+    assert model.check(Settings(noise=["none", "constant"] * 3, layers=6))
+    with pytest.raises(UserError, match=told):
+        model.check(settings)
+
+
+def test_numbers_of_a_tarflow_out_of_range_are_refused():
+    model = small_model("tarflow", CONDITIONS)
+    for settings, told in (
+        (Settings(guidance=21.0), "--guidance 21.0: allowed is 0 to 20"),
+        (Settings(guidance=-1.0), "--guidance -1.0: allowed is 0 to 20"),
+        (Settings(jacobi=-4), "--jacobi -4: allowed is 0 to 65,536"),
+    ):
+        with pytest.raises(UserError, match=told):
+            model.check(settings)
+    assert model.check(Settings(guidance=20.0, jacobi=4))
 
 
 def test_settings_that_it_has_are_given_back(dcgan):

@@ -19,8 +19,9 @@ from .abilities import DrawsByTokens, Encodes, Guided, HasDensity, HasStyles, Tr
 from .errors import UserError
 from .families import MODELS, Row, able, build_model, require
 from .hardware import best_device
+from .models.flow import in_range
 from .recipe import Recipe
-from .settings import Noises, Setting, Settings
+from .settings import NOISE, Noises, Setting, Settings
 from .snapshot import load_weights, newest_snapshot, read_snapshot, write_snapshot
 
 SHIPPED = Path(__file__).parent / "assets" / "fast-getchu-64.safetensors"
@@ -164,7 +165,19 @@ class Model:
             self.require(HasStyles)
             if settings.layers > self.layers:
                 raise UserError(f"--layers {settings.layers}: {self.path or name} has {self.layers}")
+        self._check_ranges(settings)
         return settings
+
+    def _check_ranges(self, settings: Settings) -> None:
+        for setting in self.settings:
+            value = getattr(settings, setting.name)
+            if setting.name != "psi" and isinstance(value, str | int | float):
+                setting.check(value)
+        if not isinstance(settings.noise, str):  # one for each layer
+            if len(settings.noise) != self.layers:
+                raise UserError(f"noise: {len(settings.noise)} values for {self.layers} layers")
+            for one in settings.noise:
+                NOISE.check(one)
 
     def _without_conditions(self, what: str, with_: str) -> str:
         return (
@@ -185,7 +198,7 @@ class Model:
 
     @torch.no_grad()
     def decode(self, z: Tensor, settings: Settings = PLAIN) -> Tensor:
-        """Latents (B, *latent_shape) to images (B, 3 or 1, H, W) in [-1, 1]; NaN is left in.
+        """Latents (B, *latent_shape) to images (B, 3 or 1, H, W) in [-1, 1]; what is not finite is NaN.
 
         psi below 1 trades variety for typical faces: by a model's own truncation, else latents are multiplied
         by psi (Brock et al. 2018, section 3.1, shrink the latents' range likewise).
@@ -205,7 +218,7 @@ class Model:
             images = _by_psi(lambda psi: decode(z, psi), settings)
         else:
             images = decode(z * _factors(settings.psi, z), **how)
-        return images.to(self.dtype).clamp(-1, 1)
+        return in_range(images.to(self.dtype))
 
     @torch.no_grad()
     def mapping(self, z: Tensor, settings: Settings = PLAIN) -> Tensor:
@@ -232,7 +245,7 @@ class Model:
         """
         self.require(HasStyles)
         synthesis: Any = self.network.synthesis
-        return synthesis(w.to(self.device, self.dtype), noise).to(self.dtype).clamp(-1, 1)
+        return in_range(synthesis(w.to(self.device, self.dtype), noise).to(self.dtype))
 
     @torch.no_grad()
     def encode(self, images: Tensor, settings: Settings = PLAIN) -> Tensor:
@@ -261,7 +274,7 @@ class Model:
         lead: Any = self.network.inverse if self.can(HasDensity) else self.network.decode
         given: dict[str, Any] = {"given": self.values(settings)} if self.conditions else {}
         images = lead(z, **given)
-        return torch.where(images.isinf(), torch.nan, images.clamp(-1, 1))
+        return in_range(images)
 
     @torch.no_grad()
     def log_prob(self, images: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .flow import normal_log_density
+from .flow import in_range, normal_log_density
 
 Given = Sequence[int | None]  # for each condition the number of a value, or None: drawn
 
@@ -114,7 +114,7 @@ class ConditionalGenerator(Conditional):
     def decode(self, z: Tensor, psi: float = 1.0, given: Given | None = None) -> Tensor:
         """(B, *latent_shape) to images; conditions that are not ``given`` are drawn from the latents."""
         if hasattr(self.network, "mapping"):
-            return self.synthesis(self.mapping(z, psi, given)).clamp(-1, 1)
+            return in_range(self.synthesis(self.mapping(z, psi, given)))
         conditions = self.drawn(z[:, self.latent :] * psi, given).to(z.device)
         if self.truncates:
             return self.network.decode(self.joined(z, conditions), psi)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import UserError
+from .flow import in_range
 
 SLOPE = 0.2  # of every leaky ReLU
 Noise = Literal["constant", "random", "none"]
@@ -355,7 +356,7 @@ class StyleSpace(nn.Module):
 
     def decode(self, z: Tensor, psi: float = 1.0) -> Tensor:
         """(B, *latent_shape) to (B, C, H, W) in [-1, 1]; a latent gives one image."""
-        return self.synthesis(self.mapping(z, psi)).clamp(-1, 1)
+        return in_range(self.synthesis(self.mapping(z, psi)))
 
 
 def one_a_layer(noise: Noises, layers: int) -> list[Noise]:

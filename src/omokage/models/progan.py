@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..bounds import Channels, Count, CountOrNone, NotNegative
 from ..errors import UserError
+from .flow import in_range
 from .layers import EqualisedConv2d, EqualisedLinear, activate, minibatch_deviation, normalised, sides, widths
 
 HE = math.sqrt(2)  # gain of weights before a leaky ReLU; the papers put it there and not behind
@@ -189,7 +190,7 @@ class Generator(Growing):
 
         ``psi`` below 1 draws the first features towards their average.
         """
-        return self.full_size(self.forward(z, psi)).clamp(-1, 1)
+        return in_range(self.full_size(self.forward(z, psi)))
 
 
 class _Down(nn.Module):

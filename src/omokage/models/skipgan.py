@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..bounds import Channels, Count, CountOrNone
+from .flow import in_range
 from .layers import Location, chroma_to_halve, with_halved_chroma
 
 
@@ -100,7 +101,7 @@ class Generator(nn.Module):
         """
         located = bool(self.location.centre.any())
         images = self._drawn(self.location(z, psi if located else 1.0), 1.0 if located else psi)
-        return images.clamp(-1, 1)  # halved chroma goes a little beyond
+        return in_range(images)  # halved chroma goes a little beyond
 
     def forward(self, z: Tensor) -> Tensor:
         """(B, latent + joined), wherever they lie, to (B, image_channels, H, W), about in [-1, 1]."""
