@@ -1,13 +1,13 @@
 """Files that are there whole or not at all, and the one cache folder."""
 
-import itertools
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _unfinished: set[Path] = set()
-_number = itertools.count()
+_choosing = threading.Lock()
 
 
 @contextmanager
@@ -32,12 +32,13 @@ def replacing(path: str | Path, *, locked: bool = False, durable: bool = False) 
     ['a.txt']
     """
     path = Path(path)
-    if locked:
-        unfinished = path.with_name(f"{path.name}.writing")
-    else:
-        own = f".{path.stem}.{os.getpid()}-{next(_number)}.unfinished{path.suffix}"
-        unfinished = path.with_name(own)
-    _unfinished.add(unfinished)
+    with _choosing:
+        unfinished = path.with_name(f"{path.name}.writing" if locked else _own(path, ""))
+        number = 0
+        while unfinished in _unfinished:  # another thread writes the same file
+            number += 1
+            unfinished = path.with_name(_own(path, f"-{number}"))
+        _unfinished.add(unfinished)
     try:
         yield unfinished
         if durable:
@@ -48,6 +49,10 @@ def replacing(path: str | Path, *, locked: bool = False, durable: bool = False) 
         with suppress(OSError):  # the folder may be gone, and then so is the file
             unfinished.unlink(missing_ok=True)
         _unfinished.discard(unfinished)
+
+
+def _own(path: Path, number: str) -> str:
+    return f".{path.stem}.{os.getpid()}{number}.unfinished{path.suffix}"
 
 
 def discard_unfinished() -> None:

@@ -1,7 +1,6 @@
 """One file that rebuilds its model by itself: weights, averages, optimiser states, progress, recipe."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from . import __version__
 from .errors import UserError
+from .files import replacing
 from .recipe import Recipe, read_recipe
 from .sniff import what_it_is
 
@@ -28,17 +28,12 @@ def write_snapshot(
         "recipe": recipe.to_toml(),
         "progress": json.dumps(progress, sort_keys=True),
     }
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata)
-        with open(partial, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        with replacing(path, durable=True) as unfinished:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, unfinished, metadata)
     except (SafetensorError, OSError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"cannot write {path}: {reason}; make room, then the same command goes on") from None
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_snapshot(path: Path, prefix: str = "") -> tuple[dict[str, Tensor], Recipe, dict[str, Any]]:

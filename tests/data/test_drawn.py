@@ -281,6 +281,7 @@ def test_draw_resumes(tmp_path):
     (broken / "face-000002.png").unlink()
     (broken / "factors.csv").unlink()
     (broken / ".face-000002.png.123.part").write_bytes(b"half")
+    (broken / "face-000003.png.writing").write_bytes(b"half")
     kept = (broken / "face-000001.png").stat().st_mtime_ns
     draw(6, broken, size=24, workers=1)
     assert contents(whole) == contents(broken)

@@ -7,7 +7,6 @@ is complete; the same command goes on where an interrupted one stopped.
 import csv
 import io
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import pyarrow.parquet as pq
 
 from .. import __version__
 from ..errors import UserError
+from ..files import replacing
 from ..progress import Progress, Task, opened
 from .choose import as_text, label_columns, where
 from .derive import working_folder
@@ -147,9 +147,8 @@ def _files(folder: Path, faces: FaceSet, rows: np.ndarray, split: str, task: Tas
         path = into / name
         if not path.exists():  # written whole or not at all, so what is there is done
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(path.name + ".writing")
-            temporary.write_bytes(faces.image_bytes(int(row)))
-            os.replace(temporary, path)
+            with replacing(path, locked=True) as unfinished:
+                unfinished.write_bytes(faces.image_bytes(int(row)))
         task.advance()
     index = _public(faces.index.take(rows))
     if split:
@@ -211,15 +210,16 @@ def _parquets(folder: Path, faces: FaceSet, rows: np.ndarray, split: str, task: 
     for number, part in enumerate(parts):
         path = into / f"{split or 'faces'}-{number:05d}-of-{len(parts):05d}.parquet"
         if not path.exists():
-            temporary = path.with_name(path.name + ".writing")
             schema = _schema(faces, bool(split))
-            with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+            with (
+                replacing(path, locked=True) as unfinished,
+                pq.ParquetWriter(unfinished, schema, compression="zstd") as writer,
+            ):
                 for at in range(0, len(part), _GROUP_ROWS):
                     some = part[at : at + _GROUP_ROWS]
                     table = _table(faces, some, names[start + at : start + at + len(some)], bool(split))
                     writer.write_table(table.cast(schema))
                     task.advance(len(some))
-            os.replace(temporary, path)
         else:
             task.advance(len(part))
         start += len(part)

@@ -1,12 +1,11 @@
 """Face sets far away: brought there when they are built, brought here when they are opened.
 
 Both ways the manifest comes last, so that what is not complete is no face set to anybody; and both go on
-where they were interrupted. Copies here lie in the cache (``$OMOKAGE_CACHE``, or ``~/.cache/omokage``).
+where they were interrupted. Copies here lie in the cache (`files.cache_folder`).
 """
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..files import cache_folder, replacing
 from ..progress import Progress, opened
 from .faceset import INDEX, MANIFEST, parse_manifest
 from .read import Unreadable, one_line
@@ -25,11 +25,6 @@ NOTE = ".upload.json"
 """Lies beside an unfinished upload: which face set it is, and which files are ours to replace."""
 
 
-def cache() -> Path:
-    """``$OMOKAGE_CACHE``, or ``~/.cache/omokage``."""
-    return Path(os.environ.get("OMOKAGE_CACHE") or Path.home() / ".cache" / "omokage")
-
-
 class Target:
     """A URL where a face set shall be. staging: the folder here in which it is built first."""
 
@@ -39,7 +34,7 @@ class Target:
             raise UserError(
                 f"{self.place.shown}: web servers take no face sets; give s3://, gs:// or a folder"
             )
-        self._folder = cache() / "staging" / hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16]
+        self._folder = cache_folder() / "staging" / hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16]
         self.staging = self._folder / self.place.name
 
     @contextmanager
@@ -116,7 +111,7 @@ def fetch_face_set(url: str, progress: Progress | None = None) -> Path:
     manifest = _manifest(place)
     there = hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:8]
     told = json_bytes(manifest)
-    folder = cache() / "faces" / f"{place.name}-{there}-{hashlib.sha256(told).hexdigest()[:16]}"
+    folder = cache_folder() / "faces" / f"{place.name}-{there}-{hashlib.sha256(told).hexdigest()[:16]}"
     sizes = {shard["name"]: shard["bytes"] for shard in manifest["shards"]}
     with locked(folder.with_name(f".{folder.name}.lock"), folder, place.shown):
         folder.mkdir(parents=True, exist_ok=True)
@@ -131,19 +126,15 @@ def fetch_face_set(url: str, progress: Progress | None = None) -> Path:
 
 
 def _fetch(place: Place, file: Path) -> None:
-    temporary = file.with_name(file.name + ".writing")
     try:
-        with open(temporary, "wb") as into:
+        with replacing(file, locked=True) as unfinished, open(unfinished, "wb") as into:
             place.download(into)
-        os.replace(temporary, file)
     except OSError as error:
         where = one_line(file.parent)
         raise UserError(
             f"{place.shown} cannot be written to {where} ({one_line(error.strerror or error)}): make room "
             "there, or set OMOKAGE_CACHE to another folder"
         ) from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _manifest(place: Place) -> dict[str, Any]:

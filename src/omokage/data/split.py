@@ -6,7 +6,6 @@ not from their order, nor from the machine.
 """
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ..errors import UserError
+from ..files import replacing
 from ..progress import Progress
 from .choose import as_text, known_column
 from .derive import Part, derive
@@ -260,8 +260,6 @@ def _kept(file: Path, faces: FaceSet, workers: int | None, progress: Progress | 
     except (OSError, ValueError, EOFError):
         pass
     signatures = face_set_signatures(faces, workers=workers, progress=progress)
-    temporary = file.with_suffix(".writing")
-    with open(temporary, "wb") as stream:
+    with replacing(file, locked=True) as unfinished, open(unfinished, "wb") as stream:
         np.save(stream, signatures)
-    os.replace(temporary, file)
     return signatures

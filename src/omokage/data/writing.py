@@ -11,6 +11,7 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ..files import replacing
 from .faceset import GZIP_START, shard_end
 
 SHARD_PICTURES = 4096
@@ -20,16 +21,8 @@ SHARD_BYTES = 64 * 2**20
 
 def write_file(path: Path, data: bytes) -> None:
     """Write a whole file or nothing."""
-    temporary = path.with_name(path.name + ".writing")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with replacing(path, locked=True, durable=True) as unfinished:
+        unfinished.write_bytes(data)
 
 
 def sync_folder(folder: Path) -> None:

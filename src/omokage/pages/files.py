@@ -1,7 +1,6 @@
 """Names of files to write, what files say of themselves, and writing them whole or not at all."""
 
 import csv
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from omokage import __version__
+from omokage import __version__, files
 from omokage.errors import UserError
 from omokage.model import About
 from omokage.sampling import seed_ranges
@@ -87,14 +86,11 @@ def replacing(path: Path) -> Iterator[Path]:
 
     OSError inside the block (disk full, no permission) becomes a UserError.
     """
-    unfinished = path.with_name(f".{path.stem}.{os.getpid()}.unfinished{path.suffix}")
     try:
-        yield unfinished
-        os.replace(unfinished, path)
+        with files.replacing(path) as unfinished:
+            yield unfinished
     except OSError as error:
         raise UserError(f"{path}: cannot write: {error.strerror or error}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def save_png(image: Image.Image | np.ndarray, path: Path, text: dict[str, str]) -> Path:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..files import replacing
 from ..parameters import count
 from ..recipe import Recipe
 from ..snapshot import load_weights, read_snapshot, snapshots, write_snapshot
@@ -162,7 +163,8 @@ def resume(state: TrainingState, recipe: Recipe, run: Path) -> None:
         return
     if problem is not None:
         raise problem
-    (run / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
+    with replacing(run / "recipe.toml") as unfinished:
+        unfinished.write_text(recipe.to_toml(), encoding="utf-8")
 
 
 def below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -19,10 +19,11 @@ from omokage.data.drawn.factors import FACTORS
 from omokage.data.drawn.scene import checked_seed, checked_size, plan_face, plan_illustration
 from omokage.data.engines import WorkerPool, leave_if_worker_begins
 from omokage.errors import UserError
+from omokage.files import replacing
 from omokage.progress import Progress, opened
 
 _EDITION = 1  # of the drawing: raised whenever the same seed gives another picture
-_OWN = re.compile(r"((face|illustration)-\d{6,}\.png|factors\.csv|boxes\.json|\.[\w.-]+\.part)")
+_OWN = re.compile(r"((face|illustration)-\d{6,}\.png|factors\.csv|boxes\.json|\.[\w.-]+\.part|[\w.-]+\.writing)")
 _BATCH = 16
 FACE_SIZE, ILLUSTRATION_SIZE = 64, (720, 960)
 
@@ -83,8 +84,8 @@ def draw(
             except KeyboardInterrupt:
                 raise KeyboardInterrupt("repeat the command to go on") from None
             finally:
-                for part in folder.glob(".*.part"):  # of workers that were ended while they wrote
-                    part.unlink(missing_ok=True)
+                for half in folder.glob("*.writing"):  # of workers that were ended while they wrote
+                    half.unlink(missing_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise UserError(f"{folder} is not a folder: name one for the pictures, it need not exist") from None
     except OSError as error:
@@ -141,7 +142,7 @@ def _check_folder(folder: Path, n: int, illustrations: bool) -> None:
             raise UserError(
                 f"{folder} holds {entry!r}, which is no drawn picture: name a new or empty folder"
             )
-        if entry.endswith(".part"):
+        if entry.endswith((".part", ".writing")):  # the former of an earlier version
             (folder / entry).unlink()
         elif entry.endswith(".png"):
             kind, number = entry[:-4].split("-")
@@ -249,10 +250,5 @@ def _draw_one(
 def _write(path: Path, data: bytes) -> None:
     if path.is_file() and path.read_bytes() == data:
         return  # untouched, so that a face set built from the folder stays that of the folder
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(data)
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    with replacing(path, locked=True) as unfinished:
+        unfinished.write_bytes(data)
