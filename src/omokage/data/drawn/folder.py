@@ -23,7 +23,9 @@ from omokage.files import replacing
 from omokage.progress import Progress, opened
 
 _EDITION = 1  # of the drawing: raised whenever the same seed gives another picture
-_OWN = re.compile(r"((face|illustration)-\d{6,}\.png|factors\.csv|boxes\.json|\.[\w.-]+\.part|[\w.-]+\.writing)")
+_OWN = re.compile(
+    r"((face|illustration)-\d{6,}\.png|factors\.csv|boxes\.json|\.[\w.-]+\.part|[\w.-]+\.writing)"
+)
 _BATCH = 16
 FACE_SIZE, ILLUSTRATION_SIZE = 64, (720, 960)
 
