@@ -11,6 +11,7 @@ ROOT = Path(omokage.__file__).parent
 # From the ground up: a module may import those of its own line and of lines above it here.
 FLOORS = [
     ["errors", "bounds", "settings", "abilities", "progress", "schedule", "files", "interrupts", "streams"],
+    ["starting"],
     ["sniff", ""],
     ["hardware"],
     ["models"],
