@@ -214,30 +214,19 @@ def _measured(recipe: Recipe) -> Table | Text:
     known = measured().get(recipe.name)
     if not known:
         return Text("nothing yet; bench/comparison.py measures it", style="dim")
+    from .metrics.table import FEATURE_COLUMNS, PIXEL_COLUMNS  # imports torch
+
+    first, *others = FEATURE_COLUMNS
     table = _grid()
-    table.add_row("FID", Text.assemble((f"{known['fid']:.2f}", "bold"), f"  {known['protocol']}"))
-    others = {
-        "KID × 10³": ("kid", 1e3, "{:.2f}"),
-        "precision": ("precision", 1, "{:.3f}"),
-        "recall": ("recall", 1, "{:.3f}"),
-        "density": ("density", 1, "{:.3f}"),
-        "coverage": ("coverage", 1, "{:.3f}"),
-    }
-    told = [
-        f"{title} {form.format(known[key] * factor)}"
-        for title, (key, factor, form) in others.items()
-        if known.get(key) is not None
-    ]
+    table.add_row(first.title, Text.assemble((first.text(known), "bold"), f"  {known['protocol']}"))
+    told = [f"{column.title} {text}" for column in others if (text := column.text(known))]
     table.add_row("", Text(", ".join(told)))
     if known.get("second_fid") is not None:
         table.add_row("FID", Text(f"{known['second_fid']:.2f}  {known['second_protocol']}"))
-    if known.get("two_sample") is not None:
-        told_by = f"{known['two_sample']:.3f}  {known['two_sample_protocol']}; 0.5 is chance"
-        table.add_row("two-sample", Text(told_by))
-    if known.get("sharpness") is not None:
-        table.add_row(
-            "sharpness", Text(f"{known['sharpness']:.2f}  {known['sharpness_protocol']}; faces have 1")
-        )
+    for column in PIXEL_COLUMNS:
+        if (value := known.get(column.table)) is not None:
+            protocol = known[f"{column.table}_protocol"]
+            table.add_row(column.title, Text(f"{column.shown(value)}  {protocol}; {column.ideal}"))
     table.add_row(
         "trained",
         Text(

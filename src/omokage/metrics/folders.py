@@ -202,8 +202,9 @@ def skipped_in_words(skipped: Sequence[str]) -> str:
 def fid_folders(
     a: str | Path,
     b: str | Path,
-    protocol: str = "inception2015",
+    protocol: str | None = None,
     *,
+    extractor: str = "inception2015",
     size: int | Size | None = None,
     device: str | None = None,
     progress: Progress | None = None,
@@ -217,8 +218,9 @@ def fid_folders(
     Args:
         a: the side that is measured, such as samples.
         b: the side it is compared with.
-        protocol: a feature network, for all pictures of ``a``; or such as ``fid2k-full-inception2015`` for
-            the first 2,000 of them, in the order of their names. Of ``b`` all are taken.
+        protocol: such as ``fid2k-full-inception2015`` for the first 2,000 pictures of ``a``, in the order of
+            their names; or a feature network alone, or None: all of them. Of ``b`` all are taken.
+        extractor: the feature network, where ``protocol`` names none.
         size: pixels a side, or (height, width); None: the commonest size of ``a``.
         tell: called with a line for each thing that makes the figure doubtful.
 
@@ -226,13 +228,14 @@ def fid_folders(
         UserError: nothing to read, fewer than two pictures on a side (or fewer than the protocol asks for),
             an unknown protocol, or no feature network.
     """
+    protocol = protocol or extractor
     asked = None if protocol in EXTRACTORS else parse_protocol(protocol)
     if asked is not None and asked.psi != 1:
         raise UserError(f"protocol {protocol!r}: pictures have no psi; leave -psi{asked.psi:g} out")
     if size is not None and (min(size) if isinstance(size, tuple) else size) < 1:
         raise UserError(f"size {size} is impossible: give a positive number of pixels")
     place = device or str(best_device())
-    extractor = load_extractor(asked.extractor if asked else protocol, device=place, progress=progress)
+    network = load_extractor(asked.extractor if asked else protocol, device=place, progress=progress)
     sides = _opened_side(a, asked.samples if asked else None, progress), _opened_side(b, None, progress)
     for side, path, least in zip(sides, (a, b), (asked.samples if asked else 2, 2), strict=True):
         if len(side) < least:
@@ -249,9 +252,9 @@ def fid_folders(
     warn = Warnings(tell=tell)
     for side, path in zip(sides, (a, b), strict=True):
         few_pictures(warn, len(side), len(set(side.digests)), f"pictures in {one_line(path)}")
-    features = [face_features(side, shape, extractor, progress=progress) for side in sides]
+    features = [face_features(side, shape, network, progress=progress) for side in sides]
     distance = fid(*features[0].moments, *features[1].moments)
-    name = Measurement(len(sides[0]), extractor.name).name
+    name = Measurement(len(sides[0]), network.name).name
     resized = [sum(each != shape for each in side.sizes) for side in sides]
     record = {
         "protocol": name,
@@ -262,7 +265,7 @@ def fid_folders(
         "resolution": list(shape),
         "resized": resized,
         "pictures_resize_rule": features[0].key["faces_resize_rule"],
-        **about(extractor),
+        **about(network),
         **({"warnings": warn.lines} if warn.lines else {}),
     }
     return FidOfFolders(

@@ -8,8 +8,9 @@ from typing import Any
 from ..data.provenance import FACES
 from ..data.read import one_line
 from ..errors import UserError
-from .figures import MISSING, PRIMARY, Measured, measurements
-from .read import Run, number, read_run
+from ..metrics.table import FEATURE_COLUMNS
+from .figures import MISSING, Measured, measurements
+from .read import Run, read_run
 
 _LISTED = 50  # names in a row of the card
 
@@ -110,7 +111,7 @@ def _figures(run: Run) -> list[str]:
     measured = measurements(run)
     if not measured:
         return [*head, f"Not measured: `omokage evaluate {_cell(run.folder)} --data FACES`."]
-    names = [name for name, *_ in PRIMARY]
+    names = [column.title for column in FEATURE_COLUMNS]
     lines = [
         f"| protocol | images seen | {' | '.join(names)} |",
         "|---|---|" + "---|" * len(names),
@@ -122,10 +123,7 @@ def _figures(run: Run) -> list[str]:
 
 
 def _figures_of(protocol: str, one: Measured, record: dict[str, Any]) -> str:
-    cells = []
-    for _, key, form, _ in PRIMARY:
-        value = number(record.get(key))
-        cells.append(MISSING if value is None else form.format(1e3 * value if key == "kid" else value))
+    cells = [column.text(record) or MISSING for column in FEATURE_COLUMNS]
     seen = MISSING if one.images is None else f"{one.images:,}"
     return f"| `{_cell(protocol)}` | {seen} | {' | '.join(cells)} |"
 

@@ -9,19 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..catalogue import objective
+from ..metrics.metric import Column
 from ..metrics.protocol import DEFAULT_PROTOCOL
+from ..metrics.table import FEATURE_COLUMNS, PIXEL_COLUMNS, option_of
 from .read import Run, number
 
 MISSING = "–"
-# Title, key, form, which is better: -1 low, 1 high, 0 neither.
-PRIMARY = (
-    ("FID", "fid", "{:.2f}", -1),
-    ("KID × 10³", "kid", "{:.2f}", -1),
-    ("precision", "precision", "{:.3f}", 1),
-    ("recall", "recall", "{:.3f}", 1),
-    ("density", "density", "{:.3f}", 1),
-    ("coverage", "coverage", "{:.3f}", 1),
-)
+FID = FEATURE_COLUMNS[0]  # the one that further feature spaces are shown by
 
 
 @dataclass(frozen=True)
@@ -105,9 +99,9 @@ def measurements(run: Run) -> list[Measured]:
                 continue
         record = dict(record)
         if known is not None and known.record.get("snapshot_hash") == record.get("snapshot_hash"):
-            for key in ("two_sample", "sharpness"):
-                if key in known.record:
-                    record.setdefault(key, known.record[key])
+            for column in PIXEL_COLUMNS:
+                if column.table in known.record:
+                    record.setdefault(column.table, known.record[column.table])
             seconds = known.seconds
         else:
             seconds = {}
@@ -116,7 +110,11 @@ def measurements(run: Run) -> list[Measured]:
 
 
 # What a record says in the features of its own protocol; of other features it says nothing.
-_NUMBERS = {key for _, key, _, _ in PRIMARY} | {"kid_standard_error", "two_sample", "sharpness", "also"}
+_NUMBERS = {
+    "also",
+    *(column.table for column in PIXEL_COLUMNS),
+    *(key for column in FEATURE_COLUMNS for key in (column.key, column.error) if key),
+}
 
 
 def _seconds(record: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -162,20 +160,21 @@ def _group(way: Way, rows: list[Measured], unmeasured: Sequence[Run]) -> Group:
     further = list(dict.fromkeys(name for m in rows for name in m.seconds))
     if not further and "-tags" not in way.protocol:
         further = [re.sub(r"-full-[a-z0-9]+", "-full-tags", way.protocol)]
-    tests = list(dict.fromkeys(name for m in rows if (name := _protocol(m, "two_sample"))))
-    sharps = list(dict.fromkeys(name for m in rows if (name := _protocol(m, "sharpness"))))
-    columns: list[tuple[str, str]] = [(title, "") for title, *_ in PRIMARY]
-    columns += [("FID", name) for name in further]
-    columns += [("two-sample", name) for name in tests or [""]]
-    columns += [("sharpness", name) for name in sharps or [""]]
+    # Of each figure that is measured on pixels, a column for each protocol of its own; one if there is none.
+    own: list[tuple[Column, str]] = []
+    for figure in PIXEL_COLUMNS:
+        protocols = list(dict.fromkeys(name for m in rows if (name := figure.protocol(m.record))))
+        own += [(figure, name) for name in protocols or [""]]
+    columns: list[tuple[str, str]] = [(figure.title, "") for figure in FEATURE_COLUMNS]
+    columns += [(FID.title, name) for name in further]
+    columns += [(figure.title, name) for figure, name in own]
     columns += [("k images", "")]
 
     wanted: list[list[tuple[float | None, str, str, int]]] = []  # value, text, note, which is better
     for m in rows:
-        line = [_primary(m.record, key, form, better) for _, key, form, better in PRIMARY]
-        line += [_primary(m.seconds.get(name, {}), "fid", "{:.2f}", -1) for name in further]
-        line += [_two_sample(m, name) for name in tests or [""]]
-        line += [_sharpness(m, name) for name in sharps or [""]]
+        line = [_cell(figure, m.record) for figure in FEATURE_COLUMNS]
+        line += [_cell(FID, m.seconds.get(name, {})) for name in further]
+        line += [_cell(figure, m.record if figure.protocol(m.record) == name else {}) for figure, name in own]
         line.append((None, MISSING if m.images is None else f"{m.images / 1000:,.1f}", "", 0))
         wanted.append(line)
     cells: list[list[Cell]] = [[] for _ in rows]
@@ -198,40 +197,9 @@ def _group(way: Way, rows: list[Measured], unmeasured: Sequence[Run]) -> Group:
     return Group(way, faces, columns, shown)
 
 
-def _protocol(m: Measured, key: str) -> str:
-    told = m.record.get(key)
-    return str(told.get("protocol", "protocol not said")) if isinstance(told, dict) else ""
-
-
-def _primary(record: dict[str, Any], key: str, form: str, better: int) -> tuple[float | None, str, str, int]:
-    value = number(record.get(key))
-    if value is None:
-        return None, MISSING, "", better
-    if key != "kid":
-        return value, form.format(value), "", better
-    error = number(record.get("kid_standard_error"))
-    return value, form.format(1e3 * value), "" if error is None else f"± {1e3 * error:.2f}", better
-
-
-def _two_sample(m: Measured, protocol: str) -> tuple[float | None, str, str, int]:
-    told = m.record.get("two_sample")
-    if not isinstance(told, dict) or _protocol(m, "two_sample") != protocol:
-        return None, MISSING, "", -1
-    value, interval = number(told.get("accuracy")), told.get("interval")
-    if value is None:
-        return None, MISSING, "", -1
-    note = ""
-    if isinstance(interval, list | tuple) and len(interval) == 2 and None not in map(number, interval):
-        note = f"{interval[0]:.3f} to {interval[1]:.3f}"
-    return value, f"{value:.3f}", note, -1
-
-
-def _sharpness(m: Measured, protocol: str) -> tuple[float | None, str, str, int]:
-    told = m.record.get("sharpness")
-    if not isinstance(told, dict) or _protocol(m, "sharpness") != protocol:
-        return None, MISSING, "", 0
-    value = number(told.get("value"))
-    return (None, MISSING, "", 0) if value is None else (value, f"{value:.2f}", "", 0)
+def _cell(column: Column, record: dict[str, Any]) -> tuple[float | None, str, str, int]:
+    text = column.text(record)
+    return column.value(record), text or MISSING, column.note(record) if text else "", column.better
 
 
 @dataclass(frozen=True)
@@ -256,7 +224,7 @@ def wanting(runs: Sequence[Run]) -> list[Wanting]:
         known = measurements(run)
         evaluate = f"omokage evaluate {place} --data faces/"
         if not known:
-            full = f"{evaluate} --also tags --two-sample"
+            full = " ".join([evaluate, "--also tags", *filter(None, map(option_of, PIXEL_COLUMNS))])
             found.append(Wanting(run, "all figures of quality", full))
         for m in known:
             lacks, options = [], ""
@@ -265,11 +233,10 @@ def wanting(runs: Sequence[Run]) -> list[Wanting]:
             if not m.seconds and "-tags" not in m.way.protocol:
                 lacks.append("second feature space")
                 options += " --also tags"
-            if not _protocol(m, "two_sample"):
-                lacks.append("two-sample accuracy")
-                options += " --two-sample"
-            if not _protocol(m, "sharpness"):
-                lacks.append("sharpness")
+            for column in PIXEL_COLUMNS:
+                if not column.protocol(m.record):
+                    lacks.append(column.words)
+                    options += f" {option}" if (option := option_of(column)) else ""
             if lacks:
                 found.append(Wanting(run, f"{', '.join(lacks)} ({m.way.protocol})", evaluate + options))
         if run.memory is None and run.recipe is not None:
@@ -278,14 +245,28 @@ def wanting(runs: Sequence[Run]) -> list[Wanting]:
     return found
 
 
+def _csv_names(column: Column) -> dict[str, str]:
+    """By column of the CSV, the key that a figure has there; an interval gives two columns.
+
+    >>> list(_csv_names(PIXEL_COLUMNS[0]))
+    ['two_sample_protocol', 'two_sample_accuracy', 'two_sample_low', 'two_sample_high']
+    """
+    if not column.table:
+        return {key: key for key in (column.key, column.error) if key}
+    table = column.table
+    names = {f"{table}_protocol": f"{table}.protocol"}
+    names[column.key.replace(".", "_").removesuffix("_value")] = column.key
+    if column.interval:
+        names |= {f"{table}_{end}": column.interval for end in ("low", "high")}
+    return names
+
+
 CSV_COLUMNS = (
     *("run", "recipe", "family", "objective", "training_seed"),
     *("parameters_generator", "parameters_discriminator"),
     *("images_seen", "minutes_trained", "images_per_second", "peak_memory_mb", "trained_on"),
     *("protocol", "measured_at_images", "measured_at_minutes", "psi", "samples", "seed_first", "seed_last"),
-    *("fid", "kid", "kid_standard_error", "precision", "recall", "density", "coverage"),
-    *("two_sample_protocol", "two_sample_accuracy", "two_sample_low", "two_sample_high"),
-    *("sharpness_protocol", "sharpness"),
+    *(name for column in (*FEATURE_COLUMNS, *PIXEL_COLUMNS) for name in _csv_names(column)),
     *("face_set_hash", "faces", "resolution", "extractor_precision", "snapshot_hash", "time", "measured_on"),
 )
 
@@ -326,16 +307,17 @@ def _measured_row(run: Run, record: dict[str, Any], first: bool) -> dict[str, An
         "measured_at_minutes": minutes and round(minutes, 2),
         "resolution": Way.of(record).size,
         "measured_on": record.get("device"),
-        "sharpness": None,
     }
     if isinstance(seeds, list) and len(seeds) == 2:
         row["seed_first"], row["seed_last"] = seeds
-    if first and isinstance(test := record.get("two_sample"), dict):
-        row |= {"two_sample_protocol": test.get("protocol"), "two_sample_accuracy": test.get("accuracy")}
-        if isinstance(interval := test.get("interval"), list) and len(interval) == 2:
-            row["two_sample_low"], row["two_sample_high"] = interval
-    if first and isinstance(sharp := record.get("sharpness"), dict):
-        row |= {"sharpness_protocol": sharp.get("protocol"), "sharpness": sharp.get("value")}
+    for column in PIXEL_COLUMNS:
+        told = record.get(column.table)
+        for name, key in _csv_names(column).items():
+            value = told.get(key.partition(".")[2]) if first and isinstance(told, dict) else None
+            if key == column.interval:
+                whole = isinstance(value, list) and len(value) == 2
+                value = value[name.endswith("_high")] if value and whole else None
+            row[name] = value
     return row
 
 

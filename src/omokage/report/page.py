@@ -18,6 +18,7 @@ from PIL import Image
 from .. import __version__
 from ..catalogue import objective
 from ..errors import UserError
+from ..metrics.table import PIXEL_COLUMNS
 from ..model import load_model
 from ..pages.files import checked_folder, replacing
 from ..parameters import short
@@ -379,9 +380,9 @@ def _provenance(runs: Sequence[Run]) -> list[tuple[Run, list[tuple[str, str]]]]:
                 ("their resize rule, precision", f"{record.get('resize_rule', '?')}, {m.way.precision}"),
             ]
             rows += [("also", name) for name in m.seconds]
-            for key in ("two_sample", "sharpness"):
-                if isinstance(told := record.get(key), dict):
-                    rows.append((key.replace("_", "-"), str(told.get("protocol", "?"))))
+            rows += [
+                (column.title, protocol) for column in PIXEL_COLUMNS if (protocol := column.protocol(record))
+            ]
             rows.append(
                 (
                     "measured",
