@@ -428,23 +428,12 @@ def wait_until_free(run: Path, say: Callable[[str], None]) -> None:
 
 
 def write_all(plan: Plan) -> None:
-    """The page, its sheet of samples, and what the package shows, from the results and the snapshots."""
+    """The page, its sheets of samples, and what the package shows, from the results and the snapshots."""
     known = rows(plan, having="fid")
-    packaged = {name: summary(row) for name, row in sorted(known.items()) if name in recipe_names()}
-    write_text(plan.measured, json.dumps(packaged, indent=1, ensure_ascii=False) + "\n")
+    write_text(plan.measured, packaged(known, curve(plan.results.with_name(CURVE))))
     page = plan.document.read_text(encoding="utf-8") if plan.document.exists() else PAGE
-    longer = {entry.name for entry in HOURS}
-    short = {name: row for name, row in known.items() if name not in longer}
-    beside = BESIDE if longer & known.keys() else ()
-    hours = {name: row for name, row in known.items() if name in longer or name in beside}
-    blocks = {
-        "quality": quality_table(plan, short, ENTRIES),
-        "hours": quality_table(plan, hours, HOURS),
-        "temperatures": temperature_table(known),
-        "cost": cost_table(known),
-        "published": published_table(known),
-        "findings": findings_table(known),
-    }
+    blocks = tables(plan, known)
+    short, hours = parts(known)
     images, seeds = plan.document.parent / "images", seed_ranges(SHEET_SEEDS)
     for block, name, some in (("samples", "comparison", short), ("hours-samples", "comparison-hours", hours)):
         sheet = images / f"{name}.png"
@@ -456,6 +445,60 @@ def write_all(plan: Plan) -> None:
     for name, content in blocks.items():
         page = with_block(page, name, content)
     write_text(plan.document, page)
+
+
+CURVE = "fid_over_minutes.jsonl"
+HOUR = 61.0  # minutes; trainings end a moment after they were to
+
+
+def curve(path: Path) -> list[dict[str, Any]]:
+    """The snapshots of trainings of `fast` as it is now, by seed and minutes; none where there is no file."""
+    lines = read_lines(path) if path.exists() else []
+    now = [{"overrides": [], "name": "fast", **row} for row in lines if "recipe_then" not in row]
+    return sorted(now, key=lambda row: (row["training_seed"], row["trained_minutes"]))
+
+
+def packaged(known: dict[str, dict[str, Any]], curve: Sequence[dict[str, Any]]) -> str:
+    """What `omokage recipes` shows, as JSON.
+
+    By recipe the longest training of at most an hour, first seed; other trainings under ``others``.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name, row in known.items():
+        if name in recipe_names():
+            found.setdefault(name, []).append(summary(row))
+    for row in curve:
+        found.setdefault(row["recipe"], []).append(summary(row))
+    told = {}
+    for name, trainings in sorted(found.items()):
+        trainings.sort(key=lambda row: (row["minutes"], row["seed"]))
+        within = [row for row in trainings if row["minutes"] <= HOUR] or trainings[:1]
+        main = next(row for row in within if row["minutes"] > within[-1]["minutes"] - 1)
+        keys = ("fid", "protocol", "minutes", "images", "seed")
+        others = [{key: row[key] for key in keys} for row in trainings if row is not main]
+        told[name] = main | ({"others": others} if others else {})
+    return json.dumps(told, indent=1, ensure_ascii=False) + "\n"
+
+
+def parts(known: dict[str, dict[str, Any]]) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+    """The rows of twenty minutes, and those of an hour with some of the others beside them."""
+    longer = {entry.name for entry in HOURS}
+    short = {name: row for name, row in known.items() if name not in longer}
+    beside = BESIDE if longer & known.keys() else ()
+    return short, {name: row for name, row in known.items() if name in longer or name in beside}
+
+
+def tables(plan: Plan, known: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """The page's tables, by the name of their markers."""
+    short, hours = parts(known)
+    return {
+        "quality": quality_table(plan, short, ENTRIES),
+        "hours": quality_table(plan, hours, HOURS),
+        "temperatures": temperature_table(known),
+        "cost": cost_table(known),
+        "published": published_table(known),
+        "findings": findings_table(known),
+    }
 
 
 def write_text(path: Path, text: str) -> None:
@@ -815,8 +858,20 @@ def write_sheet(plan: Plan, known: dict[str, dict[str, Any]], path: Path) -> boo
     for place, one in enumerate(found.values()):
         sheet.paste(one, (MARGIN, HEAD + place * (height + GAP)))
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_png(sheet, path, {"seeds": seed_ranges(SHEET_SEEDS), "rows": ",".join(found)})
+    text = {"seeds": seed_ranges(SHEET_SEEDS), "rows": ",".join(found), "record": sheet_record(known)}
+    save_png(sheet, path, text)
     return True
+
+
+def sheet_record(known: dict[str, dict[str, Any]]) -> str:
+    """What identifies the figures that a sheet says: SHA-256 of its rows in order."""
+    told = [(row["name"], row["snapshot_hash"], row["protocol"], caption(row)) for row in in_order(known)]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def caption(row: dict[str, Any]) -> str:
+    """What a sheet says of a row."""
+    return f"FID {row['fid']:.1f}, {row['images_seen'] / 1000:,.0f} k images"
 
 
 def strip(row: dict[str, Any], model: Model, psi: float, flow: bool) -> Image.Image:
@@ -825,7 +880,7 @@ def strip(row: dict[str, Any], model: Model, psi: float, flow: bool) -> Image.Im
     draw = ImageDraw.Draw(drawn)
     bold, small = ImageFont.load_default(15), ImageFont.load_default(12)
     draw.text((0, SIDE // 2 - 2), row["name"], INK, bold, anchor="ls")
-    told = f"FID {row['fid']:.1f}, {row['images_seen'] / 1000:,.0f} k images"
+    told = caption(row)
     if flow:
         told = f"temperature {psi:g}" + (f", {told}" if psi == 1 else "")
     draw.text((0, SIDE // 2 + 6), told, FAINT, small, anchor="lt")

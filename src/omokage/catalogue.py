@@ -1,20 +1,27 @@
-"""What is known of the recipes that ship: networks counted, results published, results measured here."""
+"""What is known of the recipes that ship: networks counted, results published, results measured here.
+
+The list of all recipes is made from records alone, so that it needs no PyTorch: ``assets/recipes.json`` (what
+each is, with the parameters of its networks), ``needs.toml`` and ``measured.json``. ``bench/tables.py`` writes
+the first and the last; tests compare them with the recipes, the networks and the results.
+"""
 
 import json
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from .parameters import Count, counted
-from .recipe import Recipe, recipe_names
+if TYPE_CHECKING:
+    from .parameters import Count
+    from .recipe import Recipe
+    from .settings import Setting
 
 REMARK_WIDTH = 105  # comments in recipes are broken at 110 columns, or a little before
 
@@ -33,7 +40,32 @@ def published() -> Mapping[str, dict[str, Any]]:
 @cache
 def measured() -> Mapping[str, dict[str, Any]]:
     """By recipe, what ``bench/comparison.py`` measured; empty where it has measured nothing yet."""
-    file = resources.files("omokage") / "assets" / "measured.json"
+    return _json("measured.json")
+
+
+@cache
+def recorded() -> Mapping[str, dict[str, Any]]:
+    """By recipe, what it is: ``family``, ``objective``, ``title``, ``source``, and ``counts`` by network.
+
+    >>> recorded()["fast"]["family"]
+    'skipgan'
+    """
+    return _json("recipes.json")
+
+
+@cache
+def needs() -> Mapping[str, dict[str, Any]]:
+    """By recipe: ``runs_on``, CPU or GPU, and ``faces``, the minutes (or words) until samples show faces.
+
+    >>> needs()["fast"]
+    {'runs_on': 'CPU', 'faces': 20}
+    """
+    file = resources.files("omokage") / "assets" / "needs.toml"
+    return tomllib.loads(file.read_text(encoding="utf-8"))
+
+
+def _json(name: str) -> Mapping[str, dict[str, Any]]:
+    file = resources.files("omokage") / "assets" / name
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -41,8 +73,49 @@ def measured() -> Mapping[str, dict[str, Any]]:
     return found if isinstance(found, dict) else {}
 
 
+def outline(recipe: "Recipe") -> dict[str, Any]:
+    """What the record says of a recipe, made anew from the recipe and its networks."""
+    from .parameters import counted
+
+    return {
+        "family": recipe.model["name"],
+        "objective": objective(recipe.objective),
+        "title": recipe.title,
+        "source": recipe.source,
+        "counts": {role: count.as_dict() for role, count in counted(recipe).items()},
+    }
+
+
+def time_to_faces(name: str) -> str:
+    """After which time of training samples of a recipe showed faces, in words; a dash: not known.
+
+    >>> time_to_faces("fast"), time_to_faces("wu2020-stylegan"), time_to_faces("stylegan2-512")
+    ('20 min', '> 60 min', '–')
+    """
+    told = needs().get(name, {}).get("faces")
+    if isinstance(told, int):
+        return f"{told} min"
+    if told is None and name in measured():
+        return f"> {measured()[name]['minutes']:.0f} min"
+    return told or "–"
+
+
+def fid_here(name: str) -> str:
+    """The FID that a recipe reached here, with the minutes of training; a dash: not measured.
+
+    >>> fid_here("fast"), fid_here("sagan")
+    ('14.7, 60 min', '–')
+    """
+    known = measured().get(name)
+    if known is None:
+        return "–"
+    return f"{known['fid']:.1f}, {known['minutes']:.0f} min"
+
+
 def remarks(name: str) -> list[str]:
     """The comment at the head of a recipe that ships, by paragraph: what was published, what chosen."""
+    from .recipe import recipe_names
+
     if name not in recipe_names():
         return []
     file = resources.files("omokage") / "recipes" / f"{name}.toml"
@@ -95,37 +168,70 @@ def short_source(source: str) -> str:
     return re.sub(r"\s*\([^()]*\)", "", source)
 
 
-def show_list(recipes: Sequence[Recipe], console: Console | None = None) -> None:
-    """Print the recipes by family: objective, parameters, source; with room, what each is."""
+FIRST = ("fast", "fast-style")  # of the list: where to begin
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """The order of the list: where to begin, then the others.
+
+    >>> in_order(["dcgan", "fast-style", "fast"])
+    ['fast', 'fast-style', 'dcgan']
+    """
+    return sorted(names, key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name))
+
+
+def show_list(names: Iterable[str], console: Console | None = None) -> None:
+    """Print the recipes by family, with as many columns as the terminal has room for; none is cut."""
     console = console or Console(highlight=False)
-    wide = console.width >= 120
-    families: dict[str, list[Recipe]] = {}
-    for recipe in recipes:
-        families.setdefault(recipe.model["name"], []).append(recipe)
+    width = console.width
+    known = dict(recorded())
+    families: dict[str, list[str]] = {}
+    for name in in_order(names):
+        if name not in known:  # one that was added since the record was written
+            from .recipe import load_recipe
+
+            known[name] = outline(load_recipe(name))
+        families.setdefault(known[name]["family"], []).append(name)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
     table.add_column("recipe", no_wrap=True)
-    table.add_column("objective", min_width=15)
-    table.add_column("parameters, M", justify="right", min_width=12)
-    table.add_column("source")
-    if wide:
+    table.add_column("runs\non", no_wrap=True)
+    if width >= 60:
+        table.add_column("time to\nfaces", no_wrap=True)
+    table.add_column("FID\nhere", no_wrap=True)
+    if width >= 80:
+        table.add_column("parameters,\nM", no_wrap=True, justify="right")
+    if width >= 120:
+        table.add_column("objective")
         table.add_column("what it is")
     for family, members in families.items():
         table.add_row(Text(f"\n{family}", style="bold magenta"))
-        for recipe in members:
-            counts = [f"{count.trained / 1e6:.2f}" for count in counted(recipe).values()]
-            row = [
-                Text(f" {recipe.name}", style="bold"),
-                Text(objective(recipe.objective)),
-                Text(" + ".join(counts)),
-                Text(short_source(recipe.source), style="dim"),
-            ]
-            table.add_row(*row, *([Text(recipe.title)] if wide else []))
+        for name in members:
+            told = known[name]
+            row = [Text(name, style="bold"), Text(needs().get(name, {}).get("runs_on", "–"))]
+            if width >= 60:
+                row.append(Text(time_to_faces(name)))
+            row.append(Text(fid_here(name)))
+            if width >= 80:
+                row.append(Text(" + ".join(f"{one['trained'] / 1e6:.2f}" for one in told["counts"].values())))
+            if width >= 120:
+                row += [Text(told["objective"]), Text(told["title"], style="dim")]
+            table.add_row(*row)
     console.print(table)
-    told = "\nMillions of trained parameters: of what draws + of what judges.\n"
-    console.print(Text(told + "omokage recipes NAME shows one, with --toml every setting of it."))
+    console.print()
+    for line in _LEGEND:
+        console.print(Text(line))
 
 
-def show_recipe(recipe: Recipe, asked: str, console: Console | None = None) -> None:
+_LEGEND = (
+    "runs on: CPU, made for two cores and quicker on a GPU; GPU, takes days on a CPU.",
+    "time to faces: of training on two CPU cores, until samples showed faces; with GPU: as published.",
+    "FID here: by fid10k-full-inception2015, after so long a training; lower is better; –: not measured.",
+    "parameters: trained, in millions: of the network that draws + the one that judges (+ an encoder).",
+    "omokage recipes NAME shows one recipe and how to sample it; --toml prints every setting.",
+)
+
+
+def show_recipe(recipe: "Recipe", asked: str, console: Console | None = None) -> None:
     """Print one recipe: networks, settings, what was published and what was measured here."""
     console = console or Console(highlight=False)
     console.print(Text(recipe.name, style="bold magenta"))
@@ -147,13 +253,15 @@ def show_recipe(recipe: Recipe, asked: str, console: Console | None = None) -> N
     networks.add_column("network")
     for heading in ("trained", "frozen", "batch-norm statistics", "all"):
         networks.add_column(heading, justify="right")
-    for role, count in counted(recipe).items():
-        name = (recipe.model if role == "generator" else recipe.discriminator)["name"]
+    counts = _counts(recipe, asked)
+    for role, count in counts.items():
+        of = {"generator": recipe.model, "discriminator": recipe.discriminator}.get(role, recipe.objective)
         cells = (count.trained, count.frozen, count.statistics, count.total)
-        networks.add_row(Text(f"{role} ({name})"), *(f"{cell:,}" if cell else "–" for cell in cells))
+        networks.add_row(Text(f"{role} ({of['name']})"), *(f"{cell:,}" if cell else "–" for cell in cells))
     _section(console, "Parameters", networks)
 
-    _section(console, "Published", _published(recipe))
+    _section(console, "How it can be sampled", _sampling(recipe))
+    _section(console, "Published", _published(recipe, counts))
     _section(console, "Measured here", _measured(recipe))
     if lines := remarks(asked):
         _section(console, "Remarks", Text("\n".join(lines)))
@@ -181,7 +289,52 @@ def _rate(rate: Any) -> str:
     return "by a curve" if isinstance(rate, Mapping) else f"{rate[0][1]:g} to {rate[-1][1]:g}"
 
 
-def _published(recipe: Recipe) -> Table | Text:
+def _counts(recipe: "Recipe", asked: str) -> "dict[str, Count]":
+    """The numbers of its networks: those of the record for a recipe that ships, else counted."""
+    from .parameters import Count, counted
+    from .recipe import recipe_names
+
+    if asked in recipe_names() and asked in recorded():
+        return {role: Count(**told) for role, told in recorded()[asked]["counts"].items()}
+    return counted(recipe)
+
+
+def _sampling(recipe: "Recipe") -> Table:
+    """The settings that its family has: option, range, default and what each does; then the conditions."""
+    from .families import MODELS
+
+    row = MODELS[recipe.model["name"]]
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    for heading in ("option", "range", "default"):
+        table.add_column(heading, no_wrap=heading != "range")
+    table.add_column("what it does", ratio=1)
+    for setting in row.settings:
+        table.add_row(Text(setting.option), Text(setting.allowed), Text(_default(setting)), Text(setting.help))
+    table.add_row(Text("--condition"), Text("NAME=VALUE"), Text("any"), Text(_conditions(recipe)))
+    return table
+
+
+def _default(setting: "Setting") -> str:
+    return f"{setting.default:g}" if isinstance(setting.default, int | float) else setting.default
+
+
+def _conditions(recipe: "Recipe") -> str:
+    """Whether faces can be chosen by labels, and what has to be done for it."""
+    from .abilities import TakesConditions
+    from .families import MODELS
+
+    family = recipe.model["name"]
+    if not MODELS[family].can(TakesConditions):
+        return f"{family} takes none."
+    if recipe.conditions:
+        told = "; ".join(f"{name} = {', '.join(values)}" for name, values in recipe.conditions.items())
+        return f"Only faces with this label: {told}."
+    if recipe.training.condition:
+        return f"Only faces with this label: {', '.join(recipe.training.condition)}, of the face set."
+    return "Only faces with this label; train with labels, like condition=hair,eyes, to have some."
+
+
+def _published(recipe: "Recipe", counts: "Mapping[str, Count]") -> Table | Text:
     known = published().get(recipe.name)
     if not known:
         return Text("nothing that is known here", style="dim")
@@ -194,11 +347,11 @@ def _published(recipe: Recipe) -> Table | Text:
             figure["name"], Text.assemble((f"{figure['value']:g}", "bold"), f"  {figure['protocol']}")
         )
     if "counts" in known:
-        table.add_row("parameters", Text(_compared(known["counts"], counted(recipe))))
+        table.add_row("parameters", Text(_compared(known["counts"], counts)))
     return table
 
 
-def _compared(told: Mapping[str, int], ours: Mapping[str, Count]) -> str:
+def _compared(told: Mapping[str, int], ours: "Mapping[str, Count]") -> str:
     """The published counts, and whether ours are the same, counted the source's way."""
     parts = []
     for role, number in told.items():
@@ -210,7 +363,7 @@ def _compared(told: Mapping[str, int], ours: Mapping[str, Count]) -> str:
     return ", ".join(parts)
 
 
-def _measured(recipe: Recipe) -> Table | Text:
+def _measured(recipe: "Recipe") -> Table | Text:
     known = measured().get(recipe.name)
     if not known:
         return Text("nothing yet; bench/comparison.py measures it", style="dim")
@@ -236,4 +389,7 @@ def _measured(recipe: Recipe) -> Table | Text:
     if known.get("overrides"):
         table.add_row("changed", Text("  ".join(known["overrides"])))
     table.add_row("faces", Text(f"{known['faces']:,} ({known['face_set'][:8]})"))
+    for other in known.get("others", ()):
+        told = f"{other['fid']:.2f}  after {other['minutes']:.0f} minutes, {other['images']:,} images"
+        table.add_row("also FID", Text(f"{told}, seed {other['seed']}"))
     return table

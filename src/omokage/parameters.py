@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .families import build_discriminator, build_model
+from .families import OBJECTIVES, build_discriminator, build_model
 from .recipe import Recipe
 
 
@@ -50,16 +50,23 @@ def count(network: nn.Module) -> Count:
 
 
 def counted(recipe: Recipe) -> dict[str, Count]:
-    """The numbers of each network of a recipe, by its role: ``generator``, ``discriminator``."""
-    found = {}
-    with warnings.catch_warnings():
+    """The numbers of each network of a recipe, by its role.
+
+    ``generator``; ``discriminator`` where there is one; and what the objective adds and trains, such as the
+    encoder ``reconstruction`` of ``vae-gan``.
+    """
+    networks = nn.ModuleDict()
+    with warnings.catch_warnings(), torch.device("meta"):
         warnings.simplefilter("ignore")  # weights read from a file have nowhere to go
-        with torch.device("meta"):
-            found["generator"] = count(build_model(recipe.model, recipe.conditions))
-            if recipe.discriminator:
-                discriminator = build_discriminator(recipe.discriminator, recipe.conditions)
-                found["discriminator"] = count(discriminator)
-    return found
+        networks["generator"] = build_model(recipe.model, recipe.conditions)
+        if recipe.discriminator:
+            networks["discriminator"] = build_discriminator(recipe.discriminator, recipe.conditions)
+        own = len(networks)
+        settings = {key: value for key, value in recipe.objective.items() if key != "name"}
+        OBJECTIVES[recipe.objective["name"]].load()(networks, **settings)
+    found = {role: count(network) for role, network in networks.items()}
+    added = list(found.items())[own:]
+    return dict(list(found.items())[:own]) | {role: one for role, one in added if one.trained}
 
 
 def short(number: int) -> str:

@@ -13,7 +13,7 @@ def recipes(
 ) -> None:
     """List the recipes, or show one with what was published and measured."""
     from ..errors import UserError
-    from ..recipe import load_recipe
+    from ..recipe import load_recipe, recipe_names
 
     if name is None:
         if toml:
@@ -21,9 +21,8 @@ def recipes(
                 "recipes: --toml prints one recipe; name it, for example omokage recipes fast --toml"
             )
         from ..catalogue import show_list
-        from ..recipe import recipe_names
 
-        show_list([load_recipe(known) for known in recipe_names()])
+        show_list(recipe_names())
     elif toml:
         print(load_recipe(name).to_toml(), end="")
     else:

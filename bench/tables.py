@@ -1,0 +1,267 @@
+"""What the docs and the package show of recipes and results, made from the records.
+
+    python bench/tables.py            # write what is stale, and name it
+    python bench/tables.py --check    # only name it; exit code 1 where something is stale
+
+The records are the recipes themselves, `src/omokage/assets/published.toml`, `bench/results/comparison.jsonl` and
+`bench/results/fid_over_minutes.jsonl`. From them come `src/omokage/assets/recipes.json` and `measured.json`, the
+tables between markers in README.md, docs/comparison.md and bench/results/fid_over_minutes.md, and
+docs/images/report.png (this one needs a `chromium` on the path). The pictures of samples in docs/comparison.md
+need the runs: `bench/comparison.py` makes them, and here it is only said that they are stale.
+"""
+
+import argparse
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import comparison
+from PIL import Image, PngImagePlugin
+
+from omokage import catalogue
+from omokage.recipe import load_recipe, recipe_names
+
+ROOT = Path(__file__).resolve().parent.parent
+ASSETS = ROOT / "src" / "omokage" / "assets"
+RESULTS = ROOT / "bench" / "results"
+IMAGES = ROOT / "docs" / "images"
+
+
+def curve() -> list[dict[str, Any]]:
+    """The snapshots of trainings of `fast` as it is now, by seed and minutes."""
+    return comparison.curve(RESULTS / comparison.CURVE)
+
+
+def compared() -> dict[str, dict[str, Any]]:
+    """The rows of the comparison, by name."""
+    return {row["name"]: row for row in comparison.read_lines(RESULTS / "comparison.jsonl") if "fid" in row}
+
+
+# What each thing should be.
+
+
+def recipes_json() -> str:
+    """What each recipe is, with the parameters of its networks."""
+    known = {name: catalogue.outline(load_recipe(name)) for name in recipe_names()}
+    return json.dumps(known, indent=1, ensure_ascii=False) + "\n"
+
+
+def measured_json() -> str:
+    """What was measured of each recipe."""
+    return comparison.packaged(compared(), curve())
+
+
+TITLES = {
+    "wu2020-lsgan": "LSGAN, a student report of 2020",
+    "wu2020-dcgan": "DCGAN, the same report",
+    "wu2020-stylegan": "StyleGAN, the same report",
+    "liao2021-stylegan": "StyleGAN, a student report of 2021",
+}
+THERE = {"150 epochs": "GPU, 150 epochs", "3,500 iterations, 9 hours on one notebook GPU": "one GPU, 9 hours"}
+
+
+def results_table() -> str:
+    """The README's table: what was published, and what `fast` and `fast-style` reached here."""
+    lines = ["| system | data | trained on | FID |", "|---|---|---|---|"]
+    for name, title in TITLES.items():
+        told = catalogue.published()[name]
+        figure = next(one for one in told["figures"] if one["name"] == "FID")
+        data = told["data"].partition(",")[0] if " faces" not in told["data"] else told["data"].split(" faces")[0]
+        lines.append(
+            f"| {title} | {data} faces | {THERE[told['training']]} | {figure['value']:.1f} (published) |"
+        )
+    rows = curve()
+    hour = [row for row in rows if 59 < row["trained_minutes"] < comparison.HOUR]
+    style = compared()["fast-style"]
+    long = max(rows, key=lambda row: row["trained_minutes"])
+    two = " and ".join(f"**{row['fid']:.1f}**" for row in hour)
+    seeds = " and ".join(str(row["training_seed"]) for row in hour)
+    for title, shown, row, time in (
+        (f"**`fast`**, seeds {seeds}", two, hour[0], "60 minutes"),
+        (f"**`fast-style`**, seed {style['training_seed']}", f"**{style['fid']:.1f}**", style, "60 minutes"),
+        (f"**`fast`**, seed {long['training_seed']}", f"**{long['fid']:.1f}**", long, "3 hours"),
+    ):
+        there = f"two CPU cores, {time}"
+        lines.append(f"| {title} | {row['faces']:,} faces | {there} | {shown} (`{row['protocol']}`) |")
+    return "\n".join(lines)
+
+
+def curve_table() -> str:
+    """The table of `fast` as it is now."""
+    lines = comparison.heading(
+        "seed, minutes, images, FID, KID × 1000, precision, recall, density, coverage, FID of tags, two-sample, "
+        "sharpness"
+    )
+    for row in curve():
+        other = comparison.summary(row)
+        ships = " (ships)" if row["snapshot_hash"] == shipped_hash() else ""
+        cells = [f"{row['training_seed']}{ships}", f"{row['trained_minutes']:.0f}", f"{row['images_seen']:,}"]
+        cells += [f"{row['fid']:.2f}", f"{1000 * row['kid']:.2f} ± {1000 * row['kid_standard_error']:.2f}"]
+        cells += [f"{row[key]:.3f}" for key in ("precision", "recall", "density", "coverage")]
+        for key, form in (("second_fid", "{:.2f}"), ("two_sample", "{:.3f}"), ("sharpness", "{:.2f}")):
+            cells.append("–" if other[key] is None else form.format(other[key]))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def shipped_hash() -> str:
+    """SHA-256 of the model that ships."""
+    return hashlib.sha256((ASSETS / "fast-getchu-64.safetensors").read_bytes()).hexdigest()
+
+
+def with_blocks(path: Path, blocks: dict[str, str]) -> str:
+    """The page with its tables made anew; markers that it lacks are not added."""
+    page = path.read_text(encoding="utf-8")
+    for name, content in blocks.items():
+        if f"<!-- {name} -->" in page:
+            page = comparison.with_block(page, name, content)
+    return page
+
+
+def comparison_page() -> str:
+    """docs/comparison.md with its tables made anew; what is said under its pictures stays."""
+    plan = comparison.Plan(None, Path("runs"), RESULTS / "comparison.jsonl", Path(), Path(), 20.0, PROTOCOL)
+    return with_blocks(ROOT / "docs" / "comparison.md", comparison.tables(plan, compared()))
+
+
+PROTOCOL = comparison.DEFAULT_PROTOCOL
+TEXTS: dict[Path, Callable[[], str]] = {
+    ASSETS / "recipes.json": recipes_json,
+    ASSETS / "measured.json": measured_json,
+    ROOT / "README.md": lambda: with_blocks(ROOT / "README.md", {"results": results_table()}),
+    ROOT / "docs" / "comparison.md": comparison_page,
+    RESULTS / "fid_over_minutes.md": lambda: with_blocks(
+        RESULTS / "fid_over_minutes.md", {"curve": curve_table()}
+    ),
+}
+
+
+# Pictures.
+
+
+def record_of(path: Path) -> str:
+    """The ``record`` that a PNG says it was made from; "" where it says none."""
+    with Image.open(path) as image:
+        return str(image.info.get("record", ""))
+
+
+def report_rows() -> list[dict[str, Any]]:
+    """The evaluations that docs/images/report.png shows: those of the training whose model ships."""
+    return [row for row in curve() if row["training_seed"] == 0]
+
+
+def report_record() -> str:
+    """What identifies the figures of docs/images/report.png."""
+    told = [(row["trained_minutes"], row["images_seen"], f"{row['fid']:.2f}") for row in report_rows()]
+    return hashlib.sha256(json.dumps([told, shipped_hash()]).encode()).hexdigest()
+
+
+def make_report_picture(out: Path) -> None:
+    """A report of the model that ships and its evaluations, as a picture: the page's first 1,272 rows."""
+    from omokage.report.page import write_report
+
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        raise SystemExit("error: docs/images/report.png is made with chromium, which is not installed")
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "fast"
+        run.mkdir()
+        rows = report_rows()
+        shutil.copy(ASSETS / "fast-getchu-64.safetensors", run / f"snapshot-{rows[-1]['images_seen']:012d}.safetensors")
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (run / "evaluations.jsonl").write_text(lines, encoding="utf-8")
+        log = [{"images": row["images_seen"], "minutes": row["trained_minutes"]} for row in rows]
+        (run / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log), encoding="utf-8")
+        title = "fast, three hours on two cores"
+        page, problems = write_report([run], Path(folder) / "report", title=title, seeds=range(32))
+        for problem in problems:
+            print(f"left out: {problem}", file=sys.stderr)
+        shot = Path(folder) / "shot.png"
+        command = [browser, "--headless", "--disable-gpu", "--no-sandbox", "--hide-scrollbars"]
+        command += ["--window-size=1260,1908", f"--user-data-dir={folder}/profile", f"--screenshot={shot}"]
+        subprocess.run([*command, page.as_uri()], check=True, capture_output=True, timeout=300)
+        with Image.open(shot) as image:
+            small = image.convert("RGB").resize((840, 1272), Image.Resampling.LANCZOS)
+            stamp(small.quantize(256), out, {"record": report_record()})
+
+
+def stamp(image: Image.Image, out: Path, text: dict[str, str]) -> None:
+    """Write a PNG whose text chunks are ``text``."""
+    chunks = PngImagePlugin.PngInfo()
+    for key, value in text.items():
+        chunks.add_text(key, value)
+    image.save(out, optimize=True, pnginfo=chunks)
+
+
+def sheets() -> dict[Path, str]:
+    """The pictures of the comparison, with the record that each should have been made from."""
+    short, hours = comparison.parts(compared())
+    return {
+        IMAGES / "comparison.png": comparison.sheet_record(short),
+        IMAGES / "comparison-hours.png": comparison.sheet_record(hours),
+    }
+
+
+def known_snapshots() -> set[str]:
+    """SHA-256 of every snapshot that was measured, and of the model that ships."""
+    rows = [*compared().values(), *curve()]
+    return {shipped_hash(), *(row["snapshot_hash"] for row in rows)}
+
+
+def stale_pictures() -> list[str]:
+    """Pictures in docs/images that were made from other records than those of today, and why."""
+    found = []
+    for path, record in {IMAGES / "report.png": report_record(), **sheets()}.items():
+        if record_of(path) != record:
+            found.append(f"{path.relative_to(ROOT)}: made from other records")
+    for path in sorted(IMAGES.glob("*.png")):
+        with Image.open(path) as image:
+            snapshot = image.info.get("snapshot")
+        if snapshot and snapshot not in known_snapshots():
+            found.append(f"{path.relative_to(ROOT)}: of a snapshot that no record knows ({snapshot[:12]})")
+    return found
+
+
+def stale(texts: Sequence[Path] | None = None) -> list[str]:
+    """What is not as the records have it; ``texts``: of `TEXTS`, None: all."""
+    found = [
+        f"{path.relative_to(ROOT)}: not what the records say"
+        for path, make in TEXTS.items()
+        if (texts is None or path in texts)
+        and (not path.exists() or path.read_text(encoding="utf-8") != make())
+    ]
+    return found + stale_pictures()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write what is stale; 1 where something stays so."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--check", action="store_true", help="only name what is stale")
+    if not parser.parse_args(arguments).check:
+        for path, make in TEXTS.items():
+            text = make()
+            if not path.exists() or path.read_text(encoding="utf-8") != text:
+                comparison.write_text(path, text)
+                print(f"written: {path.relative_to(ROOT)}")
+        catalogue.measured.cache_clear()
+        catalogue.recorded.cache_clear()
+        picture = IMAGES / "report.png"
+        if not picture.exists() or record_of(picture) != report_record():
+            make_report_picture(picture)
+            print(f"written: {picture.relative_to(ROOT)}")
+    left = stale()
+    for line in left:
+        print(f"stale: {line}")
+    return 1 if left else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
