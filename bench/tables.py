@@ -3,11 +3,12 @@
     python bench/tables.py            # write what is stale, and name it
     python bench/tables.py --check    # only name it; exit code 1 where something is stale
 
-The records are the recipes themselves, `src/omokage/assets/published.toml`, `bench/results/comparison.jsonl` and
-`bench/results/fid_over_minutes.jsonl`. From them come `src/omokage/assets/recipes.json` and `measured.json`, the
-tables between markers in README.md, docs/comparison.md and bench/results/fid_over_minutes.md, and
-docs/images/report.png (this one needs a `chromium` on the path). The pictures of samples in docs/comparison.md
-need the runs: `bench/comparison.py` makes them, and here it is only said that they are stale.
+The records are the recipes, `published.toml` in `src/omokage/assets`, and `comparison.jsonl` and
+`fid_over_minutes.jsonl` in `bench/results`. From them come `recipes.json` and `measured.json` in
+`src/omokage/assets`, the tables between markers in README.md, docs/comparison.md and
+bench/results/fid_over_minutes.md, and docs/images/report.png (with `chromium`, which must be installed). The
+pictures of samples in docs/comparison.md need the runs: `bench/comparison.py` makes them, and here it is only
+said that they are stale.
 """
 
 import argparse
@@ -72,10 +73,8 @@ def results_table() -> str:
     for name, title in TITLES.items():
         told = catalogue.published()[name]
         figure = next(one for one in told["figures"] if one["name"] == "FID")
-        data = told["data"].partition(",")[0] if " faces" not in told["data"] else told["data"].split(" faces")[0]
-        lines.append(
-            f"| {title} | {data} faces | {THERE[told['training']]} | {figure['value']:.1f} (published) |"
-        )
+        data, there = f"{told['data'].partition(' faces')[0]} faces", THERE[told["training"]]
+        lines.append(f"| {title} | {data} | {there} | {figure['value']:.1f} (published) |")
     rows = curve()
     hour = [row for row in rows if 59 < row["trained_minutes"] < comparison.HOUR]
     style = compared()["fast-style"]
@@ -95,8 +94,8 @@ def results_table() -> str:
 def curve_table() -> str:
     """The table of `fast` as it is now."""
     lines = comparison.heading(
-        "seed, minutes, images, FID, KID × 1000, precision, recall, density, coverage, FID of tags, two-sample, "
-        "sharpness"
+        "seed, minutes, images, FID, KID × 1000, precision, recall, density, coverage, FID of tags, "
+        "two-sample, sharpness"
     )
     for row in curve():
         other = comparison.summary(row)
@@ -173,7 +172,8 @@ def make_report_picture(out: Path) -> None:
         run = Path(folder) / "fast"
         run.mkdir()
         rows = report_rows()
-        shutil.copy(ASSETS / "fast-getchu-64.safetensors", run / f"snapshot-{rows[-1]['images_seen']:012d}.safetensors")
+        snapshot = f"snapshot-{rows[-1]['images_seen']:012d}.safetensors"
+        shutil.copy(ASSETS / "fast-getchu-64.safetensors", run / snapshot)
         lines = "".join(json.dumps(row) + "\n" for row in rows)
         (run / "evaluations.jsonl").write_text(lines, encoding="utf-8")
         log = [{"images": row["images_seen"], "minutes": row["trained_minutes"]} for row in rows]

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from . import __version__, interrupts, streams
 from .errors import UserError
@@ -27,12 +26,8 @@ from .verbs.build import build
 from .verbs.evaluate import evaluate
 from .verbs.faces import app as faces
 from .verbs.fid import fid
-from .verbs.options import (
-    WORKERS,
-    SeveralPsi,
-    progress,
-    within,
-)
+from .verbs.helptexts import Group, shaped
+from .verbs.options import WORKERS, progress, within
 from .verbs.recipes import recipes
 from .verbs.report import card, report
 from .verbs.sample import sample
@@ -48,7 +43,7 @@ class _Interrupted(Exception):
     """Ctrl-C with what was said about it, which typer would lose."""
 
 
-class _Verbs(TyperGroup):
+class _Verbs(Group):
     def invoke(self, ctx: Any) -> Any:
         _check_folder()
         try:
@@ -61,8 +56,7 @@ app = typer.Typer(
     name="omokage",
     cls=_Verbs,
     help="Anime faces: build the data set, train generative models, measure, explore.",
-    add_completion=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,  # help is plain text, and quick
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -173,7 +167,7 @@ def train(
     print(f"next: omokage sample {shlex.quote(str(out))} --seeds 0-63 -o faces.png")
 
 
-app.command(cls=SeveralPsi)(sample)
+app.command()(sample)
 
 
 app.command()(evaluate)
@@ -208,6 +202,7 @@ def demo(
 
 app.add_typer(figure.app, name="figure")
 app.command("import")(imports.import_model)
+shaped(app)
 
 
 def _complain(message: str) -> None:

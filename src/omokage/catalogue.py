@@ -1,8 +1,8 @@
 """What is known of the recipes that ship: networks counted, results published, results measured here.
 
-The list of all recipes is made from records alone, so that it needs no PyTorch: ``assets/recipes.json`` (what
-each is, with the parameters of its networks), ``needs.toml`` and ``measured.json``. ``bench/tables.py`` writes
-the first and the last; tests compare them with the recipes, the networks and the results.
+The list of all recipes is made from records alone, so that it needs no PyTorch. They are in ``assets``:
+``recipes.json`` (what each is, with the parameters of its networks), ``needs.toml`` and ``measured.json``.
+``bench/tables.py`` writes the first and the last; tests compare them with recipes, networks and results.
 """
 
 import json
@@ -309,8 +309,9 @@ def _sampling(recipe: "Recipe") -> Table:
         table.add_column(heading, no_wrap=heading != "range")
     table.add_column("what it does", ratio=1)
     for setting in row.settings:
-        table.add_row(Text(setting.option), Text(setting.allowed), Text(_default(setting)), Text(setting.help))
-    table.add_row(Text("--condition"), Text("NAME=VALUE"), Text("any"), Text(_conditions(recipe)))
+        cells = (setting.option, setting.allowed, _default(setting), setting.help)
+        table.add_row(*map(Text, cells))
+    table.add_row(*map(Text, ("--condition", "NAME=VALUE", "any", _conditions(recipe))))
     return table
 
 
@@ -390,6 +391,6 @@ def _measured(recipe: "Recipe") -> Table | Text:
         table.add_row("changed", Text("  ".join(known["overrides"])))
     table.add_row("faces", Text(f"{known['faces']:,} ({known['face_set'][:8]})"))
     for other in known.get("others", ()):
-        told = f"{other['fid']:.2f}  after {other['minutes']:.0f} minutes, {other['images']:,} images"
-        table.add_row("also FID", Text(f"{told}, seed {other['seed']}"))
+        after = f"after {other['minutes']:.0f} minutes, {other['images']:,} images, seed {other['seed']}"
+        table.add_row("also FID", Text(f"{other['fid']:.2f}  {after}"))
     return table

@@ -85,9 +85,21 @@ def newest_snapshot(run: str | Path) -> Path:
     found = snapshots(run)
     if not found and (Path(run) / "index.parquet").is_file():
         raise UserError(f"{run} is a face set, not a run: name a run or a snapshot; face sets go with --data")
+    if not found and (told := runs_within(run)):
+        raise UserError(told)
     if not found:
         raise UserError(f"{run} has no snapshot yet; let omokage train run longer")
     return found[-1]
+
+
+def runs_within(folder: str | Path) -> str:
+    """What to say of a folder that is no run and holds some; "" where it holds none."""
+    inner = sorted(path.parent for path in Path(folder).glob("*/snapshot-*.safetensors"))
+    runs = [f"{one}" for one in dict.fromkeys(inner)]
+    if not runs:
+        return ""
+    more = f" and {len(runs) - 8:,} more" if len(runs) > 8 else ""
+    return f"{folder} is a folder of runs: name one of {', '.join(runs[:8])}{more}"
 
 
 def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -77,6 +77,33 @@ def _meets(column: pa.ChunkedArray, name: str, sign: str, value: str) -> np.ndar
     return ~met if sign == "!=" else met
 
 
+def nearest(index: pa.Table, conditions: Sequence[str]) -> str:
+    """What was meant by conditions whose value no row has, in words; "" where every value is there.
+
+    >>> nearest(pa.table({"hair": ["blonde", "black|blue", None]}), ["hair=blond"])
+    "hair has no 'blond', did you mean 'blonde'?"
+    >>> nearest(pa.table({"hair": ["blonde", "red"]}), ["hair=Red", "hair~on"])
+    "hair has no 'Red', did you mean 'red'?"
+    """
+    told = []
+    for condition in conditions:
+        match = _CONDITION.fullmatch(condition.strip())
+        if match is None or match[1].strip() not in index.column_names:
+            continue
+        name, sign, value = match[1].strip(), match[2], match[3].strip()
+        known = described_column(index, name).get("values", {})
+        if sign not in ("=", "!=", "~") or not value or value in known or not known:
+            continue
+        if sign == "~" and any(value.lower() in one.lower() for one in known):
+            continue
+        by_case = {one.lower(): one for one in reversed(known)}
+        near = get_close_matches(value.lower(), by_case, n=1)
+        others = "it has " + ", ".join(map(one_line, list(known)[:8])) + (", ..." if len(known) > 8 else "")
+        hint = f"did you mean {one_line(by_case[near[0]])!r}?" if near else others
+        told.append(f"{name} has no {one_line(value)!r}, {hint}")
+    return "; ".join(told)
+
+
 def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """``column`` as strings, "" where nothing is known, hashes as hex digits."""
     kind = column.type

@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import UserError
 from ..parameters import counted
 from ..recipe import Recipe, read_recipe
-from ..snapshot import read_snapshot, snapshots
+from ..snapshot import read_snapshot, runs_within, snapshots
 
 MINUTES, SPEED, MEMORY = "minutes", "speed/images per second", "memory/peak MB"
 
@@ -151,6 +151,8 @@ def read_run(folder: Path, name: str | None = None) -> Run | str:
     if not any(path.is_file() for path in known):
         if (folder / "index.parquet").is_file():
             return f"{folder}: a face set, no run; omokage faces stats tells what is in it"
+        if told := runs_within(folder):
+            return told
         return f"{folder}: no run (neither recipe, log nor snapshot in it)"
     run = Run(name or folder.name, folder)
     _read_snapshot(run)

@@ -1,22 +1,25 @@
 """``omokage explore``: what a model makes of pictures that the user has."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ..errors import UserError
-from .options import progress, tell_count, within
+from .options import default_out, progress, tell_count, within
 
 app = typer.Typer(
-    no_args_is_help=True,
     help="Encode your own pictures, walk between them, find bad ones in a face set.",
-    rich_markup_mode="rich",
 )
 
 MODEL = typer.Option("--model", "-m", help="A run or snapshot whose family can do it.")
 FILES = typer.Argument(metavar="FILE...", help="Pictures: PNG, JPEG, WebP and others.")
-SHEET = typer.Option("--out", "-o", help="The PNG to write.")
+
+
+def _sheet(name: str) -> Any:
+    return typer.Option("--out", "-o", help=f"The PNG to write. Default: {name}.")
+
+
 SEED = typer.Option(callback=within(0, 2**62), help="Another seed, other random numbers.")
 
 
@@ -24,7 +27,7 @@ SEED = typer.Option(callback=within(0, 2**62), help="Another seed, other random 
 def reconstruct(
     files: Annotated[list[Path], FILES],
     model: Annotated[Path, MODEL],
-    out: Annotated[Path, SHEET] = Path("reconstructions.png"),
+    out: Annotated[Path | None, _sheet("reconstructions.png")] = None,
     double: Annotated[bool, typer.Option("--double", help="Count in float64: slower, more exact.")] = False,
 ) -> None:
     """Encode pictures, lead them back, and say how far they are from what they were."""
@@ -34,7 +37,7 @@ def reconstruct(
     from ..pages.files import checked_file
     from ..pages.sheet import bands_of_model
 
-    path, loaded = checked_file(out, ".png"), load_model(model)
+    path, loaded = checked_file(default_out(out, "reconstructions.png"), ".png"), load_model(model)
     loaded.require(Encodes)
     pictures, called = read_pictures(files, loaded.resolution), names(files)
     trip = round_trip(loaded.double() if double else loaded, pictures, progress())
@@ -75,7 +78,7 @@ def interpolate(
     from ..samples import write_film
 
     check_walk(len(files), steps)
-    strip = Path("walk.png") if out is None and video is None else out
+    strip = default_out(out, "walk.png") if video is None else out
     strip = None if strip is None else checked_file(strip, ".png")
     moving = None if video is None else checked_file(video, ".mp4")
     loaded, called, lost = load_model(model), names(files), 0
@@ -101,7 +104,7 @@ def interpolate(
 def outliers(
     faces: Annotated[Path, typer.Argument(metavar="FACES", help="A face set.")],
     model: Annotated[Path, MODEL],
-    out: Annotated[Path, SHEET] = Path("outliers.png"),
+    out: Annotated[Path | None, _sheet("outliers.png")] = None,
     table: Annotated[
         Path | None, typer.Option("--csv", help="Scores of all faces. Default: beside the PNG.")
     ] = None,
@@ -115,7 +118,7 @@ def outliers(
     from ..pages.files import checked_file, save_table
     from ..pages.sheet import bands_of_model
 
-    path = checked_file(out, ".png")
+    path = checked_file(default_out(out, "outliers.png", *([".csv"] if table is None else [])), ".png")
     listed = checked_file(path.with_suffix(".csv") if table is None else table, ".csv")
     loaded, opened = load_model(model), FaceSet.open(faces)
     ranking = ranked(loaded, opened, show=show, seed=seed, progress=progress())
@@ -150,7 +153,7 @@ def attribute(
         list[Path] | None,
         typer.Argument(metavar="[FILE...]", help="Pictures. Default: faces of the set with the first tag."),
     ] = None,
-    out: Annotated[Path, SHEET] = Path("attribute.png"),
+    out: Annotated[Path | None, _sheet("attribute.png")] = None,
     strengths: Annotated[str, typer.Option(help="Multiples of the way.")] = "0,0.5,1,1.5,2",
     most: Annotated[
         int, typer.Option(callback=within(1, 10**6), help="Faces of each tag to take the mean of.")
@@ -175,7 +178,8 @@ def attribute(
     from ..pages.files import checked_file
     from ..pages.sheet import bands_of_model
 
-    path, loaded, faces = checked_file(out, ".png"), load_model(model), FaceSet.open(data)
+    path = checked_file(default_out(out, "attribute.png"), ".png")
+    loaded, faces = load_model(model), FaceSet.open(data)
     loaded.require(Encodes)
     begin, aim = parse_tag(start, "--from"), parse_tag(end, "--to")
     pictures = read_pictures(files, loaded.resolution) if files else None

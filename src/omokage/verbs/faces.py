@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from .options import WORKERS, progress, within
+from .options import WORKERS, default_out, progress, within
 
 app = typer.Typer(
-    help="Look at finished face sets, count, split, join and export them.", no_args_is_help=True
+    help="Look at finished face sets, count, split, join and export them."
 )
 
 FACES = typer.Argument(metavar="FACES", help="A face set.")
@@ -22,7 +22,7 @@ OPT_OUT = typer.Option(help="A list of hashes and artists to leave out, one a li
 @app.command()
 def show(
     faces: Annotated[Path, FACES],
-    out: Annotated[Path, typer.Option("--out", "-o", help="A PNG.")] = Path("faces.png"),
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="A PNG. Default: faces.png.")] = None,
     number: Annotated[
         int, typer.Option("-n", "--number", callback=within(1, 10_000), help="How many faces at most.")
     ] = 64,
@@ -42,18 +42,19 @@ def show(
     """Write a sheet with faces of a face set, drawn by chance."""
     import numpy as np
 
-    from ..data.choose import where
+    from ..data.choose import nearest, where
     from ..data.duplicates import ALIKE, duplicate_groups, face_set_signatures
     from ..data.faceset import FaceSet
     from ..errors import UserError
     from ..pages.face_sheet import write_face_sheet
 
-    opened = FaceSet.open(faces)
+    opened, picture = FaceSet.open(faces), default_out(out, "faces.png")
     rows = np.nonzero(where(opened.index, conditions or []))[0]
     filters = "".join(f"  ·  {condition}" for condition in conditions or [])
     line = f"{len(rows):,} of {len(opened):,} faces{filters}  ·  content {opened.content_hash[:12]}"
     if not len(rows):
-        raise UserError("no face meets the conditions: `omokage faces stats` lists the labels")
+        hint = nearest(opened.index, conditions or []) or "`omokage faces stats` lists the labels"
+        raise UserError(f"no face meets the conditions: {hint}")
     if duplicates:
         signatures = face_set_signatures(opened, rows.tolist(), workers=workers, progress=progress())
         groups = duplicate_groups(signatures, likeness=ALIKE, progress=progress())
@@ -70,11 +71,11 @@ def show(
             if shown and sum(map(len, shown)) + min(len(part), 12) > number:
                 break
             shown.append(part[:12].tolist())
-        print(write_face_sheet(opened, shown, out, title=title, line=line, label=label))
+        print(write_face_sheet(opened, shown, picture, title=title, line=line, label=label))
         return
     if len(rows) > number:
         rows = np.sort(np.random.default_rng(seed).choice(rows, number, replace=False))
-    print(write_face_sheet(opened, rows, out, line=line, label=label, columns=columns))
+    print(write_face_sheet(opened, rows, picture, line=line, label=label, columns=columns))
 
 
 @app.command()

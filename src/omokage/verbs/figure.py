@@ -8,15 +8,13 @@ import typer
 
 from ..errors import UserError
 from ..settings import TRUNCATION, Settings
-from .options import parse_seeds, progress, tell_count, within
+from .options import default_out, each_within, parse_seeds, progress, tell_count, within
 
 if TYPE_CHECKING:
     from ..model import Model
 
 app = typer.Typer(
     help="Figures to publish: one command, one PNG with margins and labels.",
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 Source = Annotated[Path | None, typer.Argument(metavar="RUN|SNAPSHOT", help="Default: the model that ships.")]
@@ -68,7 +66,7 @@ def uncurated(
     columns = [int(halving) for halving in halvings]
     model, settings = _model(source, "uncurated", psi), Settings(psi=psi)
     seeds = range(seed, seed + sum(figures.uncurated_counts(rows, columns)))
-    path = checked_file(out or Path("uncurated.png"), ".png")
+    path = checked_file(default_out(out, "uncurated.png"), ".png")
     pixels, finite = gathered(sample(model, seeds, settings, progress()))
     faces = Faces(pixels, finite=finite)
     print(
@@ -101,7 +99,7 @@ def mixing(
     from ..pages.files import checked_file
 
     sources_a, sources_b, settings = parse_seeds(a), parse_seeds(b), Settings(psi=psi)
-    path = checked_file(out or Path("mixing.png"), ".png")
+    path = checked_file(default_out(out, "mixing.png"), ".png")
     model = _model(source, "mixing")
     mixed = mix(model, sources_a, sources_b, settings, progress())
     print(
@@ -124,7 +122,10 @@ def truncation(
     out: Out = None,
     seeds: Annotated[str, typer.Option(help="One row each.")] = "0-5",
     psi: Annotated[
-        str | None, typer.Option(help="One column each. Default: 1.2,1,0.7,0.5,0.25,0,-0.25,-0.5,-1.")
+        list[float] | None,
+        typer.Option(
+            callback=each_within(-2, 2), help="One column each. Default: 1.2,1,0.7,0.5,0.25,0,-0.25,-0.5,-1."
+        ),
     ] = None,
     title: Title = None,
 ) -> None:
@@ -135,12 +136,11 @@ def truncation(
     from ..pages.files import checked_file
 
     rows = parse_seeds(seeds)
-    psis = None if psi is None else _numbers(psi, "--psi")
-    path = checked_file(out or Path("truncation.png"), ".png")
+    path = checked_file(default_out(out, "truncation.png"), ".png")
     model = _model(source, "truncation")
-    columns = check_psis(model, psis_for(model) if psis is None else psis, "truncation")
+    columns = check_psis(model, psi or psis_for(model), "truncation")
     shown = truncate(model, rows, columns, progress=progress())
-    settings = [replace(Settings(), psi=psi) for psi in columns]
+    settings = [replace(Settings(), psi=one) for one in columns]
     print(figures.truncation(model.about, shown, path, seeds=rows, settings=settings, title=title))
     tell_count(sum(faces.not_finite for faces in shown))
 
@@ -160,7 +160,7 @@ def noise_detail(
     from ..pages.files import checked_file
 
     rows, settings = parse_seeds(seeds), Settings(psi=psi)
-    path = checked_file(out or Path("noise-detail.png"), ".png")
+    path = checked_file(default_out(out, "noise-detail.png"), ".png")
     model = _model(source, "noise-detail")
     details = look(model, rows, settings, noise_seed=noise_seed, progress=progress())
     print(
@@ -191,7 +191,7 @@ def noise_components(
     from ..pages.files import checked_file
 
     rows, settings = parse_seeds(seeds), Settings(psi=psi)
-    path = checked_file(out or Path("noise-components.png"), ".png")
+    path = checked_file(default_out(out, "noise-components.png"), ".png")
     model = _model(source, "noise-components")
     components = look(model, rows, settings, progress())
     print(
@@ -225,7 +225,7 @@ def progression(
     if not run.is_dir():
         raise UserError(f"figure progression: {run} is no run folder; give the folder, not a snapshot in it")
     shown, settings = parse_seeds(seeds), Settings(psi=psi)
-    path = checked_file(out or Path("progression.png"), ".png")
+    path = checked_file(default_out(out, "progression.png"), ".png")
     film = None if video is None else checked_file(video, ".mp4")
     model = _model(run, "progression", psi)
     moments = find(run, model, shown, settings, stages)

@@ -4,10 +4,10 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from ..errors import UserError
 from ..settings import OFFERED, TEMPERATURE, TRUNCATION, Setting, Settings
@@ -39,43 +39,6 @@ def each_within(low: float, high: float) -> Callable[[list[float] | None], list[
         return values
 
     return check
-
-
-class SeveralPsi(TyperCommand):
-    """A verb whose option ``--psi`` takes as many numbers as follow it."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """``--psi 1 0.5`` as ``--psi 1 --psi 0.5``."""
-        return super().parse_args(ctx, repeated(args, "--psi"))
-
-
-def repeated(arguments: Sequence[str], option: str) -> list[str]:
-    """The arguments with ``option`` before each of the numbers that follow it.
-
-    >>> repeated(["run", "--psi", "1", "-0.5", "-n", "8"], "--psi")
-    ['run', '--psi', '1', '--psi', '-0.5', '-n', '8']
-    """
-    found: list[str] = []
-    following = 0  # how many numbers of the option came just before; 0: none
-    for argument in arguments:
-        if following > 1 and _is_number(argument):
-            found.append(option)
-        found.append(argument)
-        if argument == option:
-            following = 1
-        elif argument.startswith(f"{option}=") or (following and _is_number(argument)):
-            following = 2
-        else:
-            following = 0
-    return found
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 @dataclass(frozen=True)
@@ -154,7 +117,7 @@ def _option(setting: Setting) -> inspect.Parameter:
         assert setting.high is not None
         kind, default = list[float] | None, None
         check = each_within(setting.low, setting.high)
-        text += " Several, like --psi 1 0.5 -0.5, write a folder each into the folder -o."
+        text += " Several, like --psi 1,0.5,-0.5, write a folder each into the folder -o."
     elif setting is TEMPERATURE:
         kind, default = float | None, None
     option = typer.Option(setting.option, callback=check, help=text)
@@ -234,6 +197,23 @@ def parse_conditions(pairs: Sequence[str], **short: str | None) -> dict[str, str
         if given.setdefault(name, value) != value:
             raise UserError(f"--condition: {name} is {given[name]} and {value} at once; give one of them")
     return given
+
+
+def default_out(given: Path | None, name: str, *beside: str) -> Path:
+    """``given``, which may be overwritten; without it ``name`` or the next free one, which is told.
+
+    ``beside``: suffixes of files that are written beside it and must be free too.
+    """
+    if given is not None:
+        return given
+    wanted = path = Path(name)
+    number = 1
+    while any(path.with_suffix(suffix).exists() for suffix in (path.suffix, *beside)):
+        number += 1
+        path = wanted.with_name(f"{wanted.stem}-{number}{wanted.suffix}")
+    if path != wanted:
+        typer.echo(f"{wanted} is there already and stays; -o {wanted} overwrites it", err=True)
+    return path
 
 
 def progress() -> "TerminalProgress":

@@ -9,6 +9,7 @@ from ..errors import UserError
 from .options import (
     MAX_SEEDS,
     Chosen,
+    default_out,
     parse_seeds,
     progress,
     sampling_options,
@@ -83,7 +84,7 @@ def sample(
         if out is None:
             return
     broken = []
-    target = Path("faces.png") if out is None else out
+    target = default_out(out, "faces.png")
     if each:
         written = write_each(model, faces, target, settings=settings, progress=progress(), broken=broken)
         print(f"{len(written):,} files in {target}")

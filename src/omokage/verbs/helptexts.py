@@ -1,0 +1,289 @@
+"""How the command line explains itself: options in groups, then examples; and how --psi is written.
+
+`shaped` is called once, when all verbs are registered. Help is plain text, in as many columns as there are.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from ..errors import UserError
+
+# By verb: what a user types. Each fits 76 columns.
+EXAMPLES: dict[str, tuple[str, ...]] = {
+    "build": (
+        "omokage build pictures/ -o faces/ --size 64",
+        "omokage build faces.tar more/ -o faces/ --as-faces",
+        "omokage build art/ -o faces/ --labels tags.csv --opt-out names.txt",
+    ),
+    "draw": (
+        "omokage draw -n 2000 -o drawn/",
+        "omokage draw -n 100 -o pages/ --illustrations",
+    ),
+    "train": (
+        "omokage train fast --data faces/ --out runs/fast --minutes 60",
+        "omokage train fast --dry-run batch=32",
+        "omokage train dcgan --data faces/ --out runs/hair condition=hair",
+    ),
+    "sample": (
+        "omokage sample -o faces.png",
+        "omokage sample runs/fast --seeds 0-63,100 --psi 0.7 -o faces.png",
+        "omokage sample runs/fast --psi 1,0.7,0.5 -o truncated/",
+        "omokage sample runs/fast --seeds 0-7 --video walk.mp4",
+    ),
+    "evaluate": (
+        "omokage evaluate runs/fast --data faces/",
+        "omokage evaluate runs/fast --data faces/ --protocol fid2k-full-tags",
+        "omokage evaluate runs/glow --data heldout/ --protocol bpd-heldout-8bit",
+    ),
+    "report": ("omokage report runs/* -o report/",),
+    "card": ("omokage card runs/fast -o card.md",),
+    "recipes": (
+        "omokage recipes",
+        "omokage recipes fast",
+        "omokage recipes fast --toml > mine.toml",
+    ),
+    "doctor": ("omokage doctor",),
+    "demo": ("omokage demo -o demo/",),
+    "import": ("omokage import network.pkl -o network.safetensors",),
+    "fid": ("omokage fid folder-a/ folder-b/",),
+    "faces": ("omokage faces show faces/", "omokage faces stats faces/"),
+    "faces show": (
+        "omokage faces show faces/ -n 100",
+        "omokage faces show faces/ --where hair=blonde --label eyes",
+        "omokage faces show faces/ --duplicates -o alike.png",
+    ),
+    "faces stats": ("omokage faces stats faces/", "omokage faces stats faces/ --json"),
+    "faces split": ("omokage faces split faces/ --holdout 0.05 -o split/",),
+    "faces merge": (
+        "omokage faces merge one/ two/ -o both/ --drop near",
+        "omokage faces merge faces/ -o clean/ --opt-out names.txt",
+    ),
+    "faces export": (
+        "omokage faces export faces/ -o pictures/",
+        "omokage faces export faces/ -o set/ --as datasets --where 'width>=96'",
+    ),
+    "explore": ("omokage explore reconstruct a.png b.png --model runs/glow",),
+    "explore reconstruct": ("omokage explore reconstruct a.png b.png --model runs/glow",),
+    "explore interpolate": (
+        "omokage explore interpolate a.png b.png --model runs/glow",
+        "omokage explore interpolate a.png b.png -m runs/glow --video walk.mp4",
+    ),
+    "explore outliers": ("omokage explore outliers faces/ --model runs/glow",),
+    "explore attribute": (
+        "omokage explore attribute -m runs/glow --data faces/ \\\n  --from hair=blonde --to hair=black",
+    ),
+    "figure": ("omokage figure uncurated runs/fast -o uncurated.png",),
+    "figure uncurated": ("omokage figure uncurated runs/fast --psi 0.8",),
+    "figure mixing": ("omokage figure mixing runs/style --a 0-5 --b 10-14",),
+    "figure truncation": (
+        "omokage figure truncation runs/style --psi 1,0.5,0,-0.5",
+        "omokage figure truncation runs/fast --seeds 0-3 --psi 1 0.5 0",
+    ),
+    "figure noise-detail": ("omokage figure noise-detail runs/style --seeds 0-2",),
+    "figure noise-components": ("omokage figure noise-components runs/style",),
+    "figure progression": ("omokage figure progression runs/fast --video progression.mp4",),
+}
+
+# By verb and group: the options in it. Those that stand nowhere here stand under "Options".
+GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
+    "build": {
+        "Output": ("--out", "--size", "--format"),
+        "Faces as they come": ("--as-faces", "--drop"),
+        "Find and cut out": (
+            *("--detector", "--no-detect", "--detections", "--detector-threshold", "--rotations", "--crop"),
+            *("--no-crop", "--aspect", "--enlarge", "--upright", "--border", "--close-ups", "--frames"),
+            *("--background", "--precision"),
+        ),
+        "Leave out": ("--threshold", "--no-clean", "--mirrored", "--no-duplicates", "--ratings", "--opt-out"),
+        "Scale": ("--upscale", "--noise", "--model", "--no-upscale"),
+        "Labels": ("--labels", "--labels-from", "--no-label"),
+        "Work": ("--workers", "--engine", "--address"),
+    },
+    "train": {
+        "Where": ("--data", "--out", "--from", "--heldout"),
+        "When to stop": ("--minutes", "--images"),
+    },
+    "sample": {
+        "Which faces": ("--seeds", "--number", "--hair", "--eyes", "--condition"),
+        "How they are drawn": ("--psi", "--temperature", "--guidance", "--jacobi", "--noise", "--layers"),
+        "Output": ("--out", "--each", "--sheet", "--columns", "--video"),
+    },
+    "evaluate": {
+        "What is compared": ("--data", "--seed", "--psi"),
+        "How it is measured": ("--protocol", "--also", "--two-sample"),
+        "Output": ("--out", "--neighbours"),
+    },
+    "faces show": {
+        "Which faces": ("--where", "--number", "--seed", "--duplicates"),
+        "Output": ("--out", "--label", "--columns"),
+    },
+}
+
+
+class _Explains:
+    """Options in groups, no types of switches, examples as they are typed."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        arguments, groups = [], dict[str, list[tuple[str, str]]]()
+        wanted = {name: title for title, names in GROUPS.get(_path(ctx), {}).items() for name in names}
+        order = [*GROUPS.get(_path(ctx), {}), "Options"]
+        for parameter in self.get_params(ctx):  # type: ignore[attr-defined]
+            record = parameter.get_help_record(ctx)
+            if record is None:
+                continue
+            record = (_LIST.sub(r"<\1>", record[0]).replace("<bool>", "").strip(), record[1])
+            if parameter.param_type_name == "argument":
+                arguments.append(record)
+                continue
+            title = next((wanted[name] for name in parameter.opts if name in wanted), "Options")
+            groups.setdefault(title, []).append(record)
+        if arguments:
+            with formatter.section("Arguments"):
+                formatter.write_dl(arguments, col_max=24)
+        for title in order:
+            if title in groups:
+                with formatter.section(title):
+                    formatter.write_dl(groups[title], col_max=24)
+        if isinstance(self, TyperGroup):
+            self.format_commands(ctx, formatter)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        examples = EXAMPLES.get(_path(ctx))
+        if examples:
+            formatter.write_paragraph()
+            formatter.write("Examples:\n")
+            for example in examples:
+                formatter.write("".join(f"  {line}\n" for line in _broken(example, formatter.width - 2)))
+
+
+class Verb(_Explains, TyperCommand):
+    """A verb: its help, and one way to write the numbers of ``--psi``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """``--psi 1 0.5``, ``--psi 1,0.5`` and ``--psi 1 --psi 0.5`` are the same."""
+        option = next((one for one in self.params if "--psi" in one.opts), None)
+        if option is not None:
+            args = repeated(args, "--psi")
+            given = [args[place + 1] for place, word in enumerate(args[:-1]) if word == "--psi"]
+            if len(given) > 1 and not getattr(option, "multiple", False):
+                raise UserError(f"{_path(ctx)}: --psi takes one number here, got {', '.join(given)}")
+        return super().parse_args(ctx, args)
+
+
+class Group(_Explains, TyperGroup):
+    """A verb with verbs of its own; without one of them it prints its help."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Each verb with the first paragraph of its help, whole."""
+        told = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _first(one.help or "")) for name, one in told if one is not None])
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Print the help, and end well, where nothing is asked for."""
+        if not args and not self.invoke_without_command:
+            print(ctx.get_help())
+            ctx.exit(0)
+        return super().parse_args(ctx, args)
+
+
+_LIST = re.compile(r"<list\[(\w+)\]>")
+
+
+def _first(text: str) -> str:
+    return " ".join(text.strip().partition("\n\n")[0].split())
+
+
+def _path(ctx: Any) -> str:
+    """What was typed after the program's name."""
+    return str(ctx.command_path).partition(" ")[2]
+
+
+def _broken(example: str, width: int) -> list[str]:
+    """A command in lines of at most ``width``, which a shell joins again.
+
+    >>> _broken("omokage sample runs/fast -o faces.png", 24)
+    ['omokage sample \\\\', '  runs/fast \\\\', '  -o faces.png']
+    """
+    lines: list[str] = []
+    for given in example.split("\n"):
+        line = ""
+        for word in _phrases(given):
+            if line and len(line) + len(word) + 3 > width and line.strip():
+                lines.append(f"{line} \\")
+                line = f"  {word}"
+            else:
+                line = f"{line} {word}" if line else word
+        lines.append(f"  {line}" if given.startswith("  ") else line)
+    return lines
+
+
+def _phrases(line: str) -> list[str]:
+    """Words, an option together with its value."""
+    found: list[str] = []
+    for word in line.split():
+        if found and found[-1].startswith("-") and " " not in found[-1] and not word.startswith("-"):
+            found[-1] += f" {word}"
+        else:
+            found.append(word)
+    return found
+
+
+def repeated(arguments: Sequence[str], option: str) -> list[str]:
+    """The arguments with ``option`` before each of the numbers that follow it, by spaces or by commas.
+
+    >>> repeated(["run", "--psi", "1", "-0.5", "-n", "8"], "--psi")
+    ['run', '--psi', '1', '--psi', '-0.5', '-n', '8']
+    >>> repeated(["--psi=1,0.7", "--psi", "-1,", "0", "run"], "--psi")
+    ['--psi', '1', '--psi', '0.7', '--psi', '-1', '--psi', '0', 'run']
+    """
+    found: list[str] = []
+    follows = asked = False  # whether a number of the option may come; whether one has to
+    for place, argument in enumerate(arguments):
+        if argument == "--":
+            return found + list(arguments[place:])
+        if argument == option:
+            follows = asked = True
+            continue
+        text = argument
+        if argument.startswith(f"{option}="):
+            text, follows, asked = argument.partition("=")[2], True, True
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        if follows and parts and (asked or all(map(_is_number, parts))):
+            found += [word for part in parts for word in (option, part)]
+            asked = False
+        else:
+            if asked:
+                found.append(option)
+            found.append(argument)
+            follows = asked = False
+    return found + [option] * asked
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def shaped(app: typer.Typer) -> None:
+    """Give every verb of ``app``, and of the groups in it, this help."""
+    for command in app.registered_commands:
+        command.cls = Verb
+    for group in app.registered_groups:
+        inner = group.typer_instance
+        if inner is None:
+            continue
+        inner.rich_markup_mode = None
+        inner.info.cls = Group
+        inner.info.no_args_is_help = False
+        inner.info.context_settings = {"help_option_names": ["-h", "--help"]}
+        shaped(inner)
+
+
