@@ -9,7 +9,7 @@ from omokage.__main__ import main
 from omokage.models.stylegan2 import Generator
 from omokage.recipe import read_recipe
 from omokage.snapshot import write_snapshot
-from omokage.verbs.options import repeated
+from omokage.verbs.helptexts import repeated
 
 TEXT = """title = "t"
 source = "s"
@@ -91,6 +91,6 @@ def test_below_0_needs_styles(tmp_path, capsys):
 
 
 def test_numbers_that_follow_an_option():
-    assert repeated(["--psi=1", "2", "run", "3"], "--psi") == ["--psi=1", "--psi", "2", "run", "3"]
+    assert repeated(["--psi=1", "2", "run", "3"], "--psi") == ["--psi", "1", "--psi", "2", "run", "3"]
     assert repeated(["-n", "3", "--psi", "1"], "--psi") == ["-n", "3", "--psi", "1"]
     assert repeated(["--psi", "-o", "x"], "--psi") == ["--psi", "-o", "x"]
