@@ -32,6 +32,7 @@ VERBS = (
     "card",
     "import",
     "figure",
+    "fid",
 )
 INNER = tuple(path for path in EXAMPLES if " " in path)
 
