@@ -6,6 +6,7 @@ tensors, through which a batch is sent.
 
 import json
 import logging
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ class Fit:
         judges: whether the objective says something of faces that are not trained on.
         groups: what has a learning rate of its own, by name.
         cost: floating-point operations of a step for each of its images, in thousands of millions; about.
+            0 where it was not counted.
     """
 
     resolution: tuple[int, int]
@@ -43,21 +45,23 @@ class Fit:
     cost: float
 
 
-def fitted(recipe: Recipe, processes: int = 1) -> Fit:
+def fitted(recipe: Recipe, processes: int = 1, trained: bool = False) -> Fit:
     """Build the networks and the objective of a recipe without numbers, and send a batch through.
+
+    Those of a run that has been ``trained`` are not sent through: they have shown that they fit.
 
     Raises:
         UserError: settings that give no network, or networks that do not fit; it says which settings would.
     """
-    return _fitted(json.dumps(asdict(recipe) | {"title": "", "source": ""}), processes)
+    return _fitted(json.dumps(asdict(recipe) | {"title": "", "source": ""}), processes, trained)
 
 
 @cache
-def _fitted(written: str, processes: int) -> Fit:
+def _fitted(written: str, processes: int, trained: bool) -> Fit:
     recipe = _recipe(json.loads(written))
     with _quiet(), torch.device("meta"):
         networks = _networks(recipe)
-        if recipe.discriminator:
+        if recipe.discriminator and not trained:
             _check_sizes(recipe, networks)
         settings = {key: value for key, value in recipe.objective.items() if key != "name"}
         phases = OBJECTIVES[recipe.objective["name"]].load()(networks, **settings)
@@ -68,11 +72,13 @@ def _fitted(written: str, processes: int) -> Fit:
                 f"training.learning_rate: no phase {name!r}; there are {', '.join(('default', *groups))}"
             )
     judges = any(phase.judge is not None for phase in phases)
-    # Imported late: it takes two seconds of its own.
-    from torch._subclasses.fake_tensor import FakeTensorMode
+    cost = 0.0
+    if not trained:
+        # Imported late: it takes two seconds of its own.
+        from torch._subclasses.fake_tensor import FakeTensorMode
 
-    with _quiet(), FakeTensorMode(allow_non_fake_inputs=True):
-        cost = _sent_through(recipe, _networks(recipe), processes)
+        with _quiet(), FakeTensorMode(allow_non_fake_inputs=True):
+            cost = _sent_through(recipe, _networks(recipe), processes)
     return Fit(tuple(networks["generator"].resolution), judges, groups, cost)  # type: ignore[arg-type]
 
 
@@ -136,8 +142,8 @@ def _check_sizes(recipe: Recipe, networks: nn.ModuleDict) -> None:
     if tuple(taken) == drawn:
         return
     ways = [
-        f"for {px(drawn)}: {_suiting('discriminator', recipe.discriminator, drawn)}",
-        f"for {px(taken)}: {_suiting('model', recipe.model, taken)}",
+        f"for {px(drawn)}: {_suiting('discriminator', recipe.discriminator, drawn, taken)}",
+        f"for {px(taken)}: {_suiting('model', recipe.model, taken, drawn)}",
     ]
     known = [way for way in ways if not way.endswith(": ")]
     hint = f"; {' or '.join(known)}" if known else ""
@@ -147,9 +153,9 @@ def _check_sizes(recipe: Recipe, networks: nn.ModuleDict) -> None:
     )
 
 
-def _suiting(table: str, settings: Mapping[str, Any], size: tuple[int, int]) -> str:
+def _suiting(table: str, settings: Mapping[str, Any], size: tuple[int, int], now: tuple[int, int]) -> str:
     """Settings that give a network that size, as they are written after ``omokage train``; "": none found."""
-    for change in _changes(table, settings, size):
+    for change in _changes(table, settings, size, now):
         try:
             network = ROWS[table][settings["name"]].build({**settings, **change})
         except (UserError, *_MISFITS):
@@ -159,7 +165,9 @@ def _suiting(table: str, settings: Mapping[str, Any], size: tuple[int, int]) -> 
     return ""
 
 
-def _changes(table: str, settings: Mapping[str, Any], size: tuple[int, int]) -> Iterator[dict[str, Any]]:
+def _changes(
+    table: str, settings: Mapping[str, Any], size: tuple[int, int], now: tuple[int, int]
+) -> Iterator[dict[str, Any]]:
     """Changes that may give a size: its own setting, the number of channels, or both."""
     own: list[dict[str, Any]] = [{}]
     for key in ("resolution", "size"):
@@ -171,14 +179,16 @@ def _changes(table: str, settings: Mapping[str, Any], size: tuple[int, int]) -> 
     channels = settings.get("channels")
     if not channels:
         return
-    for number in range(1, 11):
-        more = list(channels[:number])
-        while len(more) < number:  # finer images have fewer channels, coarser features more
-            more.append(max(8, more[-1] // 2) if table == "model" else min(512, 2 * more[-1]))
-        change: dict[str, Any] = {"channels": more}
-        if "strides" in settings:
-            change["strides"] = ([*settings["strides"], *[2] * number])[:number]
-        yield {**own[0], **change}
+    number = len(channels) + round(math.log2(size[0] / now[0]))  # each has twice the size of the last
+    if number < 1:
+        return
+    more = list(channels[:number])
+    while len(more) < number:  # finer images have fewer channels, coarser features more
+        more.append(max(8, more[-1] // 2) if table == "model" else min(512, 2 * more[-1]))
+    change: dict[str, Any] = {"channels": more}
+    if "strides" in settings:
+        change["strides"] = ([*settings["strides"], *[2] * number])[:number]
+    yield {**own[0], **change}
 
 
 def _sent_through(recipe: Recipe, networks: nn.ModuleDict, processes: int) -> float:

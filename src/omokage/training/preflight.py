@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from ..data.faceset import INDEX, MANIFEST, FaceSet
 from ..data.provenance import FACES
 from ..data.read import one_line
 from ..errors import UserError
+from ..families import build_model
 from ..hardware import best_device
 from ..progress import Progress
 from ..recipe import Recipe
@@ -25,6 +27,8 @@ from .batches import shared
 from .conditions import Labels
 from .display import announce
 from .fitting import Fit, fitted, px
+from .start import check_start
+from .state import refuse_other
 
 FEW = 1000
 """Faces below which a network learns its faces by heart."""
@@ -57,13 +61,15 @@ def check(
     out: str | Path | None,
     *,
     heldout: str | Path | None = None,
+    start: Path | None = None,
     processes: int = 1,
 ) -> Checked:
     """Whether this training can begin; what is None is not looked at.
 
     Raises:
         UserError: networks that do not fit one another, no face set, no such conditions, a run folder that
-            cannot be one or is of another recipe or face set, or held-out faces that are none.
+            cannot be one or is of another recipe or face set, held-out faces that are none, or a snapshot to
+            begin with (``start``) that does not fit.
     """
     told: list[str] = []
     faces = used = labels = None
@@ -76,7 +82,7 @@ def check(
             labels = Labels(faces, recipe.training.condition, used)
             if recipe.conditions in ({}, labels.values):
                 recipe = dataclasses.replace(recipe, conditions=labels.values)
-    fit = fitted(recipe, processes)
+    fit = fitted(recipe, processes, trained=out is not None and bool(snapshots(out)))
     if faces is not None and used is not None:
         told += _of_faces(faces, used, fit.resolution)
     if out is not None:
@@ -85,6 +91,10 @@ def check(
             _check_run(Path(out), recipe, faces.content_hash + (f"+{labels.digest()}" if labels else ""))
     if heldout is not None:
         _check_held_out(recipe, fit, heldout, faces)
+    if start is not None:
+        with torch.device("meta"):
+            network = build_model(recipe.model, recipe.conditions)
+        check_start(network, recipe, start)
     heavy = fit.cost > HEAVY and best_device().type == "cpu"
     if heavy:
         told.append(
@@ -177,15 +187,7 @@ def _check_run(out: Path, recipe: Recipe, face_set: str) -> None:
             _, written, progress = read_snapshot(path, "none of them")
         except UserError:
             continue
-        if not recipe.trained_alike(written):
-            raise UserError(
-                f"{out} was trained with other settings; give another --out, or see {out / 'recipe.toml'}"
-            )
-        if progress["face_set"] != face_set:
-            raise UserError(
-                f"{out} was trained on another face set, or with other labels of its faces; give that one by "
-                "--data, or another --out"
-            )
+        refuse_other(out, recipe, face_set, written, progress)
         return
 
 
