@@ -91,6 +91,40 @@ def results_table() -> str:
     return "\n".join(lines)
 
 
+# What each family is, and what it is for. A test compares the names with the table of families.
+FAMILIES = {
+    "skipgan": ("projected GAN with a small generator", "new faces from a CPU in an hour; begin here"),
+    "stylegan2": ("StyleGAN2", "style mixing, truncation; reads weights that others trained"),
+    "stylegan": ("StyleGAN, which grows", "what the student reports trained on GPUs"),
+    "progan": ("ProGAN, which grows", "growing without styles"),
+    "dcgan": ("DCGAN; LSGAN, WGAN, WGAN-GP and DRAGAN on its networks", "simple networks, to compare losses"),
+    "dense-dcgan": ("DCGAN with dense ends and dropout", "the networks of a student report of 2021"),
+    "sagan": ("self-attention GAN", "attention and spectral norm in a small GAN"),
+    "illustration": ("IllustrationGAN", "minibatch discrimination, latents predicted from images"),
+    "vae": ("variational autoencoder", "encodes pictures; its faces are blurry"),
+    "glow": ("Glow, a flow", "exact likelihood, outliers, changing an attribute"),
+    "tarflow": ("TarFlow, a flow of transformers", "exact likelihood with labels and guidance"),
+    "realnvp": ("RealNVP, a flow", "exact likelihood; the simplest flow"),
+}
+
+
+def families_table() -> str:
+    """The README's table: each family with what it is for and its best recipe here, by FID."""
+    lines = ["| family | what it is | for | recipe | runs on | FID here |", "|---|---|---|---|---|---|"]
+    known, measured = catalogue.recorded(), json.loads(measured_json())
+    for family, (what, purpose) in FAMILIES.items():
+        names = catalogue.in_order(name for name in known if known[name]["family"] == family)
+        tried = [name for name in names if name in measured and measured[name]["protocol"] == PROTOCOL]
+        if tried:
+            best = min(tried, key=lambda name: measured[name]["fid"])
+            shown = f"{measured[best]['fid']:.1f}, {measured[best]['minutes']:.0f} min"
+        else:
+            best, shown = names[0], "–"
+        runs_on = catalogue.needs()[best]["runs_on"]
+        lines.append(f"| `{family}` | {what} | {purpose} | `{best}` | {runs_on} | {shown} |")
+    return "\n".join(lines)
+
+
 def curve_table() -> str:
     """The table of `fast` as it is now."""
     lines = comparison.heading(
@@ -133,7 +167,9 @@ PROTOCOL = comparison.DEFAULT_PROTOCOL
 TEXTS: dict[Path, Callable[[], str]] = {
     ASSETS / "recipes.json": recipes_json,
     ASSETS / "measured.json": measured_json,
-    ROOT / "README.md": lambda: with_blocks(ROOT / "README.md", {"results": results_table()}),
+    ROOT / "README.md": lambda: with_blocks(
+        ROOT / "README.md", {"results": results_table(), "families": families_table()}
+    ),
     ROOT / "docs" / "comparison.md": comparison_page,
     RESULTS / "fid_over_minutes.md": lambda: with_blocks(
         RESULTS / "fid_over_minutes.md", {"curve": curve_table()}

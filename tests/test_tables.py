@@ -63,3 +63,12 @@ def test_what_pages_say_in_words_is_what_the_records_say(tables):
         for found in re.finditer(pattern, (tables.ROOT / page).read_text(encoding="utf-8")):
             for word, number in zip(found.groups(), numbers, strict=True):
                 assert float(word) == round(number, len(word.partition(".")[2])), page
+
+
+def test_the_readme_has_every_family(tables):
+    from omokage.families import MODELS
+
+    assert set(tables.FAMILIES) == set(MODELS)
+    rows = [line for line in tables.families_table().splitlines() if line.startswith("| `")]
+    assert len(rows) == len(MODELS)
+    assert next(row for row in rows if "`skipgan`" in row).endswith("| `fast` | CPU | 14.7, 60 min |")
