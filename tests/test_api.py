@@ -1,6 +1,7 @@
 """The Python API: what a notebook user sees."""
 
 import inspect
+import io
 import json
 import subprocess
 import sys
@@ -45,9 +46,9 @@ def test_faces_are_an_array_and_a_grid(model, tmp_path):
     faces = model.sample(seeds=range(5), psi=0.7)
     assert (faces.shape, faces.dtype) == ((5, 64, 64, 3), np.uint8)
     assert (faces[3] == model.sample([3], psi=0.7)[0]).all()
-    shown = Image.open(__import__("io").BytesIO(faces._repr_png_()))
+    shown = Image.open(io.BytesIO(faces._repr_png_()))
     assert shown.size == faces.grid().size
-    assert Image.open(__import__("io").BytesIO(faces[2]._repr_png_())).size == (64, 64)
+    assert Image.open(io.BytesIO(faces[2]._repr_png_())).size == (64, 64)
     assert (faces.astype(float) / 2)._repr_png_() is None  # numbers, no pictures
     path = faces.save(tmp_path / "faces.png", columns=5)
     said = Image.open(path).text
@@ -115,7 +116,8 @@ def test_from_pictures_to_a_measured_run(tmp_path):
     assert trained.images_seen == 16
     assert trained.sample([0]).shape == (1, 32, 32, 3)
     lines = tmp_path / "lines.jsonl"
-    record = om.evaluate(trained, data=faces, protocol="fid24-full-tags", out=lines, progress=None)
+    with pytest.warns(UserWarning, match="24"):
+        record = om.evaluate(trained, data=faces, protocol="fid24-full-tags", out=lines, progress=None)
     assert record["snapshot_hash"] == trained.snapshot_hash
     assert json.loads(lines.read_text())["fid"] == record["fid"]
 
@@ -127,6 +129,7 @@ def test_two_folders_have_a_distance(tmp_path):
         for i in range(12):
             pixels = rng.integers(0, 256, (16, 16, 3), np.uint8) // (1 if name == "a" else 2)
             Image.fromarray(pixels).save(tmp_path / name / f"{i}.png")
-    near = om.fid(tmp_path / "a", tmp_path / "a", extractor="tags", progress=None)
-    far = om.fid(tmp_path / "a", tmp_path / "b", extractor="tags", progress=None)
+    with pytest.warns(UserWarning, match="12"):
+        near = om.fid(tmp_path / "a", tmp_path / "a", "tags")
+        far = om.fid(tmp_path / "a", tmp_path / "b", "tags")
     assert near < 1e-4 < far

@@ -58,7 +58,7 @@ def test_the_list_is_there_at_once():
         " file=sys.stderr)"
     )
     seconds = []
-    for _ in range(3):  # the machine may have other work
+    for _ in range(8):  # the machine may have other work
         ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
         found, _, second = ended.stderr.rpartition(" ")
         assert found == "[]"

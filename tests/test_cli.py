@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import signal
@@ -11,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from rich.console import Console
 
 from omokage.__main__ import main
+from omokage.data.stats import _bars
 from omokage.errors import UserError
 from omokage.verbs.helptexts import EXAMPLES, GROUPS, repeated
 from omokage.verbs.options import default_out, parse_seeds
@@ -469,3 +472,15 @@ class TestMainJob:
         command = ["evaluate", f"{folder / 'run'}", "--data", f"{folder / 'faces'}"]
         assert main([*command, "--protocol", "fid10k-full-inception2014"]) == 2
         assert "did you mean 'fid10k-full-inception2015'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("width", [50, 60, 80])
+def test_counts_of_a_face_set_are_whole_at_every_width(width):
+    console = Console(width=width, file=io.StringIO())
+    counts = {"a name that is longer than the column for it": 1_104_000, "b": 20}
+    console.print(_bars("artist", counts, 2_000_000))
+    told = console.file.getvalue()
+    assert "1,104,000" in told
+    assert "55.2%" in told
+    assert "…" not in told
+    assert max(map(len, told.splitlines())) <= width

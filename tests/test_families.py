@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from small import small_discriminator, small_recipe
 from torch import nn
 
 from omokage.abilities import Encodes, HasDensity
@@ -11,21 +12,10 @@ from omokage.errors import UserError
 from omokage.families import DISCRIMINATORS, MODELS
 from omokage.model import Model, load_model
 from omokage.objectives.phase import Step
-from omokage.recipe import load_recipe, read_recipe, recipe_names
+from omokage.recipe import load_recipe, recipe_names
 from omokage.sampling import BATCH, gathered, latents, sample
 from omokage.settings import Settings
 from omokage.snapshot import write_snapshot
-
-# Small enough to be built and run in a moment, where channels alone do not do it.
-SMALL = {
-    "progan": "resolution = [16, 16]\nchannels = [16, 8, 8]\nlatent = 16\n",
-    "stylegan": "resolution = [16, 16]\nchannels = [16, 8, 8]\nlatent = 16\nstyle = 16\ndepth = 2\n",
-    "stylegan2": "resolution = [16, 16]\nchannels = [16, 8, 8]\nlatent = 16\nstyle = 16\ndepth = 2\n",
-    "realnvp": "size = 16\nscales = 3\nhidden = 8\nblocks = 1\n",
-    "glow": "size = 16\nlevels = 2\nsteps = 2\nhidden = 8\n",
-    "tarflow": "size = 16\nwidth = 16\nheads = 2\nblocks = 2\nlayers = 1\n",
-}
-
 
 FEW = ("resolution=[32, 32]", "channels=[32, 16, 16, 8]")
 
@@ -49,14 +39,6 @@ LESS = {
     "turubayev2022-realnvp-small": ["model.hidden=16", "model.blocks=2"],
     "turubayev2022-realnvp-deep": ["model.hidden=8"],
 }
-
-
-def small_recipe(name):
-    """A recipe of the model ``name``, as in `SMALL` or with an eighth of its default channels."""
-    text = f'title = "t"\nsource = "s"\n[model]\nname = "{name}"\n[objective]\nname = "gan"\n'
-    channels = read_recipe(text, "test").model.get("channels")
-    narrow = "" if channels is None else f"channels = {[max(4, width // 8) for width in channels]}\n"
-    return read_recipe(text.replace("[objective]", f"{SMALL.get(name, narrow)}[objective]"), "test")
 
 
 def off_start(network):
@@ -137,10 +119,12 @@ def test_latents_become_images_in_range(network):
     assert images.flatten(1).std(0).mean() > 0  # different latents, different images
 
 
-def test_a_gradient_reaches_every_parameter_and_the_latents(network):
+def test_a_gradient_reaches_every_parameter_and_the_latents(recipe, network):
     z = latents(range(4), opened(network).latent_shape).requires_grad_()
     outputs = [grown(network, images).decode(z) for images in stages(network)]
     images = outputs[-1]
+    if MODELS[recipe.model["name"]].can(Encodes):
+        outputs.append(network.encode(images))
     if hasattr(network, "posterior"):
         outputs += network.posterior(images)
     if hasattr(network, "recovered"):
@@ -223,9 +207,9 @@ def test_a_likelihood_does_not_depend_on_the_rest_of_the_batch(model):
 @pytest.mark.parametrize("name", sorted(DISCRIMINATORS))
 def test_a_gradient_reaches_every_parameter_of_a_discriminator_and_the_images(name):
     torch.manual_seed(0)
-    discriminator = opened(DISCRIMINATORS[name].load()())
+    discriminator = opened(small_discriminator(name))
     look = getattr(discriminator, "features", lambda images: images)
-    images = (torch.randn(8, 3, 64, 64) / 2).clamp(-1, 1).requires_grad_()
+    images = (torch.randn(8, 3, *discriminator.resolution) / 2).clamp(-1, 1).requires_grad_()
     logits = discriminator(look(images))
     scales = logits if isinstance(logits, list) else [logits]
     if hasattr(discriminator, "alpha"):  # every size, in the midst of fading in
@@ -237,6 +221,12 @@ def test_a_gradient_reaches_every_parameter_of_a_discriminator_and_the_images(na
     missed = [name for name, p in discriminator.named_parameters() if p.requires_grad and not reached([p])]
     assert missed == []
     assert reached([images])
+
+
+@pytest.mark.parametrize("name", sorted(DISCRIMINATORS))
+def test_a_discriminator_says_what_it_takes_and_takes_64_px_unasked(name):
+    with torch.device("meta"):
+        assert DISCRIMINATORS[name].load()().resolution == (64, 64)
 
 
 @pytest.mark.parametrize("name", recipe_names())

@@ -21,3 +21,13 @@ def test_lines_where_there_is_no_terminal(seconds, told):
         assert so_far in line
         assert "\x1b" not in line
     assert "three" in lines[-1]
+
+
+@pytest.mark.parametrize("width", [50, 60, 80, 120])
+def test_counts_are_whole_at_every_width(width):
+    console = Console(file=io.StringIO(), width=width, force_terminal=False)
+    with TerminalProgress(console, seconds=0).task("sampling the faces of all runs", 2_000_000) as task:
+        task.advance(1_104_000, "FID 12.3, generator 0.71, discriminator 1.3")
+    told = console.file.getvalue()
+    assert "1104000/2000000" in told
+    assert max(map(len, told.splitlines())) <= width

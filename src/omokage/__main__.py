@@ -142,17 +142,20 @@ def train(
             help="Begin with the weights of another model (fine-tuning); optimisers and counters start anew.",
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, print the resolved recipe and stop.")
+    ] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", help="Print the resolved recipe, then train.")
     ] = False,
 ) -> None:
     """Train a recipe on a face set; the same command again resumes."""
-    from .running import resolve, summary
+    from .running import check, resolve, summary
     from .running import train as run
 
     resolved = resolve(recipe, overrides)
     if dry_run:
+        check(resolved, data, out, heldout=heldout, start=start, progress=progress())
         print(resolved.to_toml(), end="")
         return
     if data is None:

@@ -176,6 +176,7 @@ def evaluate(
 
     ``model``: a model, a run or snapshot, or None for the one that ships. ``data``: a face set or its folder.
     Returns the numbers and all that made them. With ``out="evaluations.jsonl"`` they are appended there too.
+    What makes them doubtful, such as few faces, is warned of.
 
     Raises:
         UserError: as `omokage.metrics.report.evaluate`, or ``data`` is no face set.
@@ -187,21 +188,40 @@ def evaluate(
     faces = data if isinstance(data, FaceSet) else FaceSet.open(data)
     shown, out = options.pop("progress", TerminalProgress()), options.pop("out", None)
     if protocol.startswith("bpd-"):
-        return evaluate_heldout(measured, faces, protocol, out, shown, **options)
-    return run(measured, faces, protocol, out, shown, **options)
+        return evaluate_heldout(measured, faces, protocol, out, shown, tell=_warn, **options)
+    return run(measured, faces, protocol, out, shown, tell=_warn, **options)
 
 
-def fid(a: str | Path, b: str | Path, **options: Any) -> float:
-    """The Fréchet Inception distance between two folders of pictures; no run is needed.
+def fid(
+    a: str | Path,
+    b: str | Path,
+    protocol: str = "inception2015",
+    *,
+    size: int | None = None,
+    progress: Progress | None = None,
+) -> float:
+    """The Fréchet distance between two sets of pictures: folders, archives or face sets; no run is needed.
 
-    Options as `omokage.metrics.folders.fid_folders`, which also gives the counts.
+    Args:
+        a: the pictures that are measured, such as samples.
+        b: those they are compared with.
+        protocol: a feature network for all pictures of ``a``; or, as in ``fid2k-full-inception2015``, for the
+            first 2,000 of them.
+        size: pixels a side that both are brought to; None: the commonest size of ``a``.
+        progress: told how far it is; None: nobody.
 
-    >>> om.fid("real/", "generated/")  # doctest: +SKIP
+    What makes the figure doubtful, such as few pictures, is warned of. `omokage.metrics.folders.fid_folders`
+    gives the counts too.
+
+    >>> om.fid("generated/", "real/")  # doctest: +SKIP
 
     Raises:
-        UserError: a folder without pictures, or too few of them.
+        UserError: nothing to read, or too few pictures.
     """
     from .metrics.folders import fid_folders
 
-    options.setdefault("progress", TerminalProgress())
-    return fid_folders(a, b, **options).fid
+    return fid_folders(a, b, protocol, size=size, progress=progress, tell=_warn).fid
+
+
+def _warn(line: str) -> None:
+    warnings.warn(line, stacklevel=4)

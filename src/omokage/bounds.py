@@ -3,16 +3,20 @@
 A constructor or an objective writes them in its signature; `recipe` checks what a recipe gives against them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from annotated_types import Ge, Gt, Le, Lt, Predicate
+from annotated_types import Ge, Gt, Le, Len, Lt, Predicate
 
 Count = Annotated[int, Ge(1)]
 """How many there are of something, or how large it is: 1 or more."""
 
 CountOrNone = Annotated[int, Ge(0)]
 """The same where 0 has a meaning, mostly that there is none."""
+
+Counts = Annotated[Sequence[Count], Len(1)]
+"""One or more of them."""
 
 Positive = Annotated[float, Gt(0)]
 NotNegative = Annotated[float, Ge(0)]

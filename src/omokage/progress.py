@@ -39,6 +39,31 @@ class _Rate(ProgressColumn):
         return Text("" if speed is None else f"{speed:,.4g}/s", style="progress.data.speed")
 
 
+MAX_LABEL = 36
+
+
+def room(width: int, label: str, total: float | None) -> tuple[int, int]:
+    """Columns of a terminal for the bar and for the note behind it; counts, rate and time left are never cut.
+
+    >>> room(120, "sampling", 64), room(80, "sampling", 64), room(50, "sampling", 2_000_000)
+    ((24, 58), (24, 18), (0, 2))
+    """
+    counts = 2 * len(str(int(total or 10**6))) + 1
+    fixed = min(len(label), MAX_LABEL) + counts + len("100%") + len("12,345/s") + len("-:--:--") + 6
+    left = max(0, width - fixed)
+    bar = 24 if left >= 24 else left if left >= 8 else 0
+    return bar, max(0, left - bar)
+
+
+def short(text: str, columns: int) -> str:
+    """``text`` in that many columns.
+
+    >>> short("generator 0.71", 9)
+    'generato…'
+    """
+    return text if len(text) <= columns else text[: max(0, columns - 1)] + "…"
+
+
 class TerminalProgress:
     """A bar with rate and time left on standard error; a line every ``seconds`` where that is no terminal."""
 
@@ -48,24 +73,26 @@ class TerminalProgress:
 
     @contextmanager
     def task(self, label: str, total: float | None) -> Iterator[Task]:
+        console, seconds = self.console, self.seconds
+        bar, rest = room(console.width, label, total)
         columns = (
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            *([BarColumn(bar_width=bar)] if bar else []),
             MofNCompleteColumn(),
             TaskProgressColumn(),
-            _Rate(),
+            *([_Rate()] if console.width >= 60 else []),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            *([TextColumn("{task.fields[note]}")] if rest >= 8 else []),
         )
-        console, seconds = self.console, self.seconds
         with RichProgress(*columns, console=console) as bars:
-            identity = bars.add_task(label, total=total, note="")
+            named = short(label, MAX_LABEL if console.width >= 80 else 20)
+            identity = bars.add_task(named, total=total, note="")
             told = monotonic()
 
             class _Task:
                 def advance(self, n: float = 1, note: str = "") -> None:
                     nonlocal told
-                    bars.update(identity, advance=n, note=note)
+                    bars.update(identity, advance=n, note=short(note, rest))
                     if not console.is_terminal and monotonic() - told >= seconds:
                         console.print(bars.get_renderable())
                         told = monotonic()

@@ -210,6 +210,7 @@ def _override(plain: dict[str, Any], override: str) -> None:
 
 # Settings that the objective `gan` had before `vae-gan` was one of its own.
 _REDRAWING = ("reconstruction_weight", "reconstruction_kimg", "reconstructed", "kl_weight")
+_FRECHET = ("frechet_weight", "frechet_kimg")  # and what `vae-gan` has had since
 
 
 def _todays(plain: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -222,8 +223,8 @@ def _todays(plain: Mapping[str, Any]) -> Mapping[str, Any]:
         return plain
     if table.get("name") not in ("gan", "vae-gan"):
         return plain
-    if table["reconstruction_weight"] == 0:
-        kept = {key: value for key, value in table.items() if key not in _REDRAWING}
+    if table["reconstruction_weight"] == 0 and not table.get("frechet_weight"):
+        kept = {key: value for key, value in table.items() if key not in _REDRAWING + _FRECHET}
         return {**plain, "objective": {**kept, "name": "gan"}}
     return {**plain, "objective": {**table, "name": "vae-gan"}}
 

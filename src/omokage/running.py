@@ -67,6 +67,34 @@ def train(
     )
 
 
+def check(
+    recipe: Recipe,
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    *,
+    heldout: str | Path | None = None,
+    start: str | Path | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Look at everything that `train` would refuse, and tell ``progress`` what it would tell; write nothing.
+
+    What is None is not looked at.
+
+    Raises:
+        UserError: as `train` does.
+    """
+    from .model import snapshot_file
+    from .training import preflight
+
+    if _measure(recipe, progress):
+        from .metrics.features import load_extractor
+        from .metrics.protocol import parse_protocol
+
+        load_extractor(parse_protocol(recipe.training.fid_protocol).extractor, progress=progress)
+    snapshot = None if start is None else snapshot_file(start)
+    preflight.tell(preflight.check(recipe, data, out, heldout=heldout, start=snapshot), progress)
+
+
 def resolve(
     recipe: str | Path | Recipe, overrides: Mapping[str, Any] | Sequence[str] | None = None
 ) -> Recipe:

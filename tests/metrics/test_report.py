@@ -368,3 +368,20 @@ def test_a_result_can_be_refused_without_a_trace(tmp_path: Path) -> None:
     for bad in (tmp_path, tmp_path / "there.jsonl" / "x"):
         with pytest.raises(UserError, match="cannot append the result"):
             check_writable(bad)
+
+
+@pytest.mark.parametrize("width", [50, 60, 80, 120])
+def test_no_number_is_cut_whatever_the_width(width):
+    record = {
+        **{"protocol": "fid10k-full-inception2015", "fid": 121.37},
+        **{"kid": 0.01045, "kid_standard_error": 0.0019},
+        **{"precision": 0.534, "recall": 0.045, "density": 0.936, "coverage": 0.54, "faces": 19_000},
+        **{"snapshot_hash": 64 * "c", "images_seen": 96_960, "face_set_hash": 64 * "a", "samples": 10_000},
+        **{"resolution": [64, 64], "extractor_precision": "bf16"},
+    }
+    console = Console(width=width, record=True, file=io.StringIO())
+    print_results([record], console)
+    told = console.export_text()
+    assert "…" not in told
+    for number in ("121.37", "10.45 ± 1.90", "0.534", "0.045", "0.936", "0.540"):
+        assert number in told

@@ -65,6 +65,7 @@ NARROW = {
         "model.style=8",
         "model.depth=2",
         "discriminator.seen_at=[[0, 32]]",
+        "discriminator.resolution=16",
         "learning_rate={ default = 1e-3, generator = 2e-3 }",
         *SMALL[4:],
     ],

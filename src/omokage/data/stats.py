@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from rich.bar import Bar
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
@@ -133,14 +134,14 @@ def _bars(title: str, counts: dict[str, int], n: int) -> Table:
         box=None, padding=(0, 2, 0, 0), title=Text(title), title_justify="left", title_style="bold",
         show_header=False,
     )  # fmt: skip
-    table.add_column(no_wrap=True, max_width=28, overflow="ellipsis")
+    table.add_column(max_width=28, overflow="fold")
     table.add_column(justify="right", no_wrap=True)
     table.add_column(justify="right", style="dim", no_wrap=True)
-    table.add_column(no_wrap=True)
+    table.add_column(max_width=_BAR, min_width=4)  # gives way first: numbers are never cut
     shown = list(counts.items())[:_SHOWN]
     most = max((number for _, number in shown), default=1)
     for value, number in shown:
-        bar = "█" * round(_BAR * number / most) or "▏"
+        bar = Bar(most, 0, max(number, most / (8 * _BAR)))
         table.add_row(Text(one_line(value, 60)), f"{number:,}", _share(number, n), bar)
     if rest := list(counts.values())[_SHOWN:]:
         table.add_row(f"{len(rest):,} more", f"{sum(rest):,}", _share(sum(rest), n), "")

@@ -213,6 +213,18 @@ def tables(records: Iterable[dict[str, Any]], labels: Sequence[str] | None = Non
     return made
 
 
+def turned(table: Table) -> Table:
+    """The same table with a row for each of its columns, for a terminal that is too narrow for it."""
+    left: Any = {"title_justify": "left", "caption_justify": "left"}
+    made = Table(title=table.title, caption=table.caption, show_header=False, **left)
+    made.add_column(no_wrap=True)
+    for _ in range(table.row_count):
+        made.add_column(justify="right")
+    for column in table.columns:
+        made.add_row(column.header, *column.cells)
+    return made
+
+
 def _label(record: dict[str, Any]) -> str:
     seen = record.get("images_seen")
     images = f", {seen:,} images" if isinstance(seen, int) else ""
@@ -243,7 +255,8 @@ def print_results(
             Text(f"{len(made)} ways of measuring: numbers of different tables cannot be compared.", "yellow")
         )
     for table in made:
-        console.print(table)
+        least = console.measure(table, options=console.options.update(width=1000)).minimum
+        console.print(table if least <= console.width else turned(table))
     for i, record in enumerate(records):
         label = labels[i] if labels else _label(record)
         if record.get("samples_not_finite"):

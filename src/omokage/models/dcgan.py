@@ -6,12 +6,12 @@ generator and 2,765,568 in the discriminator.
 Versions with dense layers at both ends are in ``dense_dcgan``.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Literal
 
 from torch import Tensor, nn
 
-from ..bounds import Channels, Count, CountOrNone, ShareBelowOne
+from ..bounds import Channels, Count, CountOrNone, Counts, ShareBelowOne
 
 
 def initialise(module: nn.Module) -> None:
@@ -42,7 +42,7 @@ class Generator(nn.Module):
     def __init__(
         self,
         latent: Count = 100,  # entries of a latent, each N(0, 1)
-        channels: Sequence[Count] = (
+        channels: Counts = (
             512,
             256,
             128,
@@ -91,7 +91,7 @@ class Discriminator(nn.Module):
 
     def __init__(
         self,
-        channels: Sequence[Count] = (64, 128, 256, 512),  # from the image down to 4x4; n of them take 4·2ⁿ px
+        channels: Counts = (64, 128, 256, 512),  # from the image down to 4x4; n of them take 4·2ⁿ px
         image_channels: Channels = 3,
         # Share of features dropped after every leaky ReLU; 0: none, as in the paper.
         dropout: ShareBelowOne = 0.0,

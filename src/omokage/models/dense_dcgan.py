@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from ..bounds import Count, CountOrNone, ShareBelowOne
+from ..bounds import Count, CountOrNone, Counts, ShareBelowOne
+from ..errors import UserError
 
 
 def initialise(module: nn.Module) -> None:
@@ -17,6 +18,14 @@ def initialise(module: nn.Module) -> None:
         nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def _check_layers(where: str, channels: Sequence[int], strides: Sequence[int]) -> None:
+    if len(channels) != len(strides):
+        raise UserError(
+            f"{where}.strides: got {list(strides)}, must be {len(channels)} numbers, one for each of "
+            f"channels = {list(channels)}"
+        )
 
 
 class Generator(nn.Module):
@@ -31,9 +40,9 @@ class Generator(nn.Module):
         self,
         latent: Count = 100,  # entries of a latent, each N(0, 1)
         # Of the first features and of each layer but the last.
-        channels: Sequence[Count] = (256, 128, 64, 32),
+        channels: Counts = (256, 128, 64, 32),
         # How many times larger each transposed convolution makes them.
-        strides: Sequence[Count] = (2, 2, 2, 2),
+        strides: Counts = (2, 2, 2, 2),
         first_size: Count = 4,  # side of the first features, in px
         kernel: Count = 4,  # side of the kernels: at least the largest stride, odd with a stride of 1
         bias: bool = True,  # whether dense and convolution layers have biases
@@ -41,6 +50,11 @@ class Generator(nn.Module):
         joined: CountOrNone = 0,  # entries that conditions add to a latent; 0: none
     ) -> None:
         super().__init__()
+        _check_layers("model", channels, strides)
+        if kernel < max(strides) or (1 in strides and kernel % 2 == 0):
+            raise UserError(
+                f"model.kernel: got {kernel}, must be at least the largest stride, and odd with a stride of 1"
+            )
         self.latent_shape = (latent + joined,)
         size = first_size
         features = channels[0] * first_size**2
@@ -81,8 +95,8 @@ class Discriminator(nn.Module):
     def __init__(
         self,
         resolution: Count = 64,  # side of the images in px
-        channels: Sequence[Count] = (32, 64, 128, 256),
-        strides: Sequence[Count] = (2, 2, 2, 1),  # of each convolution
+        channels: Counts = (32, 64, 128, 256),
+        strides: Counts = (2, 2, 2, 1),  # of each convolution
         kernel: Count = 3,  # side of the kernels, odd
         batch_norm: bool = True,  # after every convolution but the first
         dropout: ShareBelowOne = 0.25,  # share of features dropped after every leaky ReLU; 0: none
@@ -92,6 +106,9 @@ class Discriminator(nn.Module):
         outputs: Count = 1,  # logits an image, 1 or more: conditions add one for each of their values
     ) -> None:
         super().__init__()
+        _check_layers("discriminator", channels, strides)
+        if kernel % 2 == 0:
+            raise UserError(f"discriminator.kernel: got {kernel}, must be odd")
         self.resolution = (resolution, resolution)
         layers: list[nn.Module] = []
         incoming, size = 3, resolution

@@ -11,7 +11,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from ..bounds import Count, CountOrNone
+from ..bounds import Count, CountOrNone, Counts
 from .dcgan import initialise
 
 
@@ -26,7 +26,7 @@ class Generator(nn.Module):
     def __init__(
         self,
         latent: Count = 100,  # entries of a latent, each N(0, 1)
-        channels: Sequence[Count] = (256, 128, 64, 32),  # at 4x4, 8x8, ...; n of them give 4·2ⁿ px
+        channels: Counts = (256, 128, 64, 32),  # at 4x4, 8x8, ...; n of them give 4·2ⁿ px
         dense: Sequence[Count] = (512, 512),  # widths of the dense layers before the one to 4x4
         joined: CountOrNone = 0,  # entries that conditions add to a latent; 0: none
     ) -> None:
@@ -96,7 +96,7 @@ class Discriminator(nn.Module):
     def __init__(
         self,
         resolution: Count = 64,  # side of the images in px
-        channels: Sequence[Count] = (32, 64, 128, 256),  # each at half the size of the last
+        channels: Counts = (32, 64, 128, 256),  # each at half the size of the last
         dense: Count = 512,  # width of the two dense layers
         kernels: Count = 50,  # of minibatch discrimination: numbers that it adds
         kernel_width: Count = 5,  # entries of each kernel's rows

@@ -4,7 +4,6 @@ The paper's networks are for 128 px and for classes; these are for faces without
 the widths, plain batch norm in the generator and no projection in the discriminator.
 """
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -12,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from ..bounds import Count, CountOrNone
+from ..bounds import Count, CountOrNone, Counts
 
 
 def _convolution(channels_in: int, channels_out: int, kernel: int) -> nn.Module:
@@ -94,7 +93,7 @@ class Generator(nn.Module):
     def __init__(
         self,
         latent: Count = 128,  # entries of a latent, each N(0, 1)
-        channels: Sequence[Count] = (512, 512, 256, 128, 64),  # at 4x4, 8x8, ...; n of them give 4·2ⁿ⁻¹ px
+        channels: Counts = (512, 512, 256, 128, 64),  # at 4x4, 8x8, ...; n of them give 4·2ⁿ⁻¹ px
         attention_at: CountOrNone = 32,  # side in px of the features with self-attention; 0: none
         joined: CountOrNone = 0,  # entries that conditions add to a latent; 0: none
     ) -> None:
@@ -133,7 +132,7 @@ class Discriminator(nn.Module):
         self,
         resolution: Count = 64,  # side of the images in px
         # Of the blocks; all but the last halve the size.
-        channels: Sequence[Count] = (64, 128, 256, 512, 512),
+        channels: Counts = (64, 128, 256, 512, 512),
         attention_at: CountOrNone = 32,  # side in px of the features with self-attention; 0: none
         outputs: Count = 1,  # logits an image, 1 or more: conditions add one for each of their values
     ) -> None:

@@ -6,14 +6,13 @@ gives one image).
 """
 
 import math
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..bounds import Channels, Count, CountOrNone
+from ..bounds import Channels, Count, CountOrNone, Counts
 from .flow import in_range
 from .layers import Location, chroma_to_halve, with_halved_chroma
 
@@ -64,7 +63,7 @@ class Generator(nn.Module):
     def __init__(
         self,
         latent: Count = 128,  # entries of a latent; it is scaled to length sqrt(latent)
-        channels: Sequence[Count] = (256, 256, 128, 64, 48),  # at 4x4, 8x8, ...; n of them give 4·2ⁿ⁻¹ px
+        channels: Counts = (256, 256, 128, 64, 48),  # at 4x4, 8x8, ...; n of them give 4·2ⁿ⁻¹ px
         refined: CountOrNone = 4,  # how many sizes, from 4x4 up, have a second convolution
         image_channels: Channels = 3,
         upsampling: Literal["nearest", "bilinear"] = "nearest",  # bilinear learned badly in `fast`

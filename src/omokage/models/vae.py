@@ -5,11 +5,13 @@ Schmidhuber 2018, appendix), whose 1024 features sit at a single place before th
 """
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
+from annotated_types import Len
 from torch import Tensor, nn
 
-from ..bounds import Count, CountOrNone
+from ..bounds import Allowed, Count, CountOrNone
 
 
 class VariationalAutoencoder(nn.Module):
@@ -23,7 +25,13 @@ class VariationalAutoencoder(nn.Module):
     def __init__(
         self,
         latent: Count = 32,  # entries of a latent, each N(0, 1) under the prior
-        channels: Sequence[Count] = (32, 64, 128, 256),  # of the features at 31, 14, 6 and 2 px: four numbers
+        # Of the features at 31, 14, 6 and 2 px.
+        channels: Annotated[Sequence[Count], Len(4, 4), Allowed("four numbers of at least 1")] = (
+            32,
+            64,
+            128,
+            256,
+        ),
         joined: CountOrNone = 0,  # entries that conditions add to a latent before it is decoded; 0: none
     ) -> None:
         super().__init__()

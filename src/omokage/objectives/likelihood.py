@@ -71,6 +71,10 @@ def likelihood(
     if not 0 <= label_dropout <= 1:
         raise UserError(f"objective.label_dropout: got {label_dropout}, must be from 0 to 1")
     flow: Any = networks["generator"]
+    if not hasattr(flow, "log_prob"):
+        raise UserError("objective.name: likelihood trains a model with a density, like glow; use gan here")
+    if scale_penalty and not hasattr(flow, "weight_scales"):
+        raise UserError("objective.scale_penalty: this model has no weight norms, realnvp has; set it to 0")
     deviation = getattr(flow, "noise", 0.0)
 
     def dropped(given: Sequence[Tensor]) -> list[Tensor]:

@@ -36,6 +36,7 @@ from .ema import decay_for, update_average
 from .heldout import held_out_numbers
 from .logs import Logs
 from .optimisers import OPTIMISERS
+from .preflight import Forecast, check, leaving_nothing, tell
 from .start import begin_from
 from .state import TrainingState, resume, save
 from .steps import Steps
@@ -79,12 +80,16 @@ def train(
     """
     fabric = _fabric(recipe)
     progress = progress if fabric.is_global_zero else None
-    faces, run = FaceSet.open(data), Path(out)
+    run, first = Path(out), fabric.is_global_zero
     if isinstance(recipe.training.batch, int) and recipe.training.batch % fabric.world_size:
         raise UserError(
             f"training.batch: {recipe.training.batch} is no multiple of {fabric.world_size} processes"
         )
-    with _claimed(run, fabric.is_global_zero):
+    checked = check(recipe, data, run if first else None, heldout=heldout, processes=fabric.world_size)
+    faces = checked.faces
+    assert faces is not None
+    tell(checked, progress)
+    with leaving_nothing(run, first), _claimed(run, first):
         # Set up: everything follows from the recipe, the seed and the face set.
         torch.manual_seed(recipe.training.seed)
         used = shared(len(faces), recipe.training.share, recipe.training.seed)
@@ -100,7 +105,6 @@ def train(
         phases: list[Phase] = OBJECTIVES[recipe.objective["name"]].load()(
             networks, **{key: value for key, value in recipe.objective.items() if key != "name"}
         )
-        _check_names(recipe, phases)
         optimisers = {
             phase.name: OPTIMISERS[recipe.training.optimiser](
                 list(phase.groups.values()), [beta ** pace(phase, phases) for beta in recipe.training.betas]
@@ -133,12 +137,13 @@ def train(
         about = recipe.training.mirror, augmenter(recipe.training.augment), fabric.device
         steps, judged = Steps(batches, average, labels, *about), None
         if heldout:
-            judged = Steps(*_held_out(recipe, heldout, faces, phases, average, progress), *about)
+            judged = Steps(*_held_out(recipe, heldout, faces, average, progress), *about)
         last = min(recipe.training.images, images or recipe.training.images)
         seconds = float("inf") if minutes is None else minutes * 60
         logs = Logs(run, state.images) if fabric.is_global_zero else None
         pauses = _pauses(recipe, state, Model(average, recipe, {}, None, ""), faces, measure, draw, logs)
         begun, saved = time.monotonic() - state.seconds, time.monotonic()
+        forecast = Forecast(recipe, checked, progress)
 
         with (
             training_display(progress, recipe.name, state, last, seconds) as show,
@@ -189,6 +194,7 @@ def train(
                 state.seconds = time.monotonic() - begun
                 state.numbers.time(time.monotonic() - stepped, waited, batch)
                 show.step()
+                forecast.step(state.images, state.seconds)
 
                 # Log.
                 if _passed(before, state.images, recipe.training.log_kimg):
@@ -306,18 +312,11 @@ def _held_out(
     recipe: Recipe,
     heldout: str | Path,
     faces: FaceSet,
-    phases: list[Phase],
     average: Any,
     progress: Progress | None,
 ) -> tuple[Batches, Any, Labels | None]:
     """Batches of a face set that is not trained on, the model, and the labels of the set."""
-    if all(phase.judge is None for phase in phases):
-        raise UserError(
-            f"--heldout: the objective {recipe.objective['name']} has nothing to say of other faces"
-        )
     others = FaceSet.open(heldout)
-    if others.content_hash == faces.content_hash:
-        raise UserError(f"--heldout {heldout} has the faces that are trained on; give a set of others")
     both = len(set(others.index["sha256"].to_pylist()) & set(faces.index["sha256"].to_pylist()))
     if both:
         announce(progress, f"{both:,} pictures are among the faces trained on too", "held out")
@@ -359,13 +358,6 @@ def _descend(phase: Phase, optimiser: torch.optim.Optimizer, rates: Sequence[flo
         with torch.no_grad():
             for parameter in phase.parameters:
                 parameter.clamp_(-phase.clip_weights, phase.clip_weights)
-
-
-def _check_names(recipe: Recipe, phases: list[Phase]) -> None:
-    known = ["default", *(name for phase in phases if phase.shares is None for name in phase.groups)]
-    for name in recipe.training.learning_rate:
-        if name not in known:
-            raise UserError(f"training.learning_rate: no phase {name!r}; there are {', '.join(known)}")
 
 
 def _rates(recipe: Recipe, phase: Phase, images: int) -> dict[str, float]:

@@ -28,12 +28,7 @@ def begin_from(state: TrainingState, recipe: Recipe, path: Path) -> Iterator[str
     tensors, other, progress = read_snapshot(path)
     average, networks = below(tensors, "average."), below(tensors, "networks.")
     label = f"{path}: a {other.model['name']}"
-    unfit = _unfit(state.average, average)
-    if unfit:
-        raise UserError(
-            f"--from {label} does not fit {recipe.name}: {unfit}; train the recipe {other.name}, or change "
-            "model settings so that both agree (--dry-run shows them)"
-        )
+    _check(state.average, average, recipe, other, path)
     _load(state.average, average)
     state.origin = {
         "snapshot": hashlib.sha256(path.read_bytes()).hexdigest(),
@@ -52,6 +47,22 @@ def begin_from(state: TrainingState, recipe: Recipe, path: Path) -> Iterator[str
             yield f"its {role} does not fit ({unfit}): that begins anew"
         else:
             _load(network, own)
+
+
+def check_start(network: nn.Module, recipe: Recipe, path: Path) -> None:
+    """UserError unless ``network`` could begin with the averaged weights of the snapshot ``path``."""
+    average, other, _ = read_snapshot(path, "average.")
+    _check(network, average, recipe, other, path)
+
+
+def _check(
+    network: nn.Module, average: Mapping[str, Tensor], recipe: Recipe, other: Recipe, path: Path
+) -> None:
+    if unfit := _unfit(network, average):
+        raise UserError(
+            f"--from {path}: a {other.model['name']} does not fit {recipe.name}: {unfit}; train the recipe "
+            f"{other.name}, or change model settings so that both agree (--dry-run shows them)"
+        )
 
 
 def _unfit(network: nn.Module, tensors: Mapping[str, Tensor]) -> str:

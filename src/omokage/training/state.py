@@ -131,6 +131,21 @@ def go_back(state: TrainingState, run: Path, images: int) -> bool:
     return False
 
 
+def refuse_other(
+    run: Path, recipe: Recipe, face_set: str, written: Recipe, progress: Mapping[str, Any]
+) -> None:
+    """UserError where a snapshot of ``run`` says that it is of another recipe or face set."""
+    if not recipe.trained_alike(written):
+        raise UserError(
+            f"{run} was trained with other settings; give another --out, or see {run / 'recipe.toml'}"
+        )
+    if progress["face_set"] != face_set:
+        raise UserError(
+            f"{run} was trained on another face set, or with other labels of its faces; give that one by "
+            "--data, or another --out"
+        )
+
+
 def resume(state: TrainingState, recipe: Recipe, run: Path) -> None:
     """Go to where the newest snapshot of the run stands; at the start, write the resolved recipe.
 
@@ -146,15 +161,7 @@ def resume(state: TrainingState, recipe: Recipe, run: Path) -> None:
         except UserError as error:
             problem = problem or error
             continue
-        if not recipe.trained_alike(written):
-            raise UserError(
-                f"{run} was trained with other settings; give another --out, or see {run / 'recipe.toml'}"
-            )
-        if progress["face_set"] != state.face_set:
-            raise UserError(
-                f"{run} was trained on another face set, or with other labels of its faces; give that one by "
-                "--data, or another --out"
-            )
+        refuse_other(run, recipe, state.face_set, written, progress)
         state.restore(tensors, path)
         state.images, state.steps, state.seconds = progress["images"], progress["steps"], progress["seconds"]
         state.rollbacks, state.signs = progress.get("rollbacks", 0), progress.get("signs", {})

@@ -1,0 +1,285 @@
+"""Whether the networks of a recipe fit one another, found out before a face is read.
+
+They are built without numbers: on PyTorch's device "meta", where an objective checks them, and as its fake
+tensors, through which a batch is sent.
+"""
+
+import json
+import logging
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UserError
+from ..families import OBJECTIVES, build_discriminator, build_model
+from ..models.conditional import ConditionalDiscriminator
+from ..recipe import ROWS, Recipe, Training
+from ..schedule import Batch
+
+# What PyTorch and Python say of sizes that do not fit. Bugs of ours say it too: their text is in the message.
+_MISFITS = (RuntimeError, ValueError, IndexError, TypeError, ZeroDivisionError, AssertionError)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What is known of networks that fit.
+
+    Attributes:
+        resolution: height and width of the images.
+        judges: whether the objective says something of faces that are not trained on.
+        groups: what has a learning rate of its own, by name.
+        cost: floating-point operations of a step for each of its images, in thousands of millions; about.
+            0 where it was not counted.
+    """
+
+    resolution: tuple[int, int]
+    judges: bool
+    groups: tuple[str, ...]
+    cost: float
+
+
+def fitted(recipe: Recipe, processes: int = 1, trained: bool = False) -> Fit:
+    """Build the networks and the objective of a recipe without numbers, and send a batch through.
+
+    Those of a run that has been ``trained`` are not sent through: they have shown that they fit.
+
+    Raises:
+        UserError: settings that give no network, or networks that do not fit; it says which settings would.
+    """
+    return _fitted(json.dumps(asdict(recipe) | {"title": "", "source": ""}), processes, trained)
+
+
+@cache
+def _fitted(written: str, processes: int, trained: bool) -> Fit:
+    recipe = _recipe(json.loads(written))
+    with _quiet(), torch.device("meta"):
+        networks = _networks(recipe)
+        if recipe.discriminator and not trained:
+            _check_sizes(recipe, networks)
+        settings = {key: value for key, value in recipe.objective.items() if key != "name"}
+        phases = OBJECTIVES[recipe.objective["name"]].load()(networks, **settings)
+    groups = tuple(group for phase in phases if phase.shares is None for group in phase.groups)
+    for name in recipe.training.learning_rate:
+        if name not in ("default", *groups):
+            raise UserError(
+                f"training.learning_rate: no phase {name!r}; there are {', '.join(('default', *groups))}"
+            )
+    judges = any(phase.judge is not None for phase in phases)
+    cost = 0.0
+    if not trained:
+        # Imported late: it takes two seconds of its own.
+        from torch._subclasses.fake_tensor import FakeTensorMode
+
+        with _quiet(), FakeTensorMode(allow_non_fake_inputs=True):
+            cost = _sent_through(recipe, _networks(recipe), processes)
+    return Fit(tuple(networks["generator"].resolution), judges, groups, cost)  # type: ignore[arg-type]
+
+
+def _recipe(plain: Mapping[str, Any]) -> Recipe:
+    return Recipe(**{**plain, "training": Training(**plain["training"])})
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # weights read from a file have nowhere to go
+        told = logging.getLogger("torch._subclasses.fake_tensor")
+        before, told.disabled = told.disabled, True  # what does not fit is told in our words
+        try:
+            yield
+        finally:
+            told.disabled = before
+
+
+def _networks(recipe: Recipe) -> nn.ModuleDict:
+    networks = {"generator": _built("model", recipe.model, recipe.conditions)}
+    if recipe.discriminator:
+        networks["discriminator"] = _built("discriminator", recipe.discriminator, recipe.conditions)
+    return nn.ModuleDict(networks)
+
+
+def _built(table: str, settings: Mapping[str, Any], conditions: Mapping[str, Sequence[str]]) -> Any:
+    build: Callable[..., Any] = build_model if table == "model" else build_discriminator
+    try:
+        return build(dict(settings), conditions)
+    except _MISFITS as error:
+        raise UserError(
+            f"{table}: these settings of {settings['name']} give no network ({_short(error)}); "
+            f"{_sizes_of(settings)}"
+        ) from None
+
+
+def _sizes_of(settings: Mapping[str, Any]) -> str:
+    """The settings that a size may hang on, as they are."""
+    numbers = {
+        key: value
+        for key, value in settings.items()
+        if (isinstance(value, int) and not isinstance(value, bool)) or isinstance(value, list)
+    }
+    return "look at " + ", ".join(f"{key} = {value}" for key, value in numbers.items())
+
+
+def _check_sizes(recipe: Recipe, networks: nn.ModuleDict) -> None:
+    """UserError unless the discriminator takes images of the size and the kind that the model draws."""
+    grey = [settings.get("image_channels", 3) for settings in (recipe.model, recipe.discriminator)]
+    if grey[0] != grey[1]:
+        raise UserError(
+            f"model and discriminator do not fit: the model {recipe.model['name']} draws images of {grey[0]} "
+            f"channels, the discriminator {recipe.discriminator['name']} takes {grey[1]}; give both one "
+            "image_channels"
+        )
+    drawn = tuple(networks["generator"].resolution)  # type: ignore[arg-type]
+    whole: Any = networks["discriminator"]
+    inner = whole.network if isinstance(whole, ConditionalDiscriminator) else whole
+    taken = getattr(inner, "resolution", drawn)
+    if tuple(taken) == drawn:
+        return
+    ways = [
+        f"for {px(drawn)}: {_suiting('discriminator', recipe.discriminator, drawn, taken)}",
+        f"for {px(taken)}: {_suiting('model', recipe.model, taken, drawn)}",
+    ]
+    known = [way for way in ways if not way.endswith(": ")]
+    hint = f"; {' or '.join(known)}" if known else ""
+    raise UserError(
+        f"model and discriminator do not fit: the model {recipe.model['name']} draws {px(drawn)}, the "
+        f"discriminator {recipe.discriminator['name']} takes {px(taken)}{hint}"
+    )
+
+
+def _suiting(table: str, settings: Mapping[str, Any], size: tuple[int, int], now: tuple[int, int]) -> str:
+    """Settings that give a network that size, as they are written after ``omokage train``; "": none found."""
+    for change in _changes(table, settings, size, now):
+        try:
+            network = ROWS[table][settings["name"]].build({**settings, **change})
+        except (UserError, *_MISFITS):
+            continue
+        if tuple(network.resolution) == tuple(size):
+            return " ".join(f"{table}.{key}={_compact(value)}" for key, value in change.items())
+    return ""
+
+
+def _changes(
+    table: str, settings: Mapping[str, Any], size: tuple[int, int], now: tuple[int, int]
+) -> Iterator[dict[str, Any]]:
+    """Changes that may give a size: its own setting, the number of channels, or both."""
+    own: list[dict[str, Any]] = [{}]
+    for key in ("resolution", "size"):
+        if isinstance(settings.get(key), list):
+            own = [{key: list(size)}]
+        elif key in settings and size[0] == size[1]:
+            own = [{key: size[0]}]
+    yield from (change for change in own if change)
+    channels = settings.get("channels")
+    if not channels:
+        return
+    number = len(channels) + round(math.log2(size[0] / now[0]))  # each has twice the size of the last
+    if number < 1:
+        return
+    more = list(channels[:number])
+    while len(more) < number:  # finer images have fewer channels, coarser features more
+        more.append(max(8, more[-1] // 2) if table == "model" else min(512, 2 * more[-1]))
+    change: dict[str, Any] = {"channels": more}
+    if "strides" in settings:
+        change["strides"] = ([*settings["strides"], *[2] * number])[:number]
+    yield {**own[0], **change}
+
+
+def _sent_through(recipe: Recipe, networks: nn.ModuleDict, processes: int) -> float:
+    """What a step costs for each of its images, about; UserError where a batch does not go through."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    generator: Any = networks["generator"]
+    batch = smallest_part(recipe.training.batch, recipe.training.micro_batch, processes)
+    given = [torch.zeros(batch, len(recipe.conditions), dtype=torch.int64)] if recipe.conditions else []
+    images = torch.empty(batch, getattr(generator, "image_channels", 3), *generator.resolution)
+    latents = torch.empty(batch, *generator.latent_shape)
+    if hasattr(generator, "grow"):
+        generator.grow(10**15)  # all sizes are there
+    counter = FlopCounterMode(display=False)
+    cost = 0.0
+
+    def through(table: str, run: Callable[[], Any]) -> Any:
+        nonlocal cost
+        settings = recipe.model if table == "model" else recipe.discriminator
+        try:
+            with counter, torch.no_grad():
+                found = run()
+        except _MISFITS as error:
+            if _of_numbers(error):
+                return None
+            if batch == 1 and "more than 1 value" in str(error):
+                raise UserError(
+                    f"training.batch: 1 image at a time is too few for the batch norm of {settings['name']}; "
+                    "2 or more (training.micro_batch too)"
+                ) from None
+            raise UserError(
+                f"{table}: {settings['name']} cannot be trained with these settings ({_short(error)}); "
+                f"{_sizes_of(settings)}"
+            ) from None
+        cost += counter.get_total_flops() / batch / 1e9
+        return found
+
+    if batch > 1:
+        networks.eval()  # some draw numbers to train with, which are not there
+    if hasattr(generator, "log_prob"):
+        through("model", lambda: generator.log_prob(images, *given))
+        return 3 * cost
+    if hasattr(generator, "posterior"):
+        through("model", lambda: generator.posterior(images))
+    drawn = through("model", lambda: generator(latents, *given))
+    if isinstance(drawn, Tensor) and drawn.shape != images.shape:
+        raise UserError(
+            f"model: {recipe.model['name']} draws {px(tuple(drawn.shape[2:]))} in {drawn.shape[1]} channels "
+            f"and says {px(tuple(images.shape[2:]))} in {images.shape[1]}"
+        )
+    if not recipe.discriminator:
+        return 3 * cost
+    drawing, cost = cost, 0.0
+    discriminator: Any = networks["discriminator"]
+    look = getattr(discriminator, "features", lambda seen: seen)
+    through("discriminator", lambda: discriminator(look(images), *given))
+    # It sees real images, generated ones, and these again in the generator's turn; gradients cost twice that.
+    return 3 * (drawing + 3 * cost)
+
+
+def _of_numbers(error: Exception) -> bool:
+    """Whether it complains of numbers that fake tensors do not have, not of sizes."""
+    return type(error).__module__.startswith("torch._subclasses") or "fake" in str(error).lower()
+
+
+def smallest_part(batch: Batch, micro_batch: int, processes: int = 1) -> int:
+    """How many images the smallest part of any step has.
+
+    >>> smallest_part(64, 0), smallest_part(64, 48), smallest_part([[0, 8], [9, 4]], 0, processes=2)
+    (64, 16, 2)
+    """
+    sizes = [batch] if isinstance(batch, int) else [int(size) for _, size in batch]
+    shares = [max(1, size // processes) for size in sizes]
+    if micro_batch:
+        shares = [share % micro_batch or micro_batch if share > micro_batch else share for share in shares]
+    return min(shares)
+
+
+def px(size: Sequence[int]) -> str:
+    """A height and a width in words.
+
+    >>> px((64, 64)), px((96, 128))
+    ('64 px', '96x128 px')
+    """
+    return f"{size[0]} px" if size[0] == size[1] else f"{size[0]}x{size[1]} px"
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _short(error: Exception) -> str:
+    text = " ".join((str(error) or type(error).__name__).split())
+    return text if len(text) <= 160 else text[:157] + "..."

@@ -1,0 +1,299 @@
+"""What is looked at before a training begins: what it would refuse, and what its owner should know.
+
+Nothing is written here. `check` is what ``--dry-run`` does and what every training does first.
+"""
+
+import dataclasses
+import fcntl
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..data.faceset import INDEX, MANIFEST, FaceSet
+from ..data.provenance import FACES
+from ..data.read import one_line
+from ..errors import UserError
+from ..families import build_model
+from ..hardware import best_device
+from ..progress import Progress
+from ..recipe import Recipe
+from ..snapshot import read_snapshot, snapshots
+from .batches import shared
+from .conditions import Labels
+from .display import announce
+from .fitting import Fit, fitted, px
+from .start import check_start
+from .state import refuse_other
+
+FEW = 1000
+"""Faces below which a network learns its faces by heart."""
+
+HEAVY = 20.0
+"""Thousands of millions of operations an image, above which a recipe is made for a GPU (`Fit.cost`)."""
+
+OURS = frozenset(("recipe.toml", FACES, "log.jsonl", "evaluations.jsonl", "grids", ".lock"))
+LITTER = frozenset((".DS_Store", "Thumbs.db", "desktop.ini"))
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was found on the way.
+
+    Attributes:
+        told: what the owner should know, a sentence each.
+        heavy: whether the recipe is made for a GPU and there is none.
+    """
+
+    faces: FaceSet | None
+    fit: Fit
+    told: tuple[str, ...]
+    heavy: bool
+
+
+def check(
+    recipe: Recipe,
+    data: str | Path | None,
+    out: str | Path | None,
+    *,
+    heldout: str | Path | None = None,
+    start: Path | None = None,
+    processes: int = 1,
+) -> Checked:
+    """Whether this training can begin; what is None is not looked at.
+
+    Raises:
+        UserError: networks that do not fit one another, no face set, no such conditions, a run folder that
+            cannot be one or is of another recipe or face set, held-out faces that are none, or a snapshot to
+            begin with (``start``) that does not fit.
+    """
+    told: list[str] = []
+    faces = used = labels = None
+    if data is not None:
+        faces = FaceSet.open(data)
+        if not len(faces):
+            raise UserError(f"--data {one_line(data)}: there is no face in it; build it from more pictures")
+        used = shared(len(faces), recipe.training.share, recipe.training.seed)
+        if recipe.training.condition:
+            labels = Labels(faces, recipe.training.condition, used)
+            if recipe.conditions in ({}, labels.values):
+                recipe = dataclasses.replace(recipe, conditions=labels.values)
+    fit = fitted(recipe, processes, trained=out is not None and bool(snapshots(out)))
+    if faces is not None and used is not None:
+        told += _of_faces(faces, used, fit.resolution)
+    if out is not None:
+        told += _of_out(Path(out), None if data is None else Path(data))
+        if faces is not None:
+            _check_run(Path(out), recipe, faces.content_hash + (f"+{labels.digest()}" if labels else ""))
+    if heldout is not None:
+        _check_held_out(recipe, fit, heldout, faces)
+    if start is not None:
+        with torch.device("meta"):
+            network = build_model(recipe.model, recipe.conditions)
+        check_start(network, recipe, start)
+    heavy = fit.cost > HEAVY and best_device().type == "cpu"
+    if heavy:
+        told.append(
+            f"{recipe.name} is made for a GPU, and there is none here: each of its images costs about "
+            f"{fit.cost / 5:.0f} times what one of `fast` does"
+        )
+    return Checked(faces, fit, tuple(told), heavy)
+
+
+def tell(checked: Checked, progress: Progress | None) -> None:
+    """Say what was found, a line each."""
+    for sentence in checked.told:
+        announce(progress, sentence, "before training")
+
+
+def _of_faces(faces: FaceSet, used: np.ndarray, size: tuple[int, int]) -> list[str]:
+    """What to know of the faces that are trained on."""
+    told = []
+    if len(used) < FEW:
+        told.append(
+            f"{len(used):,} faces are few: a network learns so few by heart and draws them again; "
+            f"{FEW:,} are a beginning, 10,000 are good"
+        )
+    heights, widths = (faces.index[name].to_numpy()[used] for name in ("height", "width"))
+    larger = (heights > size[0]) & (widths > size[1])
+    smaller = (heights < size[0]) | (widths < size[1])
+    if larger.any():
+        told.append(f"{_many(larger)} of {_sizes(heights[larger], widths[larger])} are trained at {px(size)}")
+    if smaller.any():
+        much = (2 * heights[smaller] <= size[0]) | (2 * widths[smaller] <= size[1])
+        what = ": they stay blurred, and what is drawn will be" if much.any() else ""
+        told.append(
+            f"{_many(smaller)} of {_sizes(heights[smaller], widths[smaller])} are smaller than the model's "
+            f"{px(size)} and are enlarged{what}"
+        )
+    return told
+
+
+def _many(which: np.ndarray) -> str:
+    return "faces" if which.all() else f"{int(which.sum()):,} of {len(which):,} faces,"
+
+
+def _sizes(heights: np.ndarray, widths: np.ndarray) -> str:
+    """The sizes of faces: one, or the smallest and the largest.
+
+    >>> _sizes(np.array([128, 128]), np.array([128, 128])), _sizes(np.array([96, 40]), np.array([80, 40]))
+    ('128 px', '40 px to 96x80 px')
+    """
+    order = np.argsort(heights.astype(np.int64) * widths, kind="stable")
+    first, last = (px((int(heights[i]), int(widths[i]))) for i in (order[0], order[-1]))
+    return first if first == last else f"{first} to {last}"
+
+
+def _of_out(out: Path, data: Path | None) -> list[str]:
+    """What to know of the run folder; UserError where it cannot be one."""
+    shown = one_line(out)
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {shown} is a file; give a folder for the run")
+    if (out / MANIFEST).exists() or (out / INDEX).exists():
+        raise UserError(f"--out {shown} is a face set; give another folder for the run, like runs/NAME")
+    if data is not None and out.resolve().is_relative_to(data.resolve()) and data.is_dir():
+        raise UserError(f"--out {shown} is in the face set {one_line(data)}; give a folder outside it")
+    for above in out.absolute().parents:
+        if above.exists():
+            if not above.is_dir():
+                raise UserError(f"--out {shown}: {one_line(above)} is a file; give another folder")
+            break
+    if not out.is_dir() or (out / "recipe.toml").exists() or snapshots(out):
+        return []
+    names = sorted(path.name for path in out.iterdir() if path.name not in OURS | LITTER)
+    if not names:
+        return []
+    listed = ", ".join(one_line(name, 40) for name in names[:3]) + (", ..." if len(names) > 3 else "")
+    files = "another file" if len(names) == 1 else f"{len(names):,} other files"
+    return [f"--out {shown} holds {files} ({listed}); the run is written beside"]
+
+
+def _check_run(out: Path, recipe: Recipe, face_set: str) -> None:
+    """UserError where a run in ``out`` is of another recipe or face set, or is being trained now."""
+    if (out / ".lock").exists():
+        with open(out / ".lock") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(
+                    f"{out} is being trained by another process; wait for it or give another --out"
+                ) from None
+    for path in reversed(snapshots(out)):
+        try:
+            _, written, progress = read_snapshot(path, "none of them")
+        except UserError:
+            continue
+        refuse_other(out, recipe, face_set, written, progress)
+        return
+
+
+def _check_held_out(recipe: Recipe, fit: Fit, heldout: str | Path, faces: FaceSet | None) -> None:
+    if not fit.judges:
+        raise UserError(
+            f"--heldout: the objective {recipe.objective['name']} has nothing to say of other faces"
+        )
+    others = FaceSet.open(heldout)
+    if faces is not None and others.content_hash == faces.content_hash:
+        raise UserError(f"--heldout {heldout} has the faces that are trained on; give a set of others")
+    if recipe.training.condition:
+        Labels(others, recipe.training.condition, values=recipe.conditions)
+
+
+@contextmanager
+def leaving_nothing(run: Path, first: bool = True) -> Iterator[None]:
+    """A training that is refused takes back what it has written: no folder of a run that never was.
+
+    What was there before stays, and so does a run that has a snapshot or a line in its log.
+    """
+    there = [path for path in (run, *run.absolute().parents) if path.exists()][:1]
+    before = {path.name for path in run.iterdir()} if run.is_dir() else None
+    try:
+        yield
+    except UserError:
+        if first and not snapshots(run) and not _logged(run):
+            _take_back(run, before, there[0] if there else None)
+        raise
+
+
+def _logged(run: Path) -> bool:
+    log = run / "log.jsonl"
+    return log.exists() and log.stat().st_size > 0
+
+
+def _take_back(run: Path, before: set[str] | None, there: Path | None) -> None:
+    if not run.is_dir():
+        return
+    for path in run.iterdir():
+        if path.name not in (before or ()) and (path.name in OURS or path.name.startswith("events.out.")):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    if before is None:
+        for folder in (run.absolute(), *run.absolute().parents):
+            if folder == there or any(folder.iterdir()):
+                break
+            folder.rmdir()
+
+
+class Forecast:
+    """Says once how long a training for a GPU will take on this machine, after its first steps.
+
+    Args:
+        wanted: images after which the recipe is done: where its learning rates stop changing.
+        told: takes the sentence.
+    """
+
+    def __init__(self, recipe: Recipe, checked: Checked, progress: Progress | None, seconds: float = 10.0):
+        self.name, self.wanted, self.seconds = recipe.name, wanted_images(recipe), seconds
+        self.progress, self.silent = progress, not checked.heavy
+        self._steps, self._first = 0, (0, 0.0)
+
+    def step(self, images: int, seconds: float) -> None:
+        """After a step: images seen, seconds of training. The first step, which warms up, does not count."""
+        self._steps += 1
+        if self._steps == 1:
+            self._first = images, seconds
+            return
+        passed, seen = seconds - self._first[1], images - self._first[0]
+        if self.silent or passed < self.seconds or self._steps < 3:
+            return
+        self.silent = True
+        speed = seen / passed
+        left = max(0, self.wanted - images) / speed
+        announce(
+            self.progress,
+            f"{speed:.2g} images a second: {self.name} would be done with its {self.wanted:,} images in "
+            f"{lasting(left)} on this machine; `fast` draws faces in an hour",
+            "before training",
+        )
+
+
+def wanted_images(recipe: Recipe) -> int:
+    """Images after which nothing changes any more: the end of the learning rates, or of the recipe.
+
+    >>> from omokage.recipe import load_recipe
+    >>> wanted_images(load_recipe("fast")), wanted_images(load_recipe("stylegan2-64"))
+    (650000, 25000000)
+    """
+    ends = [0.0]
+    for schedule in recipe.training.learning_rate.values():
+        if isinstance(schedule, dict):
+            ends.append(float(schedule.get("cosine", 0)))
+        elif isinstance(schedule, list):
+            ends.append(float(schedule[-1][0]))
+    return min(recipe.training.images, round(1000 * max(ends)) or recipe.training.images)
+
+
+def lasting(seconds: float) -> str:
+    """A time in words.
+
+    >>> lasting(90), lasting(5000), lasting(8 * 3600), lasting(40 * 86400), lasting(900 * 86400)
+    ('2 minutes', '83 minutes', '8 hours', '40 days', '2.5 years')
+    """
+    for unit, length, least in (("years", 365 * 86400, 2), ("days", 86400, 2), ("hours", 3600, 2)):
+        if seconds >= least * length:
+            number = seconds / length
+            return f"{number:.1f} {unit}" if unit == "years" else f"{number:.0f} {unit}"
+    return f"{max(1, round(seconds / 60))} minutes"
