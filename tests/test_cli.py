@@ -289,6 +289,8 @@ def test_no_default_name_overwrites(tmp_path, monkeypatch, capsys):
     assert "faces.png is there already and stays" in capsys.readouterr().err
     assert default_out(None, "list.png", ".csv") == Path("list-2.png")
     assert default_out(Path("faces.png"), "other.png") == Path("faces.png")
+    Path("report").mkdir()
+    assert default_out(None, "report") == Path("report-2")
 
 
 def test_piped_output_has_no_control_codes():
@@ -455,8 +457,12 @@ class TestMainJob:
         monkeypatch.setenv("OMOKAGE_CACHE", f"{folder / 'cache'}")
         run = folder / "run"
         arguments = ["evaluate", f"{run}", "--data", f"{folder / 'faces'}", "--protocol", "fid24-full-tags"]
+        (run / "neighbours.png").write_text("of another evaluation")
         assert main([*arguments, "--neighbours"]) == 0
-        told = capsys.readouterr().out
+        told, warned = capsys.readouterr()
+        assert f"{run / 'neighbours.png'} is there already and stays" in warned
+        assert f"{run / 'neighbours-2.png'}" in told
+        assert (run / "neighbours.png").read_text() == "of another evaluation"
         assert "fid24-full-tags" in told
         assert "FID" in told
         assert "recall" in told
@@ -465,7 +471,7 @@ class TestMainJob:
         assert record["samples"] == 24
         assert record["faces"] == 24
         assert record["fid"] > 0
-        with Image.open(run / "neighbours.png") as picture:
+        with Image.open(run / "neighbours-2.png") as picture:
             assert picture.height > 16 * 64
 
     def test_an_unknown_protocol_is_refused_with_the_nearest(self, folder, capsys):

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,7 +18,7 @@ from omokage.errors import UserError
 from omokage.families import MODELS
 from omokage.recipe import load_recipe
 from omokage.report.figures import CSV_COLUMNS, groups, measurements, to_csv, wanting
-from omokage.report.page import render, write_report
+from omokage.report.page import _newest_neighbours, render, write_report
 from omokage.report.read import read_run, read_runs
 from omokage.snapshot import write_snapshot
 
@@ -312,6 +313,27 @@ class TestPage:
         ]
         assert "learning rate 0.0002 (generator)" in shown.text
         assert "nan" not in "".join(re.findall(r"<svg.*?</svg>", page, re.DOTALL)).lower()
+
+    def test_a_report_without_a_name_overwrites_none(self, tmp_path, monkeypatch, capsys):
+        make(tmp_path / "a", log=LOG)
+        monkeypatch.chdir(tmp_path)
+        for folder in ("report", "report-2"):
+            assert main(["report", "a", "--seeds", ""]) == 0
+            assert f"{Path(folder) / 'index.html'}" in capsys.readouterr().out
+        before = (tmp_path / "report" / "index.html").read_bytes()
+        assert main(["report", "a", "--seeds", "", "--title", "third"]) == 0
+        assert "report is there already and stays; -o report overwrites it" in capsys.readouterr().err
+        assert (tmp_path / "report" / "index.html").read_bytes() == before
+        assert "third" in (tmp_path / "report-3" / "index.html").read_text()
+
+    def test_the_newest_picture_of_nearest_faces_is_shown(self, tmp_path):
+        for grey, (name, age) in enumerate(
+            {"neighbours.png": 3, "neighbours-2.png": 1, "neighbours-10.png": 1, "neighbours-x.png": 0}.items()
+        ):
+            Image.new("RGB", (9, 9), (grey, grey, grey)).save(tmp_path / name)
+            os.utime(tmp_path / name, (1e9 - age, 1e9 - age))
+        assert _newest_neighbours(tmp_path) == tmp_path / "neighbours-10.png"
+        assert _newest_neighbours(tmp_path / "none") is None
 
     def test_the_same_seeds_for_all_and_neighbours_only_if_wanted(self, tmp_path, capsys):
         for name in ("a", "b"):

@@ -70,7 +70,7 @@ def write_report(
 
     Args:
         seeds: of the faces that every run draws with its newest snapshot, psi 1; none: no faces.
-        neighbours: show the runs' ``neighbours.png``, which hold real faces.
+        neighbours: show each run's newest ``neighbours.png`` (or ``neighbours-2.png`` ...): real faces.
 
     Returns:
         The page, and one line for each thing that could not be read; the rest is on the page all the same.
@@ -118,7 +118,7 @@ def render(
     )
     tables = groups(runs)
     colours = {run.name: i for i, run in enumerate(runs)}
-    near = {run.name: _embedded(run.folder / "neighbours.png") for run in runs} if neighbours else {}
+    near = {run.name: _embedded(_newest_neighbours(run.folder)) for run in runs} if neighbours else {}
     command = ["omokage", "report", *(str(run.folder) for run in runs), "--out", str(out)]
     return environment.get_template("report.html").render(
         title=title or _title(runs),
@@ -174,8 +174,20 @@ def _data_uri(pixels: np.ndarray) -> str:
     return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def _embedded(path: Path) -> str | None:
+def _newest_neighbours(folder: Path) -> Path | None:
+    """What `omokage evaluate --neighbours` wrote last: it overwrites none, but numbers them."""
+    numbered = {
+        path: int(match[1] or 1)
+        for path in folder.glob("neighbours*.png")
+        if (match := re.fullmatch(r"neighbours(?:-(\d+))?\.png", path.name)) and path.is_file()
+    }
+    return max(numbered, key=lambda path: (path.stat().st_mtime, numbered[path]), default=None)
+
+
+def _embedded(path: Path | None) -> str | None:
     """A PNG of a run, opened and written again: only pixels go into the page."""
+    if path is None:
+        return None
     try:
         with Image.open(path) as image:
             return _data_uri(np.asarray(image.convert("RGB")))

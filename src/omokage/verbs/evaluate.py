@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import UserError
-from .options import progress, within
+from .options import free_path, progress, within
 
 if TYPE_CHECKING:
     from ..data.faceset import FaceSet
@@ -74,6 +74,7 @@ def evaluate(
     lines = folder / "evaluations.jsonl" if out is None else out
     picture = folder / "neighbours.png"
     if neighbours:
+        picture = free_path(picture)
         _check_neighbours(model, faces, picture)
     if heldout:
         from ..metrics.heldout import evaluate_heldout

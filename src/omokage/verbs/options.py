@@ -206,13 +206,20 @@ def default_out(given: Path | None, name: str, *beside: str) -> Path:
     """
     if given is not None:
         return given
-    wanted = path = Path(name)
-    number = 1
+    return free_path(Path(name), *beside, hint=f"-o {name} overwrites it")
+
+
+def free_path(wanted: Path, *beside: str, hint: str = "") -> Path:
+    """``wanted``, a file or folder that is not there yet, or the next free name, which is told.
+
+    ``beside`` as in `default_out`; ``hint``: how to overwrite it all the same.
+    """
+    path, number = wanted, 1
     while any(path.with_suffix(suffix).exists() for suffix in (path.suffix, *beside)):
         number += 1
         path = wanted.with_name(f"{wanted.stem}-{number}{wanted.suffix}")
     if path != wanted:
-        typer.echo(f"{wanted} is there already and stays; -o {wanted} overwrites it", err=True)
+        typer.echo(f"{wanted} is there already and stays" + (f"; {hint}" if hint else ""), err=True)
     return path
 
 

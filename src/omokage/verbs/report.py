@@ -6,12 +6,14 @@ from typing import Annotated
 
 import typer
 
-from .options import parse_seeds, progress
+from .options import default_out, parse_seeds, progress
 
 
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders, like runs/*.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write.")] = Path("report"),
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The folder to write. Default: report.")
+    ] = None,
     title: Annotated[str | None, typer.Option(help="The page's heading.")] = None,
     seeds: Annotated[str, typer.Option(help="Of the faces that every run draws; '' draws none.")] = "0-31",
     neighbours: Annotated[
@@ -22,8 +24,9 @@ def report(
     chosen = parse_seeds(seeds) if seeds.strip() else []
     from ..report.page import write_report
 
+    folder = default_out(out, "report")
     page, problems = write_report(
-        runs, out, title=title, seeds=chosen, neighbours=neighbours, progress=progress()
+        runs, folder, title=title, seeds=chosen, neighbours=neighbours, progress=progress()
     )
     for problem in problems:
         print(f"left out: {problem}", file=sys.stderr)
