@@ -154,6 +154,14 @@ def test_settings_that_it_has_are_given_back(dcgan):
         assert dcgan.check(settings) is settings
 
 
+def test_another_number_of_psis_than_of_latents_is_refused(dcgan):
+    styled = small_model("stylegan2")
+    for call, model in ((dcgan.decode, dcgan), (styled.decode, styled), (styled.mapping, styled)):
+        for psis in ((0.5,), (1.0, 0.5, 0.2)):
+            with pytest.raises(UserError, match=r"psi: .* for 2 points; give one, or one a point"):
+                call(latents(range(2), model.latent_shape), Settings(psi=psis))
+
+
 @pytest.mark.parametrize("ability", [Encodes, HasDensity, HasStyles, DrawsByTokens])
 def test_what_a_family_cannot_do_is_refused_with_what_can(dcgan, ability):
     with pytest.raises(UserError, match=r"^dcgan .*; these families can: \w.*; with dcgan, \w"):

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standins import DiskModel, Faulty, StyledDisks
 
+from omokage.errors import UserError
 from omokage.sampling import (
     BATCH,
     decoded,
@@ -15,6 +16,7 @@ from omokage.sampling import (
     latents,
     pixels,
     sample,
+    sampled,
     seed_ranges,
     styles,
     synthesised,
@@ -68,6 +70,20 @@ def test_each_row_has_its_own_psi_whatever_its_batch():
         assert (found[i] == gathered(sample(DiskModel(), [i], Settings(psi=psi)))[0][0]).all()
     z = latents(range(20), DiskModel.latent_shape)
     assert (gathered(pixels(decoded(DiskModel(), z, Settings(psi=psis))))[0] == found).all()
+
+
+@pytest.mark.parametrize("psis", [(), (0.5,), (0.5,) * 19, (0.5,) * 21])
+def test_another_number_of_psis_than_of_points_is_refused(psis):
+    model, settings = StyledDisks(), Settings(psi=psis)
+    z, told = latents(range(20), model.latent_shape), f"psi: {len(psis)} numbers? for 20 points"
+    for draw in (
+        lambda: sample(model, range(20), settings),
+        lambda: list(sampled(model, range(20), settings)),
+        lambda: list(decoded(model, z, settings)),
+        lambda: styles(model, range(20), settings),
+    ):
+        with pytest.raises(UserError, match=told):
+            draw()
 
 
 def test_styles_and_what_is_made_of_them_are_those_of_decode():

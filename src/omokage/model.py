@@ -203,6 +203,7 @@ class Model:
         psi below 1 trades variety for typical faces: by a model's own truncation, else latents are multiplied
         by psi (Brock et al. 2018, section 3.1, shrink the latents' range likewise).
         """
+        settings.of(len(z))
         z = z.to(self.device, self.dtype)
         if self.can(HasStyles) and (
             settings.noise != "constant" or settings.layers or len(settings.psis) > 1
@@ -228,6 +229,7 @@ class Model:
             UserError: a family without styles.
         """
         self.require(HasStyles)
+        settings.of(len(z))
         z = z.to(self.device, self.dtype)
         mapping: Any = self.network.mapping
         given = [self.values(settings)] if self.conditions else []

@@ -74,7 +74,11 @@ def _padded(part: Tensor) -> Tensor:
 
 
 def decoded(model: Decoder, z: Tensor, settings: Settings = PLAIN) -> Iterator[Tensor]:
-    """Images of latents (N, *latent_shape), in order, as float (B, 3, H, W) in [-1, 1]; NaN is left in."""
+    """Images of latents (N, *latent_shape), in order, as float (B, 3, H, W) in [-1, 1]; NaN is left in.
+
+    UserError where psi has several values and not one for each latent.
+    """
+    settings.of(len(z))
     for start in range(0, len(z), BATCH):
         part = z[start : start + BATCH]
         rows = settings.rows(start, start + len(part), BATCH)
@@ -82,7 +86,11 @@ def decoded(model: Decoder, z: Tensor, settings: Settings = PLAIN) -> Iterator[T
 
 
 def sampled(model: Decoder, seeds: Sequence[int], settings: Settings = PLAIN) -> Iterator[Tensor]:
-    """Images of ``seeds`` in order, as batches float (B, 3, H, W) in [-1, 1]; NaN is left in."""
+    """Images of ``seeds`` in order, as batches float (B, 3, H, W) in [-1, 1]; NaN is left in.
+
+    UserError as `decoded`.
+    """
+    settings.of(len(seeds))
     for start in range(0, len(seeds), BATCH):
         stop = min(start + BATCH, len(seeds))
         rows = settings.rows(start, stop, stop - start)
@@ -90,7 +98,11 @@ def sampled(model: Decoder, seeds: Sequence[int], settings: Settings = PLAIN) ->
 
 
 def styles(model: Synthesiser, seeds: Sequence[int], settings: Settings = PLAIN) -> Tensor:
-    """The styles (N, layers, width) of ``seeds``, drawn towards the average by psi."""
+    """The styles (N, layers, width) of ``seeds``, drawn towards the average by psi.
+
+    UserError as `decoded`.
+    """
+    settings.of(len(seeds))
     z = latents(seeds, model.latent_shape)
     found = []
     for start in range(0, len(z), BATCH):
@@ -130,7 +142,11 @@ def counted(
 def sample(
     model: Decoder, seeds: Sequence[int], settings: Settings = PLAIN, progress: Progress | None = None
 ) -> Iterator[Batch]:
-    """Faces of ``seeds`` in order: batches of pixels uint8 (B, H, W, 3), and which are finite, bool (B,)."""
+    """Faces of ``seeds`` in order: batches of pixels uint8 (B, H, W, 3), and which are finite, bool (B,).
+
+    UserError as `decoded`, at once.
+    """
+    settings.of(len(seeds))
     return counted(pixels(sampled(model, seeds, settings)), progress, "sampling", len(seeds))
 
 

@@ -150,6 +150,18 @@ class Settings:
         """The different values of psi."""
         return tuple(dict.fromkeys(self.psi)) if isinstance(self.psi, tuple) else (self.psi,)
 
+    def of(self, points: int) -> "Settings":
+        """The settings, if they are for so many points; UserError where psi has another number of values.
+
+        >>> Settings(psi=(1.0, 0.5)).of(3)
+        Traceback (most recent call last):
+        omokage.errors.UserError: psi: 2 numbers for 3 points; give one, or one a point
+        """
+        if isinstance(self.psi, tuple) and len(self.psi) != points:
+            numbers = "1 number" if len(self.psi) == 1 else f"{len(self.psi)} numbers"
+            raise UserError(f"psi: {numbers} for {points} points; give one, or one a point")
+        return self
+
     def rows(self, start: int, stop: int, padded: int) -> "Settings":
         """The settings of rows ``start`` to ``stop`` of a batch, the last row repeated up to ``padded``.
 
