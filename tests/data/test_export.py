@@ -5,6 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from omokage.__main__ import main
 from omokage.data import export as exporting
 from omokage.data.build import build
 from omokage.data.export import export, file_names
@@ -97,13 +98,21 @@ def test_filters_and_opt_out_are_counted(labelled, tmp_path):
         export(labelled, tmp_path / "out")
     with pytest.raises(UserError, match="did you mean 'hair'"):
         export(labelled, tmp_path / "no", conditions=["hairs=blue"])
-    with pytest.raises(UserError, match="nothing would be left"):
+    with pytest.raises(UserError, match=r"nothing would be left.*hair has no 'green', it has"):
         export(labelled, tmp_path / "no", conditions=["hair=green"])
     with pytest.raises(UserError, match="give folder, parquet, imagefolder, datasets"):
         export(labelled, tmp_path / "no", layout="zip")
     with pytest.raises(UserError, match="impossible"):
         export(labelled, tmp_path / "no", name="../up")
     assert not (tmp_path / "no").exists()
+
+
+def test_a_value_that_no_face_has_is_told_where_faces_are_left(labelled, tmp_path, capsys):
+    report = export(labelled, tmp_path / "out", conditions=["hair!=bleu"])
+    assert (report.kept, report.unknown) == (7, "hair has no 'bleu', did you mean 'blue'?")
+    for verb in (["export", "-o", f"{tmp_path / 'out'}"], ["show", "-o", f"{tmp_path / 'out.png'}"]):
+        assert main(["faces", verb[0], f"{labelled}", *verb[1:], "--where", "hair!=bleu"]) == 0
+        assert "--where: hair has no 'bleu', did you mean 'blue'?" in capsys.readouterr().err
 
 
 def test_names_from_a_hostile_index_stay_in_the_folder(labelled):

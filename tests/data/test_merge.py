@@ -2,6 +2,7 @@ import csv
 
 import pytest
 
+from omokage.__main__ import main
 from omokage.data import derive
 from omokage.data.faceset import FaceSet
 from omokage.data.merge import joined_index, merge
@@ -76,9 +77,20 @@ def test_lists_that_name_nobody_are_refused(two, tmp_path, content, told):
 
 
 def test_an_empty_result_is_refused(two, tmp_path):
-    with pytest.raises(UserError, match="nothing would be left"):
+    with pytest.raises(UserError, match=r"nothing would be left.*hair has no 'green', it has blue"):
         merge(two, tmp_path / "out", conditions=["hair=green"])
+    with pytest.raises(UserError, match="hair has no 'Blue', did you mean 'blue'"):
+        merge(two, tmp_path / "out", conditions=["hair=Blue"])
     assert sorted(p.name for p in tmp_path.iterdir() if "out" in p.name) == []
+
+
+def test_a_value_that_no_set_has_is_told_where_faces_are_left(two, tmp_path, capsys):
+    report = merge(two, tmp_path / "out", conditions=["artist!=ann"])
+    assert report.unknown == "artist has no 'ann', did you mean 'Ann'?"
+    command = ["faces", "merge", *map(str, two), "-o", f"{tmp_path / 'out'}", "--where", "artist!=ann"]
+    assert main(command) == 0
+    assert "--where: artist has no 'ann', did you mean 'Ann'?" in capsys.readouterr().err
+    assert merge(two, tmp_path / "known", conditions=["artist!=Ann", "hair!=blue"]).unknown == ""
 
 
 def test_columns_of_other_types_are_joined():

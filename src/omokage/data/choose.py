@@ -104,6 +104,12 @@ def nearest(index: pa.Table, conditions: Sequence[str]) -> str:
     return "; ".join(told)
 
 
+def nothing_left(unknown: str) -> str:
+    """Why no face is left; ``unknown``: what `nearest` says of the conditions."""
+    why = "nothing would be left: all faces are opted out or do not meet the conditions"
+    return f"{why}: {unknown}" if unknown else why
+
+
 def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """``column`` as strings, "" where nothing is known, hashes as hex digits."""
     kind = column.type

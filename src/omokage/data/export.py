@@ -20,7 +20,7 @@ from .. import __version__
 from ..errors import UserError
 from ..files import replacing
 from ..progress import Progress, Task, opened
-from .choose import as_text, label_columns, where
+from .choose import as_text, label_columns, nearest, nothing_left, where
 from .derive import working_folder
 from .faceset import FaceSet
 from .optout import OPTED_OUT, read_opt_out
@@ -48,6 +48,7 @@ class ExportReport:
 
     already: it was there, nothing was done.
     opt_out: what the list met (`optout.OptOut.summary`), None without one.
+    unknown: conditions whose value no face has, and what was meant (`choose.nearest`); "" if there are none.
     """
 
     path: Path
@@ -57,6 +58,7 @@ class ExportReport:
     unmet: int
     already: bool = False
     opt_out: dict[str, Any] | None = None
+    unknown: str = ""
 
 
 def export(
@@ -85,6 +87,7 @@ def export(
         raise UserError(f"the split's name {one_line(name)!r} is impossible: give letters, digits and _")
     faces = faces if isinstance(faces, FaceSet) else FaceSet.open(faces)
     unwanted = read_opt_out(opt_out) if opt_out is not None else None
+    unknown = nearest(faces.index, conditions)
     out = target(out)
     plan = {
         "by": "export",
@@ -109,9 +112,7 @@ def export(
                 "unmet": int((~met & ~theirs).sum()),
             }
             if not len(rows):
-                raise UserError(
-                    "nothing would be left: all faces are opted out or do not meet the conditions"
-                )
+                raise UserError(nothing_left(unknown))
             check_room(out, int(faces.index["bytes"].to_numpy()[rows].sum(dtype=np.int64)))
             write: Callable[[Path, FaceSet, np.ndarray, str, Task], None]
             write = _files if layout in ("folder", "imagefolder") else _parquets
@@ -122,7 +123,7 @@ def export(
     note = json.loads((out / NOTE).read_bytes())
     counts = note["counts"]
     numbers = (counts["found"], counts["kept"], counts[OPTED_OUT], counts["unmet"])
-    return ExportReport(out, *numbers, already=partial is None, opt_out=note.get("met"))
+    return ExportReport(out, *numbers, already=partial is None, opt_out=note.get("met"), unknown=unknown)
 
 
 def _complete(folder: Path, plan: dict[str, Any]) -> bool:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from ..errors import UserError
 from ..progress import Progress
-from .choose import as_text, where
+from .choose import as_text, nearest, nothing_left, where
 from .derive import Part, derive
 from .duplicates import SAME, best_of_groups, duplicate_groups, face_set_signatures
 from .faceset import COLUMNS, FaceSet
@@ -29,6 +29,7 @@ class MergeReport:
 
     already: the face set was there already, nothing was done.
     opt_out: what the list met (`optout.OptOut.summary`), None without one.
+    unknown: conditions whose value no face has, and what was meant (`choose.nearest`); "" if there are none.
     """
 
     path: Path
@@ -37,6 +38,7 @@ class MergeReport:
     reasons: dict[str, int]
     already: bool = False
     opt_out: dict[str, Any] | None = None
+    unknown: str = ""
 
 
 def merge(
@@ -81,7 +83,8 @@ def merge(
     fresh = derive(out, opened, plan, ("",), parts, progress)
     manifest = FaceSet.open(out).manifest
     counts, met = manifest["counts"], manifest.get("opt_out")
-    return MergeReport(out, counts["found"], counts["kept"], counts["reasons"], not fresh, met)
+    unknown = nearest(joined_index([faces.index for faces in opened]), conditions) if conditions else ""
+    return MergeReport(out, counts["found"], counts["kept"], counts["reasons"], not fresh, met, unknown)
 
 
 def _merged(
@@ -114,7 +117,7 @@ def _merged(
             reason[left[i]] = f"duplicate: of {index['key'][int(left[same])].as_py()}"
     kept = [i for i, why in enumerate(reason) if why is None]
     if not kept:
-        raise UserError("nothing would be left: all faces are opted out or do not meet the conditions")
+        raise UserError(nothing_left(nearest(index, conditions)))
     files, sources = index["file"], index["source"]
     rejected = [(f"{sources[i]}/{files[i]}", why) for i, why in enumerate(reason) if why is not None]
     keys = _unique([key for key in index["key"].take(kept).to_pylist()])

@@ -55,6 +55,7 @@ def show(
     if not len(rows):
         hint = nearest(opened.index, conditions or []) or "`omokage faces stats` lists the labels"
         raise UserError(f"no face meets the conditions: {hint}")
+    _tell_unknown(nearest(opened.index, conditions or []))
     if duplicates:
         signatures = face_set_signatures(opened, rows.tolist(), workers=workers, progress=progress())
         groups = duplicate_groups(signatures, likeness=ALIKE, progress=progress())
@@ -76,6 +77,12 @@ def show(
     if len(rows) > number:
         rows = np.sort(np.random.default_rng(seed).choice(rows, number, replace=False))
     print(write_face_sheet(opened, rows, picture, line=line, label=label, columns=columns))
+
+
+def _tell_unknown(unknown: str) -> None:
+    """Say which conditions name a value that no face has, where some faces are left all the same."""
+    if unknown:
+        typer.echo(f"--where: {unknown}", err=True)
 
 
 @app.command()
@@ -170,6 +177,7 @@ def merge(
     )
     if report.already:
         print(f"{out} is complete already")
+    _tell_unknown(report.unknown)
     print(f"{report.kept:,} of {report.found:,} faces kept in {out}")
     for reason, count in sorted(report.reasons.items(), key=lambda item: -item[1]):
         print(f"{count:>9,}  {reason}")
@@ -205,6 +213,7 @@ def export(
     )
     if report.already:
         print(f"{out} is complete already")
+    _tell_unknown(report.unknown)
     print(f"{report.kept:,} of {report.found:,} faces in {out}")
     if opt_out is not None:
         print(f"{report.opted_out:>9,}  opted out")
