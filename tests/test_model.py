@@ -80,7 +80,7 @@ def test_a_full_disk_leaves_nothing_behind(snapshot, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("omokage.snapshot.os.replace", full)
+    monkeypatch.setattr("omokage.files.os.replace", full)
     with pytest.raises(UserError, match="No space left"):
         write_small(model, tmp_path / "small.safetensors")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
