@@ -40,7 +40,7 @@ PUBLISHED_HEAD = """# A training step of a Glow of the published size
 
 `python bench/flow_memory.py --published --write`: the first step, with Adam, in float32, in a process of its
 own. The peak is the process's largest resident memory from start to end (on a GPU: allocated memory).
-Seconds are those of a clock, which other work on the machine lengthens; CPU seconds count the step's own.
+Seconds are by the clock; other work makes them longer. CPU seconds are those of the step alone.
 
 | levels × steps | million parameters | peak, GB | within 8 GB | seconds | CPU seconds | date | machine |
 |---|---|---|---|---|---|---|---|

@@ -190,7 +190,7 @@ def main() -> None:
     )
 
     text = [
-        f"# The feature space `{args.extractor}`: does its Fréchet distance notice?",
+        f"# The feature space `{args.extractor}`: which damage raises its Fréchet distance?",
         "",
         f"{datetime.date.today()}, {torch.get_num_threads()} thread(s) of {processor()}, torch "
         f"{torch.__version__}, {time.monotonic() - began:.0f} s:",
@@ -201,8 +201,9 @@ def main() -> None:
     if args.extractor == "tags":
         text += about_encoder()
     text += [
-        f"{args.count} real faces of `getchu-faces-64.tar` (never seen in the encoder's training) against as "
-        f"many others, damaged. Two undamaged halves: **{floor:.3f}**. Weights SHA-256 "
+        f"{args.count} real faces of `getchu-faces-64.tar` (never seen in the encoder's training) are "
+        "compared with as many other faces that were damaged. Two undamaged halves have a distance of "
+        f"**{floor:.3f}**. Weights SHA-256 "
         f"`{extractor.file_hash[:16]}…`, {extractor.dimensions} features, resize rule "
         f"`{extractor.resize_rule}`.",
         "",
@@ -227,7 +228,7 @@ def about_encoder() -> list[str]:
         f"Trained from scratch: {metadata['data']}; seed {metadata['seed']}; `{metadata['command']}`; torch "
         f"{metadata['torch']}.",
         "",
-        "| held-out faces | accuracy | always the commonest tag | mean average precision | faces |",
+        "| held-out faces | accuracy | always the most common tag | mean average precision | faces |",
         "|---|---|---|---|---|",
     ]
     lines += [

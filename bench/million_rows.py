@@ -182,11 +182,12 @@ def main() -> None:
                 print(lines[-1], flush=True)
     about = (
         f"{date.today()}, {processor()}, {cores()} cores, other work beside it (load {load:.1f} at "
-        f"the start), Python {platform.python_version()}, numpy {np.__version__}. Every step on one core, in "
-        "a process of its own; “of it the data” is what the process held when the step began, libraries "
-        f"included. Signatures take {SIGNATURE.itemsize} bytes a row. The more rows, the more blends happen "
-        "to be of the same faces: “others in a group” counts them, they lead copies to another centre, and, "
-        "as artists are given by chance, they join artists to one large group in the split."
+        f"the start), Python {platform.python_version()}, numpy {np.__version__}. Every step ran on one "
+        "core, in a process of its own. “of it the data” is the memory of the process when the step began, "
+        f"libraries included. Signatures take {SIGNATURE.itemsize} bytes a row. With more rows, more blends "
+        "happen to be of the same faces. “others in a group” counts these. They can draw a copy into the "
+        "group of another face. Artists are assigned at random, so they also join artists to one large "
+        "group in the split."
     )
     text = "\n".join(["# Many rows: duplicates, split, stats", "", about, "", *lines, ""])
     print(text)

@@ -234,9 +234,9 @@ def main() -> None:
                 _line(lines, called, len(some), clock, faces, base)
     about = (
         f"{date.today()}, {processor()}, {cores()} cores (load {load:.1f} at first), Python "
-        f"{platform.python_version()}. The procedure runs its commands one after the other, `omokage build` "
-        f"its default workers; faces a minute are by the clock, with the start of programs. {what}; every "
-        f"{args.nth}th picture with waifu2x; faces of {args.size}×{args.size} as JPEG."
+        f"{platform.python_version()}. The procedure runs its commands one after the other; `omokage build` "
+        f"uses its default workers. Faces a minute are by the clock, starting the programs included. {what}; "
+        f"waifu2x on every {args.nth}th picture; faces of {args.size}×{args.size} as JPEG."
     )
     text = "\n".join(["# Against the procedure of rai2020", "", about, "", *lines, "", *parts, ""])
     print(text)

@@ -294,8 +294,8 @@ def main() -> None:
                 f"`python bench/training_speed.py --seconds {settings.seconds:g} --rounds {settings.rounds}`,"
                 f" {date.today()}, {processor()}, {len(os.sched_getaffinity(0))} cores,"
                 f" PyTorch {torch.__version__}, Python {platform.python_version()}; {count}. Images a"
-                " second, end to end with data loading, medians of turns in one run; the plain loop is the"
-                " PyTorch DCGAN tutorial's, float32, on the same networks.",
+                " second are end to end with data loading, medians over rounds in one run. The plain loop is"
+                " that of the PyTorch DCGAN tutorial, in float32, on the same networks.",
                 "",
                 "| recipe | ours, images/s | plain loop, images/s | ratio | ours waits for data"
                 " | ours, peak MiB | plain, peak MiB (without its 2 workers)"
