@@ -99,6 +99,17 @@ def test_without_the_inception_file_only_fid_is_left_out_and_that_is_said_first(
     assert "evaluate" in steps
 
 
+def test_faces_that_are_not_finite_are_told(steps, tmp_path, monkeypatch):
+    def breaking(*_, broken=None, **__):
+        if broken is not None:
+            broken += [3, 4, 9]
+
+    monkeypatch.setattr("omokage.samples.write_grid", breaking)
+    told = Console(file=io.StringIO(), width=80, highlight=False)
+    demo(tmp_path / "demo", protocol="fid2k-full-tags", console=told)
+    assert "not finite and shown black: seeds 3-4,9" in told.file.getvalue()
+
+
 def test_a_face_set_is_no_place_for_the_demo(steps, tmp_path):
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(UserError, match="is a face set"):

@@ -108,6 +108,8 @@ def test_images_that_are_not_finite_are_named_and_never_hidden(disk_model, tmp_p
     broken = []
     write_walk(faulty, [1, 3, 5], tmp_path / "walk.mp4", frames_per_leg=2, broken=broken)
     assert broken == [2]
+    with pytest.warns(UserWarning, match="not finite, shown black: frames 2"):
+        write_walk(faulty, [1, 3, 5], tmp_path / "walk.mp4", frames_per_leg=2)
 
 
 @pytest.mark.parametrize(("seeds", "says"), [([], "no seeds"), ([3, -1], "-1")])

@@ -45,6 +45,13 @@ class _Steps:
         yield
         self.made.append(Made(what, where, time.monotonic() - start))
 
+    def tell_broken(self, named: str, broken: list[int]) -> None:
+        """Say which faces or frames are not finite, if any."""
+        from .sampling import seed_ranges
+
+        if broken:
+            self.console.print(Text(f"not finite and shown black: {named} {seed_ranges(broken)}", "red"))
+
 
 def demo(
     out: str | Path,
@@ -86,6 +93,7 @@ def demo(
     if without is not None:
         console.print(Text(f"FID will be skipped: {without}"), soft_wrap=True)
 
+    broken: list[int] = []
     drawn, face_set, run = out / "drawn", out / "faces", out / "run"
     with steps.step(f"Draw {faces:,} faces", f"{faces:,} drawn faces, factors.csv", drawn):
         draw(faces, drawn, progress=progress)
@@ -97,7 +105,8 @@ def demo(
         )  # more to see than by default
         train(recipe, face_set, run, minutes=minutes, progress=progress)
     with steps.step("Sample what was learned", "64 samples of that run", out / "samples.png"):
-        write_grid(load_model(run), range(64), out / "samples.png", progress=progress)
+        write_grid(load_model(run), range(64), out / "samples.png", progress=progress, broken=broken)
+        steps.tell_broken("seeds", broken)
     if without is None:
         with steps.step(f"Evaluate by {protocol}", "figures, as a JSON line", run / "evaluations.jsonl"):
             lines = run / "evaluations.jsonl"

@@ -1,5 +1,6 @@
 """Samples as files: sampling and pages put together, for commands, the demo and notebooks."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -15,7 +16,7 @@ from .pages.files import checked_file, checked_folder, provenance, save_png
 from .pages.sheet import bands, check_bands, check_grid, chosen_columns, grid
 from .pages.video import check_film, tiled, write_video
 from .progress import Progress, Task, opened
-from .sampling import Decoder, gathered, latents, sample
+from .sampling import Decoder, gathered, latents, sample, seed_ranges
 from .settings import Settings
 
 
@@ -134,7 +135,7 @@ def write_walk(
     ``frames_per_leg``: frames from one seed's face to the next. ``tiles``: (columns, rows) of walks shown
     side by side; the seeds are dealt to them in order, so that the first frame shows the first seeds in
     reading order. Played in a loop, the film has no seam. Returns the path written. Numbers of frames with an
-    image that is not finite are appended to ``broken``.
+    image that is not finite are appended to ``broken``; without it they are warned of.
 
     UserError: fewer than two seeds a walk, a number of seeds that the walks cannot share, impossible
     values, a picture too large to play, a name that does not end in .mp4 or cannot be written, no encoder.
@@ -156,17 +157,21 @@ def write_walk(
     stops = latents(seeds, model.latent_shape).unflatten(0, (-1, walks))
     steps = frames(lambda z: model.decode(z, settings), closed_walk(stops, frames_per_leg))
     text = provenance(model.about, seeds, settings) | {"tiles": f"{columns}x{rows}"}
+    lost: list[int] = [] if broken is None else broken
     with opened(progress, "filming", len(stops) * frames_per_leg) as task:
-        film = tiled(told(steps, task, broken), columns)
-        return write_video(film, path, frames_per_second=frames_per_second, text=text)
+        film = tiled(told(steps, task, lost), columns)
+        written = write_video(film, path, frames_per_second=frames_per_second, text=text)
+    if broken is None and lost:
+        warnings.warn(f"not finite, shown black: frames {seed_ranges(lost)}", stacklevel=2)
+    return written
 
 
 def told(
-    steps: Iterator[tuple[np.ndarray, np.ndarray]], task: Task, broken: list[int] | None
+    steps: Iterator[tuple[np.ndarray, np.ndarray]], task: Task, broken: list[int]
 ) -> Iterator[np.ndarray]:
     """The faces of each step of a film; numbers of frames that are not finite are appended to ``broken``."""
     for number, (faces, finite) in enumerate(steps):
-        if broken is not None and not finite.all():
+        if not finite.all():
             broken.append(number)
         yield faces
         task.advance()

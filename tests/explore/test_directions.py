@@ -65,6 +65,21 @@ def test_what_is_not_finite_on_the_way_is_counted(wide, tagged_faces):
     assert [row.not_finite for row in rows] == [2, 2]
 
 
+def test_latents_that_are_not_finite_are_left_out_and_counted(wide, tagged_faces, monkeypatch):
+    whole = direction(wide, tagged_faces, RED, BLUE)
+    assert whole.not_finite == (0, 0)
+    encode = type(wide.network).encode
+
+    def breaking(self, images, *given):
+        z = encode(self, images, *given)
+        return torch.where(torch.arange(len(z)).view(-1, 1) == 3, torch.nan, z)
+
+    monkeypatch.setattr(type(wide.network), "encode", breaking)
+    way = direction(wide, tagged_faces, RED, BLUE)
+    assert (way.counts, way.not_finite) == ((11, 18), (1, 2))  # one of a batch
+    assert way.latent.isfinite().all()
+
+
 def test_a_model_without_a_finite_latent_has_no_direction(wide, tagged_faces):
     with torch.no_grad():
         wide.network.levels[0][0].log_scale[0, 0] = 200.0

@@ -277,6 +277,16 @@ def test_a_montage_shows_every_moment(tmp_path, monkeypatch):
         assert abs(middle[i] - value) <= 4
 
 
+def test_faces_of_a_montage_that_are_not_finite_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "MIN_SECONDS", 0.1)
+    faces = Faces(np.zeros((2, 4, 4, 3), np.uint8), finite=np.array([True, False]))
+    moments = [Stage(images, lambda: faces) for images in (1, 2, 3)]
+    about = PlainDisks((4, 4)).about
+    film = tmp_path / "p.mp4"
+    _, lost = figures.montage(about, moments, (4, 4), film, seeds=[0, 1], settings=Settings())
+    assert lost == 3
+
+
 def test_a_montage_that_few_players_show_is_refused(tmp_path):
     model, seeds = PlainDisks((4, 4)), range(1000)
     with pytest.raises(UserError, match=r"few players show .* give fewer seeds"):

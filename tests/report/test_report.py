@@ -20,6 +20,7 @@ from omokage.recipe import load_recipe
 from omokage.report.figures import CSV_COLUMNS, groups, measurements, to_csv, wanting
 from omokage.report.page import _newest_neighbours, render, write_report
 from omokage.report.read import read_run, read_runs
+from omokage.sampling import latents
 from omokage.snapshot import write_snapshot
 
 SMALL = ("model.channels=[8, 4]", "model.latent=4", "discriminator.channels=[4, 8]")
@@ -325,6 +326,20 @@ class TestPage:
         assert "report is there already and stays; -o report overwrites it" in capsys.readouterr().err
         assert (tmp_path / "report" / "index.html").read_bytes() == before
         assert "third" in (tmp_path / "report-3" / "index.html").read_text()
+
+    def test_faces_that_are_not_finite_are_told(self, tmp_path, monkeypatch):
+        make(tmp_path / "a", log=LOG)
+        decode = MODELS["dcgan"].load().decode
+        broken = latents([3], (4,))
+
+        def breaking(self, z):
+            return torch.where((z == broken).all(1).view(-1, 1, 1, 1), torch.nan, decode(self, z))
+
+        monkeypatch.setattr(MODELS["dcgan"].load(), "decode", breaking)
+        page, problems = write_report([tmp_path / "a"], tmp_path / "out", seeds=[2, 3])
+        (told,) = problems
+        assert told.endswith("not finite and shown black: seeds 3")
+        assert "not finite and shown black: seeds 3" in Elements(page.read_text()).text
 
     def test_the_newest_picture_of_nearest_faces_is_shown(self, tmp_path):
         for name, age in {"": 3, "-2": 1, "-10": 1, "-x": 0}.items():

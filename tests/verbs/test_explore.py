@@ -146,6 +146,27 @@ def test_frames_that_are_not_finite_are_told(broken, tmp_path, capsys, monkeypat
     assert "90 faces are not finite and shown black" in capsys.readouterr().err
 
 
+def test_latents_that_are_not_finite_are_told(tmp_path, capsys, monkeypatch):
+    flow = MODELS["glow"].load()
+    encode = flow.encode
+
+    def breaking(self, images, *given):
+        z = encode(self, images, *given)
+        return torch.where(torch.arange(len(z)).view(-1, 1) < 2, torch.inf, z)  # two of each mean
+
+    monkeypatch.setattr(flow, "encode", breaking)
+    out = tmp_path / "page.png"
+    arguments = f"explore attribute --data heldout {TAGS} --strengths 0,1 --model flow -o {out}"
+    assert main(arguments.split()) == 0
+    told = capsys.readouterr()
+    assert "mean of 7 faces with hair=red, of 13 with hair=blue" in told.out
+    for tag in ("red", "blue"):
+        assert f"2 faces with hair={tag} are left out of the mean: latent not finite" in told.err
+    text = Image.open(out).text
+    assert text["from"] == "hair=red, mean of 7 faces, 2 left out: latent not finite"
+    assert text["to"] == "hair=blue, mean of 13 faces, 2 left out: latent not finite"
+
+
 def test_likelihoods_that_are_not_finite_are_told(tmp_path, capsys, monkeypatch):
     flow = MODELS["glow"].load()
     log_prob = flow.log_prob
@@ -160,7 +181,8 @@ def test_likelihoods_that_are_not_finite_are_told(tmp_path, capsys, monkeypatch)
     assert 2 < lost < 20
     assert main(["explore", "outliers", "heldout", "--model", "flow", "-o", str(tmp_path / "o.png")]) == 0
     told = capsys.readouterr()
-    assert f"of {lost} of 30 faces the likelihood is not finite; they come first" in told.out
+    assert f"of {lost} of 30 faces the likelihood is not finite; they come first" in told.err
+    assert Image.open(tmp_path / "o.png").text["not finite"] == f"likelihood of {lost} of 30 faces"
     rows = list(csv.DictReader((tmp_path / "o.csv").open()))
     assert [row["bits_per_dimension"] for row in rows].count("inf") == lost
     assert {row["bits_per_dimension"] for row in rows[:lost]} == {"inf"}

@@ -80,11 +80,13 @@ class Direction:
         latent: (*latent_shape,), to be added.
         counts: faces that each mean was taken over, from and to.
         others: faces with the first tag that had no part in the mean, to show the way on.
+        not_finite: faces left out of each mean, from and to, since their latent is not finite.
     """
 
     latent: Tensor
     counts: tuple[int, int]
     others: np.ndarray
+    not_finite: tuple[int, int] = (0, 0)
 
 
 def direction(
@@ -100,7 +102,8 @@ def direction(
     """The mean latent of faces with the tag ``end``, less that of those with ``start``.
 
     Faces that have both are left out. ``max_faces``: faces of each that are encoded, drawn by ``seed``.
-    `SHOWN` faces of the first are kept out of the mean if it does not become too small.
+    `SHOWN` faces of the first are kept out of the mean if it does not become too small. Faces whose latent is
+    not finite are left out and counted.
     UserError as `having`, or fewer than `MIN_FACES` faces on a side, or a family that cannot encode.
     """
     model.require(Encodes)
@@ -129,7 +132,8 @@ def direction(
                 raise UserError("no tagged face has a finite latent: this model is broken")
             means.append(total / count)
             counts.append(count)
-    return Direction((means[1] - means[0]).float(), (counts[0], counts[1]), others)
+    lost = (len(chosen[0]) - counts[0], len(chosen[1]) - counts[1])
+    return Direction((means[1] - means[0]).float(), (counts[0], counts[1]), others, lost)
 
 
 def pictures_along(

@@ -69,6 +69,15 @@ class Scores:
     complexity: np.ndarray
 
     @property
+    def not_finite(self) -> int:
+        """Of how many pictures the likelihood is not finite.
+
+        >>> Scores(np.array([3.0, np.inf]), np.array([2.0, 2.0])).not_finite
+        1
+        """
+        return int((~np.isfinite(self.plain)).sum())
+
+    @property
     def corrected(self) -> np.ndarray:
         """Likelihood corrected for complexity: `plain` less `complexity`."""
         return self.plain - self.complexity

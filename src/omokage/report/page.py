@@ -85,7 +85,9 @@ def write_report(
         for run in runs:
             if run.snapshot is not None and seeds:
                 try:
-                    pictures[run.name] = _faces(run.snapshot, list(seeds))
+                    pictures[run.name], lost = _faces(run.snapshot, list(seeds))
+                    if lost:
+                        problems.append(f"{run.snapshot}: not finite and shown black: seeds {lost}")
                 except (UserError, RuntimeError) as error:
                     problems.append(f"{run.snapshot}: no faces drawn: {' '.join(str(error).split())[:300]}")
             task.advance(1, run.name)
@@ -152,9 +154,11 @@ def _write(path: Path, text: str) -> None:
         unfinished.write_text(text, encoding="utf-8")
 
 
-def _faces(snapshot: Path, seeds: list[int]) -> Picture:
+def _faces(snapshot: Path, seeds: list[int]) -> tuple[Picture, str]:
+    """The faces of a snapshot, and the seeds of those that are not finite; "" where all are."""
     model = load_model(snapshot)
-    faces = gathered(sample(model, seeds))[0]
+    faces, finite = gathered(sample(model, seeds))
+    lost = seed_ranges([seed for seed, whole in zip(seeds, finite, strict=True) if not whole])
     columns = min(8, len(faces))
     missing = -len(faces) % columns
     height, width = faces.shape[1:3]
@@ -162,9 +166,10 @@ def _faces(snapshot: Path, seeds: list[int]) -> Picture:
     grid = np.concatenate([faces, blank]).reshape(-1, columns, height, width, 3).swapaxes(1, 2)
     sheet = grid.reshape(-1, columns * width, 3)
     strip = np.concatenate(list(faces[:STRIP]), axis=1)
-    return Picture(
+    picture = Picture(
         _data_uri(sheet), _data_uri(strip), len(faces), columns, seeds, model.snapshot_hash, model.images_seen
     )
+    return picture, lost
 
 
 def _data_uri(pixels: np.ndarray) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import UserError
-from .options import free_path, progress, within
+from .options import free_path, progress, tell_broken, within
 
 if TYPE_CHECKING:
     from ..data.faceset import FaceSet
@@ -126,7 +126,9 @@ def _show_neighbours(model: "Model", faces: "FaceSet", seed: int, out: Path) -> 
     from ..sampling import sample as draw
 
     seeds = range(seed, seed + NEIGHBOURS)
-    samples, _ = gathered(draw(model, seeds))
+    samples, finite = gathered(draw(model, seeds))
+    lost = [seed for seed, whole in zip(seeds, finite, strict=True) if not whole]
+    tell_broken(f"of {NEIGHBOURS} samples are", "seeds", lost)
     trained_on = faces.everything(model.resolution, progress())
     names = [str(number) for number in seeds]
     extractor = load_extractor("tags", device=model.device)

@@ -122,7 +122,7 @@ def outliers(
     listed = checked_file(path.with_suffix(".csv") if table is None else table, ".csv")
     loaded, opened = load_model(model), FaceSet.open(faces)
     ranking = ranked(loaded, opened, show=show, seed=seed, progress=progress())
-    scores = ranking.scores
+    lost = ranking.scores.not_finite
     save_table(COLUMNS, ranking.rows(opened), listed)
     bands_of_model(
         loaded.about,
@@ -135,12 +135,14 @@ def outliers(
             "score": "bits per dimension less compressed bits a colour value (arXiv 1909.11480)",
             "compressors": ", ".join(compressors()),
             "seed": str(seed),
+            **({"not finite": f"likelihood of {lost:,} of {len(opened):,} faces"} if lost else {}),
         },
     )
-    if lost := int((scores.plain == float("inf")).sum()):
-        print(f"of {lost:,} of {len(scores.plain):,} faces the likelihood is not finite; they come first")
     print(path)
     print(listed)
+    if lost:
+        told = f"of {lost:,} of {len(opened):,} faces the likelihood is not finite; they come first"
+        typer.echo(told, err=True)
 
 
 @app.command()
@@ -197,8 +199,8 @@ def attribute(
         title=f"From {begin} to {aim}",
         columns=len(multiples),
         text={
-            "from": f"{begin}, mean of {way.counts[0]:,} faces",
-            "to": f"{aim}, mean of {way.counts[1]:,} faces",
+            "from": f"{begin}, mean of {way.counts[0]:,} faces{_left_out(way.not_finite[0])}",
+            "to": f"{aim}, mean of {way.counts[1]:,} faces{_left_out(way.not_finite[1])}",
             "strengths": ", ".join(f"{strength:g}" for strength in multiples),
             "face set": faces.content_hash,
             "pictures": ", ".join(called),
@@ -206,4 +208,12 @@ def attribute(
     )
     print(f"mean of {way.counts[0]:,} faces with {start}, of {way.counts[1]:,} with {end}")
     print(path)
+    for tag, number in zip((begin, aim), way.not_finite, strict=True):
+        if number:
+            typer.echo(f"{number:,} faces with {tag} are left out of the mean: latent not finite", err=True)
     tell_count(sum(row.not_finite for row in rows))
+
+
+def _left_out(number: int) -> str:
+    """What a picture says of the faces that a mean is not taken over."""
+    return f", {number:,} left out: latent not finite" if number else ""
