@@ -89,13 +89,13 @@ ENTRIES = (
         "liao2021-dcgan",
         ("training.share=0.5",),
         like="liao2021-dcgan",
-        about="half of the faces, as many images as liao2021-dcgan saw: each face twice as often",
+        about="half of the faces, each seen twice as often: as many images as liao2021-dcgan saw",
     ),
     Entry(
         "turubayev2022-dcgan",
         "turubayev2022-dcgan",
         ("training.seed=1",),
-        about="the settings of liao2021-dcgan, so trained from another seed: what a seed alone changes",
+        about="settings as liao2021-dcgan, so trained from another seed, to show what a seed alone changes",
     ),
     Entry("wgan", "wgan"),
     Entry("wgan-gp", "wgan-gp"),
@@ -113,7 +113,7 @@ ENTRIES = (
     Entry("yao2021-vae-mse", "yao2021-vae", ("objective.reconstruction=mse",), extra=True),
 )
 
-IN_AN_HOUR = "the rate falls over as many images as an hour of this machine"
+IN_AN_HOUR = "the learning rate falls over as many images as this machine trains in an hour"
 HOURS = (
     Entry("fast-style", "fast-style", minutes=60),
     Entry(
@@ -123,8 +123,8 @@ HOURS = (
             *("model.stable_kimg=13", "model.fade_kimg=13"),
             "training.batch=16",
         ),
-        about="grown eighteen times as fast as published, where 8x8 px would still be fading in after the "
-        "hour; batch 16, where 128 would leave 200 steps to a size",
+        about="grows eighteen times as fast as published (at that pace 8x8 px would still fade in after the "
+        "hour); batch 16 (128 would leave 200 steps for each size)",
         minutes=60,
     ),
     Entry("stylegan2-64-small", "stylegan2-64-small", minutes=60),
@@ -719,8 +719,8 @@ def in_words(told: dict[str, Any], row: dict[str, Any] | None) -> str:
     ratio = row["fid"] / told["value"]
     word = "about the same" if abs(ratio - 1) < CLOSE else f"ours is {'worse' if ratio > 1 else 'better'}"
     return (
-        f"{word} ({ratio:.2f} times), and not comparable strictly: other faces, other length of training, "
-        "and their number of samples is not known"
+        f"{word} ({ratio:.2f} times), but not strictly comparable: other faces, another length of training, "
+        "and the number of samples there is not known"
     )
 
 

@@ -86,7 +86,7 @@ class TestPage:
         page = plan.document.read_text()
         assert "| `wu2020-dcgan` | 70.00 | 25.00 ± 0.30 | 0.400 | 0.030 |" in page
         assert "| `wu2020-dcgan` | FID 64.446 |" in page
-        assert "ours is worse (1.09 times), and not comparable strictly" in page
+        assert "ours is worse (1.09 times), but not strictly comparable" in page
         assert "ours is better (0.80 times)" in page
         assert "| 3.58 + 2.77 | 20.0 | 246,016 | 205.5 | 1,050 | 0 | 2026-11-22 |" in page
         told = "FID / second FID | `wu2020-dcgan` 70.00 / 7.20, `wu2020-lsgan` 120.00 / 9.10 | shown again |"
