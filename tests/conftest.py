@@ -4,6 +4,10 @@ from pathlib import Path
 
 import pytest
 
+# Workers of pytest-xdist share the cores: one thread each is quicker than all threads in all of them.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # Started in the background of a script, a process ignores Ctrl-C, and so would those that it starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
