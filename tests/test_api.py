@@ -131,5 +131,6 @@ def test_two_folders_have_a_distance(tmp_path):
             Image.fromarray(pixels).save(tmp_path / name / f"{i}.png")
     with pytest.warns(UserWarning, match="12"):
         near = om.fid(tmp_path / "a", tmp_path / "a", "tags")
+    with pytest.warns(UserWarning, match="12"):
         far = om.fid(tmp_path / "a", tmp_path / "b", "tags")
     assert near < 1e-4 < far

@@ -214,6 +214,13 @@ def _complain(message: str) -> None:
     print(label, " ".join(message.split()), file=sys.stderr)
 
 
+# How typer says what kind of value it wants, and how it is said here.
+_WORDS = {
+    "Input should be a valid integer, unable to parse string as an integer": "write a whole number, like 8",
+    "Input should be a valid number, unable to parse string as a number": "write a number, like 0.7",
+}
+
+
 def _usage(error: Exception) -> str:
     """One line for a usage error of typer: what is wrong, the nearest right option, where to read more."""
     context = getattr(error, "ctx", None)
@@ -224,6 +231,10 @@ def _usage(error: Exception) -> str:
         known = [name for parameter in context.command.params for name in parameter.opts]
         nearest = get_close_matches(option, known, n=1)
         message = f"No such option {option}" + (f". Did you mean {nearest[0]}?" if nearest else "")
+    faults = getattr(error.__cause__, "errors", list)()
+    got = f"got {faults[0]['input']!r}, " if faults else ""
+    for said, meant in _WORDS.items():
+        message = message.replace(said, got + meant)
     message = message[:1].lower() + message[1:]
     return f"{message}{'' if message.endswith('?') else '.'} See {command} --help"
 

@@ -171,11 +171,14 @@ def test_rows_of_an_index(listed):
 @pytest.mark.parametrize("content", [b"", b"# nobody\n", b"\n ; remark\n---\n", b"\xef\xbb\xbf# x"])
 def test_an_empty_list_is_refused_alike(make_set, encode, picture, tmp_path, content):
     made = make_set("a", {"1.jpg": encode(picture(1))})
+    folder, options = tmp_path / "pictures", Options(opt_out=str(tmp_path / "list.txt"))
+    folder.mkdir()
+    (folder / "1.jpg").write_bytes(encode(picture(1)))
     (tmp_path / "list.txt").write_bytes(content)
     for run in (
         lambda: merge([made], tmp_path / "out", opt_out=tmp_path / "list.txt"),
         lambda: export(made, tmp_path / "out", opt_out=tmp_path / "list.txt"),
-        lambda: build([made], tmp_path / "out", options=Options(opt_out=str(tmp_path / "list.txt"))),
+        lambda: build([folder], tmp_path / "out", options=options),
     ):
         with pytest.raises(UserError, match=r"list\.txt names neither an artist nor a hash"):
             run()

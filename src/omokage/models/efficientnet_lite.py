@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -87,12 +88,20 @@ def _convolve(
     return y.clamp_(0, 6) if relu6 else y
 
 
-# Not a documented operation of PyTorch: without it the plain convolution does.
-_FUSED = (
-    getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
-    if torch.backends.mkldnn.is_available()
-    else None
-)
+def _fused() -> Any:
+    """PyTorch's convolution with ReLU6 in one; None where the build or the processor has none for bfloat16.
+
+    It is not a documented operation, so the plain convolution is there without it.
+    """
+    if not torch.backends.mkldnn.is_available():
+        return None
+    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    if supported is None or not supported():
+        return None
+    return getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
+
+
+_FUSED = _fused()
 
 
 def _input_gradient(grad: Tensor, weight: Tensor, stride: int, groups: int) -> Tensor:
