@@ -258,6 +258,28 @@ def test_sidecars_of_a_stream(illustrations, tmp_path):
         assert "0.txt" not in named
 
 
+def test_several_records_beside_one_picture_count_strictly(tmp_path, capsys):
+    folder = draw(4, tmp_path / "drawn", size=(96, 128), illustrations=True, workers=1)
+    for number, text in enumerate(
+        (
+            '[{"id": 1, "rating": "e"}, {"id": 2}]',
+            '[{"id": 1, "artist": "kei"}, {"id": 2, "artist": "Mira"}]',
+            '[{"file": "x.png", "rating": "e"}, {"file": "illustration-000002.png", "tags": "hat"}]',
+        )
+    ):
+        (folder / f"illustration-{number:06d}.json").write_text(text)
+    (tmp_path / "list.txt").write_text("mira\n")
+    command = f"build {folder} -o {tmp_path / 'set'} --no-detect --no-clean --workers 1"
+    assert main([*command.split(), "--opt-out", f"{tmp_path / 'list.txt'}"]) == 0
+    told = FaceSet.open(tmp_path / "set").manifest["counts"]["pictures"]
+    assert (told["found"], told["kept"], told["unreadable_labels"]) == (4, 2, 2)
+    assert told["reasons"] == {"opted out": 1, "rating": 1}
+    assert "2 images have labels beside them that cannot be read, or that name no image" in (
+        said := capsys.readouterr().out
+    )
+    assert "2 records, none of which names the picture: the strictest rating counts" in said
+
+
 def test_tables_of_labels_are_not_pictures(tmp_path):
     folder = draw(2, tmp_path / "drawn", size=(96, 128), illustrations=True, workers=1)
     (folder / "prices.csv").write_text("item,price\ntea,3\n")

@@ -4,6 +4,7 @@ from contextlib import suppress
 import pytest
 
 from omokage.data.label import (
+    Ambiguous,
     Labels,
     LabelTable,
     from_record,
@@ -97,6 +98,47 @@ def test_which_files_are_tables(name, data, table):
     assert is_table(name, data) == table
     if table:
         assert read_sidecar(name, data) == Labels()
+
+
+@pytest.mark.parametrize(
+    ("text", "rating", "artists", "told"),
+    [
+        ('[{"id":1,"rating":"e","artist":"mira"},{"id":0,"artist":"kei"}]', "explicit", "mira|kei", True),
+        ('[{"id":1,"tags":"hat"},{"id":2,"tags":"rating:questionable"}]', "questionable", None, True),
+        ('{"id":1,"rating":"g"}\n{"id":2,"x_restrict":1}\n', "explicit", None, True),
+        ('[{"file":"0.png","rating":"g"},{"file":"1.png","rating":"e"}]', "general", None, False),
+        ('[{"file":"1.png"},{"filename":"a/0","rating":"e","artist":"kei"}]', "explicit", "kei", False),
+        ('{"0.PNG":{"rating":"e"},"1.png":{"rating":"g"}}', "explicit", None, False),
+        ('{"1.png":{"rating":"g"},"2.png":{"rating":"e"}}', "explicit", None, True),
+        ('[{"file":"0.png"},{"file":"0.png","rating":"e"}]', "explicit", None, False),
+    ],
+)
+def test_several_records_beside_one_picture(text, rating, artists, told):
+    assert is_table("0.json", text.encode())
+    if told:
+        with pytest.raises(Ambiguous, match="2 records, none of which names the picture") as reason:
+            read_sidecar("0.json", text.encode(), "sub/0.png")
+        labels = reason.value.labels
+    else:
+        labels = read_sidecar("0.json", text.encode(), "sub/0.png")
+    assert (labels.rating, labels.artist) == (rating, artists)
+
+
+def test_many_records_take_no_minutes():
+    records = [{"id": i + 1, "artist": f"a{i}", "rating": "g"} for i in range(4_000)]
+    text = json.dumps([*records, {"rating": "e"}]).encode()
+    with pytest.raises(Ambiguous) as reason:
+        read_sidecar("0.json", text, "0.png")
+    assert reason.value.labels.rating == "explicit"
+    labels = read_sidecar("0.txt", text)
+    assert (labels.rating, labels.artist, len(labels.also)) == ("explicit", "a0", 3_999)
+
+
+def test_several_records_that_are_damaged_are_told():
+    for text in ('[{"id":1,"rating":"e"},{"id":2}', '[{"id":1},{"id":2},5]'):
+        with pytest.raises(ValueError, match="labels that are no JSON"):
+            read_sidecar("0.json", text.encode(), "0.png")
+    assert marks_in(b'[{"id":1,"rating":"e"},{"id":2}').rating == "explicit"
 
 
 

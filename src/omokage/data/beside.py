@@ -172,6 +172,15 @@ def is_text(name: str) -> bool:
     return name.lower().endswith(_TEXTS)
 
 
+def lies_beside(name: str, picture: str) -> bool:
+    """Whether a file belongs to the picture, by its name.
+
+    >>> [lies_beside(name, "a/0.png") for name in ("a/0.JSON", "a/0.png.json", "0.json", "a/boxes.json")]
+    [True, True, False, False]
+    """
+    return _base(name) in _bases(picture)
+
+
 def _is_table(found: Found) -> bool:
     try:
         return is_table(found.name, found.load())

@@ -10,7 +10,7 @@ import io
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import reduce
@@ -22,13 +22,14 @@ from ..errors import UserError
 from .colours import EYE_COLOURS, HAIR_COLOURS
 from .matching import Met, Rows
 from .read import one_line
-from .spelling import plain_name
+from .spelling import folded, plain_name
 from .text import decoded
 
 RATINGS = ("general", "sensitive", "questionable", "explicit")
 SIDECARS = (".txt", ".caption", ".json")
 TABLES = (".csv", ".json", ".jsonl")
-_NAMES = ("file", "filename", "md5", "id")
+_PICTURE_NAMES = ("file", "filename", "md5")
+_NAMES = (*_PICTURE_NAMES, "id")
 _FIRST_IS_A_PICTURE = re.compile(
     r'\s*\{\s*"[^"\\]+\.(?:png|jpe?g|webp|gif|bmp|tiff?|avif)"\s*:', re.IGNORECASE
 )
@@ -164,18 +165,55 @@ def merge(first: Labels, second: Labels) -> Labels:
     )
 
 
-def read_sidecar(name: str, data: bytes) -> Labels:
+def _merged(many: Sequence[Labels]) -> Labels:
+    """`merge` of all of them, of a hundred thousand too; no labels: `Labels`."""
+    artists = dict.fromkeys(one.artist for one in many if one.artist)
+    artist = next(iter(artists), None)
+    also = dict.fromkeys(name for one in many for name in one.also)
+    return Labels(
+        tuple(dict.fromkeys(tag for one in many for tag in one.tags))[:MAX_TAGS],
+        _stricter(*(one.rating for one in many)),
+        artist,
+        next((one.license for one in many if one.license), None),
+        next((one.url for one in many if one.url), None),
+        next((one.other for one in many if one.other), ()),
+        tuple(dict.fromkeys(digest for one in many for digest in one.digests)),
+        tuple(also | {name: None for name in artists if name != artist}),
+    )
+
+
+class Ambiguous(ValueError):
+    """A file beside one picture has records of several, none of which names it.
+
+    Attributes:
+        labels: the strictest rating, all artists and all hashes of them; no tags.
+    """
+
+    def __init__(self, records: Sequence[Labels]) -> None:
+        super().__init__(
+            f"{len(records):,} records, none of which names the picture: the strictest rating counts, and "
+            "every artist"
+        )
+        whole = _merged(records)
+        artists = [name for one in records if one.artist for name in one.artist.split("|")]
+        artist = "|".join(_unlike(artists)) or None
+        self.labels = Labels(rating=whole.rating, artist=artist, digests=whole.digests, also=whole.also)
+
+
+def read_sidecar(name: str, data: bytes, picture: str | None = None) -> Labels:
     """The labels in a file beside a picture: tags in ``.txt`` and ``.caption``, a record in ``.json``.
 
-    A table of many pictures (`is_table`) says nothing of the one that it lies beside.
+    picture: the name of the picture that it lies beside. Of several records (`is_table`), the one that names
+        it by ``file``, ``filename`` or ``md5`` counts. None: such a table is of other pictures and says
+        nothing.
 
-    Raises `ValueError` with the reason if it is none of these.
+    Raises `ValueError` with the reason if it is none of these, `Ambiguous` where no record names the picture.
 
     >>> read_sidecar("a.txt", b"1girl, blue_hair, rating:safe").rating
     'general'
     """
     if is_table(name, data):
-        return Labels()
+        return Labels() if picture is None else _own_record(data, picture)
     try:
         text = decoded(data)
     except ValueError:
@@ -192,7 +230,7 @@ def read_sidecar(name: str, data: bytes) -> Labels:
     try:
         if isinstance(record, list):
             if record and all(isinstance(one, dict) for one in record):
-                return reduce(merge, map(from_record, record))
+                return _merged([from_record(one) for one in record])
             if all(isinstance(tag, str) for tag in record):
                 record = {"tags": record}
         if not isinstance(record, dict):
@@ -200,6 +238,30 @@ def read_sidecar(name: str, data: bytes) -> Labels:
         return from_record(record)
     except RecursionError:
         raise ValueError("labels that are nested too deeply") from None
+
+
+def _own_record(data: bytes, picture: str) -> Labels:
+    """What a file of several records says of the ``picture`` that it lies beside, see `read_sidecar`."""
+    try:
+        records = list(_records(decoded(data)))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"labels that are no JSON: {one_line(error, 80)}") from None
+    if not all(isinstance(record, dict) for record in records):
+        raise ValueError("labels that are no JSON objects")
+    named = folded(picture).rpartition("/")[2]
+    own = []
+    for record in records:
+        called = {folded(str(record[key])).rpartition("/")[2] for key in _PICTURE_NAMES if record.get(key)}
+        if called & {named, named.rpartition(".")[0]}:
+            own.append(record)
+    try:
+        # Several records of one picture say all that they say.
+        labels = [from_record(record) for record in own or records]
+    except RecursionError:
+        raise ValueError("labels that are nested too deeply") from None
+    if own or len(labels) == 1:
+        return _merged(labels)
+    raise Ambiguous(labels)
 
 
 def marks_in(data: bytes) -> Labels:

@@ -16,12 +16,13 @@ import numpy as np
 from PIL import Image
 
 from ..errors import UserError
+from .beside import lies_beside
 from .clean import CRITERIA, measure, thresholds, verdict
 from .colours import ColourNames, check_confidence
 from .crop import BORDERS, CLOSE_UPS, PRESETS, CropBox, closer_box, crop_box, cut, visible
 from .detect import Detector, Face, FaceScore, open_detector
 from .faceset import deflate_member, tar_member
-from .label import RATINGS, Labels, marks_in, merge, read_sidecar
+from .label import RATINGS, Ambiguous, Labels, marks_in, merge, read_sidecar
 from .optout import OPTED_OUT, OptOut, read_opt_out
 from .read import Picture, Unreadable, one_line, read_frames, read_picture
 from .report import THUMBNAIL
@@ -292,10 +293,12 @@ def _labels(job: Job, tools: Tools) -> _Known:
     if tools.options.label:
         for name, data in job.sidecars:
             try:
-                known.labels = merge(known.labels, read_sidecar(name, data))
+                picture = job.file if lies_beside(name, job.file) else None
+                known.labels = merge(known.labels, read_sidecar(name, data, picture))
             except ValueError as reason:
                 known.bad = f"{one_line(name, 200)}: {one_line(reason)}"
-                known.labels = merge(known.labels, marks_in(data))
+                told = reason.labels if isinstance(reason, Ambiguous) else marks_in(data)
+                known.labels = merge(known.labels, told)
     return known
 
 

@@ -219,7 +219,8 @@ def _run(
         _list(told["rejected"], told["reasons"], "images")
         if unreadable := told.get("unreadable_labels"):
             first = "".join(f"; the first: {named}" for named in told.get("unreadable_labels_named", ())[:1])
-            print(f"{unreadable:,} images have labels beside them that cannot be read{first}")
+            bad = "labels beside them that cannot be read, or that name no image"
+            print(f"{unreadable:,} images have {bad}{first}")
     print(f"{report.kept:,} of {report.found:,} {what} kept in {out} ({report.seconds:.1f} s)")
     if report.rejected:
         print(f"{report.rejected:,} left out, listed in {out}/rejected.csv:")
