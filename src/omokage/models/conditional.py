@@ -18,7 +18,7 @@ Given = Sequence[int | None]  # for each condition the number of a value, or Non
 
 
 def one_hot(conditions: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Numbers of values (B, n) to float (B, sum of sizes); a number that there is not, like -1, gives zeros.
+    """Value numbers (B, n) to one-hot floats (B, sum of sizes); an unknown number, such as -1, gives zeros.
 
     >>> one_hot(torch.tensor([[1, 0], [0, -1]]), (2, 3))
     tensor([[0., 1., 1., 0., 0.],
@@ -33,9 +33,9 @@ def one_hot(conditions: Tensor, sizes: Sequence[int]) -> Tensor:
 class Conditional(nn.Module):
     """What generators with conditions share: where the values come from.
 
-    The last entries of its latents, one for each value, are for conditions that nobody gives: from these
-    normal numbers `drawn` takes values as often as the training saw them. So whatever draws from a model by
-    seeds draws from a conditional one too.
+    The last entries of a latent, one for each value, are used for conditions that are not given: from these
+    normal numbers `drawn` samples values as often as they occurred in training. So code that samples by
+    seed works with conditional models too.
     """
 
     def __init__(self, network: Any, values: Mapping[str, Sequence[str]], latent: int) -> None:
@@ -45,14 +45,15 @@ class Conditional(nn.Module):
         self.latent, self.latent_shape = latent, (latent + sum(self.sizes),)
         self.resolution: tuple[int, int] = network.resolution
         self.image_channels: int = getattr(network, "image_channels", 3)
-        # How many faces of the training had each combination of values, the last condition running fastest.
+        # How many training faces had each combination of values; the last condition varies fastest.
         self.register_buffer("seen", torch.ones(prod(self.sizes)))
 
     def drawn(self, noise: Tensor, given: Given | None = None) -> Tensor:
-        """Normal numbers (B, sum of sizes) to values (B, n), as often as seen in training beside those given.
+        """Normal numbers (B, sum of sizes) to values (B, n), sampled with the frequencies of training.
 
-        The values of one condition after the other, by the Gumbel-max trick (Maddison et al. 2014): noise
-        that moves a little mostly keeps its value, and noise of zero gives the most frequent one.
+        Frequencies are those among faces with the ``given`` values. Conditions are sampled one after the
+        other by the Gumbel-max trick (Maddison et al. 2014): a small change of the noise rarely changes a
+        value, and noise of zero gives the most frequent one.
         """
         given = given or [None] * len(self.sizes)
         # In double precision and on the CPU: a seed has the same values everywhere.
@@ -101,7 +102,8 @@ class ConditionalGenerator(Conditional):
     def joined(self, z: Tensor, conditions: Tensor, psi: float = 1.0) -> Tensor:
         """Latents (B, *latent_shape), their last entries replaced by conditions (B, n), the others times psi.
 
-        A value is as long as so many normal numbers are, lest it drown among the entries of the latent.
+        The one-hot entries are scaled to the length of a normal vector of the same size. Otherwise they
+        would be small beside the entries of the latent.
         """
         lengths = [sqrt(size) for size in self.sizes for _ in range(size)]
         hot = one_hot(conditions, self.sizes) * torch.tensor(lengths, device=conditions.device)
@@ -121,9 +123,9 @@ class ConditionalGenerator(Conditional):
         return self.network.decode(self.joined(z, conditions, psi))
 
     def mapping(self, z: Tensor, psi: float = 1.0, given: Given | None = None) -> Tensor:
-        """As the network's: styles (B, layers, width), drawn towards the average of their own conditions.
+        """The network's styles (B, layers, width), truncated towards the average of their own conditions.
 
-        So a face keeps what is asked of it.
+        So truncation does not change the conditions of a face.
         """
         conditions = self.drawn(z[:, self.latent :] * abs(psi), given).to(z.device)
         w = self.network.mapping(self.joined(z, conditions))
@@ -169,7 +171,7 @@ class ConditionalGenerator(Conditional):
         return self.network.logits(self.joined(z, conditions))
 
     def encode(self, images: Tensor, given: Given | None = None) -> Tensor:
-        """Images to latents (B, *latent_shape): conditions that nobody gives are the most frequent ones.
+        """Images to latents (B, *latent_shape); conditions that are not given take the most frequent values.
 
         The network's encoder looks at no conditions, so what is ``given`` changes nothing.
         """
@@ -180,8 +182,8 @@ class ConditionalGenerator(Conditional):
 class ConditionalFlow(Conditional):
     """A flow with conditions: its density given numbers of values, or given none.
 
-    A number of a value that there is not, like -1, says nothing of that condition; without any the density is
-    that of all faces.
+    An unknown number, such as -1, leaves that condition open; without any condition the density is that of
+    all faces.
 
     >>> from omokage.models.tarflow import TarFlow
     >>> inner = TarFlow(size=8, patch=4, width=8, heads=2, blocks=2, layers=1, joined=5)
@@ -211,9 +213,9 @@ class ConditionalFlow(Conditional):
         return normal_log_density(z) + log_det
 
     def encode(self, images: Tensor, given: Given | None = None) -> Tensor:
-        """Images to latents (B, *latent_shape), from which `decode` leads back with the same ``given``.
+        """Images to latents (B, *latent_shape); `decode` with the same ``given`` inverts it.
 
-        Conditions that nobody gives are the most frequent ones.
+        Conditions that are not given take the most frequent values.
         """
         rest = images.new_zeros(len(images), sum(self.sizes))
         z, _ = self.transform(images, self.drawn(rest, given).to(images.device))
@@ -230,8 +232,9 @@ class ConditionalFlow(Conditional):
     ) -> Tensor:
         """(B, *latent_shape) to images (B, C, H, W) in [-1, 1].
 
-        Conditions that are not ``given`` are drawn from the latents. ``psi`` is the temperature, ``guidance``
-        how far images go beyond their conditions (0: not), ``how`` the network's own settings of its sampler.
+        Conditions that are not ``given`` are drawn from the latents. ``psi`` is the temperature.
+        ``guidance`` is the weight of classifier-free guidance: 0 is plain conditional sampling, larger values
+        follow the conditions more strongly. ``how``: further settings of the network's sampler.
         """
         conditions = self.drawn(z[:, self.latent :] * psi, given).to(z.device)
         own = z[:, : self.latent] * psi

@@ -3,11 +3,11 @@
 A layer of a flow maps x to ``(y, log_det)``, log_det (B,) being log |det dy/dx| of each image in nats, and
 has ``inverse(y) -> x``. Layers that `reversible` may run also have ``recall``, see there.
 
-All flows have the same face: ``transform(images) -> (z, log_det)``, ``encode``, ``log_prob``, ``decode`` and
-a flat ``latent_shape`` (channels·height·width,), coarsest level first. z is what remains when every learned
-prior is taken off, so it is standard normal, and z times a temperature is sampling at that temperature:
-every learned normal distribution keeps its mean and has its deviation times the temperature (Kingma &
-Dhariwal 2018 draw their faces so). ``log_prob`` is the density of images as they are, values in [-1, 1].
+All flows have the same methods: ``transform(images) -> (z, log_det)``, ``encode``, ``log_prob``, ``decode``
+and a flat ``latent_shape`` (channels·height·width,), coarsest level first. z is normalised by every learned
+prior, so it is standard normal. Multiplying z by a temperature samples at that temperature: every learned
+normal distribution keeps its mean, and its standard deviation is multiplied by the temperature (as in
+Kingma & Dhariwal 2018). ``log_prob`` is the density of images as they are, values in [-1, 1].
 """
 
 import math
@@ -39,7 +39,7 @@ def from_unit_cube(cube: Tensor) -> Tensor:
 
 
 def in_range(images: Tensor) -> Tensor:
-    """``images`` clamped to [-1, 1]; what overflowed is NaN, so that it is counted and not taken for white.
+    """``images`` clamped to [-1, 1]; infinite values become NaN, so that they are counted as failures.
 
     >>> in_range(torch.tensor([0.5, 1.2, float("-inf")]))
     tensor([0.5000, 1.0000,    nan])
@@ -112,7 +112,7 @@ class Flow(nn.Module):
         raise NotImplementedError
 
     def encode(self, images: Tensor) -> Tensor:
-        """Images (B, C, H, W) in [-1, 1] to latents (B, C·H·W), from which the flow leads back exactly."""
+        """Images (B, C, H, W) in [-1, 1] to latents (B, C·H·W); the flow inverts this exactly."""
         return self.transform(images)[0]
 
     def log_prob(self, images: Tensor) -> Tensor:
@@ -122,7 +122,7 @@ class Flow(nn.Module):
 
 
 class Reversible(nn.Module):
-    """A layer that `reversible` may run: activations can be had again from its output."""
+    """A layer for `reversible`: its activations can be recomputed from its output."""
 
     def inverse(self, y: Tensor) -> Tensor:
         """x from y."""

@@ -1,8 +1,8 @@
 """Glow (Kingma & Dhariwal 2018, arXiv 1807.03039): actnorm, invertible 1×1 convolutions, affine couplings.
 
 Chosen here: the logarithm of a coupling's scale is softly bounded (`flow.bounded`) in place of a sigmoid,
-so that scales are 1 at the start and inverses stay well conditioned. Activations are not kept for the
-backward pass but had again through the inverse, unless ``reversible`` is false.
+so that scales are 1 at the start and inverses stay well conditioned. Activations are not kept
+for the backward pass but recomputed through the inverse, unless ``reversible`` is false.
 """
 
 from typing import Literal

@@ -20,7 +20,7 @@ Noises = Noise | Sequence[Noise]  # the same in all layers, or one a layer
 class EqualisedLinear(nn.Module):
     """Karras et al. 2017, section 4.1: weights start at variance 1 and are scaled where they are used.
 
-    So every weight moves by the same share under Adam. ``rate`` multiplies what a step of the optimiser does
+    So Adam changes every weight by the same fraction. ``rate`` multiplies what a step of the optimiser does
     (Karras et al. 2019, appendix C: 0.01 in the mapping network).
     """
 
@@ -174,7 +174,7 @@ def _widened(weight: Tensor) -> Tensor:
 def activate(x: Tensor, gain: float = math.sqrt(2)) -> Tensor:
     """Leaky ReLU, then ``gain``: sqrt(2) keeps the variance of what is scaled by `EqualisedLinear`.
 
-    ``x`` is lost: a positive factor goes through, and in place the backward pass keeps only the outcome.
+    ``x`` is overwritten: the backward pass then needs only the result.
     """
     return F.leaky_relu_(x if gain == 1 else x * gain, SLOPE)
 
@@ -212,9 +212,9 @@ def full_precision(x: Tensor) -> Iterator[None]:
 
 
 class Location(nn.Module):
-    """Where the latents of real faces lie: takes normal latents there, z to ``centre`` + ``axes`` z.
+    """An affine map of normal latents to where the latents of real faces lie: z to ``centre`` + ``axes`` z.
 
-    Until someone says where, latents stay where they are.
+    It is the identity until `move` is called.
     """
 
     centre: Tensor
@@ -227,12 +227,12 @@ class Location(nn.Module):
         self.register_buffer("axes", torch.eye(latent))
 
     def move(self, centre: Tensor, axes: Tensor) -> None:
-        """From now on there: ``centre`` (latent,) and ``axes`` (latent, latent)."""
+        """Set the map: ``centre`` (latent,) and ``axes`` (latent, latent)."""
         self.centre.copy_(centre)
         self.axes.copy_(axes)
 
     def forward(self, z: Tensor, psi: float = 1.0) -> Tensor:
-        """(B, latent + joined) to the same shape; what is joined stays. ``psi`` draws towards the centre."""
+        """(B, latent + joined) to the same shape; joined entries stay. ``psi`` truncates to the centre."""
         z, joined = z[:, : self.latent], z[:, self.latent :]
         return torch.cat([self.centre + psi * z @ self.axes.T, joined], 1)
 
@@ -307,15 +307,15 @@ class StyleSpace(nn.Module):
         return self.layers
 
     def mapping(self, z: Tensor, psi: float = 1.0, cutoff: int | None = None) -> Tensor:
-        """(B, *latent_shape) to (B, layers, width), drawn towards the average: 1 as it is, 0 the average.
+        """(B, *latent_shape) to styles (B, layers, width), truncated: ``psi`` 1 keeps them, 0 is the average.
 
-        ``psi`` below 0 gives the opposite on the other side of the average. Only the first ``cutoff`` layers
-        are truncated (None: all); in training the average follows what comes by.
+        ``psi`` below 0 mirrors styles through the average. Only the first ``cutoff`` layers are truncated
+        (None: all). In training mode the running average is updated.
         """
         return self._mapped(z if self.location is None else self.location(z), psi, cutoff)
 
     def _mapped(self, z: Tensor, psi: float = 1.0, cutoff: int | None = None) -> Tensor:
-        """Of latents that lie where they are to lie."""
+        """As `mapping`, without the shift by `Location`."""
         if self.classes:
             chosen = F.one_hot(z[:, -self.classes :].argmax(1), self.classes)
             z = torch.cat([z[:, : -self.classes], chosen.to(z)], 1)
@@ -332,8 +332,8 @@ class StyleSpace(nn.Module):
     def styles(self, z: Tensor) -> Tensor:
         """Styles to train with: a share ``mixing`` of the images have two, one before and one after a layer.
 
-        Karras et al. 2019, section 3.1, mixing regularisation. Both have the same label. The last images
-        of a batch have them: the first may redraw real faces.
+        Karras et al. 2019, section 3.1, mixing regularisation. Both styles have the same label. The last
+        images of a batch are mixed, since the first may be reconstructions of real faces.
         """
         w = self._mapped(z)
         if not self.training or self.mixing == 0:
@@ -350,7 +350,7 @@ class StyleSpace(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """Images to train with: styles mixed, noise drawn anew, values not cut to [-1, 1].
 
-        Latents are taken as they lie: whoever trains has put them where they are to lie.
+        Latents are not shifted by `Location`: the training loop has done that already.
         """
         return self.synthesis(self.styles(z), "random" if self.training else "constant")
 
@@ -411,8 +411,8 @@ def sides(resolution: Sequence[int], base: Sequence[int], where: str) -> list[tu
 def with_halved_chroma(images: Tensor) -> Tensor:
     """(B, 3, H, W) with chroma at half the resolution, as JPEG's 4:2:0 keeps it; luma stays as it is.
 
-    Chroma is what is left of a colour beside its luma (ITU-R BT.601): averaged over 2x2 pixels and brought
-    back bilinearly, like the "fancy upsampling" of libjpeg. Values may leave the images' range a little.
+    Chroma is a colour less its luma (ITU-R BT.601). It is averaged over 2x2 pixels and upsampled bilinearly,
+    like the "fancy upsampling" of libjpeg. Values may leave the images' range a little.
     """
     weights = images.new_tensor([0.299, 0.587, 0.114])[:, None, None]
     luma = (images * weights).sum(1, keepdim=True)

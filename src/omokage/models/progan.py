@@ -143,8 +143,8 @@ class Generator(Growing):
         capacity: Count = 16384,  # ... this number divided by the longer side,
         most: Count = 512,  # ... and not more than this
         start: CountOrNone = 0,  # how often the base is doubled in the first images it draws
-        stable_kimg: NotNegative = 800.0,  # so long each size is drawn alone ...
-        # ... and so long it fades in before; both 0: the last size from the start.
+        stable_kimg: NotNegative = 800.0,  # how long each size is trained alone ...
+        # ... and how long it fades in before; both 0: the last size from the start.
         fade_kimg: NotNegative = 800.0,
         image_channels: Channels = 3,
     ) -> None:

@@ -89,7 +89,7 @@ class ProjectedDiscriminator(nn.Module):
     ``features`` is frozen and differentiable for its input; calling the discriminator on what it gives
     returns patch logits, one tensor (B, patches), or (B, outputs, patches), a scale.
 
-    ImageNet networks learn to overlook colour; ``pixels`` gives it back to the discriminator.
+    ImageNet features respond little to colour; the head on ``pixels`` sees it.
     """
 
     def __init__(

@@ -265,9 +265,9 @@ class RealNVP(Flow):
 
 
 class _StatisticsUntouched(AbstractContextManager[None]):
-    """Batch norms go by their batch, as in training, but do not count it a second time.
+    """Batch norms use the statistics of their batch, as in training, but do not update the running ones.
 
-    May be entered several times, for a graph may be gone through several times.
+    May be entered several times, since a graph may be differentiated several times.
     """
 
     def __init__(self, network: nn.Module) -> None:

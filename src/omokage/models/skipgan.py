@@ -95,15 +95,15 @@ class Generator(nn.Module):
     def decode(self, z: Tensor, psi: float = 1.0) -> Tensor:
         """Normal latents (B, latent + joined) to (B, image_channels, H, W) in [-1, 1].
 
-        ``psi`` draws them towards the centre; where none is known it scales the sphere's radius. What is
-        joined to a latent stays as it is.
+        ``psi`` truncates towards the centre; where no centre is known it scales the sphere's radius. Entries
+        joined to a latent do not change.
         """
         located = bool(self.location.centre.any())
         images = self._drawn(self.location(z, psi if located else 1.0), 1.0 if located else psi)
         return in_range(images)  # halved chroma goes a little beyond
 
     def forward(self, z: Tensor) -> Tensor:
-        """(B, latent + joined), wherever they lie, to (B, image_channels, H, W), about in [-1, 1]."""
+        """(B, latent + joined), used without a shift, to (B, image_channels, H, W), about in [-1, 1]."""
         return self._drawn(z)
 
     def _drawn(self, z: Tensor, radius: float = 1.0) -> Tensor:

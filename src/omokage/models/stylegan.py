@@ -121,10 +121,10 @@ class Generator(StyleSpace, Growing):
         mixing: Share = 0.9,  # share of the images in training that have two styles
         # How fast the mapping network learns, as a multiple of the others' rate.
         mapping_rate: Positive = 0.01,
-        truncated: CountOrNone = 0,  # psi is for the styles of so many layers, from the base up; 0: of all
+        truncated: CountOrNone = 0,  # how many layers psi truncates, from the base up; 0: all
         start: CountOrNone = 1,  # how often the base is doubled in the first images it draws
-        stable_kimg: NotNegative = 600.0,  # so long each size is drawn alone ...
-        # ... and so long it fades in before; both 0: the last size from the start.
+        stable_kimg: NotNegative = 600.0,  # how long each size is trained alone ...
+        # ... and how long it fades in before; both 0: the last size from the start.
         fade_kimg: NotNegative = 600.0,
         image_channels: Channels = 3,
     ) -> None:

@@ -280,7 +280,7 @@ class Generator(StyleSpace):
         image_channels: Channels = 3,
         joined: CountOrNone = 0,  # entries that conditions add to a latent; 0: none
         classes: CountOrNone = 0,  # further entries, the largest of which chooses a class; 0: none
-        located: bool = False,  # whether latents go where an encoder, if one is trained, finds those of faces
+        located: bool = False,  # whether latents are mapped to where a trained encoder puts real faces
     ) -> None:
         super().__init__(latent, style, depth, mixing, mapping_rate, joined, classes, located)
         sizes = sides(resolution, base, "model")

@@ -35,8 +35,8 @@ Sampler = Literal["cached", "plain", "jacobi"]
 class Cache:
     """Keys and values of the tokens so far, of one layer.
 
-    Room for all tokens is taken at once, so that none is copied again for each that comes. Where gradients
-    are wanted, what was written must stay as it was, and tokens are joined instead.
+    Memory for all tokens is allocated at once, so that adding a token copies no earlier one. With gradients
+    on, values must not be overwritten, so tokens are concatenated instead.
     """
 
     def __init__(self, tokens: int) -> None:
@@ -234,8 +234,8 @@ class Block(nn.Module):
 class Mixing(nn.Module):
     """Entries of a token, shifted, times a learned matrix: what Glow's 1×1 convolutions are to channels.
 
-    A block changes the entries of a token by other tokens alone, so that what entries say about each other,
-    such as the colours of a pixel, is lost on it. `whiten` starts where they say nothing linear.
+    A block transforms a token by other tokens alone, so it cannot model how the entries of one token depend
+    on each other, such as the colours of a pixel. `whiten` starts with these entries uncorrelated.
     """
 
     def __init__(self, channels: int) -> None:
@@ -273,8 +273,8 @@ class Mixing(nn.Module):
 class TarFlow(Flow):
     """Images to standard normal latents and back: a stack of flows (section 2.2) over patches (section 2.3).
 
-    With ``noise``, ``log_prob`` is the density of noisy images, and `decode` takes noise off; `inverse` is
-    what leads back from `encode`.
+    With ``noise``, ``log_prob`` is the density of noisy images, and `decode` removes noise; `inverse` is the
+    exact inverse of `encode`.
 
     Labels are (B, joined) everywhere, one or more hot; None or zeros: none. `conditional.ConditionalFlow`
     makes them of conditions, and `objectives.likelihood` leaves them out now and then, so that one network

@@ -2,8 +2,7 @@
 
 The pipeline of appendix B, "bgc" of figure 4: pixel blitting, geometric and colour transformations, each
 with probability p an image. Chosen here: turned and scaled images are read by linear interpolation at twice
-the size and averaged, in place of the paper's wavelet filters, and images that nothing turns or scales are
-not touched by that.
+the size and averaged, in place of the paper's wavelet filters; other images are not resampled.
 """
 
 import math
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from ..models.layers import added_over_processes
 
-Sampler = Callable[[float], Tensor]  # a probability to which images are meant, (B,) of bool
+Sampler = Callable[[float], Tensor]  # a probability to which images are transformed, (B,) of bool
 
 
 class AdaptiveAugmentation(nn.Module):

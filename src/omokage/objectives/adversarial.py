@@ -21,7 +21,7 @@ class AdversarialLoss(NamedTuple):
     """What the two networks minimise.
 
     Attributes:
-        floor: the discriminator's loss where it tells all images apart; None: it falls without end.
+        floor: the discriminator's loss when it classifies every image correctly; None: it is unbounded below.
     """
 
     discriminator: Callable[[Tensor, Tensor], Tensor]

@@ -1,9 +1,9 @@
-"""A generator's images as a whole have the moments of real ones, in features of a frozen network.
+"""A loss that matches mean and covariance of generated and real images, in features of a frozen network.
 
 The Fréchet distance between two normal distributions (Dowson & Landau 1982; Heusel et al. 2017 measure with
-it) is the cost of the cheapest way to carry one to the other. That way is known in closed form: x to
-m_r + A (x - m_g), with A = S_g^-½ (S_g^½ S_r S_g^½)^½ S_g^-½. Each image is drawn a little along its own way.
-Moments are running ones over many batches, since those of one batch say little in some hundred dimensions.
+it) is the cost of the cheapest way to carry one to the other. That map is known in closed form: x to
+m_r + A (x - m_g), with A = S_g^-½ (S_g^½ S_r S_g^½)^½ S_g^-½. The loss moves each image along it.
+Moments are running averages over many batches: one batch is too small for some hundred dimensions.
 """
 
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from ..models.layers import added_over_processes
 
-HALF_LIFE = 10_000  # images after which the moments have forgotten half
-EVERY = 16  # steps between two computations of the way
+HALF_LIFE = 10_000  # images after which an old image counts half
+EVERY = 16  # steps between two computations of the transport map
 RIDGE = 1e-3  # of the mean variance, added to all: some directions have no variance
-FIRST = 10  # images a dimension, before anything is asked of a generator
+FIRST = 10  # images per dimension before the loss is used
 
 
 class Frechet(nn.Module):
-    """Running moments of real and generated features, and the way from the ones to the others.
+    """Running moments of real and generated features, and the optimal transport between them.
 
     ``channels``: of the maps of features; each map is averaged over its places.
 
@@ -49,7 +49,7 @@ class Frechet(nn.Module):
 
     @torch.no_grad()
     def observe(self, real: Tensor, generated: Tensor) -> None:
-        """Take pooled features of a step into the moments; now and then compute the way anew."""
+        """Add pooled features of a step to the moments; every `EVERY` steps recompute the transport map."""
         found = []
         for x in (real, generated):
             x = x.detach().float()
@@ -82,7 +82,7 @@ class Frechet(nn.Module):
         return spread[0] + eye, spread[1] + eye
 
     def loss(self, generated: Tensor) -> Tensor:
-        """How far pooled features (B, size) of generated images are from where their way ends.
+        """Squared distance of pooled features (B, size) of generated images from their transported ones.
 
         A mean over images, in units of the variance of real features: 0 where the moments agree.
         """

@@ -1,4 +1,4 @@
-"""Path-length regularisation: equal steps in w change images equally, wherever and in whatever direction."""
+"""Path-length regularisation: equal steps in w change images equally, at every w and in every direction."""
 
 import math
 from collections.abc import Callable

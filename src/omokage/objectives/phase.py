@@ -34,10 +34,10 @@ class Step:
         self._shared: dict[str, Any] = {}
 
     def parts(self, size: int) -> list["Step"]:
-        """The step, ``size`` images at a time; 0: as it is.
+        """The step split into parts of ``size`` images; 0: not split.
 
-        Parts are new at every call, so phases share nothing: what one has kept for its gradient is gone when
-        the next begins.
+        Parts are new at every call, so phases share no activations: memory for the gradient of one phase is
+        freed before the next begins.
         """
         if size == 0:
             return [self]
@@ -47,9 +47,9 @@ class Step:
         ]
 
     def augmented(self, images: Tensor) -> Tensor:
-        """What ``augment`` makes of ``images`` (B, C, H, W), the same for image i whichever images they are.
+        """``images`` (B, C, H, W) augmented; image i gets the same transformation at every call.
 
-        So a real image and the generated one that redraws it are shifted and cut alike.
+        So a real image and its reconstruction are shifted and cut alike.
         """
         seed = self.once("augmentation", lambda: int(torch.randint(2**62, ())))
         with torch.random.fork_rng():
@@ -71,7 +71,7 @@ class Phase:
         groups: what it trains, by the name that the recipe's table of learning rates has for it.
         parameters: all of them; gradients land nowhere else.
         loss: from the step to a scalar and to numbers for the log.
-        every: it runs at the last of every so many steps: lazy regularisation (Karras et al. 2020, section
+        every: it runs at the last of every ``every`` steps: lazy regularisation (Karras et al. 2020, section
             3.1), or a generator whose critic takes several steps for one of its own.
         clip_gradients: entries of gradients are cut to ± this before a step; 0: left as they are.
         clip_weights: entries of what it trains are cut to ± this after a step; 0: left as they are.

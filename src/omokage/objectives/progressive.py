@@ -19,7 +19,7 @@ def progressive(
     loss: Literal["non-saturating", "least-squares", "wasserstein", "hinge"] = "non-saturating",
     penalty: Literal["none", "r1", "gulrajani"] = "r1",  # on the discriminator's gradient for the image
     penalty_weight: NotNegative = 10.0,  # gamma of R1, of which it is half; lambda of "gulrajani"
-    penalty_every: Count = 1,  # the penalty is due at every so many steps, with so many times the weight
+    penalty_every: Count = 1,  # computed once in this number of steps, with the weight multiplied by it
     drift: NotNegative = 0.0,  # weight of the squared logits of real images (ProGAN, appendix A.1: 0.001)
     redrawn: bool = False,  # draw the generator's images again for its own turn: slower, less memory at once
 ) -> list[Phase]:

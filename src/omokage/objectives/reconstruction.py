@@ -1,4 +1,4 @@
-"""A part of a generator's images redraws the real ones of the batch: no kind of face can be left out."""
+"""Some generated images reconstruct the real ones of the batch, so that no kind of face is left out."""
 
 from typing import Any
 
@@ -9,19 +9,19 @@ from ..models.feature_encoder import FeatureEncoder
 from ..models.layers import Location, added_over_processes
 from .phase import Step
 
-HALF_LIFE = 10_000  # latents after which the averages of their place have forgotten half
-FIRST = 20_000  # latents before a generator hears of them: a young encoder tells few kinds of faces apart
+HALF_LIFE = 10_000  # latents after which an old latent counts half in the averages
+FIRST = 20_000  # latents before the averages are used: an untrained encoder separates few faces
 
 
 class Reconstruction(nn.Module):
     """The variational half of a VAE/GAN (Larsen et al. 2016, arXiv 1512.09300, equations 5 to 8).
 
-    An encoder turns the first ``share`` of a batch into latents; what the generator makes of them is to have
-    the features of those faces. The features are a discriminator's, as in the paper, here of its frozen
-    network: they cost nothing, since the discriminator judges the same images by them.
+    An encoder maps the first ``share`` of a batch to latents; the loss compares the features of the images
+    generated from them with those of the faces. The features are a discriminator's, as in the paper, here of
+    its frozen network: they cost nothing, since the discriminator judges the same images by them.
 
-    A generator alone may forget kinds of faces and may move a latent's face from step to step, and then
-    averaged weights draw an average of faces. Here every face keeps its place.
+    A generator trained without this may drop kinds of faces, and the face of a latent may change from step
+    to step; averaged weights then draw blends of faces. Reconstruction ties each face to a latent.
 
     The encoder's latents of all faces together are not quite the prior: their running mean and covariance
     tell a generator's `Location` where to draw samples and the rest of a batch from.
@@ -45,12 +45,12 @@ class Reconstruction(nn.Module):
         return max(2, round(self.share * batch)) if batch > 1 else 0
 
     def encoded(self, step: Step, features: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """What the encoder says of the redrawn faces of a step: means and logarithms of variances."""
+        """The encoder's means and log-variances for the reconstructed faces of a step."""
         count = self.count(len(step.real))
         return step.once("encoded", lambda: self.encoder([x[:count] for x in features[1:]]))
 
     def sampled(self, step: Step, features: list[Tensor]) -> Tensor:
-        """A sample of what the encoder says of each redrawn face."""
+        """A sample from the encoder's distribution for each reconstructed face."""
         mean, log_variance = self.encoded(step, features)
         return mean + (log_variance / 2).exp() * step.latents[: len(mean), : self.latent]
 

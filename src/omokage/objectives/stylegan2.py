@@ -20,10 +20,10 @@ def stylegan2(
     *,
     loss: Literal["non-saturating", "least-squares", "wasserstein", "hinge"] = "non-saturating",
     r1: NotNegative = 10.0,  # gamma, of which half weighs R1, the squared gradient at real images; 0: none
-    r1_every: Count = 16,  # steps from one R1 to the next, which then has so many times the weight
+    r1_every: Count = 16,  # R1 is computed once in this number of steps, with its weight multiplied by it
     path_length: NotNegative = 2.0,  # weight of the path-length penalty; 0: none
-    path_length_every: Count = 4,  # steps from one to the next, likewise
-    path_length_share: Count = 2,  # it looks at every so manieth image of the batch
+    path_length_every: Count = 4,  # once in this number of steps, likewise
+    path_length_share: Count = 2,  # it uses one in this number of images of the batch
     ada_target: float = 0.0,  # mean sign of the logits of real images that augmentation holds; 0: no ADA
     ada_kimg: Positive = 500.0,  # images, in thousands, in which its probability could go from 0 to 1
     ada_every: Count = 4,  # steps from one look at the signs to the next

@@ -33,15 +33,15 @@ def vae_gan(
     reconstruction_kimg: Sequence[float] = (4.0, 20.0),  # over which that weight rises from 0
     # Share of the generated images that redraw real ones.
     reconstructed: Annotated[float, Gt(0), Lt(1), Allowed("between 0 and 1")] = 0.5,
-    kl_weight: NotNegative = 0.005,  # of the nats a redrawn face's latent holds
+    kl_weight: NotNegative = 0.005,  # weight of the KL divergence, in nats a face
     prediction_weight: NotNegative = 0.0,  # as in `gan`
-    frechet_weight: NotNegative = 0.0,  # of the way to the moments of real features, see `Frechet`; 0: none
-    frechet_kimg: NotNegative = 60.0,  # from which on that is asked
+    frechet_weight: NotNegative = 0.0,  # weight of the Fréchet loss, see `Frechet`; 0: none
+    frechet_kimg: NotNegative = 60.0,  # images, in thousands, before it is used
 ) -> list[Phase]:
     """The phases ``discriminator`` and ``generator``, of which the latter trains ``encoder`` too.
 
-    A share of the generated images redraws faces of the batch: an encoder turns these into latents, and what
-    the generator makes of them is to have the same features. See `Reconstruction`; all else is as in `gan`.
+    A share of the generated images reconstructs faces of the batch: an encoder maps the faces to latents, and
+    the images generated from these are to have the same features. See `Reconstruction`; else as in `gan`.
 
     Raises:
         UserError: settings that contradict each other, or a discriminator without frozen features.
