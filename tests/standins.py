@@ -3,8 +3,10 @@
 import hashlib
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import torch
+from small import small_recipe
 from torch import Tensor, nn
 
 from omokage.abilities import HasDensity
@@ -159,7 +161,7 @@ def family_model(name: str) -> Model:
     return Model(network, recipe, {"images": 96, "face_set": "e" * 64}, None, "0" * 64)
 
 
-# Every family, small enough to be built and run in a moment.
+# Sizes that recorded faces were drawn with, so they stay. A family that is not here gets those of `small`.
 SMALLEST = {
     "dcgan": {"channels": [8, 8], "latent": 8},
     "dense-dcgan": {"channels": [8, 8], "strides": [2, 2], "first_size": 4, "latent": 8},
@@ -177,13 +179,19 @@ SMALLEST = {
 CONDITIONS = {"hair": ["blue", "red"], "eyes": ["blue", "green", "unknown"]}
 
 
+def smallest(name: str) -> dict[str, Any]:
+    """The settings of a family with which it is built and run in a moment."""
+    return SMALLEST.get(name) or {key: value for key, value in small_recipe(name).model.items() if key != "name"}
+
+
 def small_model(name: str, conditions: dict[str, list[str]] | None = None) -> Model:
     """A model of a family that has learnt nothing, moved off its start, its statistics those of batches.
 
     Far enough that its faces differ.
     """
     torch.manual_seed(0)
-    network = build_model({"name": name, **SMALLEST[name]}, conditions)
+    settings = {"name": name, **smallest(name)}
+    network = build_model(settings, conditions)
     generator, far = torch.Generator().manual_seed(1), 0.6 if name == "vae" else 0.1
     with torch.no_grad():
         for parameter in network.parameters():
@@ -200,6 +208,6 @@ def small_model(name: str, conditions: dict[str, list[str]] | None = None) -> Mo
             for z in latents(range(64), network.latent_shape).split(32):
                 network(z, network.drawn(z[:, network.latent :])) if conditions else network(z)
     recipe = load_recipe("dcgan")
-    recipe = replace(recipe, name=name, model={"name": name, **SMALLEST[name]}, conditions=conditions or {})
+    recipe = replace(recipe, name=name, model=settings, conditions=conditions or {})
     network = network.eval().requires_grad_(False)
     return Model(network, recipe, {"images": 96}, None, "0" * 64)

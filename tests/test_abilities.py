@@ -4,7 +4,7 @@ import inspect
 
 import pytest
 import torch
-from standins import CONDITIONS, small_model
+from standins import CONDITIONS, SMALLEST, small_model
 
 from omokage import abilities
 from omokage.abilities import (
@@ -197,3 +197,11 @@ def test_networks_that_cut_images_do_not_either(monkeypatch, name, last):
     network = small_model(name).network
     monkeypatch.setattr(network, last, overflowing)
     assert network.decode(latents(range(2), network.latent_shape)).isnan().all()
+
+
+@pytest.mark.parametrize("name", ["dcgan", "stylegan2", "glow"])
+def test_a_family_without_sizes_of_its_own_is_made_small_all_the_same(name, monkeypatch):
+    monkeypatch.delitem(SMALLEST, name)
+    model = small_model(name)
+    assert sum(one.numel() for one in model.network.parameters()) < 500_000
+    assert model.decode(latents(range(2), model.latent_shape)).isfinite().all()

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from standins import smallest
 from torch import nn
 
 from omokage.abilities import Encodes, Guided, TakesConditions
@@ -55,7 +56,7 @@ def able(rows):
 
 def generator(name):
     torch.manual_seed(0)
-    network = build_model({"name": name, **MODELS_OF_16.get(name, {})}, CONDITIONS)
+    network = build_model({"name": name, **(MODELS_OF_16.get(name) or smallest(name))}, CONDITIONS)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))
@@ -76,7 +77,7 @@ def model(request):
         for z in latents(range(96), network.latent_shape).split(32):
             network(z, network.drawn(z[:, network.latent :]))
     plain = load_recipe(PLAIN.get(request.param, "dcgan"), ["condition=hair,eyes"])
-    settings = {"name": request.param, **MODELS_OF_16.get(request.param, {})}
+    settings = {"name": request.param, **(MODELS_OF_16.get(request.param) or smallest(request.param))}
     recipe = replace(plain, model=settings, conditions=CONDITIONS)
     recipe = read_recipe(recipe.to_toml(), "test")  # checked and completed
     return Model(network.eval().requires_grad_(False), recipe, {"images": 96}, None, "0" * 64)
