@@ -181,7 +181,8 @@ CONDITIONS = {"hair": ["blue", "red"], "eyes": ["blue", "green", "unknown"]}
 
 def smallest(name: str) -> dict[str, Any]:
     """The settings of a family with which it is built and run in a moment."""
-    return SMALLEST.get(name) or {key: value for key, value in small_recipe(name).model.items() if key != "name"}
+    derived = small_recipe(name).model
+    return SMALLEST.get(name) or {key: value for key, value in derived.items() if key != "name"}
 
 
 def small_model(name: str, conditions: dict[str, list[str]] | None = None) -> Model:
