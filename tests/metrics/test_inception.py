@@ -64,13 +64,14 @@ def test_float32_equals_the_torchscript(file: Path, images: np.ndarray) -> None:
 
 def test_bfloat16_is_close_and_features_do_not_depend_on_the_batch(file: Path, images: np.ndarray) -> None:
     exact, fast = (InceptionExtractor(file, precision=precision) for precision in ("fp32", "bf16"))
+    images = images[:3]
     expected = exact(images)
     for extractor, tolerance in ((exact, 1e-4), (fast, 0.1)):
         together = extractor(images)
         alone = np.concatenate([extractor(images[i : i + 1]) for i in range(2)])
         np.testing.assert_allclose(together, expected, atol=tolerance)
         np.testing.assert_allclose(together[:2], alone, atol=tolerance)
-    assert np.abs(fast(images) - expected).mean() < 0.03 * expected.mean()
+    assert np.abs(together - expected).mean() < 0.03 * expected.mean()
 
 
 def test_no_images_no_features(file: Path) -> None:
