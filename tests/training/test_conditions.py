@@ -18,7 +18,7 @@ from omokage.running import train
 from omokage.sampling import gathered, latents, sample
 from omokage.settings import Settings
 from omokage.snapshot import newest_snapshot, read_snapshot
-from omokage.training.conditions import Labels
+from omokage.training.conditions import ConditionLabels
 
 COLOURS = {"blue": (30, 50, 220), "green": (30, 200, 40), "red": (220, 30, 30)}
 SMALL = [
@@ -84,7 +84,7 @@ def test_without_names_conditions_come_as_often_as_in_training_and_by_seed(run, 
     network = model.network
     z = latents(range(2000), model.latent_shape)
     drawn = network.drawn(z[:, network.latent :])
-    labels = Labels(FaceSet.open(faces), ["hair", "eyes"])
+    labels = ConditionLabels(FaceSet.open(faces), ["hair", "eyes"])
     expected = labels.seen() / labels.seen().sum()
     found = torch.bincount(drawn[:, 0] * 2 + drawn[:, 1], minlength=6) / 2000
     assert (found - expected).abs().max() < 0.035
@@ -163,7 +163,7 @@ def test_a_resumed_run_equals_an_unbroken_one(faces, tmp_path, name, narrow):
 
 def test_labels_of_several_values_and_of_none(faces, tmp_path):
     opened = FaceSet.open(faces)
-    labels = Labels(opened, ["odd"])
+    labels = ConditionLabels(opened, ["odd"])
     assert labels.values == {"odd": ["a", "b", "unknown"]}
     assert labels.sentences() == [
         "odd of 240 faces: a 180, b 120; none 60 (the value unknown), several 120 (one is drawn each time)"
@@ -180,12 +180,13 @@ def test_labels_of_several_values_and_of_none(faces, tmp_path):
     assert labels.seen().tolist() == [120, 60, 60]  # shares: half of 120, and so on
     # A label that is not trained with has no number.
     assert set(
-        Labels(opened, ["hair"], values={"hair": ["red"]}).drawn(np.arange(240)).unique().tolist()
+        ConditionLabels(opened, ["hair"], values={"hair": ["red"]}).drawn(np.arange(240)).unique().tolist()
     ) == {
         -1,
         0,
     }
-    assert Labels(opened, ["odd"]).digest() == labels.digest() != Labels(opened, ["hair"]).digest()
+    assert ConditionLabels(opened, ["odd"]).digest() == labels.digest()
+    assert labels.digest() != ConditionLabels(opened, ["hair"]).digest()
 
 
 def test_a_loud_line_says_what_is_used(faces, tmp_path, capsys):

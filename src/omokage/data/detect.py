@@ -89,9 +89,9 @@ def open_detector(
         least = NetworkDetector.threshold if threshold is None else threshold
         return NetworkDetector(threshold=least, precision=precision)
     if name == "cascade":
-        return CascadeDetector(scale=1.05, neighbours=2, smallest=20, angles=angles, least=threshold or 0)
+        return CascadeDetector(scale=1.05, neighbours=2, smallest=20, angles=angles, min_score=threshold or 0)
     if name == "cascade-example":
-        return CascadeDetector(angles=angles, least=threshold or 0)
+        return CascadeDetector(angles=angles, min_score=threshold or 0)
     if name.lower().endswith(".onnx"):
         return OnnxDetector(name, threshold=0.4 if threshold is None else threshold)
     known = ", ".join(DETECTORS)
@@ -144,7 +144,7 @@ class CascadeDetector:
     neighbours: how many windows must agree on a face.
     smallest: side in pixels of the smallest window, of head size.
     angles: degrees by which the picture is turned for further looks.
-    least: least score.
+    min_score: faces with a lower score are left out.
     The defaults are those of the example that its author published.
     """
 
@@ -154,7 +154,7 @@ class CascadeDetector:
         neighbours: int = 5,
         smallest: int = 24,
         angles: Sequence[int] = (0,),
-        least: float = 0.0,
+        min_score: float = 0.0,
         path: str | Path | None = None,
     ) -> None:
         import cv2
@@ -175,7 +175,7 @@ class CascadeDetector:
         if not self._cascade.read(storage.getFirstTopLevelNode()):
             raise UserError(f"{one_line(file)} is no cascade that OpenCV reads")
         self.scale, self.neighbours, self.smallest = scale, neighbours, smallest
-        self.angles, self.least = tuple(angles), least
+        self.angles, self.min_score = tuple(angles), min_score
         self.described = {
             "name": "cascade",
             "file": hashlib.sha256(text).hexdigest(),
@@ -183,7 +183,7 @@ class CascadeDetector:
             "neighbours": neighbours,
             "smallest": smallest,
             "angles": list(self.angles),
-            "least": least,
+            "least": min_score,
         }
 
     def __call__(self, picture: np.ndarray) -> list[Face]:
@@ -194,7 +194,7 @@ class CascadeDetector:
         for angle in self.angles:
             faces += self._look(grey, angle)
         inside = (clipped(face, *grey.shape) for face in separate(faces))
-        return [face for face in inside if face is not None and face.score >= self.least]
+        return [face for face in inside if face is not None and face.score >= self.min_score]
 
     def _look(self, grey: np.ndarray, angle: int) -> list[Face]:
         import cv2

@@ -61,7 +61,7 @@ _PICTURE = re.compile(r"[^\s].*\.(?:png|jpe?g|webp|gif|bmp|tiff?|avif|jxl|psd)",
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class OptOutEntry:
     """A line of the list.
 
     text: as written, without its remark. names: readings as an artist's name (`plain_name`).
@@ -84,7 +84,7 @@ class OptOut:
     described: name and hash of the list, and how many entries it has.
     """
 
-    entries: tuple[Entry, ...]
+    entries: tuple[OptOutEntry, ...]
     described: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -216,7 +216,7 @@ def read_opt_out(path: str | Path) -> OptOut:
         text = decoded(data)
     except (Unreadable, ValueError) as error:
         raise UserError(f"the opt-out list {one_line(path)} cannot be used: {error}") from None
-    entries: dict[str, Entry] = {}
+    entries: dict[str, OptOutEntry] = {}
     for number, line in enumerate(re.split(r"\r\n|\r|\n", text), 1):
         entry = _entry(number, line)
         if entry is not None:
@@ -254,7 +254,7 @@ def told(summary: Mapping[str, Any] | None) -> list[str]:
     return [*lines, f"     and {rest:,} more"] if rest else lines
 
 
-def _entry(number: int, line: str) -> Entry | None:
+def _entry(number: int, line: str) -> OptOutEntry | None:
     line = line.strip().lstrip("\ufeff").strip()
     if not line or line.startswith(("#", ";", "//", "%%%%", "<!--")):
         return None
@@ -277,34 +277,34 @@ def _entry(number: int, line: str) -> Entry | None:
         if named := _ALGORITHM.fullmatch(text):
             kind = _algorithm(named[1])
             if kind is None:
-                return Entry(number, shown, trouble=f"{named[1]} is no hash that can be compared")
+                return OptOutEntry(number, shown, trouble=f"{named[1]} is no hash that can be compared")
             if named[2].strip() or not re.fullmatch(r"[A-Za-z]{1,19}", named[3]):  # no artist "md5 fan"
                 return _of_digest(number, shown, kind, named[3])
         digests = {(_BY_LENGTH[len(digits)], digits) for digits in _HEX.findall(text.lower())}
         digests |= {(_BY_LENGTH[len(d)], d) for d in map(_from_base64, _BASE64.findall(text)) if d}
         if digests:
-            return Entry(number, shown, digests=frozenset(digests))
+            return OptOutEntry(number, shown, digests=frozenset(digests))
         if "://" in text:
             page = _page(text.split()[0].strip(QUOTES + "<>,;"))
-            return Entry(number, shown, page=page, trouble="" if page else "an address without a host")
+            return OptOutEntry(number, shown, page=page, trouble="" if page else "an address without a host")
         if re.fullmatch(r"[0-9a-fA-F]{24,}", text):
-            return Entry(number, shown, trouble=f"{len(text)} hex digits are no hash: cut short?")
+            return OptOutEntry(number, shown, trouble=f"{len(text)} hex digits are no hash: cut short?")
         if _PICTURE.fullmatch(text):
-            return Entry(number, shown, trouble="a file's name: give its hash, or the artist")
+            return OptOutEntry(number, shown, trouble="a file's name: give its hash, or the artist")
     names = _readings(text)
     if further.strip():  # a further column, or the rest of a name that begins with a nickname in quotes
         names |= _readings(f"{text}{further}")
-    return Entry(number, shown, names=frozenset(names))
+    return OptOutEntry(number, shown, names=frozenset(names))
 
 
-def _of_digest(number: int, shown: str, kind: str, digest: str) -> Entry:
+def _of_digest(number: int, shown: str, kind: str, digest: str) -> OptOutEntry:
     digits = digest.lower().removeprefix("0x")
     if not re.fullmatch("[0-9a-f]+", digits):
         digits = _from_base64(digest) or ""
     if len(digits) != 2 * hashlib.new(kind, usedforsecurity=False).digest_size:
         length = 2 * hashlib.new(kind, usedforsecurity=False).digest_size
-        return Entry(number, one_line(shown, 200), trouble=f"{kind} has {length} hex digits, not these")
-    return Entry(number, one_line(shown, 200), digests=frozenset({(kind, digits)}))
+        return OptOutEntry(number, one_line(shown, 200), trouble=f"{kind} has {length} hex digits, not these")
+    return OptOutEntry(number, one_line(shown, 200), digests=frozenset({(kind, digits)}))
 
 
 def _algorithm(name: str) -> str | None:

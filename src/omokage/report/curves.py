@@ -9,7 +9,7 @@ from itertools import pairwise
 from markupsafe import Markup, escape
 
 COLOURS = 8  # of the page's palette; more series are dashed
-MOST_POINTS = 240
+MAX_POINTS = 240
 
 
 @dataclass(frozen=True)
@@ -95,11 +95,11 @@ def smoothed(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]
     return found
 
 
-def thinned(points: Sequence[tuple[float, float]], most: int = MOST_POINTS) -> list[tuple[float, float]]:
-    """At most ``most`` points, each the mean of its neighbours; the last one stays as it is."""
-    if len(points) <= most:
+def thinned(points: Sequence[tuple[float, float]], max_points: int = MAX_POINTS) -> list[tuple[float, float]]:
+    """At most ``max_points`` points, each the mean of its neighbours; the last one stays as it is."""
+    if len(points) <= max_points:
         return list(points)
-    size = -(-len(points) // (most - 1))
+    size = -(-len(points) // (max_points - 1))
     parts = [points[i : i + size] for i in range(0, len(points), size)]
     means = [(sum(x for x, _ in part) / len(part), sum(y for _, y in part) / len(part)) for part in parts]
     return [*means, points[-1]]

@@ -36,7 +36,7 @@ _NOT_CURVES = ("fid", "speed", "memory")
 
 
 @dataclass(frozen=True)
-class Picture:
+class EmbeddedPicture:
     """Faces of the page's seeds: all of them, and a strip of the first."""
 
     grid: str
@@ -80,7 +80,7 @@ def write_report(
     """
     runs, problems = read_runs(folders)
     folder = checked_folder(out)
-    pictures: dict[str, Picture] = {}
+    pictures: dict[str, EmbeddedPicture] = {}
     with opened(progress, "drawing faces", len(runs)) as task:
         for run in runs:
             if run.snapshot is not None and seeds:
@@ -100,7 +100,7 @@ def write_report(
 def render(
     runs: Sequence[Run],
     problems: Sequence[str],
-    pictures: dict[str, Picture],
+    pictures: dict[str, EmbeddedPicture],
     *,
     title: str | None = None,
     neighbours: bool = True,
@@ -154,7 +154,7 @@ def _write(path: Path, text: str) -> None:
         unfinished.write_text(text, encoding="utf-8")
 
 
-def _faces(snapshot: Path, seeds: list[int]) -> tuple[Picture, str]:
+def _faces(snapshot: Path, seeds: list[int]) -> tuple[EmbeddedPicture, str]:
     """The faces of a snapshot, and the seeds of those that are not finite; "" where all are."""
     model = load_model(snapshot)
     faces, finite = gathered(sample(model, seeds))
@@ -166,7 +166,7 @@ def _faces(snapshot: Path, seeds: list[int]) -> tuple[Picture, str]:
     grid = np.concatenate([faces, blank]).reshape(-1, columns, height, width, 3).swapaxes(1, 2)
     sheet = grid.reshape(-1, columns * width, 3)
     strip = np.concatenate(list(faces[:STRIP]), axis=1)
-    picture = Picture(
+    picture = EmbeddedPicture(
         _data_uri(sheet), _data_uri(strip), len(faces), columns, seeds, model.snapshot_hash, model.images_seen
     )
     return picture, lost

@@ -18,11 +18,11 @@ from ..data.sources import natural
 from ..errors import UserError
 
 UNKNOWN = "unknown"  # the value of a face that carries none
-MOST_VALUES = 1000
-MOST_COMBINATIONS = 100_000
+MAX_VALUES = 1000
+MAX_COMBINATIONS = 100_000
 
 
-class Labels:
+class ConditionLabels:
     """Some labels of the faces ``used`` of a set; a face may carry several values of one ("blue|green").
 
     Args:
@@ -135,14 +135,14 @@ def _check(faces: FaceSet, values: Mapping[str, Sequence[str]]) -> None:
                 f"training.condition: no face of {one_line(faces.path)} carries a value of {name}; "
                 "do the file names in its labels match?"
             )
-        if len(known) > MOST_VALUES:
+        if len(known) > MAX_VALUES:
             raise UserError(
-                f"training.condition: {name} has {len(known):,} different values, at most {MOST_VALUES:,} "
+                f"training.condition: {name} has {len(known):,} different values, at most {MAX_VALUES:,} "
                 "are possible; give a label with few"
             )
     combinations = prod(len(known) for known in values.values())
-    if combinations > MOST_COMBINATIONS:
+    if combinations > MAX_COMBINATIONS:
         raise UserError(
             f"training.condition: {', '.join(values)} have {combinations:,} combinations of values, at most "
-            f"{MOST_COMBINATIONS:,} are possible; leave one out"
+            f"{MAX_COMBINATIONS:,} are possible; leave one out"
         )

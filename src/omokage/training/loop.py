@@ -30,7 +30,7 @@ from ..schedule import batch_at, value_at
 from ..snapshot import snapshots
 from .augment import augmenter
 from .batches import Batches, shared
-from .conditions import Labels
+from .conditions import ConditionLabels
 from .display import Display, announce, training_display
 from .ema import decay_for, update_average
 from .heldout import held_out_numbers
@@ -293,11 +293,11 @@ def _networks(recipe: Recipe) -> nn.ModuleDict:
 
 def _conditioned(
     recipe: Recipe, faces: FaceSet, used: np.ndarray, progress: Progress | None
-) -> tuple[Recipe, Labels | None]:
+) -> tuple[Recipe, ConditionLabels | None]:
     """The recipe with the values of its conditions, and the labels of the faces; says what they are."""
     if not recipe.training.condition:
         return recipe, None
-    labels = Labels(faces, recipe.training.condition, used)
+    labels = ConditionLabels(faces, recipe.training.condition, used)
     if recipe.conditions not in ({}, labels.values):
         raise UserError(
             f"conditions: {faces.path} has other values than the recipe says; leave that table out of it, "
@@ -314,7 +314,7 @@ def _held_out(
     faces: FaceSet,
     average: Any,
     progress: Progress | None,
-) -> tuple[Batches, Any, Labels | None]:
+) -> tuple[Batches, Any, ConditionLabels | None]:
     """Batches of a face set that is not trained on, the model, and the labels of the set."""
     others = FaceSet.open(heldout)
     both = len(set(others.index["sha256"].to_pylist()) & set(faces.index["sha256"].to_pylist()))
@@ -322,7 +322,7 @@ def _held_out(
         announce(progress, f"{both:,} pictures are among the faces trained on too", "held out")
     labels = None
     if recipe.training.condition:
-        labels = Labels(others, recipe.training.condition, values=recipe.conditions)
+        labels = ConditionLabels(others, recipe.training.condition, values=recipe.conditions)
     batch = min(batch_at(recipe.training.batch, recipe.training.images), len(others))
     batches = Batches(others, average.resolution, batch, recipe.training.seed, progress=progress)
     return batches, average, labels

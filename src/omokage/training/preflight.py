@@ -24,7 +24,7 @@ from ..progress import Progress
 from ..recipe import Recipe
 from ..snapshot import read_snapshot, snapshots
 from .batches import shared
-from .conditions import Labels
+from .conditions import ConditionLabels
 from .display import announce
 from .fitting import Fit, fitted, px
 from .start import check_start
@@ -79,7 +79,7 @@ def check(
             raise UserError(f"--data {one_line(data)}: there is no face in it; build it from more pictures")
         used = shared(len(faces), recipe.training.share, recipe.training.seed)
         if recipe.training.condition:
-            labels = Labels(faces, recipe.training.condition, used)
+            labels = ConditionLabels(faces, recipe.training.condition, used)
             if recipe.conditions in ({}, labels.values):
                 recipe = dataclasses.replace(recipe, conditions=labels.values)
     fit = fitted(recipe, processes, trained=out is not None and bool(snapshots(out)))
@@ -200,7 +200,7 @@ def _check_held_out(recipe: Recipe, fit: Fit, heldout: str | Path, faces: FaceSe
     if faces is not None and others.content_hash == faces.content_hash:
         raise UserError(f"--heldout {heldout} has the faces that are trained on; give a set of others")
     if recipe.training.condition:
-        Labels(others, recipe.training.condition, values=recipe.conditions)
+        ConditionLabels(others, recipe.training.condition, values=recipe.conditions)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..objectives.phase import Step
 from .batches import Batches
-from .conditions import Labels
+from .conditions import ConditionLabels
 
 
 class Steps:
@@ -25,7 +25,7 @@ class Steps:
         self,
         batches: Batches,
         model: Any,
-        labels: Labels | None,
+        labels: ConditionLabels | None,
         mirror: bool,
         augment: Callable[[Tensor], Tensor],
         device: torch.device,

@@ -157,8 +157,14 @@ def attribute(
     ] = None,
     out: Annotated[Path | None, _sheet("attribute.png")] = None,
     strengths: Annotated[str, typer.Option(help="Multiples of the way.")] = "0,0.5,1,1.5,2",
-    most: Annotated[
-        int, typer.Option(callback=within(1, 10**6), help="Faces of each tag to take the mean of.")
+    max_faces: Annotated[
+        int,
+        typer.Option(
+            "--max-faces",
+            "--most",
+            callback=within(1, 10**6),
+            help="Faces of each tag to take the mean of.",
+        ),
     ] = 500,
     seed: Annotated[int, SEED] = 0,
 ) -> None:
@@ -185,7 +191,7 @@ def attribute(
     loaded.require(Encodes)
     begin, aim = parse_tag(start, "--from"), parse_tag(end, "--to")
     pictures = read_pictures(files, loaded.resolution) if files else None
-    way = direction(loaded, faces, begin, aim, max_faces=most, seed=seed, progress=progress())
+    way = direction(loaded, faces, begin, aim, max_faces=max_faces, seed=seed, progress=progress())
     if pictures is None:
         if not len(way.others):
             raise UserError(f"too few faces have {begin} to show some; name pictures of your own")
