@@ -231,7 +231,7 @@ def _usage(error: Exception) -> str:
         known = [name for parameter in context.command.params for name in parameter.opts]
         nearest = get_close_matches(option, known, n=1)
         message = f"No such option {option}" + (f". Did you mean {nearest[0]}?" if nearest else "")
-    faults = getattr(error.__cause__, "errors", list)()
+    faults: list[dict[str, Any]] = getattr(error.__cause__, "errors", list)()
     got = f"got {faults[0]['input']!r}, " if faults else ""
     for said, meant in _WORDS.items():
         message = message.replace(said, got + meant)

@@ -168,7 +168,8 @@ def seed_ranges(seeds: Sequence[int]) -> str:
     >>> seed_ranges([0, 1, 2, 17, 5, 6])
     '0-2,17,5-6'
     """
-    seeds = list(seeds)
+    if not (seeds := list(seeds)):
+        return ""
     starts = [0, *(i + 1 for i, (a, b) in enumerate(pairwise(seeds)) if b != a + 1), len(seeds)]
     runs = ((seeds[a], seeds[b - 1]) for a, b in pairwise(starts))
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)

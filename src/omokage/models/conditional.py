@@ -80,6 +80,16 @@ class Conditional(nn.Module):
         return torch.stack(found, 1)
 
 
+def unconditioned(network: nn.Module) -> nn.Module:
+    """The network itself, without the conditions around it: what it can do is asked of this one.
+
+    >>> unconditioned(nn.Identity())
+    Identity()
+    """
+    around = isinstance(network, Conditional | ConditionalDiscriminator)
+    return network.network if around else network  # type: ignore[return-value]
+
+
 class ConditionalGenerator(Conditional):
     """A generator with conditions: latents and numbers of values to images.
 

@@ -6,8 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..abilities import HasPosterior
 from ..bounds import NotNegative
 from ..errors import UserError
+from ..models.conditional import unconditioned
 from .phase import Loss, Phase, Step
 
 
@@ -50,7 +52,7 @@ def elbo(
         UserError: the model has no posterior.
     """
     model = networks["generator"]
-    if not hasattr(model, "posterior"):
+    if not isinstance(unconditioned(model), HasPosterior):
         raise UserError("objective.name: elbo trains a model with a posterior, such as vae; use gan here")
 
     def loss(step: Step) -> Loss:

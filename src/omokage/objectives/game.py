@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from ..abilities import RecoversLatents
 from ..errors import UserError
-from ..models.conditional import ConditionalDiscriminator
+from ..models.conditional import unconditioned
 from .adversarial import ADVERSARIAL_LOSSES, AdversarialLoss
 from .penalties import PENALTIES
 from .phase import Loss, Phase, Step
@@ -33,10 +34,9 @@ class Game:
                 'name = "dcgan"'
             )
         self.generator, self.discriminator = networks["generator"], networks["discriminator"]
-        whole = self.discriminator
-        self.inner: Any = whole.network if isinstance(whole, ConditionalDiscriminator) else whole
+        self.inner: Any = unconditioned(self.discriminator)
         self.latents: Callable[[Step], Tensor] = lambda step: step.latents
-        self._look: Callable[[Tensor], Any] = getattr(whole, "features", lambda images: images)
+        self._look: Callable[[Tensor], Any] = getattr(self.discriminator, "features", lambda images: images)
 
     def judged(self, seen: Any, step: Step) -> list[Tensor]:
         """Logits of what `looked` or `seen_real` gives, a tensor a scale."""
@@ -169,7 +169,7 @@ def prediction(game: Game, weight: float) -> list[Further]:
     generator: Any = game.generator
     if not weight:
         return []
-    if not hasattr(generator, "recovered"):
+    if not isinstance(unconditioned(generator), RecoversLatents):
         raise UserError(
             "objective.prediction_weight: this model predicts no latents; illustration does, or set it to 0"
         )

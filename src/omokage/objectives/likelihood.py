@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..bounds import NotNegative, Share
 from ..errors import UserError
+from ..models.conditional import unconditioned
 from .phase import Loss, Phase, Step
 
 
@@ -71,7 +72,7 @@ def likelihood(
     if not 0 <= label_dropout <= 1:
         raise UserError(f"objective.label_dropout: got {label_dropout}, must be from 0 to 1")
     flow: Any = networks["generator"]
-    if not hasattr(flow, "log_prob"):
+    if not hasattr(unconditioned(flow), "log_prob"):
         raise UserError("objective.name: likelihood trains a model with a density, like glow; use gan here")
     if scale_penalty and not hasattr(flow, "weight_scales"):
         raise UserError("objective.scale_penalty: this model has no weight norms, realnvp has; set it to 0")

@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ..abilities import Grows
 from ..bounds import Count, NotNegative
 from ..errors import UserError
 from .adversarial import ADVERSARIAL_LOSSES
@@ -35,7 +36,7 @@ def progressive(
     if "discriminator" not in networks:
         raise UserError('objective.name: progressive needs a table [discriminator] with name = "progan"')
     generator, discriminator = networks["generator"], networks["discriminator"]
-    if not hasattr(generator, "grow"):
+    if not isinstance(generator, Grows):
         raise UserError("objective.name: progressive needs a model that grows, progan or stylegan")
     if not hasattr(discriminator, "alpha"):
         raise UserError('discriminator.name: progressive needs a discriminator that grows, "progan"')

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Gt, Lt
 from torch import Tensor, nn
 
+from ..abilities import SeesFeatures
 from ..bounds import Allowed, Count, NotNegative, Positive
 from ..errors import UserError
 from ..models.layers import Location
@@ -53,7 +54,7 @@ def vae_gan(
         )
     game, losses = Game(networks, "vae-gan"), labelled(loss, real_label, fake_label)
     predicted = prediction(game, prediction_weight)
-    if not hasattr(game.inner, "feature_channels"):
+    if not isinstance(game.inner, SeesFeatures):
         raise UserError(
             "objective.reconstruction_weight: this discriminator has no frozen features; projected has, "
             "or set objective.name to gan"

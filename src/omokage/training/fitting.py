@@ -17,9 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..abilities import Grows, HasDensity, HasPosterior
 from ..errors import UserError
 from ..families import OBJECTIVES, build_discriminator, build_model
-from ..models.conditional import ConditionalDiscriminator
+from ..models.conditional import unconditioned
 from ..recipe import ROWS, Recipe, Training
 from ..schedule import Batch
 
@@ -137,7 +138,7 @@ def _check_sizes(recipe: Recipe, networks: nn.ModuleDict) -> None:
         )
     drawn = tuple(networks["generator"].resolution)  # type: ignore[arg-type]
     whole: Any = networks["discriminator"]
-    inner = whole.network if isinstance(whole, ConditionalDiscriminator) else whole
+    inner: Any = unconditioned(whole)
     taken = getattr(inner, "resolution", drawn)
     if tuple(taken) == drawn:
         return
@@ -200,8 +201,9 @@ def _sent_through(recipe: Recipe, networks: nn.ModuleDict, processes: int) -> fl
     given = [torch.zeros(batch, len(recipe.conditions), dtype=torch.int64)] if recipe.conditions else []
     images = torch.empty(batch, getattr(generator, "image_channels", 3), *generator.resolution)
     latents = torch.empty(batch, *generator.latent_shape)
-    if hasattr(generator, "grow"):
-        generator.grow(10**15)  # all sizes are there
+    inner = unconditioned(generator)
+    if isinstance(inner, Grows):
+        inner.grow(10**15)  # all sizes are there
     counter = FlopCounterMode(display=False)
     cost = 0.0
 
@@ -228,10 +230,10 @@ def _sent_through(recipe: Recipe, networks: nn.ModuleDict, processes: int) -> fl
 
     if batch > 1:
         networks.eval()  # some draw numbers to train with, which are not there
-    if hasattr(generator, "log_prob"):
+    if isinstance(inner, HasDensity):
         through("model", lambda: generator.log_prob(images, *given))
         return 3 * cost
-    if hasattr(generator, "posterior"):
+    if isinstance(inner, HasPosterior):
         through("model", lambda: generator.posterior(images))
     drawn = through("model", lambda: generator(latents, *given))
     if isinstance(drawn, Tensor) and drawn.shape != images.shape:
