@@ -72,7 +72,7 @@ def test_the_richer_source_that_shows_what_is_asked_is_chosen(run, model):
 def test_a_grid_of_another_size_is_refused(run, model):
     model.resolution = (8, 8)
     moments = stages(run, model, [0], Settings(), "grids")
-    with pytest.raises(UserError, match="no grid of this run's faces; use --from snapshots"):
+    with pytest.raises(UserError, match="is not a grid of this run's faces; use --from snapshots"):
         moments[0].faces()
 
 

@@ -1,1 +1,1 @@
-"""Exploration: points, pixels and captions out. No page is laid out here and no file is written."""
+"""Exploration of a model: returns latents, pixels and captions. Pages and files are made elsewhere."""

@@ -1,7 +1,7 @@
-"""Attribute arithmetic: the way from faces with one tag to faces with another, added to a latent.
+"""Attribute arithmetic: a direction in latent space from one tag to another, added to the latent of a face.
 
-As Kingma & Dhariwal 2018 (Glow, arXiv 1807.03039) change attributes of faces: the mean latent of faces that
-have the one, less the mean latent of those that have the other.
+The direction is the mean latent of the faces with the second tag minus the mean latent of the faces with the
+first, as in Kingma & Dhariwal 2018 (Glow, arXiv 1807.03039).
 """
 
 from collections.abc import Sequence
@@ -22,8 +22,8 @@ from omokage.model import Model
 from omokage.progress import Progress, opened
 from omokage.sampling import BATCH, gathered, in_batches, pixels
 
-MIN_FACES = 8  # faces with a tag; a mean of fewer is more their faces than the tag
-SHOWN = 6  # faces in the figure where the user names none
+MIN_FACES = 8  # faces for each tag; a mean of fewer shows the single faces more than the tag
+SHOWN = 6  # faces in the figure if the user names none
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Tag:
 
 
 def parse_tag(text: str, option: str) -> Tag:
-    """``hair=blonde`` as a `Tag`; ``option`` names it in errors.
+    """Parse ``hair=blonde``; ``option`` is the command line option that errors name.
 
     >>> parse_tag("hair=blonde", "--from")
     Tag(column='hair', value='blonde')
@@ -50,10 +50,10 @@ def parse_tag(text: str, option: str) -> Tag:
 
 
 def having(faces: FaceSet, tag: Tag) -> np.ndarray:
-    """(N,) which faces have ``tag``; several values of a face are joined by a vertical bar.
+    """Which faces have ``tag``, bool (N,). Several values of one face are separated by ``|``.
 
     Raises:
-        UserError: no such column of labels, or no face with that value; there are then those named.
+        UserError: no such column of labels, or no face with that value; the error lists what exists.
     """
     shown = one_line(faces.path)
     labels = [name for name in faces.index.column_names if name not in COLUMNS]
@@ -74,13 +74,13 @@ def having(faces: FaceSet, tag: Tag) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Direction:
-    """The way in latent space from one tag to another.
+    """The direction in latent space from one tag to another.
 
     Attributes:
-        latent: (*latent_shape,), to be added.
-        counts: faces that each mean was taken over, from and to.
-        others: faces with the first tag that had no part in the mean, to show the way on.
-        not_finite: faces left out of each mean, from and to, since their latent is not finite.
+        latent: (*latent_shape,), to be added to the latent of a face.
+        counts: number of faces in each mean (first tag, second tag).
+        others: faces with the first tag that are not in the mean; the figure moves them.
+        not_finite: number of faces left out of each mean because their latent is not finite.
     """
 
     latent: Tensor
@@ -99,12 +99,14 @@ def direction(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Direction:
-    """The mean latent of faces with the tag ``end``, less that of those with ``start``.
+    """The mean latent of faces with the tag ``end`` minus that of faces with ``start``.
 
-    Faces that have both are left out. ``max_faces``: faces of each that are encoded, drawn by ``seed``.
-    `SHOWN` faces of the first are kept out of the mean if it does not become too small. Faces whose latent is
-    not finite are left out and counted.
-    UserError as `having`, or fewer than `MIN_FACES` faces on a side, or a family that cannot encode.
+    Faces with both tags are left out. At most ``max_faces`` faces of each tag are encoded, chosen at random
+    with ``seed``. `SHOWN` faces with ``start`` are kept out of the mean, unless that leaves too few. Faces
+    whose latent is not finite are left out and counted.
+
+    Raises:
+        UserError: as `having`; fewer than `MIN_FACES` faces for a tag; or a family that cannot encode.
     """
     model.require(Encodes)
     has_start, has_end = having(faces, start), having(faces, end)
@@ -143,9 +145,9 @@ def pictures_along(
     way: Direction,
     strengths: Sequence[float] = (0.0, 0.5, 1.0, 1.5, 2.0),
 ) -> list[Faces]:
-    """Each picture moved by growing multiples of a direction; a strength of 0 is the picture itself.
+    """Each picture with growing multiples of a direction added; strength 0 is the picture itself.
 
-    ``pictures``: uint8 (N, H, W, 3) of the model's resolution; ``called``: their names.
+    ``pictures``: uint8 (N, H, W, 3) at the model's resolution; ``called``: their names.
     """
     rows = []
     multiples = torch.tensor(strengths).view(-1, *[1] * way.latent.dim())

@@ -1,4 +1,4 @@
-"""Faces that belong together, as exploration gives them and pages show them."""
+"""A group of faces: exploration returns it, pages show it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,13 +8,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Faces:
-    """Some faces of one size.
+    """A group of faces of one size.
 
     Attributes:
-        pixels: uint8 (N, H, W, 3); a face that is not finite is black where it is not.
-        captions: one a face; empty: none.
-        heading: one line for all of them.
-        finite: (N,) bool, which faces are finite; None: all are.
+        pixels: uint8 (N, H, W, 3); values that are not finite are shown black.
+        captions: one for each face; empty: none.
+        heading: one line for the group.
+        finite: bool (N,), which faces are finite; None: all of them.
     """
 
     pixels: np.ndarray

@@ -1,4 +1,4 @@
-"""The same seeds over a run: from its snapshots, or from the grids that training drew."""
+"""The faces of the same seeds during a run, from its snapshots or from the grids that training wrote."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ class Stage:
 
     Attributes:
         images: how many images training had seen.
-        faces: draws them.
+        faces: function that draws the faces.
     """
 
     images: int
@@ -34,13 +34,15 @@ class Stage:
 def stages(
     run: Path, model: Model, seeds: Sequence[int], settings: Settings, source: str = "auto"
 ) -> list[Stage]:
-    """The moments of a run from which the faces of ``seeds`` can be had, in order.
+    """The moments of a run at which the faces of ``seeds`` can be shown, oldest first.
 
-    ``source``: "snapshots", which keep what the recipe's ``keep`` says; "grids", the pictures that training
-    draws of the seeds 0 to 63 at psi 1; "auto": whichever there are more of that show what is asked for.
+    Args:
+        source: "snapshots": the snapshots that the run kept (setting ``training.keep``). "grids": the
+            pictures that training wrote, which show the seeds 0 to 63 at psi 1. "auto": the one with more
+            moments; grids count only if they show these seeds and settings.
 
     Raises:
-        UserError: fewer than two moments, or seeds or settings that grids do not show.
+        UserError: fewer than two moments, or grids do not show these seeds or settings.
     """
 
     def sampled(path: Path) -> Faces:
@@ -53,7 +55,7 @@ def stages(
         with Image.open(path) as picture:
             pixels = np.asarray(picture.convert("RGB"))
         if pixels.shape != (columns * height, columns * width, 3):
-            raise UserError(f"{path} is no grid of this run's faces; use --from snapshots")
+            raise UserError(f"{path} is not a grid of this run's faces; use --from snapshots")
         faces = (
             pixels.reshape(columns, height, columns, width, 3).swapaxes(1, 2).reshape(-1, height, width, 3)
         )
@@ -85,7 +87,7 @@ def stages(
 
 
 def spread(moments: list[Stage], rows: int) -> list[Stage]:
-    """At most ``rows`` of them, first and last among them, images seen growing by about the same factor."""
+    """At most ``rows`` moments: the first, the last, and others at about equal ratios of images seen."""
     if len(moments) <= rows:
         return moments
     places = np.log([max(1, moment.images) for moment in moments])

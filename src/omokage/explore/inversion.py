@@ -1,4 +1,4 @@
-"""The user's own pictures in latent space: encoded, led back, and what lies between them."""
+"""The user's own pictures in latent space: encoding, decoding, and walks between them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ from omokage.model import Model
 from omokage.progress import Progress, opened
 from omokage.sampling import BATCH, gathered, in_batches, pixels, to_pixels
 
-# Differences are shown so many times as large, around middle grey.
+# Differences are multiplied by this and shown around middle grey.
 SHOWN_DIFFERENCE = 16
 
 
 def read_pictures(files: Sequence[str | Path], size: tuple[int, int]) -> np.ndarray:
-    """Picture files as uint8 (N, height, width, 3), resized by `omokage.data.read.RESIZE_RULE`.
+    """Read picture files as uint8 (N, height, width, 3), resized by `omokage.data.read.RESIZE_RULE`.
 
     Raises:
-        UserError: a file that is no picture, or damaged; the first one, with the reason.
+        UserError: a file is not a picture or is damaged; the error names the first such file and the reason.
     """
     pictures = np.empty((len(files), *size, 3), np.uint8)
     for i, file in enumerate(files):
@@ -38,7 +38,7 @@ def read_pictures(files: Sequence[str | Path], size: tuple[int, int]) -> np.ndar
 
 
 def as_images(pixels: np.ndarray) -> Tensor:
-    """uint8 (N, H, W, 3) to float (N, 3, H, W) in [-1, 1].
+    """Convert uint8 (N, H, W, 3) to float (N, 3, H, W) in [-1, 1].
 
     >>> as_images(np.full((1, 1, 1, 3), 255, np.uint8)).flatten()
     tensor([1., 1., 1.])
@@ -48,12 +48,13 @@ def as_images(pixels: np.ndarray) -> Tensor:
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """What comes back of pictures.
+    """Pictures that were encoded and decoded again.
 
     Attributes:
         pictures, back: uint8 (N, H, W, 3), before and after.
         latents: (N, *latent_shape).
-        largest, mean: (N,) of |before - after| over an image, images in [-1, 1]; NaN where not finite.
+        largest, mean: (N,), the largest and mean |before - after| of each image, values in [-1, 1]; NaN if
+            not finite.
     """
 
     pictures: np.ndarray
@@ -64,12 +65,12 @@ class RoundTrip:
 
     @property
     def changed(self) -> np.ndarray:
-        """(N,) share of colour values that are another of the 256 levels afterwards."""
+        """(N,) share of colour values that differ afterwards, in 256 levels."""
         return (self.pictures != self.back).mean((1, 2, 3))
 
     @property
     def finite(self) -> np.ndarray:
-        """(N,) which pictures came back finite."""
+        """(N,) which decoded pictures are finite."""
         return np.isfinite(self.largest)
 
 
@@ -78,10 +79,10 @@ def round_trip(
     pictures: np.ndarray,
     progress: Progress | None = None,
 ) -> RoundTrip:
-    """Encode ``pictures`` uint8 (N, H, W, 3) and lead them back; in float64 give `Model.double`.
+    """Encode ``pictures`` uint8 (N, H, W, 3) and decode the latents; for float64 pass `Model.double`.
 
     Raises:
-        UserError: a family that cannot encode.
+        UserError: the family cannot encode.
     """
     model.require(Encodes)
     images = as_images(pictures).to(model.dtype)
@@ -107,12 +108,12 @@ def round_trip(
 
 
 def names(files: Sequence[str | Path]) -> list[str]:
-    """What files are called on a page: their names without folders."""
+    """The captions of files on a page: their names without folders."""
     return [one_line(Path(file).name, 40) for file in files]
 
 
 def reconstructions(trip: RoundTrip, called: Sequence[str]) -> list[Faces]:
-    """Pictures, what comes back of them, and the difference; ``called``: their names."""
+    """Three bands: the pictures, the decoded pictures, and the difference. ``called``: their names."""
     change = trip.back.astype(np.int16) - trip.pictures
     difference = (127.5 + SHOWN_DIFFERENCE * change).clip(0, 255).astype(np.uint8)
     return [
@@ -120,7 +121,7 @@ def reconstructions(trip: RoundTrip, called: Sequence[str]) -> list[Faces]:
         Faces(
             trip.back,
             [f"largest error {error:.2g}" for error in trip.largest],
-            "Out of their latents",
+            "Decoded from their latents",
             trip.finite,
         ),
         Faces(
@@ -132,11 +133,10 @@ def reconstructions(trip: RoundTrip, called: Sequence[str]) -> list[Faces]:
 
 
 def between(model: Model, trip: RoundTrip, called: Sequence[str], steps: int = 8) -> list[Faces]:
-    """Walks from each picture to the next through latent space.
+    """Walks through latent space from each picture to the next.
 
-    Walks turn along the sphere (`omokage.explore.walks.slerp`); their ends are what the latents of the
-    pictures decode to, which a flow makes the pictures themselves. ``steps``: faces from one picture to the
-    next, both counted.
+    The steps are interpolated on the sphere (`omokage.explore.walks.slerp`). Each walk starts and ends with
+    the decoded pictures; a flow decodes them exactly. ``steps``: faces in each walk, both ends counted.
 
     Raises:
         UserError: fewer than two pictures or steps.
@@ -153,7 +153,7 @@ def between(model: Model, trip: RoundTrip, called: Sequence[str], steps: int = 8
 
 
 def check_walk(pictures: int, steps: int) -> None:
-    """UserError where there is nothing to walk between."""
+    """Raise UserError for fewer than two pictures or steps."""
     if pictures < 2:
         raise UserError(f"a walk needs two pictures or more, got {pictures}")
     if steps < 2:

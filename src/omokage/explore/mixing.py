@@ -15,10 +15,11 @@ from omokage.settings import Settings
 
 
 def style_ranges(sizes: Sequence[tuple[int, int]]) -> list[range]:
-    """Layers of coarse, middle and fine styles: of the first two sizes, of the next two, of the rest.
+    """The layers of coarse, middle and fine styles.
 
-    ``sizes``: that of each layer. Of three or four sizes the first, the second and the rest; else thirds of
-    the layers.
+    ``sizes``: the size of each layer. With five sizes or more, coarse are the first two sizes, middle the
+    next two and fine the rest. With three or four sizes, coarse is the first, middle the second and fine the
+    rest. With fewer, each kind is a third of the layers.
 
     >>> style_ranges([(4 * 2**i, 4 * 2**i) for i in range(7) for _ in range(2)])
     [range(0, 4), range(4, 8), range(8, 14)]
@@ -46,7 +47,7 @@ class MixedFaces:
 
     Attributes:
         of_a: (A, H, W, 3) uint8; of_b: (B, H, W, 3); mixed: (A, B, H, W, 3).
-        kinds: for each face of A what it takes from B: 0 coarse, 1 middle, 2 fine styles.
+        kinds: for each face of A, the styles that it takes from B: 0 coarse, 1 middle, 2 fine.
         sizes: for each kind, the sizes of its layers in words.
         not_finite: how many faces are not finite.
     """
@@ -68,15 +69,17 @@ def mixing(
 ) -> MixedFaces:
     """Faces of the seeds A with styles of the seeds B.
 
-    The upper half of A takes its coarse styles from B, the next its middle ones, the rest its fine ones.
+    The first half of A takes its coarse styles from B, the next seeds their middle styles, and the last ones
+    their fine styles.
 
     Raises:
-        UserError: a family without styles, or fewer than three seeds for A.
+        UserError: the family has no styles, or fewer than three seeds for A.
     """
     ranges = style_ranges(model.layer_sizes)
     if len(sources_a) < 3:
         raise UserError(
-            f"figure mixing: {len(sources_a)} seeds for A, at least 3: a row each for coarse, middle and fine"
+            f"figure mixing: got {len(sources_a)} seeds for A, at least 3 are needed: "
+            "a row each for coarse, middle and fine"
         )
     kinds = [kind for kind, count in enumerate(_shares(len(sources_a))) for _ in range(count)]
     a, b = styles(model, sources_a, settings), styles(model, sources_b, settings)
@@ -94,7 +97,7 @@ def mixing(
 
 
 def _shares(n: int) -> list[int]:
-    """Rows of coarse, middle and fine styles, as in the paper: 3, 2 and 1 of 6."""
+    """How many rows show coarse, middle and fine styles. Six rows give 3, 2 and 1, as in the paper."""
     fine = max(1, round(n / 6))
     middle = max(1, round(n / 3))
     return [n - middle - fine, middle, fine]

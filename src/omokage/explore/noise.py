@@ -13,7 +13,7 @@ from omokage.progress import Progress
 from omokage.sampling import counted, gathered, pixels, styles, synthesised
 from omokage.settings import Noises, Settings
 
-NOISES = 100  # of which the standard deviation is taken
+NOISES = 100  # random noises for the standard deviation
 
 Window = tuple[slice, slice]  # rows and columns of a face
 
@@ -24,10 +24,10 @@ class NoiseDetail:
 
     Attributes:
         face: (H, W, 3) uint8, with constant noise.
-        varied: (4, H, W, 3) uint8, with four noises.
-        deviation: (H, W) standard deviation of brightness over `NOISES` noises, in levels.
-        place: the quarter of each side where noise changes most.
-        not_finite: how many of its faces are not finite.
+        varied: (4, H, W, 3) uint8, with four different noises.
+        deviation: (H, W), standard deviation of brightness over `NOISES` noises, in levels of 0 to 255.
+        place: the window where noise changes most; each side is a quarter of the face's.
+        not_finite: how many of these faces are not finite.
     """
 
     face: np.ndarray
@@ -45,10 +45,10 @@ def noise_detail(
     noise_seed: int = 0,
     progress: Progress | None = None,
 ) -> list[NoiseDetail]:
-    """What noise changes in the faces of ``seeds``; ``noise_seed``: other noises.
+    """What noise changes in the faces of ``seeds``. ``noise_seed`` chooses the noises.
 
     Raises:
-        UserError: a family without styles.
+        UserError: the family has no styles.
     """
     w, shown = styles(model, seeds, settings), []
     plain, plain_finite = gathered(pixels(synthesised(model, w)))
@@ -67,9 +67,10 @@ class NoiseComponents:
     """Faces with noise in some layers only.
 
     Attributes:
-        headings: of each kind.
-        faces: (kinds, N, H, W, 3) uint8.
-        places: for each face, where the kinds differ most: a quarter of its height, half of its width.
+        headings: one for each choice of layers.
+        faces: (choices, N, H, W, 3) uint8.
+        places: for each face, the window where the choices differ most: a quarter of the face's height and
+            half of its width.
         not_finite: how many faces are not finite.
     """
 
@@ -82,10 +83,10 @@ class NoiseComponents:
 def noise_components(
     model: Model, seeds: Sequence[int], settings: Settings, progress: Progress | None = None
 ) -> NoiseComponents:
-    """The faces of ``seeds`` with noise in all layers, in none, in fine ones and in coarse ones.
+    """The faces of ``seeds`` with noise in all layers, in none, in the fine and in the coarse layers.
 
     Raises:
-        UserError: a family without styles.
+        UserError: the family has no styles.
     """
     first_fine = style_ranges(model.layer_sizes)[2][0]
     coarse, fine = range(first_fine), range(first_fine, model.layers)
@@ -110,7 +111,7 @@ def noise_components(
 
 
 def busiest(change: np.ndarray, share: tuple[float, float] = (1 / 4, 1 / 4)) -> Window:
-    """The window of ``share`` of both sides in which ``change`` (H, W) is largest on the whole."""
+    """The window in which the sum of ``change`` (H, W) is largest; ``share`` of the height and the width."""
     (height, width), (tall, wide) = change.shape, share
     tall, wide = max(1, round(height * tall)), max(1, round(width * wide))
     sums = np.pad(change.astype(np.float64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
@@ -121,7 +122,7 @@ def busiest(change: np.ndarray, share: tuple[float, float] = (1 / 4, 1 / 4)) -> 
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """PyTorch's generator from a seed within the block, and as it was behind it."""
+    """Seed PyTorch's generator for the block; its earlier state returns afterwards."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield

@@ -1,10 +1,10 @@
-"""Faces of a set that a flow finds unlikely: how bad crops and pictures that are no faces are found.
+"""Outliers of a face set: bad crops, and pictures that are not faces. A flow's likelihood finds them.
 
-Plain likelihood does not find them: it is highest for flat pictures of any kind and lowest for busy ones
-(Nalisnick et al. 2019, arXiv 1810.09136). So the picture's complexity is taken off, as Serrà et al. 2020
-(arXiv 1909.11480) do: the score is S = -l - L, l being the log-likelihood and L the length of the picture
-when compressed, both in bits a colour value. A picture that the flow needs more bits for than a general
-compressor, compared with others, is not of the kind that it was trained on.
+Likelihood alone does not find them: it is highest for flat pictures of any kind and lowest for busy ones
+(Nalisnick et al. 2019, arXiv 1810.09136). So the picture's complexity is subtracted, as in Serrà et al. 2020
+(arXiv 1909.11480). The score is S = -l - L, where l is the log-likelihood and L the compressed length, both
+in bits per colour value. A high score means that the flow needs many bits for a picture that a general
+compressor needs few for. Such a picture is not like the training pictures.
 """
 
 import io
@@ -27,13 +27,13 @@ from omokage.progress import Progress, opened
 def compressors() -> list[str]:
     """Names of the lossless compressors that measure complexity here.
 
-    Each bounds it from above, so the shortest result counts. The paper has PNG, JPEG 2000 and FLIF.
+    Each gives an upper bound, so the shortest result counts. The paper uses PNG, JPEG 2000 and FLIF.
     """
     return ["png", "webp"] if features.check("webp") else ["png"]
 
 
 def complexity(pictures: np.ndarray, progress: Progress | None = None) -> np.ndarray:
-    """Bits a colour value, (N,), of pictures uint8 (N, H, W, 3) when compressed without loss.
+    """Lossless compressed size of pictures uint8 (N, H, W, 3), in bits per colour value, (N,).
 
     >>> flat, noise = np.zeros((64, 64, 3), np.uint8), np.random.default_rng(0).integers(0, 256, (64, 64, 3))
     >>> [round(bits, 1) for bits in complexity(np.stack([flat, noise.astype(np.uint8)])).tolist()]
@@ -58,11 +58,11 @@ def complexity(pictures: np.ndarray, progress: Progress | None = None) -> np.nda
 
 @dataclass(frozen=True)
 class Scores:
-    """Of N pictures; the higher a score, the less typical the picture is by it.
+    """Scores of N pictures. A higher score means a less typical picture.
 
     Attributes:
-        plain: bits per dimension, minus the log-likelihood; infinite where it is not finite.
-        complexity: bits a colour value when compressed.
+        plain: (N,), negative log-likelihood in bits per dimension; infinite if it is not finite.
+        complexity: (N,), compressed size in bits per colour value.
     """
 
     plain: np.ndarray
@@ -70,7 +70,7 @@ class Scores:
 
     @property
     def not_finite(self) -> int:
-        """Of how many pictures the likelihood is not finite.
+        """Number of pictures whose likelihood is not finite.
 
         >>> Scores(np.array([3.0, np.inf]), np.array([2.0, 2.0])).not_finite
         1
@@ -79,15 +79,15 @@ class Scores:
 
     @property
     def corrected(self) -> np.ndarray:
-        """Likelihood corrected for complexity: `plain` less `complexity`."""
+        """Likelihood corrected for complexity: `plain` minus `complexity`."""
         return self.plain - self.complexity
 
 
 def score(model: Model, pictures: np.ndarray, *, seed: int = 0, progress: Progress | None = None) -> Scores:
-    """Scores of pictures uint8 (N, H, W, 3); ``seed``: of the noise that dequantises them.
+    """Scores of pictures uint8 (N, H, W, 3). ``seed`` is that of the dequantisation noise.
 
     Raises:
-        UserError: the model has no likelihood, or it is finite for no picture.
+        UserError: the model has no likelihood, or no picture has a finite one.
     """
     plain = bits_per_dimension(model, pictures, seed=seed, progress=progress).each
     return Scores(np.where(np.isfinite(plain), plain, np.inf), complexity(pictures, progress))
@@ -99,8 +99,8 @@ class Ranking:
 
     Attributes:
         scores: in the order of the set.
-        order: (N,) rows of the set, least typical first.
-        bands: the most and least typical faces, by the corrected and the plain score.
+        order: (N,), rows of the set, least typical first.
+        bands: the most and the least typical faces, by the corrected score and by the plain one.
     """
 
     scores: Scores
@@ -108,7 +108,7 @@ class Ranking:
     bands: list[Faces]
 
     def rows(self, faces: FaceSet) -> Iterator[list[object]]:
-        """A line of a table for each face: `COLUMNS`."""
+        """One row of the table for each face, with the columns `COLUMNS`."""
         files, scores = faces.index["file"].to_pylist(), self.scores
         for rank, i in enumerate(self.order, 1):
             numbers = (scores.corrected[i], scores.plain[i], scores.complexity[i])
@@ -121,7 +121,11 @@ COLUMNS = ("rank", "key", "file", "corrected", "bits_per_dimension", "complexity
 def ranked(
     model: Model, faces: FaceSet, *, show: int = 16, seed: int = 0, progress: Progress | None = None
 ) -> Ranking:
-    """Rank all faces of a set; ``show``: faces a band. UserError as `score`."""
+    """Rank all faces of a set. ``show``: faces in each band.
+
+    Raises:
+        UserError: as `score`.
+    """
     model.require(HasDensity)
     pictures = faces.everything(model.resolution, progress)
     scores = score(model, pictures, seed=seed, progress=progress)

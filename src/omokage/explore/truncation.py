@@ -1,4 +1,4 @@
-"""Truncation: the same seeds from all variety to the average face, and to the other side of it."""
+"""Truncation: the same seeds at several psi, from full variety to the average face and beyond it."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +15,7 @@ PSIS = (1.2, 1.0, 0.7, 0.5, 0.25, 0.0, -0.25, -0.5, -1.0)
 
 
 def psis_for(model: Model) -> tuple[float, ...]:
-    """`PSIS`, without the negative ones where the family has no styles."""
+    """`PSIS`, without the negative ones if the family has no styles."""
     return tuple(psi for psi in PSIS if psi >= 0 or model.can(HasStyles))
 
 
@@ -23,8 +23,8 @@ def check_psis(model: Model, psis: Sequence[float], figure: str) -> list[float]:
     """The psis as a list.
 
     Raises:
-        UserError: none, one out of range, or one below 0 where a family has no styles: it has no average
-            to go to the other side of.
+        UserError: no psi; a psi out of range; or a negative psi for a family without styles, which has no
+            average style to mirror faces through.
     """
     psis = [float(psi) for psi in psis]
     if not psis:
@@ -49,7 +49,10 @@ def truncation(
 ) -> list[Faces]:
     """The faces of ``seeds`` at each psi, in the order of ``psis`` (None: `psis_for`).
 
-    As Karras et al. 2019, figure 8. ``settings``: all others. UserError as `check_psis`.
+    As in Karras et al. 2019, figure 8. ``settings``: all settings but psi.
+
+    Raises:
+        UserError: as `check_psis`.
     """
     settings = settings or Settings()
     shown = []

@@ -1,4 +1,4 @@
-"""Paths between latents: along the sphere, eased, closed; and the faces on the way."""
+"""Walks between latents: spherical interpolation, easing, closed walks, and the faces of each frame."""
 
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -9,18 +9,18 @@ from torch import Tensor
 
 from omokage.sampling import BATCH, in_batches, to_pixels
 
-# Below this sine of the angle, the ratio of sines of slerp loses its digits.
+# If the sine of the angle is smaller, the ratio of sines in `slerp` loses precision.
 SMALL = 1e-6
 
 
 def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
     """Spherical interpolation of latents (Shoemake 1985; for generative models White 2016, arXiv 1609.04468).
 
-    ``a``, ``b``: (N, ...) float, of the same shape; ``t`` in [0, 1]. Each pair is turned along the great
-    circle between its directions, its length going geometrically from |a| to |b|: latents on a sphere stay
-    on it, and normal ones stay as long as such latents are, where the straight line would go through
-    lengths that the network has never seen. Directions that are equal or opposite fix no circle; these pairs
-    (and a zero latent) go along the straight line.
+    ``a``, ``b``: (N, ...) float, of the same shape; ``t`` in [0, 1]. Each pair is interpolated along the
+    great circle between its directions. Its length changes geometrically from |a| to |b|. So latents on a
+    sphere stay on it, and normal latents keep a typical length. A straight line would pass through lengths
+    that the network has never seen. Equal or opposite directions define no great circle; such pairs, and
+    pairs with a zero latent, are interpolated linearly.
 
     >>> slerp(torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 2.0]]), 0.5)
     tensor([[1.4142, 1.4142]])
@@ -28,7 +28,7 @@ def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
     start, end = a.flatten(1).double(), b.flatten(1).double()
     start_length, end_length = start.norm(dim=1, keepdim=True), end.norm(dim=1, keepdim=True)
     from_, to = start / start_length, end / end_length
-    # 2 atan2(|u - v|, |u + v|) keeps its digits where the arc cosine of u·v loses half of them.
+    # 2 atan2(|u - v|, |u + v|) is precise for small angles; the arc cosine of u·v loses half its digits.
     angle = 2 * torch.atan2((from_ - to).norm(dim=1, keepdim=True), (from_ + to).norm(dim=1, keepdim=True))
     direction = (torch.sin((1 - t) * angle) * from_ + torch.sin(t * angle) * to) / torch.sin(angle)
     curved = direction * start_length ** (1 - t) * end_length**t
@@ -38,7 +38,7 @@ def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
 
 
 def eased(t: float) -> float:
-    """Smoothstep: 0 to 1 with no speed at either end, so that a walk rests a moment at each seed.
+    """Smoothstep from 0 to 1. Its slope is 0 at both ends, so that a walk rests a moment at each seed.
 
     >>> eased(0.0), eased(0.5), eased(1.0)
     (0.0, 0.5, 1.0)
@@ -47,11 +47,11 @@ def eased(t: float) -> float:
 
 
 def closed_walk(stops: Tensor, frames_per_leg: int) -> Iterator[Tensor]:
-    """Latents of each frame of walks over their stops and back to the first one.
+    """Latents of each frame of walks that visit their stops and return to the first one.
 
-    ``stops``: (stops, walks, ...) latents; the walks go side by side. Yields stops x ``frames_per_leg``
-    tensors (walks, ...); frame i x ``frames_per_leg`` is stop i itself, and the frame after the last would
-    be the first again.
+    ``stops``: latents (stops, walks, ...); all walks advance together. Yields stops x ``frames_per_leg``
+    tensors (walks, ...). Frame i x ``frames_per_leg`` is stop i itself. The film can be repeated: the first
+    frame follows the last one smoothly.
     """
     for start, end in zip(stops, stops.roll(-1, 0), strict=True):
         for frame in range(frames_per_leg):
@@ -61,7 +61,7 @@ def closed_walk(stops: Tensor, frames_per_leg: int) -> Iterator[Tensor]:
 def frames(
     render: Callable[[Tensor], Tensor], steps: Iterator[Tensor]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The faces of each step of walks that go side by side, as they are drawn, several steps at a time.
+    """The faces of each step of several walks. Several steps are rendered at a time.
 
     ``render``: latents (B, ...) to images (B, 3, H, W) in [-1, 1]. ``steps``: tensors (walks, ...), as from
     `closed_walk`. Yields pixels uint8 (walks, H, W, 3), and which of them are finite, bool (walks,).

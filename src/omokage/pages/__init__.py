@@ -1,1 +1,1 @@
-"""Pages: arrays in, file out. Pictures, figures, sheets, films; nothing is computed here."""
+"""Pages: write arrays to files as pictures, figures, sheets and films. Nothing is computed here."""

@@ -1,4 +1,4 @@
-"""A sheet of faces of a face set, each above its key or a label."""
+"""A sheet of faces from a face set, each with its key or a label below it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,11 +28,12 @@ def write_face_sheet(
     label: str | None = None,
     columns: int | None = None,
 ) -> Path:
-    """Write a PNG with faces of a face set under a title and a line of small print. Returns its path.
+    """Write a PNG with faces of a face set, a title and a line of small print. Returns its path.
 
-    rows: numbers of rows, laid out near a square or in ``columns``; or lists of them, then each list is a
-        line of the sheet.
-    label: the column that is written under each face; None: the key.
+    Args:
+        rows: row numbers of the face set, laid out near a square or in ``columns``; or lists of row numbers,
+            one list for each line of the sheet.
+        label: the column that is written below each face; None: the key.
     """
     known_column(faces.index, label or "key")
     groups: list[Any] = list(rows)
@@ -75,7 +76,7 @@ def _fitted(face: Image.Image) -> Image.Image:
 
 
 def _cut(draw: ImageDraw.ImageDraw, text: str, size: int, width: int) -> str:
-    """``text`` in one line, its end replaced by dots where it would be too wide."""
+    """``text`` in one line, cut and ended with dots if it is wider than ``width``."""
     text = one_line(text)
     if draw.textlength(text, font(size)) <= width:
         return text

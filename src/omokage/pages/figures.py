@@ -1,8 +1,9 @@
-"""Figures of generated faces to publish, after those of the StyleGAN papers.
+"""Figures of generated faces for publication, like those of the StyleGAN papers.
 
-Each is one function and one PNG: faces on paper with margins and labels, and text chunks that say how to make
-it again. ``title``: None writes one, empty leaves it out. All return the path written, and raise UserError
-for a name that does not end in .png or cannot be written, and for a picture too large to open.
+Each function writes one PNG: faces with margins and labels, and text chunks that say how to make it again.
+``title``: None uses the usual title, an empty one leaves it out. All functions return the path written. They
+raise UserError if the name does not end in .png, if it cannot be written, and if the picture would be too
+large to open.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,14 +26,14 @@ from omokage.progress import Progress, opened
 from omokage.sampling import seed_ranges
 from omokage.settings import Settings
 
-# In a figure, a face is enlarged by a whole number until its shorter side has at least this many pixels.
+# In a figure, a face is enlarged by a whole factor until its shorter side has at least this many pixels.
 FIGURE_SIZE = 192
-PER_SECOND = 15  # stages of a montage, at 30 frames
-MIN_SECONDS = 6.0  # so long a montage lasts, however few its stages
+PER_SECOND = 15  # stages of a montage per second, at 30 frames per second
+MIN_SECONDS = 6.0  # shortest montage
 
 
 def _shown(size: tuple[int, ...], at_least: int = FIGURE_SIZE) -> tuple[int, int, int]:
-    """Height and width on the page of a face of ``size``, and the unit that goes with them."""
+    """Height and width of a face of ``size`` on the page, and the layout unit for them."""
     factor = ceil(at_least / min(size))
     height, width = (side * factor for side in size)
     return height, width, max(8, round(min(height, width) / 18))
@@ -45,7 +46,8 @@ def _psi(settings: Settings) -> str:
 def uncurated_counts(rows: int, halvings: Sequence[int]) -> list[int]:
     """How many faces each column of `uncurated` has.
 
-    UserError for impossible numbers.
+    Raises:
+        UserError: no rows, no columns, or a halving outside of 0 to 6.
     """
     if rows < 1 or not halvings or not all(0 <= halving <= 6 for halving in halvings):
         raise UserError(
@@ -68,14 +70,14 @@ def uncurated(
 ) -> Path:
     """Faces of consecutive seeds, none left out, in several sizes (Karras et al. 2019, figure 2).
 
-    ``rows``: of the largest faces. ``halvings``: columns from the left, each with how many times its faces
-    are half as large. ``faces``: of ``seeds``, as many as `uncurated_counts` says in all.
+    ``rows``: rows of the largest faces. ``halvings``: for each column, from the left, how many times the size
+    of its faces is halved. ``faces``: those of ``seeds``; their number is the sum of `uncurated_counts`.
     """
     counts = uncurated_counts(rows, halvings)
     path = checked_file(out, ".png")
     height, width, unit = _shown(faces.pixels.shape[1:3], 4 * FIGURE_SIZE // 3)
     gap = max(2, min(height, width) // 64)
-    # Distances between faces halve exactly; faces are what the gaps leave of them.
+    # The distance from face to face halves exactly; a face fills it but for the gap.
     finest = 2 ** max(halvings)
     pitch = ceil((height + gap) / finest) * finest
     boxes = []
@@ -150,9 +152,9 @@ def truncation(
     settings: Sequence[Settings],
     title: str | None = None,
 ) -> Path:
-    """One row a seed, one column a psi (Karras et al. 2019, figure 8).
+    """One row for each seed, one column for each psi (Karras et al. 2019, figure 8).
 
-    ``columns``: the faces of ``seeds`` at each psi, under its heading. ``settings``: of each column.
+    ``columns``: the faces of ``seeds`` at each psi, with a heading. ``settings``: those of each column.
     """
     path = checked_file(out, ".png")
     height, width, unit = _shown(columns[0].pixels.shape[1:3])
@@ -184,7 +186,7 @@ def noise_detail(
     noise_seed: int = 0,
     title: str | None = None,
 ) -> Path:
-    """A face, four noises near, and their deviation, one row a seed (Karras et al. 2019, figure 4)."""
+    """Rows of a face, a detail with four noises, and the deviation (Karras et al. 2019, figure 4)."""
     path = checked_file(out, ".png")
     height, width, unit = _shown(details[0].face.shape[:2], 2 * FIGURE_SIZE)
     unit = round(unit * 0.75)
@@ -211,7 +213,7 @@ def noise_detail(
 
 
 def _map(deviation: np.ndarray) -> np.ndarray:
-    """Grey values (H, W, 3): black nothing, white the most (but for one pixel in two hundred)."""
+    """Grey values (H, W, 3): black is no deviation, white is the 99.5th percentile or more."""
     most = max(float(np.percentile(deviation, 99.5)), 1e-6)
     grey = (np.clip(deviation / most, 0, 1) * 255).round().astype(np.uint8)
     return np.repeat(grey[:, :, None], 3, 2)
@@ -226,9 +228,9 @@ def noise_components(
     settings: Settings,
     title: str | None = None,
 ) -> Path:
-    """Noise in all layers, in none, in fine ones and in coarse ones (Karras et al. 2019, figure 5).
+    """Noise in all layers, in none, in the fine and in the coarse layers (Karras et al. 2019, figure 5).
 
-    Below each face stands, near, the place where noise changes most.
+    Below each face, the window where noise changes most is shown enlarged.
     """
     path = checked_file(out, ".png")
     height, width, unit = _shown(components.faces.shape[2:4], 3 * FIGURE_SIZE // 2)
@@ -262,7 +264,7 @@ def progression(
     title: str | None = None,
     progress: Progress | None = None,
 ) -> tuple[Path, int]:
-    """The same seeds over a run: one row a moment, one column a seed.
+    """The same seeds during a run: one row for each moment, one column for each seed.
 
     ``size``: height and width of a face. Returns the path written, and how many faces are not finite.
     """
@@ -291,7 +293,7 @@ def progression(
 
 
 def _count(images: int) -> str:
-    """A number of images as it is said: 800, 25.6k, 1.92M."""
+    """A number of images in short: 800, 25.6k, 1.92M."""
     for size, letter in ((10**6, "M"), (10**3, "k")):
         if images >= size:
             return f"{images / size:.3g}{letter}"
@@ -308,10 +310,13 @@ def montage(
     settings: Settings,
     progress: Progress | None = None,
 ) -> tuple[Path, int]:
-    """An MP4: every moment as a picture of all seeds above the images seen; the last one stays.
+    """Write an MP4: for each moment a picture of all seeds and the images seen; the last one stays longer.
 
-    30 frames a second, 15 moments a second, slower where there are few. Returns the path written, and how
-    many faces are not finite. UserError where few players would show it.
+    30 frames and 15 moments per second; fewer moments per second if the run has few. Returns the path
+    written, and how many faces are not finite.
+
+    Raises:
+        UserError: a side is longer than most players can show.
     """
     path = checked_file(out, ".mp4")
     columns = near_square_columns(len(seeds))

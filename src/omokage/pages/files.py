@@ -1,4 +1,4 @@
-"""Names of files to write, what files say of themselves, and writing them whole or not at all."""
+"""Checks of output names, text chunks of pictures, and writing files whole or not at all."""
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,7 +15,7 @@ from omokage.model import About
 from omokage.sampling import seed_ranges
 from omokage.settings import Settings
 
-# Pillow, and with it most readers in Python, refuses a picture above this as a decompression bomb.
+# Pillow, which most Python programs read pictures with, refuses a larger picture as a decompression bomb.
 MAX_PIXELS = 178_000_000
 
 
@@ -32,7 +32,7 @@ def about_text(about: About) -> dict[str, str]:
 def provenance(
     about: About, seeds: Sequence[int], settings: Settings, finite: Sequence[bool] | np.ndarray | None = None
 ) -> dict[str, str]:
-    """What is needed to make the same faces again, for text chunks; and which seeds were not finite."""
+    """What is needed to make the same faces again, and which seeds were not finite, for text chunks."""
     text = about_text(about) | {"seeds": seed_ranges(seeds)} | settings.text()
     if finite is not None and not all(finite):
         lost = [seed for seed, whole in zip(seeds, finite, strict=True) if not whole]
@@ -41,12 +41,12 @@ def provenance(
 
 
 def count_not_finite(number: int) -> dict[str, str]:
-    """The same where faces have no seeds of their own: how many were not finite, if any were."""
+    """How many faces were not finite, if any, for text chunks of pictures whose faces have no seeds."""
     return {"not finite": f"{number} faces"} if number else {}
 
 
 def checked_size(width: int, height: int, out: str | Path) -> None:
-    """UserError where a picture would be too large for readers to open."""
+    """Raise UserError if a picture would be too large for programs to open."""
     if width * height > MAX_PIXELS:
         raise UserError(
             f"{out}: the picture would be {width}×{height} px, more than readers open;"
@@ -55,7 +55,7 @@ def checked_size(width: int, height: int, out: str | Path) -> None:
 
 
 def checked_file(out: str | Path, suffix: str) -> Path:
-    """``out`` as a path whose folder exists, made where missing; UserError where it cannot be such a file."""
+    """``out`` as a path; its folder is made if missing. UserError if it cannot be such a file."""
     path = Path(out)
     if path.suffix.lower() != suffix:
         example = path.with_suffix(suffix).name if path.name else f"faces{suffix}"
@@ -67,7 +67,7 @@ def checked_file(out: str | Path, suffix: str) -> Path:
 
 
 def checked_folder(folder: str | Path) -> Path:
-    """``folder``, made with its parents where missing; UserError where that is impossible."""
+    """``folder``, made with its parents if missing; UserError if that is impossible."""
     path = Path(folder)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -82,7 +82,7 @@ def checked_folder(folder: str | Path) -> Path:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path``: moved onto it when the block ends well, deleted when it does not.
+    """A temporary file beside ``path``: renamed to it if the block succeeds, deleted if it fails.
 
     OSError inside the block (disk full, no permission) becomes a UserError.
     """

@@ -20,14 +20,15 @@ def neighbour_sheet(
     labels: Sequence[str] | None = None,
     tile: int = 96,
 ) -> Path:
-    """Write a PNG: a row a sample, itself, then its neighbours in each space with their distances.
+    """Write a PNG with one row for each sample: the sample, then its neighbours in each space with distances.
 
     It shows training faces: keep it in the run folder, do not publish it. ``samples``, ``faces``: uint8
-    (N, H, W, 3). ``labels``: one short text a sample, such as its seed; None: its position. Distances are
-    multiples of the median that a real face has to its nearest other face; those at or under the copy
-    threshold are red. Returns the path written.
+    (N, H, W, 3). ``labels``: a short text for each sample, such as its seed; None: its position. A distance
+    of 1 is the median distance from a real face to its nearest other real face. Distances at or below the
+    copy threshold are red. Returns the path written.
 
-    UserError: a name that does not end in .png or cannot be written.
+    Raises:
+        UserError: the name does not end in .png or cannot be written.
     """
     gap, caption, margin, head = 6, 18, 24, 52
     ink, faint, alarm = (40, 40, 46), (120, 120, 128), (196, 30, 40)

@@ -1,4 +1,4 @@
-"""The layout engine: faces, letters and lines on paper, for grids, sheets, bands and figures."""
+"""Layout of faces, text and lines for grids, sheets, bands and figures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ PAPER: Colour = (250, 248, 245)
 WHITE: Colour = (255, 255, 255)
 INK: Colour = (43, 40, 51)
 FAINT_INK: Colour = (122, 116, 131)
-# On a sheet, a face is enlarged by a whole number until its shorter side has at least this many pixels.
+# On a sheet, a face is enlarged by a whole factor until its shorter side has at least this many pixels.
 SHEET_SIZE = 128
 
 
 def near_square_columns(n: int) -> int:
-    """The number of columns in which ``n`` faces leave the fewest empty places, near a square.
+    """The number of columns near a square with the fewest empty places for ``n`` faces.
 
     >>> [near_square_columns(n) for n in (1, 8, 10, 16, 64)]
     [1, 4, 5, 4, 8]
@@ -36,7 +36,7 @@ def near_square_columns(n: int) -> int:
 
 
 def chosen_columns(n: int, columns: int | None) -> int:
-    """``columns`` as the user asked for, no more than ``n``; a near-square number where it is None."""
+    """The user's ``columns``, at most ``n``; a near-square number if None. UserError if below 1."""
     if columns is not None and columns < 1:
         raise UserError(f"columns must be at least 1, got {columns}")
     return near_square_columns(n) if columns is None else min(columns, n)
@@ -46,7 +46,7 @@ def tile(faces: np.ndarray, columns: int, *, gutter: int, border: int = 0, backg
     """Faces in reading order on one picture.
 
     ``faces``: uint8 (N, H, W, 3); ``gutter`` and ``border``: pixels between the faces and around them.
-    Returns uint8 (height, width, 3); places that no face fills show ``background``.
+    Returns uint8 (height, width, 3). Empty places have the colour ``background``.
     """
     n, height, width, _ = faces.shape
     rows = ceil(n / columns)
@@ -65,7 +65,7 @@ def tile(faces: np.ndarray, columns: int, *, gutter: int, border: int = 0, backg
 
 
 def enlarged(face: np.ndarray, factor: int) -> np.ndarray:
-    """One face (H, W, 3) uint8, ``factor`` times as large, by Lanczos (3 lobes)."""
+    """One face (H, W, 3) uint8 enlarged by ``factor`` with a Lanczos filter (3 lobes)."""
     if factor == 1:
         return face
     height, width, _ = face.shape
@@ -80,14 +80,14 @@ def font(size: int) -> Any:
 
 
 def font_that_fits(draw: ImageDraw.ImageDraw, text: str, size: int, width: int) -> Any:
-    """Pillow's own font at ``size``, smaller where ``text`` would be wider than ``width``."""
+    """Pillow's own font at ``size``, or smaller if ``text`` would be wider than ``width``."""
     length = draw.textlength(text, font(size))
     return font(size) if length <= width else font(max(6, int(size * width / length)))
 
 
 @cache
 def rounded_mask(width: int, height: int, radius: int) -> Image.Image:
-    """An antialiased rectangle with rounded corners, drawn four times as large."""
+    """An antialiased rectangle with rounded corners: drawn four times as large, then shrunk."""
     large = Image.new("L", (width * 4, height * 4), 0)
     box = (0, 0, width * 4 - 1, height * 4 - 1)
     ImageDraw.Draw(large).rounded_rectangle(box, radius * 4, fill=255)
@@ -96,10 +96,10 @@ def rounded_mask(width: int, height: int, radius: int) -> Image.Image:
 
 @dataclass
 class Sheet:
-    """A page whose parts are placed from the corner (x, y) of what is below its title.
+    """A page. Positions on it count from the corner (x, y) of the area below the title.
 
     Attributes:
-        unit: pixels; letters and gaps are multiples of it, so that pages of every resolution look alike.
+        unit: pixels; text and gaps are multiples of it, so that pages of every resolution look alike.
     """
 
     image: Image.Image
@@ -111,8 +111,10 @@ class Sheet:
     def around(cls, size: tuple[float, float], unit: int, title: str, line: str, out: str | Path) -> "Sheet":
         """A page around a figure of ``size`` (height, width), with its title and a fainter line below that.
 
-        An empty title leaves both out: for a page that has a caption of its own. UserError where readers
-        would not open it.
+        An empty title leaves both out, for a page that has its own caption.
+
+        Raises:
+            UserError: the page would be too large to open.
         """
         margin = 4 * unit
         head = round(7.5 * unit) if title else 0
@@ -127,13 +129,13 @@ class Sheet:
 
     @property
     def draw(self) -> ImageDraw.ImageDraw:
-        """What draws on the page."""
+        """Pillow's drawing tool for the page."""
         return ImageDraw.Draw(self.image)
 
     def face(
         self, pixels: np.ndarray, x: float, y: float, size: tuple[int, int], radius: int | None = None
     ) -> None:
-        """A face (H, W, 3) uint8 in a box of ``size`` (height, width), its corners rounded."""
+        """Draw a face (H, W, 3) uint8 in a box of ``size`` (height, width) with rounded corners."""
         height, width = size
         picture = Image.fromarray(pixels)
         if picture.size != (width, height):
@@ -153,12 +155,12 @@ class Sheet:
         ink: Colour = INK,
         size: float = 2.0,
     ) -> None:
-        """One line; ``size`` in units, smaller where it would be wider than ``width``."""
+        """Draw one line of text; ``size`` in units, smaller if it would be wider than ``width``."""
         fitting = font_that_fits(self.draw, words, round(size * self.unit), int(width or self.image.width))
         self.draw.text((self.x + x, self.y + y), words, ink, fitting, anchor=anchor)
 
     def headings(self, words: Sequence[str], xs: Sequence[float], y: float, width: float) -> None:
-        """Lines above columns that begin at ``xs``, all in the size in which the longest fits."""
+        """Draw headings above columns that begin at ``xs``, all in the size in which the longest one fits."""
         plain = font_that_fits(self.draw, "", 20, 20)
         longest = max(words, key=lambda line: self.draw.textlength(line, plain))
         fitting = font_that_fits(self.draw, longest, 2 * self.unit, int(width))
@@ -166,7 +168,7 @@ class Sheet:
             self.draw.text((self.x + x + width / 2, self.y + y), line, INK, fitting, anchor="mm")
 
     def upright(self, words: str, below: str, x: float, y: float, length: float) -> None:
-        """Two lines turned to be read from below, the middle of them at (x, y), at most ``length`` long."""
+        """Draw two vertical lines of text that read upwards, centred at (x, y), at most ``length`` long."""
         side = Image.new("L", (max(1, int(length)), round(5.2 * self.unit)), 0)
         draw = ImageDraw.Draw(side)
         for line, place, size, ink in ((words, 1.4, 2.1, 255), (below, 3.9, 1.6, 150)):
@@ -179,9 +181,10 @@ class Sheet:
     def frame(
         self, shape: Sequence[int], place: tuple[slice, slice], x: float, y: float, size: tuple[int, int]
     ) -> None:
-        """A thin light frame with a dark rim, to be seen on every colour, around a window of a face.
+        """Draw a thin light frame with a dark rim around a window of a face; it is visible on every colour.
 
-        ``shape``: of the face's pixels, in which ``place`` is counted; ``size``: as it is shown at (x, y).
+        ``shape``: that of the face in pixels; ``place``: the window in these pixels; ``size``: height and
+        width of the face as shown at (x, y).
         """
         down, right = size[0] / shape[0], size[1] / shape[1]
         box = [
@@ -197,11 +200,12 @@ class Sheet:
 
 
 def grid(faces: np.ndarray, columns: int | None, out: str | Path, text: dict[str, str]) -> Path:
-    """Write one PNG with faces uint8 (N, H, W, 3) in order, row by row, thin gutters between them.
+    """Write one PNG with faces uint8 (N, H, W, 3) in order, row by row, with thin gutters between them.
 
-    Every face keeps its pixels. ``columns``: None chooses a near-square grid. Returns the path written.
+    Faces are not resized. ``columns``: None chooses a near-square grid. Returns the path written.
 
-    UserError: a name that does not end in .png or cannot be written, a picture too large to open.
+    Raises:
+        UserError: the name does not end in .png or cannot be written, or the picture is too large to open.
     """
     columns = chosen_columns(len(faces), columns)
     check_grid(len(faces), faces.shape[1:3], columns, out)
@@ -211,7 +215,7 @@ def grid(faces: np.ndarray, columns: int | None, out: str | Path, text: dict[str
 
 
 def check_grid(n: int, size: tuple[int, ...], columns: int | None, out: str | Path) -> None:
-    """What `grid` would refuse of ``n`` faces of ``size``, found out before they are drawn."""
+    """Raise what `grid` would raise for ``n`` faces of ``size``, before they are drawn."""
     height, width = size
     columns = chosen_columns(n, columns)
     gutter = max(1, width // 32)
@@ -221,9 +225,10 @@ def check_grid(n: int, size: tuple[int, ...], columns: int | None, out: str | Pa
 
 @dataclass(frozen=True)
 class _Places:
-    """Where the parts of a page of bands stand. All follow from the width of a face.
+    """Sizes and distances on a page of bands, in pixels. All follow from the width of a face.
 
-    A page without headings is a contact sheet: a little more room below its title, and less at its foot.
+    A page without headings is a contact sheet: it has a little more room below the title, and less at the
+    bottom.
     """
 
     factor: int
@@ -254,7 +259,7 @@ class _Places:
 def check_bands(
     counts: Sequence[int], size: tuple[int, ...], columns: int, out: str | Path, *, headed: bool = True
 ) -> None:
-    """What `bands` would refuse of so many faces of ``size`` a band, found out before they are drawn."""
+    """Raise what `bands` would raise for bands of ``counts`` faces of ``size``, before they are drawn."""
     checked_size(*_Places.of(counts, size, columns, headed).page, out)
     checked_file(out, ".png")
 
@@ -268,12 +273,14 @@ def bands(
     columns: int,
     text: dict[str, str],
 ) -> Path:
-    """Write a PNG: faces enlarged, one band below the other, ``columns`` a row, each above its caption.
+    """Write a PNG with bands of enlarged faces below each other, ``columns`` faces in a row.
 
-    A band has its heading above it; where none has one, the page is a contact sheet. ``line``: small print
-    below the title. ``text``: for the text chunks, beside the title. Returns the path written.
+    Each face has its caption below it, each band its heading above it. If no band has a heading, the page is
+    a contact sheet. ``line``: small print below the title. ``text``: text chunks besides the title. Returns
+    the path written.
 
-    UserError: a name that does not end in .png or cannot be written, a picture too large to open.
+    Raises:
+        UserError: the name does not end in .png or cannot be written, or the picture is too large to open.
     """
     headed = any(band.heading for band in faces)
     counts, size = [len(band) for band in faces], faces[0].pixels.shape[1:3]
@@ -310,7 +317,7 @@ def bands(
 def bands_of_model(
     about: About, faces: Sequence[Faces], out: str | Path, *, title: str, columns: int, text: dict[str, str]
 ) -> Path:
-    """`bands` of faces that a model drew: small print and text chunks say which."""
+    """`bands` of faces that a model drew. The small print and the text chunks name the model."""
     lost = count_not_finite(sum(band.not_finite for band in faces))
     text = about_text(about) | text | lost
     return bands(faces, out, title=title, line=about.line(), columns=columns, text=text)

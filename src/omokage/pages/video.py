@@ -1,4 +1,4 @@
-"""Films: the H.264 writer, and faces side by side as its frames."""
+"""Films: frames of faces side by side, written as H.264."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -13,28 +13,29 @@ from omokage.errors import UserError
 from omokage.pages.files import replacing
 from omokage.pages.sheet import WHITE, enlarged, tile
 
-# In a film, a face is enlarged by a whole number until its shorter side has at least this many pixels.
+# In a film, a face is enlarged by a whole factor until its shorter side has at least this many pixels.
 FILM_SIZE = 256
-# The limit of a side in H.264 level 5.1, which every player plays.
+# The longest side in H.264 level 5.1, which every player plays.
 LONGEST_SIDE = 4096
-# x264's constant rate factor: 18 cannot be told from the original by eye, at about 1 Mbit/s a walk.
+# x264's constant rate factor. 18 looks like the original and takes about 1 Mbit/s for a walk.
 CRF = 18
 
 
 def check_film(size: tuple[int, int], tiles: tuple[int, int]) -> int:
-    """By how much faces of ``size`` (height, width) are enlarged in a film of ``tiles`` (columns, rows).
+    """The factor that enlarges faces of ``size`` (height, width) in a film of ``tiles`` (columns, rows).
 
-    UserError where few players would show it.
+    Raises:
+        UserError: a side is longer than most players can show.
     """
     (height, width), (columns, rows) = size, tiles
     factor = ceil(FILM_SIZE / min(height, width))
     if height * factor % 2 or width * factor % 2:
-        factor += 1  # odd sides times an odd factor: 4:2:0 chroma needs even ones
+        factor += 1  # an odd side times an odd factor is odd, and 4:2:0 chroma needs even sides
     gutter = _gutter(columns * rows)
     if max(columns * (width * factor + gutter), rows * (height * factor + gutter)) > LONGEST_SIDE:
         raise UserError(
             f"{columns}x{rows} walks of {width * factor}x{height * factor} px make a picture that few players"
-            f" show (a side over {LONGEST_SIDE} px); ask for fewer tiles"
+            f" show (a side is over {LONGEST_SIDE} px); ask for fewer tiles"
         )
     return factor
 
@@ -44,7 +45,7 @@ def _gutter(walks: int) -> int:
 
 
 def tiled(steps: Iterable[np.ndarray], columns: int) -> Iterator[np.ndarray]:
-    """Frames uint8 (H, W, 3) of faces side by side; ``steps``: uint8 (N, h, w, 3) each, N always the same."""
+    """Frames uint8 (H, W, 3) of faces side by side. ``steps``: uint8 (N, h, w, 3), all with the same N."""
     for faces in steps:
         factor = check_film(faces.shape[1:3], (columns, ceil(len(faces) / columns)))
         large = np.stack([enlarged(face, factor) for face in faces])
@@ -55,11 +56,13 @@ def tiled(steps: Iterable[np.ndarray], columns: int) -> Iterator[np.ndarray]:
 def write_video(
     frames: Iterable[np.ndarray], path: Path, *, frames_per_second: int = 30, text: dict[str, str]
 ) -> Path:
-    """Write frames, each uint8 (H, W, 3) of one even size, as H.264 in an MP4, whole or not at all.
+    """Write frames, uint8 (H, W, 3) of one even size, as H.264 in an MP4, whole or not at all.
 
-    ``text`` goes into the file's comment as JSON. The colours are BT.709 in limited range and marked so;
-    4:2:0 chroma, which is what browsers and phones play. UserError where PyAV or its encoder is missing or
-    the file cannot be written.
+    ``text`` is stored in the file's comment as JSON. Colours are BT.709 in limited range, and the file says
+    so. Chroma is 4:2:0, which browsers and phones play.
+
+    Raises:
+        UserError: PyAV or its encoder is missing, or the file cannot be written.
     """
     av = _av_with_h264()
     from av.video.reformatter import ColorRange, Colorspace
