@@ -1,4 +1,4 @@
-"""What metrics look at: features and pixels of faces and samples, each made when first asked for, once."""
+"""What metrics look at: features and pixels of faces and samples. Each is computed once, on first use."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from ..data.faceset import FaceSet
 
 T = TypeVar("T")
-BLOCK = 256  # faces decoded at once where pixels are looked at and dropped
+BLOCK = 256  # faces decoded at once where pixels are read and then dropped
 
 
 class Drawer(Decoder, Protocol):
-    """What evaluation asks of a model; `omokage.model.Model` answers it."""
+    """What evaluation needs of a model; `omokage.model.Model` has it."""
 
     @property
     def resolution(self) -> tuple[int, int]:
@@ -33,11 +33,11 @@ class Drawer(Decoder, Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are."""
+        """The device that its weights are on."""
 
     @property
     def snapshot_hash(self) -> str:
-        """SHA-256 of the file that the model came from."""
+        """SHA-256 of the file that the model was loaded from."""
 
     @property
     def images_seen(self) -> int:
@@ -46,7 +46,7 @@ class Drawer(Decoder, Protocol):
 
 @dataclass(frozen=True)
 class SampleFeatures:
-    """What samples look like to an extractor: ``features`` float32 (N, D), all of them finite samples."""
+    """Features of the finite samples by one extractor: ``features`` is float32 (N, D)."""
 
     features: np.ndarray
 
@@ -60,7 +60,7 @@ class SampleFeatures:
 
 @dataclass(frozen=True)
 class Drawn:
-    """All samples, after one pass: features by extractor, pixels of the first, and what watchers saw."""
+    """All samples after one pass: features by extractor, pixels of the first samples, and the watchers."""
 
     features: dict[str, SampleFeatures]
     pixels: np.ndarray
@@ -70,9 +70,9 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Samples:
-    """The samples of a model, drawn in one pass when first asked for.
+    """The samples of a model, drawn in one pass on first use.
 
-    Samples that are not finite are counted and left out, never drawn again.
+    Samples that are not finite are counted and left out; no others are drawn in their place.
     """
 
     model: Drawer
@@ -84,11 +84,11 @@ class Samples:
 
     @cached_property
     def drawn(self) -> Drawn:
-        """Raises `UserError` where fewer than two samples are finite, or they do not fit into memory."""
+        """Raises `UserError` if fewer than two samples are finite, or if they do not fit into memory."""
         asked, size = len(self.seeds), self.model.resolution
         max_pixels = min(asked, max((metric.max_pixels for metric in self.metrics), default=0))
         try:
-            # Whole from the start: small pieces that stay, between large ones that go, would break up memory.
+            # Allocated whole: small arrays kept between large ones that are freed would fragment memory.
             vectors = [np.empty((asked, extractor.dimensions), np.float32) for extractor in self.extractors]
             kept = np.empty((max_pixels, *size, 3), np.uint8)
         except (MemoryError, ValueError):
@@ -119,13 +119,13 @@ class Samples:
 
 @dataclass(frozen=True)
 class Warnings:
-    """What makes figures doubtful, each said once: one line a fact."""
+    """What makes figures doubtful: one line for each reason, and each line once."""
 
     lines: list[str] = field(default_factory=list)
     tell: Callable[[str], None] | None = None
 
     def __call__(self, line: str) -> None:
-        """Remember ``line``, and tell it at once to whoever listens."""
+        """Keep ``line``, and pass it to ``tell`` at once."""
         if line not in self.lines:
             self.lines.append(line)
             if self.tell is not None:
@@ -134,16 +134,16 @@ class Warnings:
 
 @dataclass(frozen=True)
 class Context:
-    """Both sides of one measurement, in the eyes of one extractor.
+    """Both sides of one measurement, as one extractor sees them.
 
     Attributes:
         faces: the real side.
-        size: height and width to which faces are brought, those of the samples.
+        size: height and width of the samples; faces are resized to it.
         samples: the generated side; contexts of several extractors share it.
-        extractor: of the features.
-        asked: how many samples are asked for, from which seed, by which protocol.
-        warn: takes a line about figures that say little; it goes into the record.
-        kept: what `once` made; shared likewise.
+        extractor: computes the features.
+        asked: the protocol: how many samples, which features, which psi.
+        warn: takes a line about figures that say little; the line goes into the record.
+        kept: the values that `once` has made; also shared between contexts.
     """
 
     faces: "FaceSet"
@@ -159,35 +159,35 @@ class Context:
 
     @cached_property
     def real(self) -> FaceFeatures:
-        """Features of the faces, from the cache if they are in it."""
+        """Features of the faces; read from the cache if they are in it."""
         return face_features(self.faces, self.size, self.extractor, progress=self.progress)
 
     @property
     def fake(self) -> SampleFeatures:
-        """Features of the samples; the first to ask has them drawn."""
+        """Features of the samples; the first use draws them."""
         return self.samples.drawn.features[self.extractor.name]
 
     @property
     def fake_pixels(self) -> np.ndarray:
-        """uint8 (N, H, W, 3): the first finite samples, as many as a metric asks for by ``max_pixels``."""
+        """uint8 (N, H, W, 3): the first finite samples; N is at most the largest ``max_pixels``."""
         return self.samples.drawn.pixels
 
     @property
     def watched(self) -> dict[str, Watcher]:
-        """By metric, what saw all samples."""
+        """The watchers that saw all samples, by the name of their metric."""
         return self.samples.drawn.watched
 
     @cached_property
     def different(self) -> list[int]:
-        """Places of the faces, of copies of one file the last."""
+        """Indices of the different faces; of several copies of one file, the last."""
         return list({digest: i for i, digest in enumerate(self.faces.index["sha256"].to_pylist())}.values())
 
     def real_pixels(self, places: Iterable[int] | np.ndarray) -> np.ndarray:
-        """uint8 (N, H, W, 3): the faces at ``places``, as large as the samples."""
+        """uint8 (N, H, W, 3): the faces with the indices ``places``, resized to the size of the samples."""
         return self.faces.pixels(np.asarray(places), self.size)
 
     def once(self, key: str, make: Callable[[], T]) -> T:
-        """What ``make`` gives, made once: what a check has made, its metric need not make again."""
+        """The result of ``make``, which is called once a key: a metric reuses what its check has made."""
         if key not in self.kept:
             self.kept[key] = make()
         found: T = self.kept[key]

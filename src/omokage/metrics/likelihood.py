@@ -25,19 +25,20 @@ COLUMNS = (
     ),
     Column("faces", "faces", "{:,}", NEITHER, "how many faces that is the mean of"),
 )
-BATCH = 16  # images at once; the last ones repeated where fewer are left, as in sampling
+BATCH = 16  # images at once; a last smaller batch is filled up with its last image, as in sampling
 
 
 @dataclass(frozen=True)
 class BitsPerDimension:
-    """An upper bound of the bits a colour value that a lossless code by the model would need.
+    """An upper bound of the bits for each colour value that a lossless code by the model would need.
 
     Attributes:
-        value: mean over images whose likelihood is finite, and over the draws of noise.
-        standard_error: of the mean, from the spread over images; nan with one image.
+        value: mean over the images whose likelihood is finite, and over the draws of noise.
+        standard_error: of the mean, from the spread over images; NaN with one image.
         interval: 95% confidence interval, ``value`` ± 1.96 standard errors.
-        images, not_finite: how many images there were, and how many of them are left out of the mean.
-        bits: of the pixels.
+        images: number of images.
+        not_finite: number of images whose likelihood is not finite; the mean leaves them out.
+        bits: bits of a colour value.
         each: (images,) bits per dimension of every image.
     """
 
@@ -50,7 +51,7 @@ class BitsPerDimension:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """See above."""
+        """The 95% confidence interval (low, high)."""
         return self.value - 1.96 * self.standard_error, self.value + 1.96 * self.standard_error
 
 
@@ -65,17 +66,17 @@ def bits_per_dimension(
 ) -> BitsPerDimension:
     """Bits per dimension of uint8 ``images`` (N, H, W, 3) with uniform dequantisation.
 
-    Every image has noise of its own, from ``seed`` and its place, and is never mirrored. The number is an
-    upper bound (see `objectives.likelihood`), on average over the noise. Only numbers of the same images,
-    resolution and ``bits`` can be compared.
+    Every image has noise of its own, which depends on ``seed`` and its index. Images are not mirrored. On
+    average over the noise, the number is an upper bound (see `objectives.likelihood`). Only numbers of the
+    same images, resolution and ``bits`` can be compared.
 
     Args:
-        bits: 8, or fewer: pixels are then reduced to so many bits first.
-        draws: of noise for each image; more make each image's number steadier.
+        bits: 1 to 8; with fewer than 8, pixels are first reduced to that number of bits.
+        draws: how many draws of noise for each image; more draws lower the variance.
 
     Raises:
-        UserError: the model has no likelihood, or there are no images of its resolution, or of all of them
-            the likelihood is not finite.
+        UserError: the model has no likelihood, there are no images of its resolution, or no image has a
+            finite likelihood.
     """
     model.require(HasDensity)
     if images.ndim != 4 or len(images) == 0 or images.shape[1:] != (*model.resolution, 3):

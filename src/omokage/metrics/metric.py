@@ -1,4 +1,4 @@
-"""What a metric is: what it measures, the columns of its figures, and what it refuses beforehand."""
+"""What a metric consists of: how it measures, the columns of its figures, and what it checks beforehand."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -26,21 +26,21 @@ def number(value: Any) -> float | None:
 
 @dataclass(frozen=True)
 class Column:
-    """One figure: where it stands in a record and how it is shown.
+    """One figure: its place in a record, and how it is shown.
 
     Attributes:
         title: the column's heading.
-        key: of the record; ``two_sample.accuracy`` is ``accuracy`` of the table ``two_sample``, which also
-            names its protocol.
+        key: its key in the record. ``two_sample.accuracy`` is ``accuracy`` in the table ``two_sample``; that
+            table also names its protocol.
         form: format of one value.
         better: `LOWER`, `HIGHER` or `NEITHER`.
         help: what the figure says, in one sentence.
         source: authors and year.
         ideal: a value to compare with, in words, such as "0.5 is chance".
-        scale: values are shown times this.
+        scale: values are multiplied by this before they are shown.
         error: key of the standard error, or "".
         interval: key of a pair [low, high], or "".
-        name: the figure in a sentence, where it is not ``title``.
+        name: what the figure is called in a sentence, if not ``title``.
 
     >>> kid = Column("KID × 10³", "kid", "{:.2f}", LOWER, "", scale=1e3, error="kid_standard_error")
     >>> kid.text({"kid": 0.0123}), kid.note({"kid": 0.0123, "kid_standard_error": 0.001}), kid.text({})
@@ -61,26 +61,26 @@ class Column:
 
     @property
     def table(self) -> str:
-        """The table of the record that holds the figure, "" for the record itself."""
+        """The table of the record that holds the figure; "" for the record itself."""
         return self.key.rpartition(".")[0]
 
     @property
     def words(self) -> str:
-        """The figure in a sentence."""
+        """The name of the figure in a sentence."""
         return self.name or self.title
 
     def _inside(self, record: Mapping[str, Any], key: str) -> Any:
-        """What a record holds under ``key``, which is written like ``self.key``."""
+        """The value of a record under ``key``, which has the form of ``self.key``."""
         table, _, last = key.rpartition(".")
         inner = record.get(table) if table else record
         return inner.get(last) if isinstance(inner, Mapping) else None
 
     def value(self, record: Mapping[str, Any]) -> float | None:
-        """The figure of a record, unscaled; None where it has none."""
+        """The figure of a record, unscaled; None if it has none."""
         return number(self._inside(record, self.key))
 
     def protocol(self, record: Mapping[str, Any]) -> str:
-        """The figure's own protocol, "" where a record has no such table."""
+        """The protocol of the figure's table; "" if the record has no such table."""
         inner = record.get(self.table) if self.table else None
         return str(inner.get("protocol", "protocol not said")) if isinstance(inner, Mapping) else ""
 
@@ -93,12 +93,12 @@ class Column:
         return self.form.format(value * self.scale if self.scale != 1 else value)
 
     def text(self, record: Mapping[str, Any]) -> str:
-        """The figure of a record as text, "" where it has none."""
+        """The figure of a record as text; "" if it has none."""
         value = self.value(record)
         return "" if value is None else self.shown(value)
 
     def note(self, record: Mapping[str, Any]) -> str:
-        """How sure the figure is, "" where a record does not say."""
+        """The standard error or interval of the figure as text; "" if the record has none."""
         error = number(self._inside(record, self.error)) if self.error else None
         if error is not None:
             return f"± {self.shown(error)}"
@@ -109,30 +109,30 @@ class Column:
 
 
 class Watcher(Protocol):
-    """Sees every finite sample as it is drawn, since not all pixels are kept."""
+    """Sees every finite sample as it is drawn, because not all pixels are kept."""
 
     def add(self, images: "np.ndarray") -> Any:
         """Take in uint8 images (B, H, W, 3)."""
 
 
 def _nothing(context: "Context") -> None:
-    """Nothing can fail."""
+    """No check: nothing can fail."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric, as its file exports it under the name METRIC; `table.METRICS` lists them.
+    """A metric. Each file of a metric exports one as METRIC; `table.METRICS` lists them.
 
     Attributes:
         name: one word.
-        columns: of its figures.
-        measure: the numbers for the record, from features and pixels of both sides.
-        check: called before anything is sampled. It raises `UserError` for what cannot be measured, and
-            warns (`Context.warn`) of what says little.
-        of_pixels: it looks at pixels and is measured once; else once in every feature space.
-        option: the option of `omokage evaluate` that asks for it, "" if it is always measured.
-        max_pixels: how many samples it needs the pixels of.
-        watcher: makes what sees all samples as they pass; it is then found in `Context.watched`.
+        columns: the columns of its figures.
+        measure: returns the numbers for the record, from features and pixels of both sides.
+        check: called before anything is sampled. It raises `UserError` if the metric cannot be measured, and
+            warns (`Context.warn`) if the figures will say little.
+        of_pixels: True if it uses pixels and is measured once; False if it is measured in each feature space.
+        option: the option of `omokage evaluate` that asks for it; "" if it is always measured.
+        max_pixels: the number of samples whose pixels it needs.
+        watcher: makes a `Watcher`, which sees all samples and is then in `Context.watched`.
     """
 
     name: str

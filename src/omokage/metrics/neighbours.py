@@ -1,8 +1,8 @@
-"""The training faces nearest to samples: is anything memorised?
+"""The training faces nearest to samples: has the model memorised any?
 
-A distance says nothing alone, so it is set beside what a real face has to its nearest other face (leave one
-out), as in the data-copying test of Meehan, Chaudhuri & Dasgupta 2020 ("A non-parametric test to detect
-data-copying in generative models").
+A distance alone says nothing. It is therefore compared with the distance from a real face to its nearest
+other face (leave one out), as in the data-copying test of Meehan, Chaudhuri & Dasgupta 2020 ("A
+non-parametric test to detect data-copying in generative models").
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from ..progress import Progress, opened
 from .features import Extractor, features_of
 
 PIXEL_SIDE = 32
-NEIGHBOURS = 5  # of each sample
+NEIGHBOURS = 5  # for each sample
 BATCH = 128
 
 
@@ -25,16 +25,18 @@ class SpaceReport:
     """Neighbours in one space.
 
     Attributes:
-        space: its name: that of the extractor, or ``pixels-32``.
-        indices: (N, k), positions in the training faces, nearest first.
-        distances: (N, k), Euclidean; in ``pixels-32`` root mean square over 32x32x3 values in [0, 1].
+        space: the name of the extractor, or ``pixels-32``.
+        indices: (N, k), indices of training faces, nearest first.
+        distances: (N, k), Euclidean; in ``pixels-32`` the root mean square over 32x32x3 values in [0, 1].
         real_distances: (R,), from each reference face to its nearest other face, ascending.
-        ratio: median nearest distance of the samples over that of the real faces; far below 1 is suspicious.
-        nearer: chance that a sample lies nearer to a training face than a real face does: 0.5 if samples are
-            as far as fresh faces, towards 1 if they are copies, towards 0 if they are unlike any face.
-        threshold: the distance under which only ``percentile`` percent of the real faces have a neighbour.
-        copied: share of samples at or under the threshold; near ``percentile`` / 100 if none is copied.
-        percentile: as asked for.
+        ratio: median nearest distance of the samples, divided by that of the real faces. Far below 1 is
+            suspicious.
+        nearer: probability that a sample is nearer to a training face than a real face is. It is 0.5 if
+            samples are as far away as new faces, near 1 for copies, and near 0 if samples resemble no face.
+        threshold: the distance within which only ``percentile`` percent of the real faces have a neighbour.
+        copied: share of samples with a neighbour within the threshold; about ``percentile`` / 100 if the
+            model copies nothing.
+        percentile: as given.
     """
 
     space: str
@@ -60,7 +62,7 @@ class SpaceReport:
 
 @dataclass(frozen=True)
 class NeighbourReport:
-    """One report a space, features first if there are any."""
+    """One report for each space: features first if there are any, then pixels."""
 
     spaces: tuple[SpaceReport, ...]
 
@@ -70,7 +72,7 @@ class NeighbourReport:
 
 
 def pixel_features(images: np.ndarray) -> np.ndarray:
-    """uint8 (N, H, W, 3) to float32 (N, 3072): means over areas of 32x32, scaled so that distances are RMS.
+    """uint8 (N, H, W, 3) to float32 (N, 3072): resized to 32x32 by area, scaled so that distances are RMS.
 
     >>> black, white = pixel_features(np.uint8([0, 255])[:, None, None, None].repeat(3, 3))
     >>> round(float(np.linalg.norm(black - white)), 4)
@@ -95,7 +97,7 @@ def nearest(
     Args:
         queries: float32 (Q, D).
         among: float32 (M, D), ``M`` above ``k``.
-        leave_out: (Q,), for each query a row of ``among`` that does not count (the query itself), or None.
+        leave_out: (Q,), for each query one row of ``among`` to ignore (the query itself); or None.
 
     Returns:
         Indices and distances, both (Q, k), nearest first.
@@ -113,7 +115,7 @@ def nearest(
         if leave_out is not None:
             far[torch.arange(len(q)), torch.as_tensor(leave_out[i : i + BATCH])] = torch.inf
         found = far.topk(spare, largest=False).indices
-        # The expanded square above cancels badly for near copies, which are what is looked for here.
+        # The expanded square above loses precision for near copies, and near copies are what we look for.
         exact = (points[found] - q[:, None]).double().square().sum(2).sqrt()
         exact, order = exact.sort(dim=1, stable=True)
         indices.append(found.gather(1, order)[:, :k].numpy())
@@ -134,7 +136,7 @@ def _space(
     indices, distances = nearest(samples, faces, k)
     _, real = nearest(queries, faces, leave_out=reference)
     if mirror:
-        # Training may show faces mirrored, and a mirrored copy is a copy.
+        # Training may show faces mirrored, so a mirrored copy counts as a copy.
         more, further = nearest(_mirrored(samples), faces, k)
         indices, distances = _merged(indices, distances, more, further)
         real = np.minimum(real, nearest(_mirrored(queries), faces, leave_out=reference)[1])
@@ -158,7 +160,7 @@ def _space(
 def _merged(
     indices: np.ndarray, distances: np.ndarray, more: np.ndarray, further: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest of two lists, each face once."""
+    """The nearest faces of two lists, each face once."""
     k = indices.shape[1]
     all_indices, all_distances = np.hstack([indices, more]), np.hstack([distances, further])
     order = np.argsort(all_distances, axis=1, kind="stable")
@@ -169,7 +171,7 @@ def _merged(
 
 
 def check_neighbours(faces: int, k: int = NEIGHBOURS) -> None:
-    """UserError if so many faces are too few for ``k`` neighbours."""
+    """Raise `UserError` if ``faces`` faces are too few for ``k`` neighbours."""
     if faces < k + 1:
         raise UserError(f"{faces} training faces are too few for {k} neighbours; give at least {k + 1}")
 
@@ -191,15 +193,15 @@ def neighbours(
 
     Args:
         samples: uint8 (N, H, W, 3).
-        faces: uint8 (M, H, W, 3), what was trained on.
-        extractor: a feature space; without it, pixels alone are searched.
-        sample_features, face_features: what the extractor gives for the two, where that is known already.
-        k: neighbours a sample.
-        reference: how many faces, drawn by ``seed``, say how far real faces lie from each other.
+        faces: uint8 (M, H, W, 3), the training faces.
+        extractor: a feature space; without it, only pixels are searched.
+        sample_features, face_features: the features of the two, if they are known already.
+        k: number of neighbours for each sample.
+        reference: how many real faces, drawn with ``seed``, are used to measure the distance between faces.
         percentile: in percent, see ``SpaceReport.threshold``.
 
     Raises:
-        UserError: no sample, or fewer faces than ``k`` + 1.
+        UserError: there is no sample, or there are fewer than ``k`` + 1 faces.
     """
     if len(samples) == 0:
         raise UserError("no samples to find neighbours for; give at least one")

@@ -1,8 +1,8 @@
-"""Precision, recall, density and coverage: how good and how varied, told apart.
+"""Precision, recall, density and coverage: figures that separate quality from variety.
 
 Improved precision and recall: Kynkäänniemi et al. 2019. Density and coverage: Naeem et al. 2020. All four
-look at balls around feature vectors that reach to their k-th neighbour. Distances are computed block by
-block, so that memory does not grow with the product of the counts.
+use balls around feature vectors; the radius of a ball is the distance to the k-th nearest neighbour.
+Distances are computed block by block, so memory does not grow with the product of the counts.
 """
 
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 K_PRECISION_RECALL = 3
 K_DENSITY_COVERAGE = 5
 BLOCK = 2048
-MILLION = 1e6  # pairs, which progress is told in
-# With fewer points, a ball that reaches to the fifth neighbour holds a quarter of all of them.
+MILLION = 1e6  # progress is counted in millions of pairs
+# With fewer points, a ball that reaches the fifth neighbour would hold more than a quarter of them.
 MIN_POINTS = 4 * K_DENSITY_COVERAGE
 SUBSET = 500
-SAME = 1e-4  # of the length of feature vectors: nearer ones differ by rounding alone
-COPIES = 1e-3  # of the distance between faces: nearer samples are copies of one another
-ALIKE = 0.15  # of the same: a model of such samples has lost nearly all variety
+SAME = 1e-4  # of the length of feature vectors; below this distance they differ only by rounding
+COPIES = 1e-3  # of the distance between faces; below this, samples are copies of one another
+ALIKE = 0.15  # of the distance between faces; below this, samples have lost nearly all variety
 _NAMES = "precision, recall, density and coverage"
 _TOO_FEW = f"{_NAMES} are left out: they need at least {MIN_POINTS} different faces and {MIN_POINTS} samples"
 
@@ -38,7 +38,7 @@ class Manifold(NamedTuple):
     Attributes:
         precision: share of generated images that lie within a ball of a real one.
         recall: share of real images that lie within a ball of a generated one.
-        density: in how many real balls a generated image lies, on average, over k; may exceed 1.
+        density: the average number of real balls that a generated image lies in, divided by k; may exceed 1.
         coverage: share of real balls that hold a generated image.
     """
 
@@ -90,14 +90,14 @@ def precision_recall(
         real, fake: features (M, D) and (N, D).
 
     Raises:
-        UserError: a side has no more vectors than neighbours are asked for.
+        UserError: a side has too few vectors: it needs more than the number of neighbours.
     """
     most = max(k, k_density)
     if min(len(real), len(fake)) <= most:
         raise UserError(
             f"precision and recall need more than {most} images on each side, got {len(real)} and {len(fake)}"
         )
-    # Distances do not change under a shift; around their mean the vectors are short and float32 loses less.
+    # A shift does not change distances. Centred vectors are shorter, so float32 loses less precision.
     centre = real.mean(0, dtype=np.float64).astype(np.float32)
     x, y = (torch.from_numpy(np.asarray(side, np.float32) - centre).to(device) for side in (real, fake))
     x_norms, y_norms = (side.square().sum(1) for side in (x, y))
@@ -128,9 +128,9 @@ def precision_recall(
 
 
 def neighbour_distance(features: np.ndarray, k: int = K_PRECISION_RECALL) -> float:
-    """The median distance of features (N, D) to their k-th nearest other, among at most `SUBSET` of them.
+    """The median distance of features (N, D) to their k-th nearest neighbour, over at most `SUBSET` of them.
 
-    Near 0 where more than half of the pictures are copies of others, or all look the same.
+    It is near 0 if more than half of the pictures are copies of others, or if all look the same.
 
     >>> neighbour_distance(np.zeros((50, 3)))
     0.0
@@ -143,7 +143,7 @@ def neighbour_distance(features: np.ndarray, k: int = K_PRECISION_RECALL) -> flo
 
 
 def _between_faces(context: "Context") -> float:
-    """How far different faces lie apart; copies of a file count once."""
+    """The median distance between different faces; copies of a file count once."""
 
     def measured() -> float:
         features = context.real.features
@@ -154,11 +154,11 @@ def _between_faces(context: "Context") -> float:
 
 
 def check(context: "Context") -> None:
-    """Refuses what has no neighbourhood, and warns where the figures are left out.
+    """Refuse faces or samples that the figures make no sense for; warn if the figures will be left out.
 
     Raises:
-        UserError: no more different faces, or samples, than neighbours are asked for; or most faces look the
-            same to the feature network.
+        UserError: there are too few different faces or samples for the number of neighbours, or most faces
+            look the same to the feature network.
     """
     most = max(K_PRECISION_RECALL, K_DENSITY_COVERAGE)
     for count, what in ((len(context.different), "different faces"), (context.asked.samples, "samples")):
@@ -177,10 +177,10 @@ def check(context: "Context") -> None:
 
 
 def measure(context: "Context") -> dict[str, Any]:
-    """``precision``, ``recall``, ``density``, ``coverage`` and their ``k`` of a record.
+    """``precision``, ``recall``, ``density``, ``coverage`` and their ``k``, for a record.
 
-    None where they mean nothing: too few points, or samples that are mostly copies of one another. (One
-    picture again and again, if only it lies amidst the faces, has a precision of 1 and a high density.)
+    There are none if they would mean nothing: with too few points, or if most samples are copies of one
+    another. (A single picture, repeated, has a precision of 1 and a high density if it lies among the faces.)
     """
     real, fake = context.real.features, context.fake.features
     found: dict[str, float | None] = dict.fromkeys(Manifold._fields)

@@ -1,4 +1,4 @@
-"""Protocols: names of measurements that say how they are done."""
+"""Protocols: names of measurements. The name says how the measurement is done."""
 
 import re
 from dataclasses import dataclass, replace
@@ -19,11 +19,11 @@ _HELDOUT = re.compile(r"bpd-heldout-(?P<bits>[1-8])bit")
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a protocol's name says.
+    """The settings that a protocol's name stands for.
 
     Attributes:
-        samples: how many images are generated, from the seeds ``seed`` to ``seed + samples - 1``.
-        extractor: a name of `features.EXTRACTORS`; all faces of the set are the reference ("full").
+        samples: number of images to generate, from the seeds ``seed`` to ``seed + samples - 1``.
+        extractor: a name in `features.EXTRACTORS`; the reference is all faces of the set ("full").
         psi: truncation; 1 means none.
     """
 
@@ -42,10 +42,10 @@ class Measurement:
         return f"fid{count}-full-{self.extractor}" + ("" if self.psi == 1 else f"-psi{self.psi:g}")
 
     def at(self, psi: float) -> "Measurement":
-        """The same at ``psi``, where 1 leaves it as it is.
+        """The same measurement with truncation ``psi``; 1 changes nothing.
 
         Raises:
-            UserError: the name says another psi already.
+            UserError: the protocol already has another psi.
         """
         if psi == 1:
             return self
@@ -57,13 +57,14 @@ class Measurement:
 
 
 def parse_protocol(name: str) -> Measurement:
-    """What ``fid{N}k-full-{extractor}`` or ``fid{N}-full-{extractor}``, with or without ``-psi{X}``, means.
+    """Parse ``fid{N}k-full-{extractor}`` or ``fid{N}-full-{extractor}``, with or without ``-psi{X}``.
 
     >>> parse_protocol("fid2k-full-tags")
     Measurement(samples=2000, extractor='tags', psi=1.0)
 
     Raises:
-        UserError: not of that form, or an unknown extractor; the nearest right name is given.
+        UserError: the name has another form, or an unknown extractor; the message gives the nearest right
+            name.
     """
     match = _SAMPLES.fullmatch(name)
     if match is None or match["extractor"] not in EXTRACTORS:
@@ -85,18 +86,18 @@ def parse_protocol(name: str) -> Measurement:
 
 
 def _likeness(typed: str, known: str) -> float:
-    """How near; a beginning counts as the whole, or the shortest name would be the nearest to all of them."""
+    """How similar two names are. Only as much of ``known`` as was typed counts, or short names would win."""
     return max(SequenceMatcher(None, typed, whole).ratio() for whole in (known, known[: len(typed)]))
 
 
 def parse_bits(protocol: str) -> int:
-    """Bits a colour value of ``bpd-heldout-{N}bit``.
+    """The bits of a colour value in ``bpd-heldout-{N}bit``.
 
     >>> parse_bits("bpd-heldout-5bit")
     5
 
     Raises:
-        UserError: not of that form.
+        UserError: the name has another form.
     """
     match = _HELDOUT.fullmatch(protocol)
     if match is None:

@@ -11,10 +11,10 @@ from ..errors import UserError
 
 
 def check_writable(path: Path) -> None:
-    """Raise what `append_line` would raise, before the work is done; nothing is written.
+    """Check, before the work is done, that `append_line` will be able to write; nothing is written.
 
     Raises:
-        UserError: the file, or the folder that it would be made in, cannot be written.
+        UserError: the file, or the folder it would be made in, cannot be written.
     """
     try:
         if path.exists() or path.is_symlink():
@@ -32,7 +32,7 @@ def check_writable(path: Path) -> None:
 def append_line(path: Path, record: dict[str, Any]) -> None:
     """Append ``record`` as one line of JSON, in one write, so that lines of two writers do not mix.
 
-    A last line that was cut off is ended first.
+    If the last line of the file was cut off, a newline is written first.
 
     Raises:
         UserError: the file cannot be written.
@@ -55,7 +55,7 @@ def append_line(path: Path, record: dict[str, Any]) -> None:
 
 
 def _opened(path: Path, flags: int) -> int:
-    """A handle to ``path``. OSError also for a pipe, which has no last line to look at."""
+    """A handle to ``path``. OSError for a pipe too: a pipe has no last line to read."""
     handle = os.open(path, flags | os.O_NONBLOCK, 0o644)
     try:
         os.lseek(handle, 0, os.SEEK_END)
@@ -72,7 +72,7 @@ def _refused(path: Path, error: OSError) -> UserError:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The records of a file that `append_line` wrote; lines that are no record are left out.
+    """The records of a file that `append_line` wrote; lines that are not records are left out.
 
     Raises:
         UserError: the file cannot be read.

@@ -1,4 +1,4 @@
-"""Evaluation: a model and a face set to numbers, a record with all that made them, and a table."""
+"""Evaluation: measures a model against a face set, records the numbers, and prints tables of them."""
 
 import os
 import re
@@ -26,7 +26,7 @@ from .table import FEATURE_COLUMNS, LIKELIHOOD_COLUMNS, METRICS, PIXEL_COLUMNS
 if TYPE_CHECKING:
     from ..data.faceset import FaceSet
 
-FEW = 1_000  # figures from fewer faces or samples say little
+FEW = 1_000  # with fewer faces or samples, figures say little
 
 
 def evaluate(
@@ -43,29 +43,29 @@ def evaluate(
     device: str | torch.device | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
-    """Measure samples of ``model`` against all faces of a set: FID, KID and their kin (`table.METRICS`).
+    """Measure samples of ``model`` against all faces of a set: FID, KID and the rest of `table.METRICS`.
 
-    The faces are brought to the model's resolution (scaled to cover, centre cropped), then both sides go
+    The faces are resized to the model's resolution (scaled to cover, centre cropped). Then both sides go
     through the same extractor. Images that are not finite are counted, left out and reported, never replaced.
-    All that can be refused is refused before anything is sampled.
+    Bad arguments are refused before anything is sampled.
 
     Args:
         protocol: see `parse_protocol`.
         out: a file to append the result to, one line of JSON.
-        psi: truncation, unless the protocol's name says it.
-        seed: the first of the seeds, which follow one another.
-        also: further extractors through which the same samples are measured, under ``"also"`` of the result.
-        two_sample: make the classifier two-sample test too, under ``"two_sample"``.
-        device: where the extractor runs; None takes the model's.
-        tell: called with a line for each thing that makes the figures doubtful (few faces, ...), before
-            anything is sampled if it is known by then; all of them lie under ``"warnings"`` of the result.
+        psi: truncation, unless the protocol's name gives it.
+        seed: the first of the consecutive seeds.
+        also: further extractors to measure the same samples with; their figures are in ``"also"``.
+        two_sample: run the classifier two-sample test too; its result is in ``"two_sample"``.
+        device: where the extractor runs; None for the model's device.
+        tell: called with one line for each thing that makes the figures doubtful (few faces, ...). What is
+            known beforehand is told before sampling. All lines are in ``"warnings"`` of the result.
 
     Returns:
         The record that is written: the numbers, and everything that produced them.
 
     Raises:
-        UserError: unknown protocol, too few faces or samples, no feature network, ``out`` cannot be written,
-            a damaged face; or fewer than two finite samples.
+        UserError: the protocol is unknown, there are too few faces or samples, the feature network is
+            missing, ``out`` cannot be written, a face is damaged, or fewer than two samples are finite.
     """
     started = time.monotonic()
     asked = parse_protocol(protocol).at(psi)
@@ -103,7 +103,7 @@ def evaluate(
     }
     if numbers[1:]:
         record["also"] = numbers[1:]
-    for metric in sorted(metrics, key=lambda metric: metric.option):  # what was asked for besides comes last
+    for metric in sorted(metrics, key=lambda metric: metric.option):  # optional metrics come last
         if metric.of_pixels:
             record |= metric.measure(spaces[0])
     if warn.lines:
@@ -122,7 +122,7 @@ def evaluate(
 
 
 def _check(spaces: Sequence[Context], metrics: Sequence[Metric]) -> None:
-    """Refuse what cannot be measured and warn of what says little, before anything is sampled."""
+    """Before sampling: refuse what cannot be measured, and warn if figures will say little."""
     first = spaces[0]
     few_pictures(first.warn, len(first.faces), len(first.different), "faces")
     few_pictures(first.warn, first.asked.samples, first.asked.samples, "samples")
@@ -136,7 +136,7 @@ def _check(spaces: Sequence[Context], metrics: Sequence[Metric]) -> None:
 
 
 def few_pictures(warn: Warnings, count: int, different: int, what: str) -> None:
-    """Warn of fewer than `FEW` pictures, copies of a file counted once.
+    """Warn if there are fewer than `FEW` pictures; copies of a file count once.
 
     >>> few_pictures(Warnings(tell=print), 1_200, 24, "faces")
     only 24 different faces among 1,200: below about 1,000, figures are rough and FID is too high
@@ -164,7 +164,7 @@ def _in_space(context: Context, metrics: Sequence[Metric]) -> dict[str, Any]:
 
 
 def about(extractor: Extractor) -> dict[str, str]:
-    """What a record says of the feature network."""
+    """What a record says about the feature network."""
     return {
         "extractor": extractor.name,
         "extractor_file_hash": extractor.file_hash,
@@ -177,10 +177,11 @@ _WAY = ("protocol", "face_set_hash", "resolution", "extractor_precision")
 
 
 def tables(records: Iterable[dict[str, Any]], labels: Sequence[str] | None = None) -> list[Table]:
-    """One table for each way of measuring, rows in the order given.
+    """One table for each way of measuring, with rows in the order given.
 
-    A way is the protocol, the face set, the resolution and the extractor's precision: only numbers of one
-    table can be compared. ``labels`` name the rows; without them, snapshot and images seen do.
+    A way of measuring is the protocol, the face set, the resolution and the extractor's precision. Only
+    numbers in the same table can be compared. ``labels`` name the rows; by default a row is named by its
+    snapshot and the images seen.
     """
     groups: dict[tuple[Any, ...], list[tuple[str, dict[str, Any]]]] = {}
     for i, record in enumerate(records):
@@ -214,7 +215,7 @@ def tables(records: Iterable[dict[str, Any]], labels: Sequence[str] | None = Non
 
 
 def turned(table: Table) -> Table:
-    """The same table with a row for each of its columns, for a terminal that is too narrow for it."""
+    """The table transposed, for a terminal that is too narrow for all its columns."""
     left: Any = {"title_justify": "left", "caption_justify": "left"}
     made = Table(title=table.title, caption=table.caption, show_header=False, **left)
     made.add_column(no_wrap=True)
@@ -243,9 +244,9 @@ def print_results(
     *,
     warnings: bool = True,
 ) -> None:
-    """Print `tables`, and say so where there is more than one; then what spoils or adds to a number.
+    """Print `tables`, a note if there is more than one, then remarks on single numbers.
 
-    ``warnings``: those of the records too; a caller that told them already leaves them out.
+    ``warnings`` prints the warnings in the records too; set it to False if they were printed already.
     """
     console = console or Console(highlight=False)
     records = list(records)

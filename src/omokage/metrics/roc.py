@@ -9,7 +9,7 @@ CONFIDENT = 1.959964  # standard normal deviations of a two-sided 95% interval
 
 
 class RocArea(NamedTuple):
-    """The chance that a bad one scores above a good one, ties counting half; and its 95% interval."""
+    """The probability that a bad one scores above a good one (a tie counts half), and its 95% interval."""
 
     value: float
     interval: tuple[float, float]
@@ -18,17 +18,17 @@ class RocArea(NamedTuple):
 
 
 def roc_area(bad: np.ndarray, good: np.ndarray) -> RocArea:
-    """Area under the curve of scores (m,) of what should be found and (n,) of what should not.
+    """Area under the ROC curve: ``bad`` (m,) are scores of what should be found, ``good`` (n,) of the rest.
 
-    The area is that of the Mann-Whitney test; the interval is method 5 of Newcombe 2006 ("Confidence
-    intervals for an effect size measure based on the Mann-Whitney statistic", part 2), which stays within 0
-    and 1 and does not shrink to nothing where the two are wholly apart. Infinite scores are the highest.
+    The area is the Mann-Whitney statistic. The interval is method 5 of Newcombe 2006 ("Confidence intervals
+    for an effect size measure based on the Mann-Whitney statistic", part 2). It stays within 0 and 1, and its
+    width is not zero even if the two sides do not overlap. Infinite scores are the highest.
 
     >>> roc_area(np.array([3.0, 4.0]), np.array([1.0, 2.0, 3.0])).value
     0.9166666666666666
 
     Raises:
-        ValueError: no scores on a side, or NaN among them.
+        ValueError: a side has no scores, or a score is NaN.
     """
     m, n = len(bad), len(good)
     if not m or not n or np.isnan(bad).any() or np.isnan(good).any():
@@ -39,7 +39,7 @@ def roc_area(bad: np.ndarray, good: np.ndarray) -> RocArea:
 
 
 def _bound(area: float, m: int, n: int, end: float) -> float:
-    """The value between ``area`` and ``end`` from which ``area`` is just as far as is allowed."""
+    """The value between ``area`` and ``end`` at which ``area`` is `CONFIDENT` standard deviations away."""
 
     def too_far(value: float) -> bool:
         more = (m + n) / 2 - 1

@@ -1,14 +1,15 @@
-"""Sharpness: how much of a picture's energy is fine detail, beside that of real faces.
+"""Sharpness: the share of fine detail in the energy of pictures, compared with real faces.
 
-Blurred samples can have a fair FID, and an eye sees the blur at once. The figure is taken from the power
-spectrum, in which samples of generative models differ from photographs most at high frequencies (Durall,
+Blurred samples can have a fair FID, although people see the blur at once. The figure is taken from the power
+spectrum. There, samples of generative models differ from photographs most at high frequencies (Durall,
 Keuper & Keuper 2020, "Watch your up-convolution", arXiv 2003.01826).
 
-Protocol ``detail-above-half``: luma (ITU-R BT.601), less its mean, under a Hann window, so that opposite
-edges need not meet; the share of the energy at radial frequencies above half of the highest that pixels can
-carry (0.25 cycles a pixel); energies are summed over all images before they are divided. The value is the
-share of the samples over that of the faces: 1 is as sharp as real faces, 0.3 is blurred, and above 1 is
-detail that real faces lack, most often noise or a pattern of dots. So more is not better above 1.
+Protocol ``detail-above-half``: take the luma (ITU-R BT.601), subtract its mean, and apply a Hann window, so
+that differences between opposite edges do not count. Measure the share of the energy at radial frequencies
+above half of the Nyquist frequency (0.25 cycles a pixel). Energies are summed over all images before the
+division. The value is the share of the samples divided by the share of the faces: 1 is as sharp as real
+faces, 0.3 is blurred. Above 1 there is detail that real faces do not have, most often noise or a pattern of
+dots. So above 1, more is not better.
 """
 
 from collections.abc import Iterable
@@ -23,13 +24,13 @@ if TYPE_CHECKING:
 
 PROTOCOL = "detail-above-half"
 LOWEST = 0.25  # cycles a pixel
-# The faces that samples are set beside; energies of so many vary by less than a percent.
+# At most this many faces are measured; the energy of 2,000 faces varies by less than a percent.
 MAX_FACES = 2_000
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 class Detail:
-    """The share of fine detail in the energy of all images that were added.
+    """The share of fine detail in the energy of all images added so far.
 
     >>> noise, flat = np.random.default_rng(0).integers(0, 256, (2, 1, 16, 16, 3), np.uint8)
     >>> Detail().add(noise).share() > 0.5
@@ -47,11 +48,11 @@ class Detail:
         height, width = images.shape[1:3]
         luma = images.astype(np.float32) @ _LUMA / 255
         window = np.outer(np.hanning(height + 2)[1:-1], np.hanning(width + 2)[1:-1]).astype(np.float32)
-        # Less the mean under the window: what is left of it would leak into the lowest frequencies.
+        # Subtract the mean under the window; otherwise it would leak into the lowest frequencies.
         mean = (luma * window).sum((1, 2), keepdims=True) / window.sum()
         energy = np.abs(np.fft.rfft2((luma - mean) * window)) ** 2
         radius = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
-        # Columns between the first and the middle stand for two, themselves and their mirror image.
+        # Columns between the first and the middle count twice: rfft leaves out their mirror images.
         weight = np.full(energy.shape[2], 2.0)
         weight[0] = 1.0
         if width % 2 == 0:
@@ -63,12 +64,12 @@ class Detail:
         return self
 
     def share(self) -> float:
-        """In [0, 1]; 0 for images without any contrast."""
+        """The share, in [0, 1]; 0 for images without contrast."""
         return self._fine / self._whole if self._whole > 1e-9 * max(self.images, 1) else 0.0
 
 
 def sharpness(fake: Detail, real: Detail) -> dict[str, Any] | None:
-    """The figure with what made it, for a JSON line; None where the real images have no detail at all."""
+    """The figure and its inputs, for a JSON line; None if the real images have no detail at all."""
     if real.share() <= 0:
         return None
     return {
@@ -90,7 +91,7 @@ def detail(batches: Iterable[np.ndarray]) -> Detail:
 
 
 def _of_faces(context: "Context") -> Detail:
-    """Detail of the faces, of `MAX_FACES` drawn with a fixed seed where there are more."""
+    """`Detail` of the faces; if there are more than `MAX_FACES`, of that many drawn with a fixed seed."""
 
     def looked_at() -> Detail:
         faces = len(context.faces)
@@ -102,13 +103,13 @@ def _of_faces(context: "Context") -> Detail:
 
 
 def check(context: "Context") -> None:
-    """Looks at the faces beforehand, so that a damaged one is found before samples are drawn."""
+    """Read the faces beforehand, so that a damaged one is found before samples are drawn."""
     if _of_faces(context).share() <= 0:
         context.warn("sharpness is left out: the faces have no detail to compare with")
 
 
 def measure(context: "Context") -> dict[str, Any]:
-    """The table ``sharpness`` of a record, if the faces have any detail."""
+    """The table ``sharpness`` for a record, if the faces have any detail."""
     found = sharpness(cast(Detail, context.watched[METRIC.name]), _of_faces(context))
     return {} if found is None else {"sharpness": found}
 

@@ -1,4 +1,4 @@
-"""THE table of metrics. To add one: its file in this folder, and its row here."""
+"""The table of metrics. To add a metric, add its file to this folder and its row here."""
 
 from . import fid, kid, likelihood, precision_recall, sharpness, two_sample
 from .metric import HIGHER, LOWER, Column, Metric
@@ -10,21 +10,21 @@ METRICS: tuple[Metric, ...] = (
     two_sample.METRIC,
     sharpness.METRIC,
 )
-# Measured in every feature space, so a record has them at its top and in each entry of "also".
+# Measured in every feature space: a record has them at its top level and in each entry of "also".
 FEATURE_COLUMNS = tuple(column for metric in METRICS if not metric.of_pixels for column in metric.columns)
-# Measured once; each lies in a table of the record that names its own protocol.
+# Measured once: each is in a table of the record, and that table names its own protocol.
 PIXEL_COLUMNS = tuple(column for metric in METRICS if metric.of_pixels for column in metric.columns)
-# Of the protocols that draw no samples, such as bpd-heldout-8bit.
+# For protocols that draw no samples, such as bpd-heldout-8bit.
 LIKELIHOOD_COLUMNS = likelihood.COLUMNS
 
 
 def option_of(column: Column) -> str:
-    """The option of `omokage evaluate` that adds a figure, "" where it is always measured."""
+    """The option of `omokage evaluate` that adds a figure; "" if it is always measured."""
     return next((metric.option for metric in METRICS if column in metric.columns), "")
 
 
 def better(column: Column) -> str:
-    """Which values are better, in a word.
+    """Which values of a figure are better, in one word.
 
     >>> [better(column) for column in (FEATURE_COLUMNS[0], *PIXEL_COLUMNS)]
     ['lower', '0.5', '1']
@@ -35,7 +35,7 @@ def better(column: Column) -> str:
 
 
 def markdown() -> str:
-    """The table of figures as the documentation has it."""
+    """The table of figures in Markdown, as in the documentation."""
     columns = (*FEATURE_COLUMNS, *PIXEL_COLUMNS, LIKELIHOOD_COLUMNS[0])
     rows = [(column.words, better(column), column.help, column.source) for column in columns]
     head = ["| figure | better | says | source |", "|---|---|---|---|"]

@@ -1,9 +1,9 @@
 """Features of a small face encoder trained from scratch on hair and eye tags.
 
-A projected discriminator looks through a network trained on ImageNet, and so does the Inception of FID
-(Kynkäänniemi et al. 2023, "The role of ImageNet classes in Fréchet inception distance"): a generator can
-please both without pleasing anybody. This encoder has seen anime faces alone, no discriminator uses it, and
-its labels are hair and eye colours; ``bench/judge_tag_encoder.py`` judges it.
+A projected discriminator uses features of a network trained on ImageNet, and so does FID. A generator can
+therefore get a good FID without drawing better faces (Kynkäänniemi et al. 2023, "The role of ImageNet classes
+in Fréchet inception distance"). This encoder was trained on anime faces only, its labels are hair and eye
+colours, and no discriminator uses it. ``bench/judge_tag_encoder.py`` tests it.
 """
 
 from functools import lru_cache
@@ -17,7 +17,7 @@ RESIZE_RULE = "antialiased-bilinear-64"
 
 
 class TagExtractor:
-    """The encoder as an extractor: uint8 (B, H, W, 3) to float32 (B, ``dimensions``)."""
+    """The tag encoder as an extractor: uint8 (B, H, W, 3) to float32 (B, ``dimensions``)."""
 
     name = "tags"
     resize_rule = RESIZE_RULE
@@ -37,5 +37,5 @@ class TagExtractor:
 
 @lru_cache(maxsize=1)
 def tag_extractor() -> TagExtractor:
-    """The shipped encoder. Raises `UserError`: the weight file is missing or altered."""
+    """The shipped encoder. Raises `UserError` if its weight file is missing or altered."""
     return TagExtractor(tag_encoder(), WEIGHTS_SHA256)

@@ -1,15 +1,15 @@
 """Classifier two-sample test (Lopez-Paz & Oquab 2017, "Revisiting classifier two-sample tests").
 
-A small network learns to tell real faces from generated ones; its accuracy on pairs that it never saw is the
-number. One half means that it found no difference, one means that every face gives itself away.
+A small network learns to tell real faces from generated ones. The number is its accuracy on faces that it has
+not seen. 0.5 means that it found no difference; 1 means that it recognises every face correctly.
 
-What the number depends on, and what is done about it: real faces are mostly JPEG files, whose 8x8 grid and
-lost colour a network spots at once, though no eye would. So the protocol ``c2st64-lowpass48-jpeg75`` passes
-both sides through the same mill: shrunk to 48x48, which drops the finest quarter of the frequencies and
-breaks the grid, grown back to 64x64, and written and read as JPEG of quality 75 without colour subsampling,
-so that both sides bear the same fresh grid. This weakens the clue and does not remove it: what is left of
-old artefacts still counts, so compare numbers of one protocol only. ``c2st64-plain`` leaves the pixels alone,
-for those who want to know how much the artefacts give away.
+Compression artefacts can decide the result. Real faces are mostly JPEG files; a network finds their 8x8 grid
+and their reduced colour at once, although people do not see them. The protocol ``c2st64-lowpass48-jpeg75``
+therefore treats both sides alike. It shrinks images to 48x48, which removes the finest quarter of the
+frequencies and breaks the grid. It enlarges them to 64x64 again, and encodes and decodes them as JPEG of
+quality 75 without colour subsampling, so that both sides have the same new grid. This weakens the effect of
+old artefacts but does not remove it, so compare numbers of one protocol only. ``c2st64-plain`` does not
+change the pixels; it shows how much the artefacts contribute.
 """
 
 import io
@@ -38,7 +38,7 @@ EPOCHS = 12
 BATCH = 64
 TRAIN_SHARE = 0.75
 MIN_FACES = 64
-# The test holds pictures in memory and learns nothing from more of them.
+# The test keeps its pictures in memory, and more of them would not improve it.
 MAX_FACES = 5_000
 CPU = torch.device("cpu")
 
@@ -48,13 +48,13 @@ class TwoSampleResult:
     """What the test found.
 
     Attributes:
-        accuracy: share of held-out faces told rightly, in [0, 1]; 0.5 is chance.
+        accuracy: share of held-out faces that are classified correctly, in [0, 1]; 0.5 is chance.
         interval: exact (Clopper-Pearson) 95 percent interval of the accuracy.
-        p_value: chance of this accuracy or more if real and generated were one distribution.
-        n_train, n_test: faces used, half of them real.
+        p_value: probability of this accuracy or more if real and generated faces had one distribution.
+        n_train, n_test: number of faces used; half of them are real.
         protocol: how the faces were prepared, one of ``PROTOCOLS``.
         seed: as given.
-        precision: in which the network was trained, ``bf16`` where the processor has it, else ``fp32``.
+        precision: arithmetic of the network: ``bf16`` if the processor supports it, else ``fp32``.
     """
 
     accuracy: float
@@ -79,9 +79,10 @@ def _lowpass_jpeg(image: np.ndarray) -> np.ndarray:
 
 
 def prepare(images: np.ndarray, protocol: str = PROTOCOLS[0]) -> np.ndarray:
-    """uint8 (N, H, W, 3) to uint8 (N, 64, 64, 3), as ``protocol`` says; the same for both sides.
+    """uint8 (N, H, W, 3) to uint8 (N, 64, 64, 3) by ``protocol``; the same for both sides.
 
-    Other sizes than 64x64 are resized first by the rule ``antialiased-bilinear-64`` of the tag features.
+    Images of other sizes are first resized to 64x64, by the rule ``antialiased-bilinear-64`` of the tag
+    features.
 
     >>> prepare(np.zeros((2, 96, 96, 3), np.uint8)).shape
     (2, 64, 64, 3)
@@ -98,7 +99,7 @@ def prepare(images: np.ndarray, protocol: str = PROTOCOLS[0]) -> np.ndarray:
 
 
 class Classifier(nn.Module):
-    """(B, 3, 64, 64) in [-1, 1] to logits (B,): above zero means real. 0.37 million parameters."""
+    """(B, 3, 64, 64) in [-1, 1] to logits (B,); above zero means real. 0.37 million parameters."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -114,7 +115,7 @@ class Classifier(nn.Module):
 
 
 def _augment(x: Tensor, rng: torch.Generator) -> Tensor:
-    """Mirrored or not, and shifted by up to three pixels: more to learn from few faces."""
+    """Random mirroring, and shifts by up to three pixels; this helps when there are few faces."""
     flip = torch.rand(len(x), 1, 1, 1, generator=rng) < 0.5
     x = torch.where(flip, x.flip(3), x)
     top, left = torch.randint(0, 7, (2,), generator=rng).tolist()
@@ -155,17 +156,17 @@ def two_sample_accuracy(
 ) -> TwoSampleResult:
     """How well a network trained from ``seed`` tells held-out real faces from held-out generated ones.
 
-    Equally many of both are drawn by ``seed``; three quarters of each train the network, the last quarter is
-    held out. The same arguments on one machine give the same result.
+    The same number of real and generated faces is drawn with ``seed``. Three quarters of each train the
+    network; the last quarter is held out. The same arguments on one machine give the same result.
 
     Args:
-        real: uint8 (N, H, W, 3); give each face once, since copies across the split would be no test.
+        real: uint8 (N, H, W, 3). Give each face once: a copy in both parts would make the test too easy.
         fake: uint8 (M, H, W, 3).
-        seed: of the split, of the network's first weights and of the order of training.
+        seed: for the split, the initial weights and the order of training.
         protocol: one of ``PROTOCOLS``.
 
     Raises:
-        UserError: fewer than 64 faces on a side, or an unknown protocol.
+        UserError: a side has fewer than 64 faces, or the protocol is unknown.
     """
     n = min(len(real), len(fake))
     if n < MIN_FACES:
@@ -195,7 +196,7 @@ def two_sample_accuracy(
 
 
 def _faces(context: "Context", count: int) -> np.ndarray:
-    """``count`` different faces, drawn by the seed; each once: copies on both sides would be no test."""
+    """``count`` different faces, drawn with the seed: a copy in both parts would make the test too easy."""
 
     def drawn() -> np.ndarray:
         rng = np.random.default_rng(context.seed)
@@ -205,10 +206,10 @@ def _faces(context: "Context", count: int) -> np.ndarray:
 
 
 def check(context: "Context") -> None:
-    """Refuses too few faces or samples, and decodes the faces beforehand.
+    """Refuse too few faces or samples, and decode the faces beforehand.
 
     Raises:
-        UserError: fewer than `MIN_FACES` different faces or samples.
+        UserError: there are fewer than `MIN_FACES` different faces or samples.
     """
     for count, what in ((len(context.different), "different faces"), (context.asked.samples, "samples")):
         if count < MIN_FACES:
@@ -220,7 +221,7 @@ def check(context: "Context") -> None:
 
 
 def measure(context: "Context") -> dict[str, Any]:
-    """The table ``two_sample`` of a record; none where too few samples were finite."""
+    """The table ``two_sample`` for a record; empty if too few samples are finite."""
     fake = context.fake_pixels
     count = min(len(context.different), len(fake), MAX_FACES)
     if count < MIN_FACES:

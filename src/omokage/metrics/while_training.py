@@ -1,4 +1,4 @@
-"""FID while a model trains: the averaged weights against the face set, by a small protocol."""
+"""FID during training: samples of the averaged weights against the face set, with a small protocol."""
 
 import time
 from collections.abc import Callable
@@ -18,12 +18,12 @@ Measure = Callable[[], dict[str, float]]
 
 
 def fid_measure(protocol: str, faces: FaceSet, model: Model, progress: Progress | None) -> Measure:
-    """A function that measures ``model`` by ``protocol``; the number comes under ``fid/`` and its name.
+    """A function that measures ``model`` by ``protocol``; the key of the number is ``fid/`` and the name.
 
-    The features of the faces are made here, before training begins, or come from the cache.
+    The features of the faces are computed here, before training begins, or read from the cache.
 
     Raises:
-        UserError: an unknown protocol, or its feature network is not to be had.
+        UserError: the protocol is unknown, or its feature network is missing.
     """
     asked = parse_protocol(protocol)
     extractor = load_extractor(asked.extractor, device=model.device, progress=progress)
