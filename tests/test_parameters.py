@@ -1,8 +1,9 @@
 import pytest
+import torch
 from torch import nn
 
 from omokage.families import DISCRIMINATORS, MODELS
-from omokage.parameters import Count, count, counted, short
+from omokage.parameters import Count, count, counted, short, without_power_iterations
 from omokage.recipe import load_recipe
 
 
@@ -55,3 +56,13 @@ def test_nothing_is_counted_twice():
 @pytest.mark.parametrize(("number", "text"), [(999, "999"), (74_318_908, "74.3 M"), (1_099_200, "1.10 M")])
 def test_short(number, text):
     assert short(number) == text
+
+
+def test_spectral_norms_iterate_again_afterwards():
+    linear = nn.utils.parametrizations.spectral_norm(nn.Linear(6, 6))
+    before = linear.parametrizations.weight[0]._u.clone()
+    with without_power_iterations():
+        linear(torch.ones(1, 6))
+        assert torch.equal(linear.parametrizations.weight[0]._u, before)
+    linear(torch.ones(1, 6))
+    assert not torch.equal(linear.parametrizations.weight[0]._u, before)

@@ -1,11 +1,14 @@
 """How many numbers a network has, counted without allocating one of them."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations
 
 from .families import OBJECTIVES, build_discriminator, build_model
 from .recipe import Recipe
@@ -56,7 +59,7 @@ def counted(recipe: Recipe) -> dict[str, Count]:
     encoder ``reconstruction`` of ``vae-gan``.
     """
     networks = nn.ModuleDict()
-    with warnings.catch_warnings(), torch.device("meta"):
+    with warnings.catch_warnings(), without_power_iterations(), torch.device("meta"):
         warnings.simplefilter("ignore")  # weights read from a file have nowhere to go
         networks["generator"] = build_model(recipe.model, recipe.conditions)
         if recipe.discriminator:
@@ -67,6 +70,27 @@ def counted(recipe: Recipe) -> dict[str, Count]:
     found = {role: count(network) for role, network in networks.items()}
     added = list(found.items())[own:]
     return dict(list(found.items())[:own]) | {role: one for role, one in added if one.trained}
+
+
+@contextmanager
+def without_power_iterations() -> Iterator[None]:
+    """Within the block, spectral norms iterate nothing.
+
+    For networks without numbers: there the iterations change nothing, and PyTorch takes seconds for them.
+    `_power_method` is not documented; where PyTorch has none, the block only takes longer.
+    """
+    method = getattr(_SPECTRAL_NORM, "_power_method", None)
+    if method is None:
+        yield
+        return
+    _SPECTRAL_NORM._power_method = lambda *_: None
+    try:
+        yield
+    finally:
+        _SPECTRAL_NORM._power_method = method
+
+
+_SPECTRAL_NORM: Any = getattr(parametrizations, "_SpectralNorm", None)
 
 
 def short(number: int) -> str:

@@ -21,6 +21,7 @@ from ..abilities import Grows, HasDensity, HasPosterior
 from ..errors import UserError
 from ..families import OBJECTIVES, build_discriminator, build_model
 from ..models.conditional import unconditioned
+from ..parameters import without_power_iterations
 from ..recipe import ROWS, Recipe, Training
 from ..schedule import Batch
 
@@ -89,7 +90,7 @@ def _recipe(plain: Mapping[str, Any]) -> Recipe:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), without_power_iterations():
         warnings.simplefilter("ignore")  # weights read from a file have nowhere to go
         told = logging.getLogger("torch._subclasses.fake_tensor")
         before, told.disabled = told.disabled, True  # what does not fit is told in our words
