@@ -326,7 +326,7 @@ def test_draw_keeps_out_of_foreign_folders(tmp_path):
         draw(1, tmp_path / "file")
     with pytest.raises(UserError, match="not a folder"):
         draw(1, tmp_path / "file" / "deeper")
-    with pytest.raises(UserError, match="'file', which is no drawn picture"):
+    with pytest.raises(UserError, match="'file', which is not a drawn picture"):
         draw(1, tmp_path)
     assert os.listdir(tmp_path) == ["file"]
 

@@ -1,4 +1,4 @@
-"""Which files of a source are pictures, and which lie beside a picture and say something of it."""
+"""Which files of a source are pictures, and which are files of labels beside a picture."""
 
 import os
 import tempfile
@@ -13,10 +13,10 @@ from .sources import Found, Source
 from .spelling import canonical, folded
 
 MAX_LABEL_BYTES = 2**22
-"""Of a file beside a picture no more is read."""
+"""Bytes read at most of a file beside a picture."""
 
 MAX_KEPT_BYTES = 2**32
-"""So much of the files beside the pictures of a stream is kept meanwhile."""
+"""Bytes kept at most of the files beside the pictures of one stream."""
 
 _TEXTS = tuple(dict.fromkeys((*SIDECARS, *TABLES)))
 
@@ -24,12 +24,12 @@ _TEXTS = tuple(dict.fromkeys((*SIDECARS, *TABLES)))
 def pictures(source: Source, sidecars: bool) -> Iterator[tuple[Found, tuple[Found, ...]]]:
     """The pictures of a source, each with the files of labels beside it.
 
-    These have the picture's name with another ending, or with one more: ``a.txt``, ``A.JSON``, ``a.png.json``
-    for ``a.png``. A stream is read twice for them, so that their order makes no difference. Tables of labels
-    of many pictures (`label.is_table`) come with the first picture. Any other such file counts as a picture
-    (and will be rejected): nothing goes uncounted.
+    A file of labels has the picture's name with another ending, or with one more: ``a.txt``, ``A.JSON`` and
+    ``a.png.json`` belong to ``a.png``. A stream is read twice, so that the order of its files makes no
+    difference. Tables with labels of many pictures (`label.is_table`) come with the first picture. Any other
+    file counts as a picture and is rejected later, so every file is counted.
 
-    sidecars: False takes every file for a picture.
+    sidecars: False treats every file as a picture.
     """
     if not sidecars:
         yield from ((found, ()) for found in source)
@@ -43,9 +43,9 @@ def pictures(source: Source, sidecars: bool) -> Iterator[tuple[Found, tuple[Foun
 
 
 def names_in(sources: Sequence[Source]) -> Iterator[tuple[int, str, str]]:
-    """The files of ``sources`` that are pictures by their ending, for `matching.Rows.meet`.
+    """The files of ``sources`` whose ending is that of a picture, for `matching.Rows.meet`.
 
-    Each: the number of the source, its name, the name of the file in it. A stream is read once for them.
+    Yields the number of the source, its name, and the name of the file in it. A stream is read once for this.
     """
     for number, source in enumerate(sources):
         for found in source.only(lambda name: False):
@@ -54,13 +54,13 @@ def names_in(sources: Sequence[Source]) -> Iterator[tuple[int, str, str]]:
 
 
 class _Beside:
-    """What lies beside the pictures of a source. tables: of many pictures."""
+    """The files of labels beside the pictures of a source. tables: files with labels of many pictures."""
 
     def __init__(self, source: Source) -> None:
         stream = source.total is None
         kept = _Kept() if stream else None
         texts: list[Found] = []
-        bases: set[str] = set()  # of the pictures: their names with and without ending
+        bases: set[str] = set()  # names of the pictures, with and without ending
         for found in source.only(is_text):
             if is_text(found.name):
                 texts.append(found if kept is None else kept.keep(found))
@@ -76,17 +76,17 @@ class _Beside:
                 self._served.add(found.name)
             else:
                 orphans.append(found)
-        # Where there are no pictures, a table is a file that was left out like any other.
+        # In a source without pictures, a table is left out like any other file.
         self.tables = tuple(found for found in orphans if bases and _is_table(found))
         self._served.update(found.name for found in self.tables)
         self._folder = None if source.folder is None else _OnDisk(source.folder)
 
     def serves(self, name: str) -> bool:
-        """Whether the file ``name`` belongs to pictures."""
+        """Whether the file ``name`` has labels of some picture."""
         return name in self._served
 
     def of(self, name: str) -> tuple[Found, ...]:
-        """The files beside the picture ``name``, the nearer name first."""
+        """The files beside the picture ``name``; those with the most similar name come first."""
         found = [one for base in _bases(name) for one in self._nearest(name, base)]
         if self._folder is not None and not is_text(name):
             found += self._folder.of(name, {canonical(one.name) for one in found})
@@ -94,16 +94,16 @@ class _Beside:
 
     def _nearest(self, name: str, base: str) -> list[Found]:
         among = self._by_base.get(base, [])
-        # On systems that tell A.txt from a.txt, each has a picture of its own.
+        # Where file names are case-sensitive, A.txt and a.txt belong to different pictures.
         starts = {canonical(name), _bare(canonical(name))}
         exact = [one for one in among if _bare(canonical(one.name)) in starts]
         return sorted(exact or among, key=lambda one: (_ending(one.name), one.name))
 
 
 class _OnDisk:
-    """Files beside pictures that are given by their paths, which no source lists.
+    """Files beside pictures that are given by path, so that no source lists their neighbours.
 
-    folder: where names that are relative begin.
+    folder: relative names start here.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -136,10 +136,10 @@ class _OnDisk:
 
 
 class _Kept:
-    """Files of a stream, put away until they are needed."""
+    """Files of a stream, stored in a temporary file until they are needed."""
 
     def __init__(self) -> None:
-        self._file, self._end = tempfile.TemporaryFile(), 0  # noqa: SIM115 - goes when nobody needs it
+        self._file, self._end = tempfile.TemporaryFile(), 0  # noqa: SIM115 - deleted with this object
 
     def keep(self, found: Found) -> Found:
         data = found.read()
@@ -168,7 +168,7 @@ class _Kept:
 
 
 def is_text(name: str) -> bool:
-    """Whether a file is no picture but labels, by its ending."""
+    """Whether a file has labels and is not a picture, judged by its ending."""
     return name.lower().endswith(_TEXTS)
 
 
@@ -194,13 +194,13 @@ def _bare(name: str) -> str:
 
 
 def _bases(picture: str) -> tuple[str, ...]:
-    """What files beside a picture may be called, without their ending."""
+    """The names that files beside a picture may have, without their ending."""
     name = folded(picture)
     return tuple(dict.fromkeys((_bare(name), name)))
 
 
 def _base(name: str) -> str | None:
-    """Of a file that may lie beside a picture: its name without the ending."""
+    """The name without its ending, of a file that may lie beside a picture; else None."""
     name = folded(name)
     ending = next((one for one in SIDECARS if name.endswith(one)), None)
     return None if ending is None else name[: -len(ending)]

@@ -1,8 +1,8 @@
-"""From sources to a face set: read, write, in one resumable pass; `building` also cuts faces out.
+"""Builds a face set from sources in one pass that can be resumed; `building` also cuts out faces.
 
-Work lies in a hidden folder beside the face set until it is complete, and is renamed then. After every shard
-a small state is written; the same command goes on from there, and the result depends neither on interruptions
-nor on the number of workers.
+The work is done in a hidden folder beside the face set, which is renamed when it is complete. After every
+shard a small state is written, and the same command goes on from there. The result does not depend on
+interruptions or on the number of workers.
 """
 
 import csv
@@ -87,30 +87,30 @@ ESTIMATED = {
     for of in OF_FACES
     for what, kind in (("", pa.string()), ("_from", pa.string()), ("_confidence", pa.float32()))
 }
-"""Columns of estimates in the index of a set of faces."""
+"""Columns of estimated colours in the index of a set built with ``as_faces``."""
 ESTIMATES = {name: kind for name, kind in ESTIMATED.items() if not name.endswith("_from")}
 DUPLICATE = "duplicate"
-_BESIDE = "labels of other files"  # why a file that is no picture is not rejected; not in `rejected.csv`
+_BESIDE = "labels of other files"  # reason for files that are not pictures; not in `rejected.csv`
 
 
 
 @dataclass(frozen=True)
 class BuildReport:
-    """What a build did: ``kept + rejected == found`` always.
+    """What a build did. ``kept + rejected == found`` always holds.
 
-    found, kept, rejected: of pictures, where they are faces already; else of faces.
-    reasons: how many were left out for which reason; they are listed in `rejected.csv`.
-    duplicates: how many of the kept are byte for byte equal to an earlier one.
-    path: of the face set; a text if it is a URL.
-    already: the face set was there already, nothing was done.
-    pictures: of illustrations: found, kept (a face of it is kept), rejected and the reasons; else None.
-    opt_out: what the opt-out list met (`optout.OptOut.summary`), None without one.
-    variants: with ``drop="near"``: how many of the kept are variants of another (eyes closed, other clothes).
-    labels: how many rows of the table of labels met a picture (`matching.Met.described`), None without one.
-    names: how many names of files gave labels (`names.Met.described`), None if none were asked for.
-    close_ups: of illustrations: how many of the kept faces were cut out more tightly than asked for.
-    beside: of faces: how many files of labels lay among the pictures; they are not counted as found.
-    tables: the names of those that have labels of many pictures and were not used, at most `SHOWN_TABLES`.
+    found, kept, rejected: numbers of pictures with ``as_faces``, else of faces.
+    reasons: how many were left out for each reason; `rejected.csv` lists them.
+    duplicates: how many of the kept ones have the same bytes as an earlier one.
+    path: of the face set; a string if it is a URL.
+    already: whether the face set was finished before, so that nothing was done.
+    pictures: for illustrations: found, kept (with a kept face), rejected, and the reasons; else None.
+    opt_out: what the opt-out list matched (`optout.OptOut.summary`); None without a list.
+    variants: with ``drop="near"``: how many kept faces are variants of another (eyes closed, other clothes).
+    labels: how many rows of the label table matched a picture (`matching.Met.described`); None without one.
+    names: how many file names gave labels (`names.Met.described`); None if not asked for.
+    close_ups: for illustrations: how many kept faces were cropped more tightly than asked for.
+    beside: with ``as_faces``: how many files of labels were among the pictures; ``found`` leaves them out.
+    tables: names of label tables among them that were not used, at most `SHOWN_TABLES`.
     """
 
     found: int
@@ -151,54 +151,56 @@ def build(
 ) -> BuildReport:
     """Build the face set ``out`` (a folder) from folders, tars, zips, lists of files or single pictures.
 
-    Each of them may be a URL that fsspec knows, such as ``s3://bucket/pictures``. A face set with a URL is
-    built in the cache (`publish.cache`), uploaded, and deleted there.
+    Sources and ``out`` may be URLs that fsspec knows, such as ``s3://bucket/pictures``. If ``out`` is a URL,
+    the face set is built in the cache (`publish.cache`), uploaded, and deleted from the cache.
 
     IDX files (MNIST), alone or in a folder, are read too; their labels become the column ``label``.
 
-    as_faces: the pictures are faces already: their bytes are kept. Else faces are found in illustrations and
-        cut out, as ``options`` say.
-    size: None keeps every picture (or crop) in the size it comes in; else all become size×size: faces by
+    as_faces: True if every picture is a face already: its bytes are kept. False finds faces in illustrations
+        and cuts them out as ``options`` say.
+    size: None keeps the size of every picture or crop. A number resizes all to size×size pixels: faces by
         `read.RESIZE_RULE`, crops by `upscale.to_size`.
     labels: a CSV with a column `file` and further columns, which are joined to the index by file name; for
         illustrations also JSON lines of a booru.
-    labels_from: labels from the names of files: "folder", or a regular expression with named groups
+    labels_from: takes labels from the names of files: "folder", or a regular expression with named groups
         (`names.NameLabels`).
-    drop: of faces: "none" keeps copies, "exact" leaves out those whose bytes are those of an earlier one,
-        "near" also copies in other encodings; the best of each is kept (`copies.near_copies`). "near" needs
-        room for the faces twice. Illustrations have `Options.duplicates`.
-    estimate: of faces: the columns ``hair`` and ``eyes`` are colours that a network names
-        (`colours.ColourNames`), where labels do not name them, with ``_from`` and ``_confidence`` for each.
-    min_confidence: estimates with a lower one stay empty, 0 to 1. Illustrations have
+    drop: with ``as_faces``: "none" keeps copies. "exact" leaves out a face with the same bytes as an earlier
+        one. "near" also leaves out copies in other encodings and keeps the best of each group
+        (`copies.near_copies`); it needs disk space for the faces twice. For illustrations use
+        `Options.duplicates`.
+    estimate: with ``as_faces``: a network names the colours of hair and eyes (`colours.ColourNames`) where
+        labels do not. The columns are ``hair`` and ``eyes``, with ``_from`` and ``_confidence`` for each.
+    min_confidence: estimates with a lower confidence stay empty, 0 to 1. For illustrations use
         `Options.min_confidence`.
-    options: of the steps from illustration to face; ``size`` goes before its size. None: the defaults.
-    detections: another face set of the same illustrations and detector: its boxes are used, nothing is
-        detected again.
-    workers: threads that decode and encode (of illustrations: processes); None: one a core.
-    engine: one of `ENGINES`: who does the work, which makes no difference to the face set.
+    options: options of the steps from illustration to face; ``size`` overrides the size in them. None: the
+        defaults.
+    detections: another face set of the same illustrations and detector. Its boxes are used and the detector
+        does not run.
+    workers: threads that decode and encode (for illustrations: processes); None: one per core.
+    engine: one of `ENGINES`, which does the work; the face set is the same with each.
     address: of the Ray cluster, "auto" for the one of this machine; None: Ray is started here for the build.
 
-    Repeating the call goes on where an interrupted one stopped; where the same face set is finished it only
-    returns its report. Raises `UserError` if nothing is kept, the disk is full, ``out`` holds something else,
+    Repeat the call to go on where an interrupted one stopped. If the same face set is finished already, its
+    report is returned. Raises `UserError` if nothing is kept, the disk is full, ``out`` holds something else,
     or another process is building it.
     """
     leave_if_worker_begins()
     started = time.monotonic()
     if as_faces and (options is not None or detections is not None):
         raise UserError(
-            "--as-faces keeps pictures as they come: leave it out, or the other options of building"
+            "--as-faces keeps pictures as they are: leave it out, or leave the other options of building out"
         )
     if drop not in DROPS:
         raise UserError(f"--drop {one_line(drop, 40)!r} is unknown: give {', '.join(DROPS)}")
     if drop != "none" and not as_faces:
         raise UserError(
-            "--drop is for --as-faces; of illustrations, copies are left out unless --no-duplicates is given"
+            "--drop is for --as-faces; for illustrations, copies are left out unless --no-duplicates is given"
         )
     check_confidence(min_confidence)
     if (estimate or min_confidence) and not as_faces:
         raise UserError(
-            "--estimate is for --as-faces: of illustrations colours are estimated anyway, and "
-            "Options(min_confidence=...) has the threshold"
+            "--estimate is for --as-faces: for illustrations colours are always estimated, and "
+            "Options(min_confidence=...) sets the threshold"
         )
     if min_confidence and not estimate:
         raise UserError("--min-confidence is for estimates: add --estimate, or leave it out")
@@ -250,7 +252,7 @@ def build(
                 return _report(manifest, far.place.shown, started, already=True)
             far.forget_other(work.plan)
         slow = any(source.far for source in opened_sources)
-        threads = as_faces and not estimate  # a network gives the same in every process, on one thread each
+        threads = as_faces and not estimate  # a network runs in processes, on one thread each
         new = _build(folder, partial, work, _engine(engine, address, workers, threads, slow), progress)
         manifest = read_manifest(folder, one_line(folder))
         if far is None:
@@ -261,10 +263,10 @@ def build(
 
 
 class Kind(Protocol):
-    """What is built: faces as they come, or illustrations.
+    """One kind of build: from faces, or from illustrations.
 
-    plan: everything that determines the face set, as JSON. fill: make the face set in the folder ``partial``,
-    going on with what is there.
+    plan: everything that determines the face set, as JSON. fill: makes the face set in the folder
+    ``partial``; goes on with the work that is there.
     """
 
     plan: dict[str, Any]
@@ -273,12 +275,12 @@ class Kind(Protocol):
 
 
 def _build(out: Path, partial: Path, work: Kind, engine: Engine, progress: Progress | None) -> bool:
-    """Make ``out``; False if it was there already."""
+    """Make ``out``; returns False if it was finished before."""
     if is_built(out, work.plan):
         return False
     refuse_foreign(out)
     with locked(partial, out):
-        if is_built(out, work.plan):  # by another process, just before this one had the lock
+        if is_built(out, work.plan):  # another process finished it before this one got the lock
             return False
         if not only_to_rename(partial, work.plan):
             work.fill(partial, engine, progress)
@@ -287,10 +289,10 @@ def _build(out: Path, partial: Path, work: Kind, engine: Engine, progress: Progr
 
 
 def _engine(name: str, address: str | None, workers: int | None, threads: bool, slow: bool) -> Engine:
-    """The engine that is asked for.
+    """The engine with this name.
 
-    threads: the work is short and lets go of the interpreter's lock.
-    slow: reading from the sources takes long, so that much is read at a time.
+    threads: whether threads are enough: the work is short and releases the interpreter lock.
+    slow: whether the sources are slow to read, so that more is read at a time.
     """
     if name == "ray":
         from .cluster import Ray
@@ -357,7 +359,7 @@ class _Faces:
 
 @dataclass(frozen=True, slots=True)
 class _Picture:
-    """A face as it was found; ``data`` is text where there are no bytes, and says why."""
+    """A face as it was found; if its bytes cannot be read, ``data`` is the reason as text."""
 
     key: str
     source: str
@@ -367,7 +369,7 @@ class _Picture:
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """A face on its way to a shard."""
+    """A face that is ready to be written to a shard."""
 
     key: str
     file: str
@@ -380,7 +382,7 @@ class _Stored:
     height: int
     format: str
     done: str
-    estimates: tuple[str | float, ...] = ()  # values of `ESTIMATES`, where they are asked for
+    estimates: tuple[str | float, ...] = ()  # values of `ESTIMATES`, if asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -495,10 +497,10 @@ class _Work:
         self.estimate = estimate
         self.schema = pa.schema([*SCHEMA, *(ESTIMATES.items() if estimate else ())])
         self.state = partial / STATE
-        # Which faces are near copies is known when all are there; until then their shards lie apart.
+        # Near copies are known only when all faces are stored. Until then the shards are in another folder.
         self.shards = self.state if drop == "near" else partial
-        self.done: list[dict[str, Any]] = []  # one state a shard
-        self.carried: dict[tuple[str, str], str] = {}  # labels that sources know, see `_carried`
+        self.done: list[dict[str, Any]] = []  # one state per shard
+        self.carried: dict[tuple[str, str], str] = {}  # labels that sources have themselves, see `_carried`
         begin(partial, plan)
         self._resume()
 
@@ -531,7 +533,7 @@ class _Work:
         known = self._known() if self.drop == "exact" else {}
         keys = Keys()
         named = ((found, keys(found.name), source.name) for source in sources for found in source)
-        # Keys depend on all names before, so the files already done are still walked over.
+        # A key depends on all names before it, so the files already done are listed again.
         rest = itertools.islice(named, position, None)
         prepare = fixed(_prepare, size=self.size, estimate=self.estimate)
         results = engine.run(rest, Steps(_load, prepare, _lost))
@@ -598,7 +600,7 @@ class _Work:
             "position": position,
             "complete": complete,
         }
-        # The JSON file is written last: it says that the shard and its rows are there.
+        # The JSON file is written last: it marks the shard and its rows as complete.
         write_file(self.state / f"{number:06d}.json", json_bytes(state))
         self.done.append(state)
 
@@ -677,7 +679,7 @@ class _Work:
     def _without_copies(
         self, index: pa.Table, shards: list[dict[str, Any]], progress: Progress | None
     ) -> tuple[pa.Table, list[dict[str, Any]], list[tuple[str, str]], int]:
-        """Copy all but near copies to their shards: index, shards, what was left out, number of variants."""
+        """Write the final shards without near copies: index, shards, faces left out, number of variants."""
         whole = FaceSet(self.state, {"content_hash": "", "shards": shards}, index)
         copies = near_copies(whole, progress=progress)
         left_out = dict(copies.left_out)
@@ -713,9 +715,10 @@ class _Work:
         return index, written, refused, copies.variants
 
     def _sorted_out(self) -> tuple[list[tuple[str, str]], int, list[str]]:
-        """What was refused, with its reason; how many files are no pictures but labels of them; the tables.
+        """The rejected files with their reasons, the number of files of labels, and the names of the tables.
 
-        Those are tables of labels, and files of the same name as a picture but for the ending, kept or not.
+        Files of labels are tables of labels, and files with a picture's name and another ending. The picture
+        may be kept or rejected.
         """
         every = [(file, reason) for state in self.done for file, reason in state["rejected"]]
         tables = [file for file, reason in every if reason == _BESIDE]
@@ -736,7 +739,7 @@ class _Work:
 
 
 def _with_estimates(index: pa.Table, estimates: pa.Table, least: float) -> pa.Table:
-    """``index`` with the columns `ESTIMATED`: what labels say goes before what the network says."""
+    """``index`` with the columns `ESTIMATED`; a label takes the place of the network's estimate."""
     for of in OF_FACES:
         told = index[of].to_pylist() if of in index.column_names else [None] * len(index)
         names, sure = estimates[of].to_pylist(), estimates[f"{of}_confidence"].to_pylist()
@@ -764,12 +767,12 @@ def _without_ending(file: str) -> str:
 
 
 def _carried(sources: Sequence[Source], labels: "_Labels | None") -> dict[tuple[str, str], str]:
-    """Labels that sources know themselves, by the names of source and item."""
+    """Labels that sources have themselves, by the names of source and item."""
     knowing = [source for source in sources if source.labels]
     names = [source.name for source in sources]
     for source in knowing:
         if names.count(source.name) > 1:
-            raise UserError(f"two sources are called {source.name}, and labels go by name: rename one")
+            raise UserError(f"two sources are called {source.name}, but labels are found by name: rename one")
         if labels is not None and LABEL in labels.columns:
             raise UserError(f"{source.name} has labels of its own: give the column {LABEL!r} another name")
     return {
@@ -780,7 +783,7 @@ def _carried(sources: Sequence[Source], labels: "_Labels | None") -> dict[tuple[
 
 
 class _Labels:
-    """Columns of a CSV by file name. met: which rows met a file, once `meet` was called."""
+    """Columns of a CSV by file name. met: which rows matched a file, once `meet` was called."""
 
     def __init__(self, path: str | Path) -> None:
         path = Path(path).expanduser()
@@ -804,7 +807,7 @@ class _Labels:
         self.met = self._rows.meet(files)
 
     def join(self, index: pa.Table) -> tuple[pa.Table, dict[str, int]]:
-        """``index`` with the columns added (null where nothing is known), and what met, for the manifest."""
+        """``index`` with the columns (null without a label), and the counts of matches for the manifest."""
         assert self.met is not None
         nothing = [None] * len(self.columns)
         places = zip(index["source"].to_pylist(), index["file"].to_pylist(), strict=True)

@@ -1,9 +1,9 @@
-"""Builds a face set from illustrations: jobs out to an engine, pieces to disk, and at the end the face set.
+"""Builds a face set from illustrations: an engine handles the pictures; the faces are written in pieces.
 
-Finished pictures go into pieces, which are closed every few seconds and named in a state file: that is where
-an interrupted build goes on. When all pictures are done, duplicates are found, and the kept faces are copied
-from the pieces to the shards; a piece is deleted as soon as the shards have all of it. Where pieces end
-depends on the clock, but nothing of it is left in the face set.
+A piece is closed every few seconds and recorded in a state file. An interrupted build goes on after the last
+closed piece. When all pictures are done, duplicates are found, and the kept faces are copied from the pieces
+to the shards. A piece is deleted as soon as all of its faces are copied. The clock decides where a piece
+ends, but the face set does not depend on it.
 """
 
 import base64
@@ -51,8 +51,8 @@ EXAMPLES = 12
 
 _numbers = {name: pa.float32() for name in CRITERIA}
 EXTRA = {
-    "frame": pa.int32(),  # of an animation, from 1, where several were asked for
-    "face": pa.int16(),  # number of the face in its picture, from 1, the surest first
+    "frame": pa.int32(),  # of an animation, from 1, if several frames were asked for
+    "face": pa.int16(),  # number of the face in its picture, from 1, highest score first
     "face_x": pa.float32(), "face_y": pa.float32(), "face_width": pa.float32(), "face_height": pa.float32(),
     "score": pa.float32(), "tilt": pa.float32(),
     "crop_x": pa.float32(), "crop_y": pa.float32(), "crop_width": pa.int32(), "crop_height": pa.int32(),
@@ -64,12 +64,12 @@ EXTRA = {
     "eyes": pa.string(), "eyes_from": pa.string(), "eyes_confidence": pa.float32(),
     "picture_sha256": pa.string(), "picture_md5": pa.string(),
 }  # fmt: skip
-"""Columns of a kept face beyond those of every face set."""
+"""Columns of a kept face, in addition to those of every face set."""
 
 FOUND = {
     "source": pa.string(), "file": pa.string(), "key": pa.string(),
     **{name: EXTRA[name] for name in itertools.takewhile(lambda n: n != "tags", EXTRA)},
-    # In full: what is detected once must cut out the same pixels again.
+    # Full precision: boxes that are used again must give the same pixels.
     **dict.fromkeys(("face_x", "face_y", "face_width", "face_height", "score", "tilt"), pa.float64()),
     "face_score": pa.float64(),
     "step": pa.string(), "reason": pa.string(),
@@ -83,9 +83,9 @@ _ROW = {
     "sha256": pa.string(), "bytes": COLUMNS["bytes"],
     "length": pa.int64(),  # of the deflated member in the piece
     "picture": pa.int64(),  # ordinal
-    "other": pa.string(),  # JSON: what a table of labels has besides
+    "other": pa.string(),  # JSON: the further columns of a table of labels
 }  # fmt: skip
-"""What is known of a face while the set is unfinished."""
+"""Columns that are kept for a face while the set is unfinished."""
 
 
 class Pieces:
@@ -94,8 +94,8 @@ class Pieces:
     def __init__(self, partial: Path, plan: dict[str, Any], handler: Handler) -> None:
         self.partial, self.plan, self.handler, self.options = partial, plan, handler, handler.options
         self.state = partial / STATE
-        self.done: list[dict[str, Any]] = []  # of the pieces, in order; what is long stays on the disk
-        self.shown: Counter[str] = Counter()  # examples so far, by reason
+        self.done: list[dict[str, Any]] = []  # state of each piece, in order; long lists stay on the disk
+        self.shown: Counter[str] = Counter()  # number of examples so far, by reason
         begin(partial, plan)
         self._resume()
 
@@ -124,7 +124,7 @@ class Pieces:
         self.done.append(state)
 
     def _long(self, number: int) -> dict[str, Any]:
-        """The state of a piece with all that `_remember` drops."""
+        """The state of a piece, with the long lists that `_remember` drops."""
         return json.loads((self.state / f"{number:06d}.json").read_bytes())
 
     def run(
@@ -136,7 +136,7 @@ class Pieces:
         engine: Engine,
         progress: Progress | None,
     ) -> None:
-        """Handle all pictures from where an interrupted run stopped."""
+        """Handle all pictures, starting where an interrupted run stopped."""
         if self.done and self.done[-1]["complete"]:
             return
         position = self.done[-1]["position"] if self.done else 0
@@ -150,7 +150,7 @@ class Pieces:
             for source in sources
             for found, beside in pictures(source, self.options.label)
         )
-        rest = itertools.islice(named, position, None)  # keys depend on all names before
+        rest = itertools.islice(named, position, None)  # a key depends on all names before it
         piece = _Piece()
         with quiet(), _one_thread(), opened(progress, "building", total) as task:
             task.advance(position)
@@ -201,7 +201,7 @@ class Pieces:
             "position": position,
             "complete": complete,
         }
-        # Written last: it says that the others are there.
+        # Written last: it marks the other files as complete.
         write_file(stem.with_suffix(".json"), json_bytes(state))
         self._remember(state)
 
@@ -218,7 +218,7 @@ class Pieces:
     def finish(
         self, table: LabelTable | None, by_name: NameLabels | None, progress: Progress | None
     ) -> None:
-        """Duplicates, shards, index, lists and report, from the pieces."""
+        """Find duplicates, then write shards, index, lists and report from the pieces."""
         found = pa.concat_tables([self._rows(number) for number in range(len(self.done))])
         kept_so_far = found["reason"].is_null().to_numpy()
         candidates = found.filter(pa.array(kept_so_far)).select(("key", "bytes", "length"))
@@ -256,7 +256,7 @@ class Pieces:
         write_file(self.partial / MANIFEST, json_bytes(manifest))
 
     def _rows(self, number: int) -> pa.Table:
-        """The faces of a piece, columns of `_ROW`."""
+        """The faces of a piece, with the columns `_ROW`."""
         rows = json.loads((self.state / f"{number:06d}.rows").read_bytes())
         for row in rows:
             if "other" in row:
@@ -264,7 +264,7 @@ class Pieces:
         return pa.Table.from_pylist(rows, pa.schema(list(_ROW.items())))
 
     def _refused(self) -> Iterator[list[str]]:
-        """Pictures that were rejected whole: source, file, step, reason."""
+        """Pictures that were rejected as a whole: source, file, step, reason."""
         for number in range(len(self.done)):
             yield from self._long(number)["rejected"]
 
@@ -285,7 +285,7 @@ class Pieces:
     def _examples(
         self, lengths: np.ndarray, sizes: np.ndarray, groups: np.ndarray, keep: np.ndarray
     ) -> dict[str, Any]:
-        """Thumbnails for the report, gathered before pieces are deleted: data URIs by what they show."""
+        """Thumbnails for the report as data URIs, by what they show; read before pieces are deleted."""
         path = self.state / "examples.json"
         if path.exists():
             return json.loads(path.read_bytes())
@@ -317,7 +317,7 @@ class Pieces:
     def _members(
         self, lengths: np.ndarray, wanted: set[int] | None, start: int = 0
     ) -> Iterator[tuple[int, bytes]]:
-        """Ordinal and deflated member of the candidates from ``start`` on (``wanted``: only those)."""
+        """Ordinal and deflated member of each candidate from ``start`` on; ``wanted``: only of these."""
         ordinal = 0
         for number, state in enumerate(self.done):
             end = ordinal + state["kept"]
@@ -333,7 +333,7 @@ class Pieces:
     def _shards(
         self, lengths: np.ndarray, keep: np.ndarray, progress: Progress | None
     ) -> tuple[list[dict[str, Any]], list[list[int]]]:
-        """Copy the kept faces to shards: what the manifest says of them, and (shard, offset) of each face."""
+        """Copy the kept faces to shards; returns the shards for the manifest and (shard, offset) per face."""
         record = self.state / "shards.json"
         shards: list[dict[str, Any]] = []
         places: list[list[int]] = []
@@ -445,24 +445,24 @@ class Pieces:
         }
 
     def _opt_out(self) -> dict[str, Any] | None:
-        """What the opt-out list met, see `optout.OptOut.summary`."""
+        """What the opt-out list matched, see `optout.OptOut.summary`."""
         if self.handler.opt_out is None:
             return None
         met: Counter[int] = Counter()
-        for state in self.done:  # JSON has made words of the numbers, in pieces that were read again
+        for state in self.done:  # in states read back from JSON, the numbers are strings
             met.update({int(number): count for number, count in state.get("opted_out", {}).items()})
         return self.handler.opt_out.summary(met)
 
 
 def _kinds(reasons: pa.ChunkedArray) -> Counter[str]:
-    """How often each reason is there, without its particulars."""
+    """How often each reason occurs; only its part before the details counts."""
     return Counter(kind_of(reason) for reason in reasons.drop_null().to_pylist())
 
 
 def _without_copies(
     found: pa.Table, candidate: np.ndarray, keys: pa.ChunkedArray, groups: np.ndarray, keep: np.ndarray
 ) -> pa.Table:
-    """``found`` with a reason for every candidate that is not kept: which one is, of its group."""
+    """``found``, with a reason for every candidate left out as a copy: it names the one that is kept."""
     best = np.full(len(groups), -1)
     best[groups[keep]] = np.nonzero(keep)[0]
     names = keys.take(pa.array(best[groups[~keep]])).to_pylist()
@@ -480,7 +480,7 @@ def _without_copies(
 
 
 def _other_columns(table: LabelTable | None, by_name: NameLabels | None) -> list[str]:
-    """The columns that are not among those of every set cut out of illustrations."""
+    """The columns beyond those of every set cut out of illustrations."""
     named = [] if by_name is None else [name for name in by_name.columns if name not in LABELS]
     return [*([] if table is None else table.columns), *named]
 
@@ -488,7 +488,7 @@ def _other_columns(table: LabelTable | None, by_name: NameLabels | None) -> list
 def _index(kept: pa.Table, places: list[list[int]], others: Sequence[str]) -> pa.Table:
     """The index of the kept faces, in natural order of their keys.
 
-    places: (shard, offset) of each. others: further columns, from a table or from names of files.
+    places: (shard, offset) of each face. others: further columns, from a table or from file names.
     """
     where = np.array(places, np.int64).reshape(-1, 2)
     keys = kept["key"].to_pylist()
@@ -507,7 +507,7 @@ def _index(kept: pa.Table, places: list[list[int]], others: Sequence[str]) -> pa
         rows = [json.loads(text) if text else {} for text in kept["other"].to_pylist()]
         for name in others:
             told = [row.get(name) for row in rows]
-            if name in ("hair", "eyes"):  # a table's own colours go before estimated ones
+            if name in ("hair", "eyes"):  # colours of a table replace estimated ones
                 by = columns[f"{name}_from"].to_pylist()
                 columns[f"{name}_from"] = pa.array(
                     ["table" if t else b for t, b in zip(told, by, strict=True)], pa.string()
@@ -530,8 +530,8 @@ class _Piece:
         self.rejected: list[tuple[str, str, str, str]] = []
         self.examples: dict[str, list[list[str]]] = {}
         self.pictures = self.beside = self.bad_labels = 0
-        self.bad_named: list[str] = []  # the first of the files of labels that cannot be read, and why
-        self.opted_out: Counter[int] = Counter()  # pictures by number of the entry that means them
+        self.bad_named: list[str] = []  # the first unreadable files of labels, with the reason
+        self.opted_out: Counter[int] = Counter()  # number of pictures, by number of the matching entry
 
     @property
     def old(self) -> bool:
@@ -567,7 +567,7 @@ class _Piece:
 
 
 class Before:
-    """What another build of the same sources detected, from its `detected.parquet`."""
+    """The faces that another build of the same sources detected, from its `detected.parquet`."""
 
     def __init__(self, folder: str | Path, plan: dict[str, Any]) -> None:
         folder = Path(folder).expanduser()
@@ -601,7 +601,7 @@ class Before:
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    """A picture that was found, the files of labels beside it, its key and the name of its source."""
+    """A picture, the files of labels beside it, its key, and the name of its source."""
 
     found: Found
     beside: tuple[Found, ...]
@@ -615,7 +615,7 @@ def _job(
     sidecars = []
     for file in named.beside:
         data = file.read()
-        # What cannot be read is counted as unreadable labels.
+        # A file that cannot be read is counted among the unreadable labels.
         sidecars.append((file.name, b"\xff" if isinstance(data, str) else data[: 2**22]))
     name = named.found.name
     row = None if table is None else table.get(name, named.source)
@@ -646,14 +646,14 @@ def _nothing(pictures_found: int, faces: int, reasons: Counter[str]) -> str:
 
 
 def expected_bytes(options: Options, files: int) -> int:
-    """A rough guess, before anything is known, of what the faces of so many pictures take on the disk."""
+    """A rough estimate of the bytes that the faces of ``files`` pictures will need on the disk."""
     height, width = options.size or (384, 384)
     a_pixel = {"jpg": 0.45, "png": 1.7, "webp": 1.2}[options.format]
     return int(files * 1.3 * height * width * a_pixel)
 
 
 class Illustrations:
-    """What `build` makes of illustrations, see `build.Kind`."""
+    """The work of `build` on illustrations, see `build.Kind`."""
 
     def __init__(
         self,
@@ -669,16 +669,16 @@ class Illustrations:
         if by_name is not None:
             by_name.refuse_columns(known - set(LABELS), "a column of every such face set")
             by_name.refuse_columns(() if self._table is None else self._table.columns, "a column of --labels")
-        self._tools = Tools(options)  # fails early, and says what will be used
+        self._tools = Tools(options)  # fails early, and describes the models for the plan
         told = labels is not None or options.label or (by_name is not None and "artist" in by_name.columns)
         if not told and (out := self._tools.opt_out) and out.names_artists:
             raise UserError(
-                "--no-label leaves artists unknown, and the opt-out list names some: leave --no-label out"
+                "the opt-out list names artists, and --no-label leaves artists unknown: leave --no-label out"
             )
         self._sources, self._options = sources, self._tools.options
         chosen = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self._options).items()}
         chosen.pop("opt_out")
-        for name in ("close_ups", "min_confidence"):  # as before there was a choice: the same plan
+        for name in ("close_ups", "min_confidence"):  # defaults are not in the plan: older builds can go on
             if chosen[name] == getattr(Options, name):
                 del chosen[name]
         plan = {

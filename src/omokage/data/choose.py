@@ -1,4 +1,4 @@
-"""Choosing rows of a face set by conditions on the columns of its index; `optout` does without some."""
+"""Chooses rows of a face set by conditions on the columns of its index; `optout` applies opt-out lists."""
 
 import re
 from collections.abc import Sequence
@@ -28,7 +28,8 @@ def where(index: pa.Table, conditions: Sequence[str]) -> np.ndarray:
     """Which rows meet all ``conditions``: bool (N,).
 
     A condition is COLUMN=VALUE, COLUMN!=VALUE, COLUMN~PART (contains it) or, for numbers, COLUMN<VALUE and so
-    on. Where several values are joined by a vertical bar, one is enough. COLUMN= finds what is not known.
+    on. If a row has several values joined by a vertical bar, one of them is enough. COLUMN= finds rows
+    without a value.
 
     >>> where(pa.table({"hair": ["blonde", "black|blue", None]}), ["hair=blue"])
     array([False,  True, False])
@@ -78,7 +79,7 @@ def _meets(column: pa.ChunkedArray, name: str, sign: str, value: str) -> np.ndar
 
 
 def nearest(index: pa.Table, conditions: Sequence[str]) -> str:
-    """What was meant by conditions whose value no row has, in words; "" where every value is there.
+    """Suggestions for conditions whose value no row has, as text; "" if every value occurs.
 
     >>> nearest(pa.table({"hair": ["blonde", "black|blue", None]}), ["hair=blond"])
     "hair has no 'blond', did you mean 'blonde'?"
@@ -105,35 +106,35 @@ def nearest(index: pa.Table, conditions: Sequence[str]) -> str:
 
 
 def nothing_left(unknown: str) -> str:
-    """Why no face is left; ``unknown``: what `nearest` says of the conditions."""
+    """Why no face is left, as text. ``unknown``: what `nearest` returned for the conditions."""
     why = "nothing would be left: all faces are opted out or do not meet the conditions"
     return f"{why}: {unknown}" if unknown else why
 
 
 def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """``column`` as strings, "" where nothing is known, hashes as hex digits."""
+    """``column`` as strings: "" for null, hex digits for hashes."""
     kind = column.type
     if pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind):
         return pa.chunked_array([pa.array([v.hex() if v else "" for v in column.to_pylist()], pa.string())])
     try:
         return pc.fill_null(pc.cast(column, pa.string()), "")
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # lists and other nests
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # lists and other nested types
         values = ["" if v is None else str(v) for v in column.to_pylist()]
         return pa.chunked_array([pa.array(values, pa.string())])
 
 
 def label_columns(index: pa.Table) -> list[str]:
-    """The columns that are no part of every face set."""
+    """The columns that not every face set has."""
     from .faceset import COLUMNS
 
     return [name for name in index.column_names if name not in COLUMNS]
 
 
 def described_column(index: pa.Table, name: str) -> dict[str, Any]:
-    """How the values of a column are spread, as JSON.
+    """The distribution of a column's values, as JSON.
 
-    Numbers: known, lowest, median, highest. Words: known, and how many rows have each value; where several
-    are joined by a vertical bar each counts.
+    For numbers: how many are known, lowest, median, highest. For text: how many are known, and how many rows
+    have each value; each of several values joined by a vertical bar counts.
     """
     column = index[name]
     if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):

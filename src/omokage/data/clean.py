@@ -1,7 +1,7 @@
-"""Which crops are good enough: numbers first, verdicts afterwards.
+"""Which crops are good enough: numbers are measured first and compared with thresholds afterwards.
 
-`measure` needs the pixels; `verdict` needs the numbers alone, so that a threshold can be changed later
-without detecting again.
+`measure` needs the pixels. `verdict` needs only the numbers, so a threshold can be changed later without
+detecting again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,10 +20,10 @@ _SIDE = 128
 class Criterion:
     """One reason to leave a face out.
 
-    reason: as it stands in `rejected.csv`.
-    low: whether a face is left out below the threshold (else above).
-    threshold: the default; None: the criterion is only measured.
-    about: what the number is.
+    reason: the text in `rejected.csv`.
+    low: True leaves out faces below the threshold, False those above it.
+    threshold: the default; None: the number is measured but no face is left out.
+    about: what the number means.
     """
 
     reason: str
@@ -40,10 +40,10 @@ CRITERIA = {
     "sharpness": Criterion("too blurred", True, 0.045, "fine detail over contrast, at 128 pixels"),
     "colour": Criterion("near-monochrome", True, 4.0, "spread of the colours, Lab units"),
     "detail": Criterion("too flat", True, 2.0, "entropy of the brightness, bits of 5"),
-    # Strands of hair pass for letters too often for a default (see docs/building.md).
+    # No default threshold: strands of hair are too often taken for letters (see docs/building.md).
     "text": Criterion("text or watermark", False, None, "part of the crop under lines of letters"),
 }
-"""In the order in which they are asked; the first that fails is the reason."""
+"""The criteria, in the order of checking; the first that fails is the reason."""
 
 
 def thresholds(changes: Sequence[str] = ()) -> dict[str, float | None]:
@@ -130,9 +130,9 @@ def detail(grey: np.ndarray) -> float:
 
 
 def text(grey: np.ndarray) -> float:
-    """The part of the picture under what looks like lines of letters; uint8 (H, W).
+    """The part of the picture that looks like lines of letters, 0 to 1; grey uint8 (H, W).
 
-    Letters are small separate shapes of thin strokes, of one height, beside one another; four make a line.
+    Letters are small separate shapes of thin strokes. Four of one height, side by side, make a line.
     """
     import cv2
 
@@ -150,7 +150,7 @@ def text(grey: np.ndarray) -> float:
 
 
 def _lines(letters: list[tuple]) -> float:
-    """Area of the lines that the letters (x, y, w, h), sorted by x, can be joined to."""
+    """Area of the lines into which the letters (x, y, w, h), sorted by x, can be joined."""
     lines: list[list[tuple]] = []
     for letter in letters:
         x, y, _, h = letter

@@ -1,9 +1,10 @@
-"""Ray as the engine: the same functions on the machines of a cluster, through Ray Data.
+"""Ray as the engine: the same functions run on the machines of a cluster, through Ray Data.
 
-This process alone reads the sources, in order, and sends what it read in windows of batches; a window is one
-Ray data set that is mapped, and the next one is under way before it ends. Workers need Omokage and what it
-uses in the same versions, but neither the sources nor the target. A batch whose worker dies is done again;
-if it kills one worker after another, its items are tried alone, and one that still does is given up as lost.
+Only this process reads the sources, in order. It sends what it read in windows; a window is several batches,
+mapped as one Ray data set. The next window starts before the last one ends. Workers need the same versions of
+Omokage and its dependencies as this process, but no access to the sources or the target. If a worker dies,
+its batch is tried again. If a batch kills one worker after another, its items are tried one by one, and an
+item that still kills its worker is given up as lost.
 """
 
 import logging
@@ -24,10 +25,10 @@ from .faceset import cores
 from .read import one_line, quiet
 
 BATCH_BYTES, BATCH_ITEMS = 2 * 2**20, 64
-"""A batch, that is one task, ends at so many bytes or items."""
+"""Bytes and items at which a batch ends; a batch is one task."""
 
 WINDOW_BYTES, WINDOW_BATCHES = 256 * 2**20, 16
-"""A window ends at so many bytes, or at so many batches for each CPU of the cluster."""
+"""Bytes, or batches per CPU of the cluster, at which a window ends."""
 
 RETRIES = 3
 LOADERS = 8
@@ -36,11 +37,12 @@ LOADERS = 8
 class Ray:
     """An engine, see `engines.Engine`.
 
-    address: of a running cluster, "auto" for the one that this machine belongs to; None: one is started here,
-        and ended with the work. workers: CPUs of the one that is started; a running one is used as it is.
+    address: of a running cluster, "auto" for the one that this machine belongs to. None starts a cluster here
+        and ends it after the work.
+    workers: number of CPUs of the cluster that is started here; not allowed with an address.
 
-    Raises `UserError` when it runs and Ray is not installed, not there or lost, or if its workers are not
-    like this process.
+    `run` raises `UserError` if Ray is not installed, does not answer or is lost, or if its workers have other
+    versions than this process.
     """
 
     def __init__(self, address: str | None = None, workers: int | None = None) -> None:
@@ -71,7 +73,7 @@ class Ray:
 
     @contextmanager
     def _connected(self) -> Iterator[int]:
-        """Connected to Ray: how many CPUs there are."""
+        """Connect to Ray; yields the number of its CPUs."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
             import ray
@@ -108,7 +110,7 @@ def _not_there(address: str | None, error: Exception) -> str:
 def _batches(
     loaded: Iterable[tuple[Item, Any]],
 ) -> Iterator[list[tuple[Item, bytes]]]:
-    """Items and their parcels, as bytes."""
+    """Batches of items, each with its pickled parcel."""
     batch: list[tuple[Item, bytes]] = []
     size = 0
     for item, parcel in loaded:
@@ -141,13 +143,14 @@ def _window(
     lost: Callable[[Parcel], Result],
     stop: threading.Event,
 ) -> list[Result]:
-    """The results of all ``rows``."""
+    """The results of all ``rows``, in order."""
     results: dict[int, Result] = {}
     numbers = iter(range(len(rows)))
     parts = [[next(numbers) for _ in batch] for batch in batches]
     try:
         if not _map(rows, parts, work, results, stop):
-            # Who was it? Each batch without results is tried alone, then each item of one that fails again.
+            # Find the item that kills its worker: try each batch without results alone. If it fails again,
+            # try each of its items alone.
             for part in parts:
                 if all(n in results for n in part) or _map(rows, [part], work, results, stop):
                     continue
@@ -155,13 +158,13 @@ def _window(
                     if n not in results and not _map(rows, [[n]], work, results, stop):
                         results[n] = lost(pickle.loads(rows[n][1]))
     except BaseException:
-        stop.set()  # for the other window, too
+        stop.set()  # also stops the other window
         raise
     return [results[n] for n in range(len(rows))]
 
 
 class _Stopped(Exception):
-    """The results are not wanted any more."""
+    """The caller wants no more results."""
 
 
 def _map(
@@ -171,7 +174,7 @@ def _map(
     results: dict[int, Any],
     stop: threading.Event,
 ) -> bool:
-    """Fill in the ``results`` of some rows, a task for each part; False if workers died again and again."""
+    """Fill in the ``results`` of some rows, one task per part; False if workers died too often."""
     import ray.data
     from ray.exceptions import OutOfMemoryError, RayError, WorkerCrashedError
 
@@ -182,7 +185,7 @@ def _map(
         for part in parts
     ]
     data: Any = ray.data.from_arrow(blocks)
-    with quiet():  # Ray 2.60 warns that `max_retries` will go with 2.64
+    with quiet():  # Ray 2.60 warns that 2.64 will remove `max_retries`
         data = data.map_batches(
             _work_on,
             batch_size=None,
@@ -215,7 +218,7 @@ _BYTES = pa.large_binary()
 
 
 class _Failure:
-    """What the work raised, as text."""
+    """An error that the work raised, as text."""
 
     def __init__(self, error: Exception) -> None:
         self.told = str(error) if isinstance(error, UserError) else None
@@ -223,7 +226,7 @@ class _Failure:
 
 
 def _work_on(batch: pa.Table, *, work: bytes, versions: dict[str, str]) -> pa.Table:
-    """A task: the results of a batch, in a worker of Ray."""
+    """A task in a Ray worker: returns the results of a batch."""
     results = []
     for parcel in batch["parcel"].to_pylist():
         try:
@@ -244,7 +247,7 @@ def _checked(result: Any) -> Any:
 
 
 def versions() -> dict[str, str]:
-    """Of what the bytes of a face set depend on."""
+    """Versions of everything that the bytes of a face set depend on."""
     import numpy
     import PIL
 
@@ -261,6 +264,6 @@ def _same_versions(wanted: dict[str, str]) -> None:
 
 
 def _dumps(function: Callable[..., Any]) -> bytes:
-    from ray import cloudpickle  # also takes what is not at the top of a module
+    from ray import cloudpickle  # also pickles functions that are not at the top level of a module
 
     return cloudpickle.dumps(function)

@@ -1,4 +1,4 @@
-"""Names of hair and eye colours, by a network that learned them from a crowd's tags."""
+"""Names of hair and eye colours, estimated by a network trained on tags of many users."""
 
 import hashlib
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ EYE_COLOURS = (*COMMON, "yellow")
 
 HEADS = "colour-heads.safetensors"
 ENLARGED, DOWN = 1.5, 0.46
-"""The cut that the network knows: its side in sides of the face, how far down the face's centre lies."""
+"""The crop the network was trained on: its side in sides of the face, and the height of the face's centre."""
 
 
 def around(face: Face) -> CropBox:
-    """What the network looks at."""
+    """The part of the picture that the network looks at."""
     side = max(1, round(ENLARGED * face.side))
     x, y = face.centre
     return CropBox(x, y + (0.5 - DOWN) * side, side, side)
@@ -33,7 +33,7 @@ def around(face: Face) -> CropBox:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A colour's name, and the probability that the network gives it, 0 to 1, to three digits."""
+    """A colour's name and the network's probability for it, 0 to 1, rounded to three digits."""
 
     name: str
     confidence: float
@@ -42,9 +42,9 @@ class Estimate:
 class ColourNames:
     """Regressions on the features of the tag encoder.
 
-    weights: ``hair.weight`` (12, 416), ``hair.bias`` (12,), and the same of ``eyes`` (11); None: those that
-        ship. Their `UserError` if they are missing or damaged.
-    file_hash: hex SHA-256 of the weights that ship.
+    weights: ``hair.weight`` (12, 416), ``hair.bias`` (12,), and the same for ``eyes`` (11). None loads the
+        shipped weights; `UserError` if they are missing or damaged.
+    file_hash: hex SHA-256 of the shipped weights.
     """
 
     def __init__(self, weights: "dict[str, Tensor] | None" = None) -> None:
@@ -57,12 +57,12 @@ class ColourNames:
         self._heads = [(weights[f"{name}.weight"], weights[f"{name}.bias"]) for name in ("hair", "eyes")]
 
     def __call__(self, picture: np.ndarray, face: Face | None) -> tuple[str, str]:
-        """Names from `HAIR_COLOURS` and `EYE_COLOURS`, as `estimates` gives them."""
+        """The names alone of `estimates`: hair, eyes."""
         hair, eyes = self.estimates(picture, face)
         return hair.name, eyes.name
 
     def estimates(self, picture: np.ndarray, face: Face | None) -> "tuple[Estimate, Estimate]":
-        """Of hair and of eyes: a name from `HAIR_COLOURS` or `EYE_COLOURS`, and how sure it is.
+        """The estimates for hair and eyes, with names from `HAIR_COLOURS` and `EYE_COLOURS`.
 
         picture: RGB, uint8 (H, W, 3). face: its box; None: the whole picture is the face with its hair.
         """
@@ -97,7 +97,7 @@ def _shipped() -> "tuple[dict[str, Tensor], str]":
         data = file.read_bytes()
         weights = safetensors.torch.load(data)
         shapes = {name: value.shape[:1] for name, value in weights.items()}
-    except Exception as error:  # safetensors has many ways to dislike a file
+    except Exception as error:  # safetensors raises many kinds of errors
         raise UserError(f"{file} cannot be read ({error}); reinstall omokage") from None
     hair, eyes = (len(HAIR_COLOURS),), (len(EYE_COLOURS),)
     if shapes != {"hair.weight": hair, "hair.bias": hair, "eyes.weight": eyes, "eyes.bias": eyes}:

@@ -1,4 +1,4 @@
-"""What is cut out around a face."""
+"""The crop that is cut out around a face."""
 
 import math
 from dataclasses import dataclass
@@ -11,21 +11,21 @@ from .read import one_line
 
 BORDERS = ("reflect", "edge", "white", "leave-out")
 CROPS = {"portrait": (1.9, 0.46), "tight": (1.5, 0.56)}
-"""Side of the crop in sides of the face, and how far down in it the face's centre lies.
+"""Side of the crop in sides of the face, and the height of the face's centre in it (0 top, 1 bottom).
 
-portrait: hair and shoulders, as in anime portraits of 256 pixels. tight: as the Getchu sets are cropped.
+portrait: with hair and shoulders, as in sets of anime portraits of 256 pixels. tight: as in the Getchu sets.
 """
 
 PRESETS = (*CROPS, "rai2020")
 CLOSE_UPS = ("leave-out", "tight")
 CLOSER = (1.0, 0.9, 0.8, 0.7)
-"""Factors of the sides of the tight crop that a close-up is tried with, in this order."""
-CLOSER_VISIBLE = 0.8  # with half of the crop mirrored, eyes are there twice
+"""Factors for the sides of the tight crop, tried in this order on a close-up."""
+CLOSER_VISIBLE = 0.8  # if half of the crop is mirrored, the eyes appear twice
 
 
 @dataclass(frozen=True, slots=True)
 class CropBox:
-    """A rectangle of a picture: centre and size in pixels, turned by ``angle`` degrees clockwise."""
+    """A rectangle in a picture: centre and size in pixels, rotated by ``angle`` degrees clockwise."""
 
     x: float
     y: float
@@ -35,7 +35,7 @@ class CropBox:
 
     @property
     def corner(self) -> tuple[int, int]:
-        """Upper left corner, whole pixels, as if not turned."""
+        """Upper left corner in whole pixels, without the rotation."""
         return round(self.x - self.width / 2), round(self.y - self.height / 2)
 
 
@@ -48,14 +48,15 @@ def crop_box(
     upright: bool = False,
     enlarge: float = 1.0,
 ) -> CropBox:
-    """What to cut out of a picture of this (height, width) for ``face``.
+    """The crop for ``face`` in a picture of this (height, width).
 
-    preset: one of `PRESETS`. ``rai2020`` are the factors of the widely copied script for Danbooru faces that
-        the report followed: from a quarter of the cascade's box's y down to its lower edge, and from 0.9 of
-        its x to 1.25 of its width beside x; it is no square and depends on where in the picture the face is.
+    preset: one of `PRESETS`. ``rai2020`` uses the factors of the widely copied script for Danbooru faces that
+        the report followed. With x, y and width those of the cascade's box: the crop goes from 0.25 y to the
+        box's lower edge, and from 0.9 x to x + 1.25 width. It is not square and depends on the position of
+        the face in the picture.
     aspect: width over height; the area stays that of the square.
-    upright: turned by the tilt of the head, where the detector knows it.
-    enlarge: a further factor of the sides.
+    upright: rotate the crop by the tilt of the head, if the detector knows it.
+    enlarge: a further factor for the sides.
 
     Raises `UserError` for an unknown preset or an impossible factor.
     """
@@ -86,8 +87,9 @@ def closer_box(
 ) -> CropBox | None:
     """The ``tight`` crop of a close-up, made smaller until `CLOSER_VISIBLE` of it is in the picture.
 
-    It is made smaller in steps of a tenth, down to about the face's own box. The smallest will do if at least
-    ``least`` of it is in the picture; else None. The other arguments are those of `crop_box`.
+    The steps are a tenth, down to about the face's own box. If even the smallest crop does not reach that
+    part, it is taken if at least ``least`` of it is in the picture; else the result is None. The other
+    arguments are those of `crop_box`.
 
     >>> face = Face(0, 0, 100, 100, 1.0)
     >>> visible(crop_box(face, (100, 100)), (100, 100)) < 0.5 <= visible(closer_box(face, (100, 100), 0.5),
@@ -131,8 +133,10 @@ def visible(box: CropBox, picture: tuple[int, int]) -> float:
 def cut(picture: np.ndarray, box: CropBox, border: str = "reflect") -> np.ndarray:
     """The crop, RGB uint8 (height, width, 3), in the pixels of ``picture`` (H, W, 3).
 
-    border: what lies beyond the picture: its mirror image, its edge drawn out, or white ("leave-out" is for
-        the caller to decide; it is cut as "reflect"). Without a turn the picture's pixels stay as they are.
+    border: what fills the part beyond the picture: its mirror image, its repeated edge pixels, or white.
+        "leave-out" is decided by the caller; here it is the same as "reflect".
+
+    Without a rotation, the pixels are copied unchanged.
     """
     import cv2
 
@@ -158,7 +162,7 @@ def cut(picture: np.ndarray, box: CropBox, border: str = "reflect") -> np.ndarra
     if not inner.size:
         return np.full((box.height, box.width, 3), 255, np.uint8)
     if mode == cv2.BORDER_REFLECT_101 and min(height, width) > 1:
-        # Mirrored at the picture's edge, not at the crop's.
+        # Mirror at the picture's edge, not at the crop's.
         rows, columns = _mirror(top, bottom, height), _mirror(left, right, width)
         return np.ascontiguousarray(picture[rows[:, None], columns[None]])
     pads = (max(-top, 0), max(bottom - height, 0), max(-left, 0), max(right - width, 0))

@@ -1,7 +1,7 @@
-"""New face sets out of finished ones: pictures are copied as they are stored, none is encoded again.
+"""Makes new face sets from finished ones. Pictures are copied as they are stored and not encoded again.
 
-Work lies in a hidden folder beside the result until it is complete, and is renamed then. Every shard that is
-done is noted, so the same command goes on where an interrupted one stopped, with the same result.
+The work is done in a hidden folder beside the result, which is renamed when it is complete. Every finished
+shard is recorded, so the same command goes on where an interrupted one stopped, with the same result.
 """
 
 import csv
@@ -52,10 +52,10 @@ from .writing import (
 class Part:
     """A face set to be written.
 
-    folder: its name in the result, "" for the result itself.
-    origins, rows: for each face the number of the face set it comes from and its row there.
-    index: the new rows, in order, with the new keys; where they are stored is filled in.
-    manifest: what its manifest says beside counts, hash and shards.
+    folder: its name inside the result, "" for the result itself.
+    origins, rows: for each face, the number of the face set it comes from and its row there.
+    index: the new rows, in order, with the new keys; shard and offset are filled in later.
+    manifest: the entries of its manifest, besides counts, hash and shards.
     rejected: (file, reason) of what was left out.
     """
 
@@ -75,11 +75,11 @@ def derive(
     parts: Callable[[Path], list[Part]],
     progress: Progress | None,
 ) -> bool:
-    """Write the ``parts`` of ``sources`` under ``out``; False if they were there already.
+    """Write the ``parts`` of ``sources`` under ``out``; returns False if they were there already.
 
-    plan: what determines the result, as JSON; it is kept in each manifest as `derived`.
+    plan: everything that determines the result, as JSON; each manifest has it as `derived`.
     folders: the names of the parts.
-    parts: works out the parts; it may keep files in the folder that it is given until all is done.
+    parts: a function that returns the parts; it may keep files in the folder it is given until the end.
 
     Raises `UserError` if ``out`` holds something else, there is no room, or a picture is damaged.
     """
@@ -102,20 +102,20 @@ def derive(
 def working_folder(
     out: Path, plan: dict[str, Any], complete: Callable[[Path], bool]
 ) -> Iterator[Path | None]:
-    """The hidden folder in which ``out`` comes into being; renamed to ``out`` when the block ends well.
+    """The hidden folder in which ``out`` is made; renamed to ``out`` if the block ends without an error.
 
-    plan: what determines the result. Work of another plan that was left there is thrown away.
-    complete: whether a folder holds the finished result of the plan; then the block gets None.
+    plan: everything that determines the result. Unfinished work of another plan is deleted.
+    complete: tells whether a folder holds the finished result of the plan; then the block gets None.
     """
     partial = partial_folder(out)
     with disk_errors(out):
         if complete(out):
-            shutil.rmtree(out / STATE, ignore_errors=True)  # left if a process was killed at its very end
+            shutil.rmtree(out / STATE, ignore_errors=True)  # left by a process that was killed at its end
             yield None
             return
         refuse_foreign(out)
         with locked(partial, out):
-            if complete(out):  # by another process, just before this one had the lock
+            if complete(out):  # another process finished it before this one got the lock
                 yield None
                 return
             begin(partial, plan)
@@ -216,7 +216,7 @@ def rejected_csv(rejected: Sequence[tuple[str, str]]) -> bytes:
 
 
 def _shards(sources: Sequence[FaceSet], part: Part) -> Iterator[tuple[int, int]]:
-    """First and last row of every shard; depends on nothing but the faces."""
+    """Start and end row of every shard; they depend only on the faces."""
     lengths = [source.index["length"].to_numpy() for source in sources]
     first = size = 0
     for row, (origin, old) in enumerate(zip(part.origins, part.rows, strict=True)):
@@ -229,7 +229,7 @@ def _shards(sources: Sequence[FaceSet], part: Part) -> Iterator[tuple[int, int]]
 
 
 def _noted(note: Path, folder: Path, pictures: int) -> dict[str, Any] | None:
-    """A shard that an interrupted run has finished."""
+    """The record of a shard that an interrupted run finished; None if there is none."""
     try:
         shard = json.loads(note.read_bytes())
         good = (folder / shard["name"]).stat().st_size == shard["bytes"]

@@ -1,6 +1,6 @@
-"""Where the faces of a picture are: the published cascade, a small network of our own, or a user's ONNX file.
+"""Face detectors: the published cascade, a small network that ships with Omokage, or a user's ONNX file.
 
-A face's box runs from the hairline to the chin and from cheek to cheek, for every detector alike.
+With the cascade and the network, a face's box goes from the hairline to the chin and from cheek to cheek.
 """
 
 import hashlib
@@ -25,18 +25,18 @@ CASCADE, NETWORK = "lbpcascade_animeface.xml", "face-detector.safetensors"
 DETECTORS = ("network", "cascade", "cascade-example")
 
 HEAD_TO_FACE = 1 / 1.43
-"""Side of the face over that of the cascade's box, which takes in part of the hair."""
+"""Side of the face over the side of the cascade's box, which includes part of the hair."""
 HEAD_TO_FACE_RISE = 0.07
-"""How far the face's centre lies above that of the cascade's box, in sides of the face."""
+"""Distance of the face's centre above the centre of the cascade's box, in sides of the face."""
 
 
 @dataclass(frozen=True, slots=True)
 class Face:
     """A face in a picture.
 
-    x, y, width, height: its box in pixels, inside the picture; x and y of the upper left corner.
-    score: 0 to 1, how sure the detector is; a cascade gives n/(n+3) for n agreeing windows.
-    tilt: degrees by which the head leans, clockwise as seen; None where the detector does not know.
+    x, y, width, height: its box in pixels, inside the picture; x and y are those of the upper left corner.
+    score: confidence of the detector, 0 to 1; a cascade gives n/(n+3) for n agreeing windows.
+    tilt: degrees by which the head leans, clockwise in the picture; None if the detector does not tell.
     """
 
     x: float
@@ -57,12 +57,12 @@ class Face:
 
 
 class Detector(Protocol):
-    """Finds faces. described: what a manifest says of it; equal descriptions mean equal findings."""
+    """Finds faces. described: its entry in a manifest; detectors with equal entries find the same faces."""
 
     described: dict[str, Any]
 
     def __call__(self, picture: np.ndarray) -> list[Face]:
-        """Faces of an RGB picture, uint8 (H, W, 3), the surest first."""
+        """Faces of an RGB picture, uint8 (H, W, 3), highest score first."""
 
 
 def open_detector(
@@ -74,13 +74,13 @@ def open_detector(
 ) -> Detector:
     """The detector ``name``: one of `DETECTORS`, or the path of an ONNX file (YOLO output).
 
-    rotations: the cascades also look at the picture turned by 15 degrees to either side, for three times the
-        work; the network knows tilted faces by itself.
-    threshold: least score of a face; None: the detector's own.
-    precision: in which the network computes; with "bf16" a processor that has it in hardware is several
-        times as fast, and scores differ in the second digit. Other detectors do not look at it.
+    rotations: the cascade also looks at the picture rotated by 15 degrees to either side, for three times the
+        work. The network finds tilted faces without it.
+    threshold: lowest score of a face; None: the detector's default.
+    precision: of the network's arithmetic. "bf16" is several times as fast on processors with hardware
+        support; scores differ in the second digit. Other detectors ignore it.
 
-    Raises `UserError` for an unknown name, a missing or unusable file.
+    Raises `UserError` for an unknown name, or a missing or unusable file.
     """
     if threshold is not None and not 0 < threshold < 1:
         raise UserError(f"detector threshold {threshold:g} is impossible: give a number between 0 and 1")
@@ -117,7 +117,7 @@ def _shared(a: Face, b: Face) -> float:
 
 
 def separate(faces: Sequence[Face]) -> list[Face]:
-    """One face for every place, the surest first: what overlaps a surer face is another look at it."""
+    """One face per place, highest score first: a face that overlaps one with a higher score is dropped."""
     kept: list[Face] = []
     for face in sorted(faces, key=lambda f: (-f.score, f.x, f.y, f.width, f.height)):
         area = face.width * face.height
@@ -129,7 +129,7 @@ def separate(faces: Sequence[Face]) -> list[Face]:
 
 
 def clipped(face: Face, height: int, width: int) -> Face | None:
-    """``face`` as far as it lies inside a picture of this size; None if nothing does."""
+    """The part of ``face`` inside a picture of this size; None if it lies outside."""
     left, top = max(face.x, 0.0), max(face.y, 0.0)
     right, bottom = min(face.x + face.width, float(width)), min(face.y + face.height, float(height))
     if right - left < 1 or bottom - top < 1:
@@ -140,12 +140,12 @@ def clipped(face: Face, height: int, width: int) -> Face | None:
 class CascadeDetector:
     """`lbpcascade_animeface` (nagadomi, MIT licence) through OpenCV.
 
-    scale: factor from one window size to the next; the nearer to 1 the more sizes.
+    scale: factor from one window size to the next; closer to 1 means more sizes.
     neighbours: how many windows must agree on a face.
-    smallest: side in pixels of the smallest window, of head size.
-    angles: degrees by which the picture is turned for further looks.
+    smallest: side in pixels of the smallest window; a window is about as large as the head.
+    angles: degrees by which the picture is rotated for further passes.
     min_score: faces with a lower score are left out.
-    The defaults are those of the example that its author published.
+    The defaults are those of the author's published example.
     """
 
     def __init__(
@@ -219,17 +219,17 @@ class CascadeDetector:
             wide, high = float(w) * HEAD_TO_FACE, float(h) * HEAD_TO_FACE
             left, top = float(centre[0]) - wide / 2, float(centre[1]) - high / 2
             score = float(n) / (float(n) + 3)
-            # A picture turned anticlockwise by `angle` sets upright what leaned clockwise by it.
+            # Rotating the picture anticlockwise by `angle` makes heads upright that lean clockwise by it.
             faces.append(Face(left, top, wide, high, score, float(angle) or None))
         return faces
 
 
 class NetworkDetector:
-    """The network that ships with the package, over a pyramid of the picture.
+    """The network that ships with the package, applied to an image pyramid of the picture.
 
-    longest: pixels to which the longer side is reduced; faces of less than 1/50 of it are not found.
-    threshold: least score of a face.
-    path: weights of another training (`bench/train_face_detector.py`); None: those that ship.
+    longest: pixels to which the longer side is reduced; faces smaller than 1/50 of it are not found.
+    threshold: lowest score of a face.
+    path: weights of another training (`bench/train_face_detector.py`); None: the shipped weights.
     precision: see `open_detector`.
     """
 
@@ -296,14 +296,14 @@ class NetworkDetector:
 
 
 class FaceScore:
-    """How much a box looks like a face to the network, whatever detector found it: 0 to 1."""
+    """The network's score for a box that any detector found: 0 to 1, higher means more like a face."""
 
     def __init__(self, path: str | Path | None = None, precision: "Precision" = "fp32") -> None:
         file = resources.files("omokage") / "assets" / NETWORK if path is None else Path(path).expanduser()
         self._network, self.file_hash = load_network(str(file), precision)
 
     def __call__(self, picture: np.ndarray, face: Face) -> float:
-        """``picture`` is RGB, uint8 (H, W, 3). The surest of three sizes, near the middle of the box."""
+        """Highest score at three sizes, near the middle of the box. ``picture`` is RGB, uint8 (H, W, 3)."""
         from .detector_network import STRIDE
 
         best = -30.0
@@ -318,7 +318,7 @@ class FaceScore:
 
 
 def _window(picture: np.ndarray, face: Face, side: int) -> np.ndarray:
-    """128×128 pixels around the face, in which its side is ``side``; grey beyond the picture."""
+    """128×128 pixels around the face, scaled so that its side is ``side``; grey beyond the picture."""
     import cv2
 
     total = 128
@@ -330,7 +330,7 @@ def _window(picture: np.ndarray, face: Face, side: int) -> np.ndarray:
     y1 = min(math.ceil(top + reach), picture.shape[0])
     part = np.ascontiguousarray(picture[y0:y1, x0:x1])
     scale = total / reach
-    if scale < 0.75:  # an area average first: warpAffine only interpolates
+    if scale < 0.75:  # average first: warpAffine only interpolates
         size = (max(1, round(part.shape[1] * scale)), max(1, round(part.shape[0] * scale)))
         sx, sy = size[0] / part.shape[1], size[1] / part.shape[0]
         part = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
@@ -342,7 +342,7 @@ def _window(picture: np.ndarray, face: Face, side: int) -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def load_network(path: str, precision: "Precision" = "fp32") -> tuple["DetectorNetwork", str]:
-    """The network with the weights of a safetensors file, and the file's SHA-256; `UserError` if unusable."""
+    """The network with weights from a safetensors file, and the file's SHA-256; `UserError` if unusable."""
     import safetensors.torch
     import torch
 
@@ -361,7 +361,7 @@ def load_network(path: str, precision: "Precision" = "fp32") -> tuple["DetectorN
         raise UserError(
             f"the face detector {one_line(path)} cannot be read: {reason}; reinstall omokage"
         ) from None
-    except Exception as error:  # safetensors and torch have many ways to dislike a file
+    except Exception as error:  # safetensors and torch raise many kinds of errors
         raise UserError(f"{one_line(path)} is no face detector of omokage: {one_line(error, 100)}") from None
     network.eval().requires_grad_(False)
     for module in network.modules():
@@ -377,7 +377,10 @@ def load_network(path: str, precision: "Precision" = "fp32") -> tuple["DetectorN
 
 
 def run_network(network: "DetectorNetwork", picture: np.ndarray) -> np.ndarray:
-    """Outputs float32 (`OUTPUTS`, h, w) for one RGB picture, uint8 (H, W, 3), padded with grey to 16s."""
+    """Outputs float32 (`OUTPUTS`, h, w) for an RGB picture, uint8 (H, W, 3).
+
+    The picture is padded with grey to sides divisible by 16.
+    """
     import torch
 
     from ..hardware import on_one_thread
@@ -391,16 +394,17 @@ def run_network(network: "DetectorNetwork", picture: np.ndarray) -> np.ndarray:
     x = torch.from_numpy(padded).permute(2, 0, 1)[None]
     with on_one_thread(), torch.inference_mode():
         out = network(x.to(next(network.parameters()).dtype))[0]
-    # Cells whose middle lies beyond the picture say nothing.
+    # Cells with their centre outside the picture do not count.
     return out[:, : -(-height // STRIDE), : -(-width // STRIDE)].numpy()
 
 
 class OnnxDetector:
-    """A user's detector: an ONNX file with one picture in (1, 3, H, W) in [0, 1] and YOLO boxes out.
+    """A user's detector: an ONNX file that takes one picture (1, 3, H, W) in [0, 1] and returns YOLO boxes.
 
-    Understood are (1, 4 + classes, N) and (1, N, 4 + classes) with box centres and sizes in input pixels
-    (YOLOv8 and later), (1, N, 5 + classes) with an objectness (YOLOv5, v7), and (1, N, 6) with corners, score
-    and class (exported with non-maximum suppression). What its boxes bound is up to its training.
+    These outputs are understood: (1, 4 + classes, N) and (1, N, 4 + classes) with box centres and sizes in
+    input pixels (YOLOv8 and later), (1, N, 5 + classes) with an objectness (YOLOv5, v7), and (1, N, 6) with
+    corners, score and class (exported with non-maximum suppression). Its training decides which part of the
+    head its boxes cover.
     """
 
     def __init__(self, path: str | Path, threshold: float = 0.4) -> None:
@@ -473,6 +477,6 @@ class OnnxDetector:
         if not turned and rows.shape[1] == 6 and np.all(rows[:, 2] >= rows[:, 0]) and np.all(rows[:, 4] <= 1):
             x0, y0, x1, y1, score = rows[:, :5].T
             return np.stack([(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0, score], 1)
-        alone = turned or rows.shape[1] == 5  # without an objectness
+        alone = turned or rows.shape[1] == 5  # no objectness
         score = rows[:, 4:].max(1) if alone else rows[:, 4] * rows[:, 5:].max(1)
         return np.concatenate([rows[:, :4], score[:, None]], 1)

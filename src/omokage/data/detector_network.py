@@ -1,8 +1,8 @@
 """The face detector's network: a small U-shaped convolutional network that marks the centres of faces.
 
 After "Objects as Points" (Zhou, Wang, Krähenbühl 2019, arXiv:1904.07850): one map of centres, and at every
-centre the place within its cell, the size, and here also the tilt of the head. It knows faces of `SMALLEST`
-to `LARGEST` pixels; a pyramid of the picture brings every face into that range.
+centre its position within the cell, the size, and here also the tilt of the head. It finds faces of
+`SMALLEST` to `LARGEST` pixels; an image pyramid brings every face into that range.
 """
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 STRIDE = 4
 SMALLEST, LARGEST = 12, 72
-"""Sides in pixels of the faces that it was trained to find."""
+"""Smallest and largest side, in pixels, of the faces it was trained to find."""
 
 OUTPUTS = 7
 """Channels: centre (logit), offset x and y (cells), log width and height (of `UNIT` pixels), sine, cosine."""
@@ -48,7 +48,7 @@ class DetectorNetwork(nn.Module):
         self.merge4 = _conv(32, 48)
         self.head = nn.Conv2d(48, OUTPUTS, 1)
         nn.init.zeros_(self.head.weight)
-        # Hardly any cell is the centre of a face: start from that (focal loss, Lin et al. 2017).
+        # Few cells are centres of faces, so start from a low probability (focal loss, Lin et al. 2017).
         self.head.bias = nn.Parameter(torch.tensor([-4.0] + [0.0] * (OUTPUTS - 1)))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ class DetectorNetwork(nn.Module):
         x16 = self.down16(x8)
         x8 = self.merge8(x8 + self._larger(self.up8(x16)))
         x4 = self.merge4(x4 + self._larger(self.up4(x8)))
-        # In full: equal scores next to each other would all be maxima.
+        # In float32: with fewer digits, neighbours would have equal scores and all be maxima.
         with torch.autocast(x.device.type, enabled=False):
             return self.head(x4.float())
 

@@ -1,15 +1,15 @@
-"""Which pictures are the same: byte for byte, copies re-encoded, resized or shifted, and variants.
+"""Finds duplicates: equal pictures, copies that were re-encoded, resized or shifted, and variants.
 
-A picture becomes a signature of 360 bytes. Its heart are the signs of the 256 lowest frequencies of a
+A picture becomes a signature of 360 bytes. Its main part is the signs of the 256 lowest frequencies of a
 discrete cosine transform of its brightness (after Zauner 2010, "Implementation and benchmarking of
-perceptual image hash functions"), taken from nine windows. Their places along each side, 3, 4 and 6, differ
-by every number up to 3, so that some window of a picture meets some window of its shifted copy exactly.
-Signs weigh every frequency alike, which tells faces apart that share dark hair around a light oval; and
-mirroring only turns the signs of the odd frequencies.
+perceptual image hash functions"), for each of nine windows. The windows begin at 3, 4 and 6 along each side.
+The differences of these numbers cover 0 to 3, so that for each such shift of a copy, some window of the
+picture equals some window of the copy. Signs give every frequency the same weight; so faces differ although
+most have dark hair around a light oval. A mirror image has opposite signs at the odd frequencies only.
 
-Pairs are found by hashing random subsets of the bits (Indyk and Motwani 1998, bit sampling), checked by all
-256 bits and by a coarse picture of brightness and colour, and joined to groups. Memory is linear in the
-number of pictures, and so is time but for a logarithm.
+Pairs are found by hashing random subsets of the bits (Indyk and Motwani 1998, bit sampling). They are checked
+by all 256 bits and by a coarse picture of brightness and colour, and joined into groups. For N pictures,
+memory grows with N and time with N log N.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ WORDS = 4
 
 SIGNATURE = np.dtype(
     [
-        ("content", "<u8", (2,)),  # of the pixels: equal means the same picture
+        ("content", "<u8", (2,)),  # hash of the pixels: equal for equal pictures
         ("hashes", "<u8", (WINDOWS, WORDS)),  # 256 signs of each window, low frequencies first
         ("colour", "i1", (3, 4, 4)),  # Y - 128, Cb, Cr of the picture in 4x4 fields
         ("width", "<i4"),
@@ -44,12 +44,12 @@ SIGNATURE = np.dtype(
 
 @dataclass(frozen=True)
 class Likeness:
-    """What two pictures may differ in and still count as alike.
+    """The largest differences at which two pictures count as alike.
 
-    bits: of 256. Copies re-encoded at quality 60, resized, brightened or shifted stay below 32; unrelated
-        faces begin at 58.
+    bits: differing signs of 256. Copies re-encoded at quality 60, resized, brightened or shifted differ in
+        fewer than 32; unrelated faces differ in 58 or more.
     luma, chroma: mean absolute difference of the 4x4 fields, in grey levels of 256.
-    recoloured: pairs of at most so many bits may differ in chroma as they like.
+    recoloured: pairs with at most this many differing bits may have any difference in chroma.
     """
 
     bits: int
@@ -62,9 +62,9 @@ SAME = Likeness(bits=40, luma=32, chroma=8)
 """Copies of one picture."""
 
 ALIKE = Likeness(bits=60, luma=96, chroma=4, recoloured=48)
-"""Copies, and variants of one drawing: another cut, another mouth, another colour of hair."""
+"""Copies, and variants of one drawing: another crop, another mouth, another hair colour."""
 
-_Found = tuple[np.ndarray, np.ndarray, np.ndarray]  # rows, rows, and the bits that differ
+_Found = tuple[np.ndarray, np.ndarray, np.ndarray]  # rows, rows, and numbers of differing bits
 
 _SIDE = 64
 _WINDOW = 56
@@ -75,7 +75,7 @@ _BUCKET = 128
 _FEW, _MANY = 6, 24
 _ALL_CANDIDATES = 2_400_000
 _AT_ONCE = 2**21
-_PIECE, _TOGETHER = 2**16, 32  # pieces of work that fit into a processor's cache; how many results to hand on
+_PIECE, _TOGETHER = 2**16, 32  # pairs per step, to fit into the cache; results joined
 
 
 def _frequencies() -> tuple[np.ndarray, np.ndarray]:
@@ -91,7 +91,7 @@ _ORDERS = int(max(_VERTICAL.max(), _HORIZONTAL.max())) + 1
 
 
 def _transform() -> np.ndarray:
-    """The cosine transform of a side in its three windows, (3 * orders, 64)."""
+    """The cosine transform along one side, for its three windows: (3 * orders, 64)."""
     position = (np.arange(_WINDOW) + 0.5) / _WINDOW
     cosines = np.cos(np.pi * np.arange(_ORDERS)[:, None] * position) * np.sqrt(2 / _WINDOW)
     rows = np.zeros((len(_STARTS), _ORDERS, _SIDE), np.float32)
@@ -104,9 +104,9 @@ _TRANSFORM = _transform()
 
 
 def _meetings(mirrored: bool) -> dict[int, list[int]]:
-    """Which windows of one picture to compare with each window of another, so that all shifts are met once.
+    """Windows of one picture to compare with each window of another, so that each shift is tested once.
 
-    A shift and its opposite are the same with the pictures exchanged, so one of the two is enough.
+    A shift equals the opposite shift with the pictures exchanged, so one of the two is enough.
     """
     last = _SIDE - _WINDOW
     found: dict[tuple[int, int], tuple[int, int]] = {}
@@ -115,7 +115,7 @@ def _meetings(mirrored: bool) -> dict[int, list[int]]:
             down = _STARTS[a // 3] - _STARTS[b // 3]
             across = (last - _STARTS[a % 3] if mirrored else _STARTS[a % 3]) - _STARTS[b % 3]
             half = down > 0 or (down == 0 and (mirrored or across >= 0))
-            # Only the centre is at the same place in a mirror, so it goes first.
+            # Only the central window keeps its place when mirrored, so it is preferred.
             if half and abs(across) <= 3 and ((down, across) not in found or a == b == CENTRE):
                 found[down, across] = (a, b)
     met: dict[int, list[int]] = {}
@@ -177,7 +177,7 @@ def _waves(luma: np.ndarray) -> np.ndarray:
 
 def packed(waves: np.ndarray) -> np.ndarray:
     """The signs of (N, 9, 256) as bits: uint64 (N, 9, 4)."""
-    # Where a picture is flat, rounding must not throw the dice.
+    # In a flat picture, rounding errors must not decide the signs.
     return ((waves > 0.01).reshape(-1, WINDOWS, WORDS, 64) * _BIT).sum(-1, dtype=np.uint64)
 
 
@@ -189,13 +189,13 @@ def near_pairs(
     tables: int = TABLES,
     progress: Progress | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of rows that are alike: int64 (M, 2) with the lower row first, and the bits that differ (M,).
+    """Pairs of rows that are alike: int64 (M, 2), lower row first; and their numbers of differing bits (M,).
 
     mirrored: a picture and its mirror image are alike too.
+    tables: number of hash tables. With fewer tables more pairs are missed, first those that differ in many
+        bits.
 
-    tables: the more, the fewer pairs are missed, first those that differ in many bits.
-
-    Pictures with equal pixels must be given once; `duplicate_groups` takes care of it.
+    Pictures with equal pixels must be given once; `duplicate_groups` takes care of that.
     """
     n = len(signatures)
     code, differing = np.empty(0, np.int64), np.empty(0, np.int64)
@@ -204,7 +204,7 @@ def near_pairs(
     for a, b, bits in _meeting(signatures, likeness, mirrored, tables, progress):
         waiting.append((np.minimum(a, b) * n + np.maximum(a, b), bits))
         count += len(a)
-        # The same pairs come again and again: memory must not grow with that.
+        # The same pair is found many times: memory must not grow with the repetitions.
         if count > max(_AT_ONCE, len(code)):
             code, differing = _once([(code, differing), *waiting])
             waiting, count = [], 0
@@ -220,13 +220,15 @@ def _meeting(
     progress: Progress | None,
     chain: np.ndarray | None = None,
 ) -> Iterator[_Found]:
-    """Rows that are alike (M,), (M,) and the bits that differ (M,), some millions at a time, often again.
+    """Pairs of rows that are alike, (M,) and (M,), and their differing bits (M,), in portions of millions.
 
-    chain: a number for every row; rows of equal number are passed over. The caller may change it meanwhile.
+    A pair may be repeated.
+
+    chain: a number for every row; pairs with equal numbers are skipped. The caller may change it meanwhile.
     """
     n = len(signatures)
     centre = np.ascontiguousarray(signatures["hashes"][:, CENTRE])
-    # Equal hashes cannot be told apart by more bits, so they count once.
+    # More bits do not separate equal hashes, so each hash counts once.
     _, first = np.unique(centre.view("V32")[:, 0], return_index=True)
     distinct = centre[first]
     bits = int(np.log2(max(n, 2)))
@@ -234,7 +236,7 @@ def _meeting(
     pairs = 0
     with opened(progress, "looking for duplicates", tables) as task:
         for table in range(tables if n > 1 else 0):
-            # Low frequencies suffer least from a shift, middle ones tell more faces apart: in turn.
+            # Low frequencies change least with a shift; middle ones distinguish more faces. So alternate.
             words, bits = _selective(distinct, draw.permutation(64 * (1 + table % 2)), bits)
             for found in _pairs_of_a_table(signatures, words, likeness, mirrored, chain):
                 pairs += len(found[0])
@@ -251,10 +253,10 @@ def _chains(
     feature_likeness: float,
     progress: Progress | None,
 ) -> np.ndarray:
-    """The lowest row that a chain of pairs leads to, for every row: int64 (N,).
+    """For every row, the lowest row that is connected to it by a chain of pairs: int64 (N,).
 
-    No pair is kept: what is joined already is not compared again. So the memory is that of the rows, also
-    where there are far more pairs than rows.
+    Pairs are not stored, and rows in one chain are not compared again. So memory depends on the number of
+    rows only, even with far more pairs than rows.
     """
     n = len(signatures)
     chain = np.arange(n)
@@ -270,13 +272,13 @@ def _chains(
         _, label = connected_components(graph, directed=False)
         _, lowest = np.unique(label, return_index=True)
         leads = np.arange(n)
-        leads[ends] = ends[lowest[label]]  # `ends` ascend: the first of a component is its lowest row
+        leads[ends] = ends[lowest[label]]  # `ends` is sorted: the first of a component is its lowest row
         chain[:] = leads[chain]
     return chain
 
 
 def _once(found: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Every pair once, with the fewest bits that it was found with."""
+    """Every pair once, with the smallest number of differing bits it was found with."""
     code, differing = (np.concatenate(part) for part in zip(*found, strict=True))
     order = np.lexsort((differing, code))
     code, differing = code[order], differing[order]
@@ -287,9 +289,9 @@ def _once(found: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.nd
 def pairs_between(
     first: np.ndarray, second: np.ndarray, likeness: Likeness = SAME, progress: Progress | None = None
 ) -> np.ndarray:
-    """All pairs (row of ``first``, row of ``second``) that are alike, int64 (M, 2): every pair is compared.
+    """All pairs (row of ``first``, row of ``second``) that are alike: int64 (P, 2).
 
-    None is missed, at the cost of N times M comparisons: some millions a second.
+    Every row is compared with every other, some millions of pairs per second, so no pair is missed.
     """
     found = [np.empty((0, 2), np.int64)]
     with opened(progress, "comparing all pairs", len(first)) as task:
@@ -314,9 +316,9 @@ def pairs_between(
 
 
 def _selective(centre: np.ndarray, order: np.ndarray, bits: int) -> tuple[np.ndarray, int]:
-    """The first bits of ``order`` as a mask (2,), and how many: just enough to keep the buckets small.
+    """The first bits of ``order`` as a mask (2,), and their number: just enough to keep the buckets small.
 
-    bits: how many there were in the table before.
+    bits: the number in the previous table.
     """
     bits = max(bits - 6, 1)
     most = np.clip(_ALL_CANDIDATES / len(centre), _FEW, _MANY)
@@ -335,7 +337,7 @@ def _selective(centre: np.ndarray, order: np.ndarray, bits: int) -> tuple[np.nda
 def _pairs_of_a_table(
     rows: np.ndarray, words: np.ndarray, likeness: Likeness, mirrored: bool, chain: np.ndarray | None
 ) -> Iterator[_Found]:
-    """Pairs (row, row, bits) that are alike and whose hashes agree where ``words`` has ones."""
+    """Pairs (row, row, bits) that are alike and whose hashes agree in the bits set in ``words``."""
     for flip in (False, True) if mirrored else (False,):
         for window, others in _meetings(flip).items():
             theirs = rows["hashes"][:, window]
@@ -381,7 +383,7 @@ def _together(found: list[_Found]) -> _Found:
 
 
 def _chunks(ends: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Pieces of work with cumulated sizes ``ends``, cut so that memory stays flat."""
+    """Divide work with cumulative sizes ``ends`` into pieces, so that memory stays bounded."""
     first = 0
     while first < len(ends):
         before = ends[first - 1] if first else 0
@@ -398,12 +400,12 @@ def _keys(hashes: np.ndarray, words: np.ndarray) -> np.ndarray:
 
 
 def _bit_count(words: np.ndarray) -> np.ndarray:
-    """How many bits are set in each row of uint64 (N, W)."""
+    """Number of set bits in each row of uint64 (N, W)."""
     return _ones(words).sum(-1, dtype=np.int64)
 
 
 def _ones(words: np.ndarray) -> np.ndarray:
-    """How many bits are set in each word of uint64, as uint8."""
+    """Number of set bits in each uint64 word, as uint8."""
     if hasattr(np, "bitwise_count"):
         return np.bitwise_count(words)
     return _ONES[np.ascontiguousarray(words)[..., None].view(np.uint16)].sum(-1, dtype=np.uint8)
@@ -436,17 +438,18 @@ def duplicate_groups(
     tables: int = TABLES,
     progress: Progress | None = None,
 ) -> np.ndarray:
-    """The group of every picture: int64 (N,), the lowest row of the group; a picture alone has its own.
+    """The group of every picture: int64 (N,), the lowest row of the group. A single picture is its own group.
 
-    signatures: of `signatures`.
-    features: float (N, D) of any feature network, or None. A near pair then also needs features whose
-        cosine is at least ``feature_likeness``.
+    signatures: as `signatures` returns them.
+    features: float (N, D) of any feature network, or None. If given, a near pair must also have features with
+        a cosine of at least ``feature_likeness``.
     likeness: `SAME` for copies, `ALIKE` for variants of one drawing too, None for equal pixels only.
     mirrored: a picture and its mirror image are duplicates too.
-    chaining: False: every member is like the centre of its group, so that a long row of pictures, each a
-        little unlike the last, is not one group. True: whoever is joined by a chain of pairs is one group,
-        which no near pair leaves (for a split).
-    accept: tells of near pairs, rows (M, 2), which of them count, bool (M,); not with ``chaining``.
+    chaining: False: every member is like the centre of its group, so that a long series of pictures, each a
+        little different from the last, is not one group. True: all pictures connected by a chain of pairs
+        are one group, so that no near pair is separated (for a split).
+    accept: a function that takes near pairs as rows (M, 2) and returns which of them count, bool (M,); not
+        with ``chaining``.
     tables: as for `near_pairs`.
     """
     n = len(signatures)
@@ -483,13 +486,13 @@ def _cosines(features: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 
 
 def _stars(pairs: np.ndarray, n: int) -> np.ndarray:
-    """The lowest row of the group of each of ``n`` rows, in which ``pairs`` join every row to one centre."""
+    """For each of ``n`` rows, the lowest row of its group. Within it, ``pairs`` join all rows to a centre."""
     groups = np.arange(n)
     if not len(pairs):
         return groups
     a, b = pairs.T
     graph = coo_array((np.ones(2 * len(a), bool), (np.r_[a, b], np.r_[b, a])), (n, n)).tocsr()
-    # The row with the most neighbours takes them, then the next of those that are left.
+    # The row with the most neighbours forms a group with them, then the next one of the remaining rows.
     start, neighbours = graph.indptr, graph.indices
     degree = np.diff(start)
     free = np.ones(n, bool)
@@ -506,8 +509,8 @@ def _stars(pairs: np.ndarray, n: int) -> np.ndarray:
 def best_of_groups(groups: np.ndarray, signatures: np.ndarray, size: np.ndarray | None = None) -> np.ndarray:
     """Which picture of each group is kept, as bool (N,), by the rule ``most-pixels``.
 
-    The rule: the most pixels; among equals the most bytes (``size``, if given: the least compressed); then
-    the first.
+    The rule: the picture with the most pixels; of those, the one with the most bytes (``size``, if given); of
+    those, the first.
 
     >>> pictures = signatures([np.zeros((8, 8, 3), np.uint8), np.zeros((9, 9, 3), np.uint8)])
     >>> best_of_groups(np.array([0, 0]), pictures)
@@ -529,9 +532,9 @@ def face_set_signatures(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> np.ndarray:
-    """The `signatures` of a face set, or of its ``rows``; memory is that of the result.
+    """The `signatures` of a face set, or of its ``rows``. Memory is little more than that of the result.
 
-    workers: threads that decode; None: one a core. Raises `UserError` where a picture is damaged.
+    workers: threads that decode; None: one per core. Raises `UserError` if a picture is damaged.
     """
     rows = range(len(faces)) if rows is None else rows
     out = np.empty(len(rows), SIGNATURE)

@@ -1,7 +1,7 @@
-"""Who does the work on many items: this process, threads, or processes; `cluster` is one more, on Ray.
+"""Engines run the work on many items in this process, in threads, or in processes; `cluster` adds Ray.
 
-An engine only runs functions. What happens to a picture is written once, elsewhere, and the results come in
-the order of the items, so that nothing in them depends on who did the work.
+An engine only runs functions. It does not know what they do, and results come in the order of the items. So
+the results do not depend on the engine.
 """
 
 import itertools
@@ -32,12 +32,13 @@ _CHUNK = 4
 
 @dataclass(frozen=True)
 class Steps(Generic[Item, Parcel, Result]):
-    """What is done with every item.
+    """The functions applied to every item.
 
-    load: makes of an item a parcel that can go to another process; called where the sources are open, from
-        several threads. It must keep failures of the item itself in the parcel; what it raises ends the work.
-    work: makes the result of a parcel; must be picklable, for it may be called in any process.
-    lost: the result of a parcel on which the processes that had it ended.
+    load: turns an item into a parcel that can go to another process. It is called from several threads of the
+        process that has the sources open. It must store errors of the item in the parcel; an error that it
+        raises ends the work.
+    work: turns a parcel into a result. It must be picklable, because it may run in any process.
+    lost: returns the result of a parcel that ended the process working on it.
     """
 
     load: Callable[[Item], Parcel]
@@ -46,19 +47,19 @@ class Steps(Generic[Item, Parcel, Result]):
 
 
 class Engine(Protocol):
-    """Closing the generator that `run` returns ends the work."""
+    """Runs `Steps` on items. Close the generator that `run` returns to end the work."""
 
     def run(
         self, items: Iterable[Item], steps: Steps[Item, Parcel, Result]
     ) -> Generator[tuple[Item, Result], None, None]:
-        """Every item with its result, in order; few are under way at a time."""
+        """Every item with its result, in order. Only few items are in progress at a time."""
         ...
 
 
 class Here:
-    """One after another in this process.
+    """Works on one item after another in this process.
 
-    loaders: how many threads load ahead, as in `Processes`; 0: none.
+    loaders: number of threads that load ahead, as in `Processes`; 0: none.
     """
 
     def __init__(self, loaders: int = 0) -> None:
@@ -77,7 +78,7 @@ class Here:
 
 
 class Threads:
-    """For work that is short or lets go of the interpreter's lock."""
+    """Works in threads, for work that is short or releases the interpreter lock."""
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
@@ -94,9 +95,9 @@ class Threads:
 
 
 class Processes:
-    """Other processes of this machine; one that dies takes only its own item with it.
+    """Works in other processes of this machine. If one dies, only its own item is lost.
 
-    loaders: how many threads load ahead; more than one a process pay where sources are far away.
+    loaders: number of threads that load ahead; more than one per process is useful for remote sources.
     """
 
     def __init__(self, workers: int, loaders: int = 2) -> None:
@@ -119,7 +120,7 @@ class Processes:
                     try:
                         result = future.result()
                     except BrokenProcessPool:
-                        # Which one was it? Each of those under way is tried alone.
+                        # Any item in progress may be the cause, so each of them is tried alone.
                         pool.check_started()
                         pool.end()
                         yield item, _alone(steps, parcel)
@@ -158,10 +159,10 @@ def _submit(pool: "WorkerPool", steps: Steps[Any, Parcel, Result], parcel: Parce
 class WorkerPool:
     """Processes of this machine that run functions, and that can be ended at once.
 
-    They are started anew, not forked: the calling process may hold threads (torch does) that would not
-    survive it. They leave Ctrl-C to the calling process, from their first instruction on, and end with it.
+    They are spawned, not forked: threads of the calling process (torch has some) do not survive a fork. They
+    ignore Ctrl-C from their first instruction on and leave it to the calling process. They end when it ends.
 
-    workers: how many. begin: called once in each of them; a function of a module.
+    workers: number of processes. begin: called once in each of them; must be a function of a module.
 
     Raises `UserError` in a script that is not in a file: workers load the script of the calling process.
     """
@@ -179,22 +180,22 @@ class WorkerPool:
             return self._pool.submit(function, *arguments)
 
     def check_started(self) -> None:
-        """Raises `UserError` if the pool is broken because no worker ever came up."""
+        """Raises `UserError` if the pool is broken because no worker could start."""
         if not self._told.poll():
             raise UserError(
-                "the worker processes ended before they could begin: each of them runs the script again that "
-                'calls this, so put the call under `if __name__ == "__main__":`, or give workers=1'
+                "the worker processes ended before they could begin: each of them runs the calling script "
+                'again, so put the call under `if __name__ == "__main__":`, or give workers=1'
             ) from None
 
     def close(self) -> None:
-        """Wait for what is under way, then end the workers."""
+        """Wait for the work in progress, then end the workers."""
         self._pool.shutdown()
         self._told.close()
         self._telling.close()
 
     def end(self) -> None:
-        """End the workers now, whatever they are doing: they must not be writing anything that matters."""
-        # Killed, not asked: a worker that is still loading its modules does not listen.
+        """End the workers at once. They must not be writing anything that matters."""
+        # Kill, do not terminate: a worker that still imports modules does not react.
         for process in self._context.started:
             if process.pid is not None:
                 process.kill()
@@ -208,13 +209,13 @@ def _check_script() -> None:
     file = getattr(script, "__file__", None)
     if getattr(script, "__spec__", None) is None and file is not None and not os.path.exists(file):
         raise UserError(
-            "worker processes load the script that starts them, and this one is in no file: save it as one, "
-            "or give workers=1"
+            "worker processes load the script that starts them, but this one is not in a file: save it "
+            "as a file, or give workers=1"
         )
 
 
 class _Context(SpawnContext):
-    """How workers are started; remembers them."""
+    """Starts the workers and keeps a list of them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -228,7 +229,7 @@ class _Context(SpawnContext):
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Processes that are started here do not hear Ctrl-C; this one hears it afterwards, not halfway."""
+    """Processes started in this block ignore Ctrl-C; this process handles it after the block."""
     if not hasattr(signal, "pthread_sigmask"):  # not on Windows
         yield
         return
@@ -236,7 +237,7 @@ def _interrupts_held() -> Iterator[None]:
     handler = signal.getsignal(signal.SIGINT)
     swapped = callable(handler) and threading.current_thread() is threading.main_thread()
     if swapped:
-        # Another thread may take the signal although this one blocks it, and Python would act on it here.
+        # Although this thread blocks the signal, another may receive it; Python would then handle it here.
         signal.signal(signal.SIGINT, lambda number, frame: heard.append((number, frame)))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -250,17 +251,17 @@ def _interrupts_held() -> Iterator[None]:
 
 
 def leave_if_worker_begins() -> None:
-    """End this process without a word if it is a worker that is only loading the script of its parent.
+    """End this process silently if it is a worker that is still loading its parent's script.
 
-    A script without the main guard calls `draw` or `build` again there. The parent then says what to do
-    (`WorkerPool.check_started`).
+    A script without the main guard calls `draw` or `build` again in the worker. The parent then tells the
+    user what to do (`WorkerPool.check_started`).
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         sys.exit(1)
 
 
 def _start_worker(telling: Connection, begin: Callable[[], None] | None) -> None:
-    """Say that this process has come up, make it leave Ctrl-C to its parent, and end with it."""
+    """Tell the parent that this worker has started; ignore Ctrl-C, and end when the parent ends."""
     from multiprocessing.connection import wait
 
     telling.send_bytes(b"1")
@@ -278,19 +279,19 @@ def _start_worker(telling: Connection, begin: Callable[[], None] | None) -> None
 
 
 def one_thread() -> None:
-    """Let this process compute on one thread: processes must not fight for cores."""
+    """Make this process compute on one thread, so that processes do not compete for cores."""
     os.environ["OMP_NUM_THREADS"] = "1"
     import cv2
 
-    cv2.setNumThreads(1)  # the cascade must group its windows in one order, too
+    cv2.setNumThreads(1)  # also keeps the order in which the cascade groups its windows
 
 
 def in_threads(
     function: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead: int | None = None
 ) -> Generator[tuple[Item, Result], None, None]:
-    """Every item with ``function(item)``, in order, by ``threads`` threads.
+    """Every item with ``function(item)``, in order, computed in ``threads`` threads.
 
-    ahead: how many further items are taken before the first is given out; None: two a thread.
+    ahead: how many further items are taken before the first result is returned; None: two per thread.
     """
     pool = ThreadPoolExecutor(threads, "omokage")
     waiting: deque[tuple[Item, Future[Result]]] = deque()

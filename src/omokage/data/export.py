@@ -1,7 +1,7 @@
-"""A face set for others: a folder of pictures, Parquet files, or what Hugging Face `datasets` loads.
+"""Exports a face set as a folder of pictures, as Parquet files, or for Hugging Face `datasets`.
 
-The bytes of the pictures are those of the face set. Work lies in a hidden folder beside the result until it
-is complete; the same command goes on where an interrupted one stopped.
+The pictures keep their bytes. The work is done in a hidden folder beside the result until it is complete; the
+same command goes on where an interrupted one stopped.
 """
 
 import csv
@@ -46,9 +46,9 @@ _EXTENSIONS = ("jpg", "png", "webp")
 class ExportReport:
     """What an export did: ``kept + opted_out + unmet == found``.
 
-    already: it was there, nothing was done.
-    opt_out: what the list met (`optout.OptOut.summary`), None without one.
-    unknown: conditions whose value no face has, and what was meant (`choose.nearest`); "" if there are none.
+    already: whether the export was finished before, so that nothing was done.
+    opt_out: what the list matched (`optout.OptOut.summary`); None without a list.
+    unknown: suggestions for conditions whose value no face has (`choose.nearest`); "" if there are none.
     """
 
     path: Path
@@ -74,12 +74,12 @@ def export(
     """Write the pictures of a face set into the new folder ``out``.
 
     layout: one of `LAYOUTS`.
-    conditions: only rows that meet them (`choose.where`).
+    conditions: export only rows that meet them (`choose.where`).
     opt_out: a list of hashes and artists to leave out (`optout.read_opt_out`).
-    name: of the split, for the layouts "imagefolder" and "datasets".
+    name: name of the split, for the layouts "imagefolder" and "datasets".
 
-    Raises `UserError` for an unknown layout or column, a damaged face set, a full disk, and where nothing
-    would be left.
+    Raises `UserError` for an unknown layout or column, a damaged face set, a full disk, or if no face would
+    be left.
     """
     if layout not in LAYOUTS:
         raise UserError(f"the layout {one_line(layout)!r} is unknown: give {', '.join(LAYOUTS)}")
@@ -141,12 +141,15 @@ def _complete(folder: Path, plan: dict[str, Any]) -> bool:
 
 
 def _files(folder: Path, faces: FaceSet, rows: np.ndarray, split: str, task: Task) -> None:
-    """Pictures in a folder below, and a table: labels.csv beside it; for a split metadata.jsonl in it."""
+    """Write pictures into a subfolder, and their table.
+
+    The table is labels.csv beside the subfolder; for a split it is metadata.jsonl inside.
+    """
     names = file_names(faces, rows)
     into = folder / (split or "pictures")
     for row, name in zip(rows, names, strict=True):
         path = into / name
-        if not path.exists():  # written whole or not at all, so what is there is done
+        if not path.exists():  # a file that exists is complete
             path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(path, locked=True) as unfinished:
                 unfinished.write_bytes(faces.image_bytes(int(row)))
@@ -169,7 +172,7 @@ def _files(folder: Path, faces: FaceSet, rows: np.ndarray, split: str, task: Tas
 
 
 def file_names(faces: FaceSet, rows: np.ndarray) -> list[str]:
-    """A file name for each row, from its key; keys come from a file and are not trusted."""
+    """A safe file name for each row, made from its key. Keys come from a file and are not trusted."""
     index = faces.index.take(rows)
     taken: dict[str, int] = {}
     names = []
@@ -186,7 +189,7 @@ def file_names(faces: FaceSet, rows: np.ndarray) -> list[str]:
 
 
 def _public(index: pa.Table) -> pa.Table:
-    """``index`` without what only tells where a picture lies; hashes as hex digits."""
+    """``index`` without the columns of storage places; hashes as hex digits."""
     out = index.drop_columns([name for name in _PRIVATE if name in index.column_names])
     for i, field in enumerate(out.schema):
         if pa.types.is_binary(field.type) or pa.types.is_fixed_size_binary(field.type):
@@ -195,12 +198,12 @@ def _public(index: pa.Table) -> pa.Table:
 
 
 def _metadata(index: pa.Table) -> list[str]:
-    # `file_name` and `image` are words of `datasets`.
+    # `datasets` gives `file_name` and `image` a meaning of their own.
     return [name for name in index.column_names if name not in ("file_name", "image")]
 
 
 def _parquets(folder: Path, faces: FaceSet, rows: np.ndarray, split: str, task: Task) -> None:
-    """Parquet files of some 256 MB of pictures each; with a split in the layout of `datasets`."""
+    """Write Parquet files with about 256 MB of pictures each; with a split, in the layout of `datasets`."""
     sizes = faces.index["bytes"].to_numpy()[rows].astype(np.int64)
     cuts = np.searchsorted(np.cumsum(sizes), np.arange(_SHARD_BYTES, sizes.sum(), _SHARD_BYTES)) + 1
     parts = [part for part in np.split(rows, np.unique(cuts)) if len(part)]
@@ -247,5 +250,5 @@ def _schema(faces: FaceSet, as_datasets: bool) -> pa.Schema:
     for field in list(schema)[1:]:
         kind = {pa.float64(): "float64", pa.float32(): "float32", pa.bool_(): "bool"}.get(field.type)
         features[field.name] = {"dtype": kind or str(field.type), "_type": "Value"}
-    # What `datasets` writes and reads: it makes a picture of the column without being told.
+    # The metadata that `datasets` writes: with it, the column is decoded as pictures automatically.
     return schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})

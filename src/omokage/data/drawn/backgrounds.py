@@ -1,4 +1,4 @@
-"""What stands behind the characters."""
+"""Backgrounds behind the characters."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ def _box(x0: float, y0: float, x1: float, y1: float) -> np.ndarray:
 
 
 def paint_background(c: Canvas, rng: np.random.Generator, kind: str) -> None:
-    """Fill the canvas with a background of the factor ``background``."""
+    """Fill the canvas with a background. kind: a value of the factor ``background``."""
     painters = {
         "plain": _plain, "gradient": _gradient, "sky": _sky, "bokeh": _bokeh, "stripes": _stripes,
         "night": _night, "room": _room,
@@ -144,7 +144,7 @@ def _room(c: Canvas, rng: np.random.Generator, colour: Colour) -> None:
 
 
 def paint_clutter(c: Canvas, rng: np.random.Generator) -> None:
-    """Things behind the characters that are no faces: balls, hearts, frames, boxes, leaves and stars."""
+    """Draw objects behind the characters that are not faces: balls, hearts, frames, boxes, leaves, stars."""
     side = min(c.width, c.height)
     for _ in range(int(rng.integers(3, 9))):
         x, y = rng.uniform(0, c.width), rng.uniform(0, 0.8) * c.height

@@ -13,7 +13,7 @@ _ACCENT: tuple[Colour, ...] = ((206, 58, 70), (60, 96, 180), (238, 190, 70), (70
 
 
 def paint_body(f: Figure) -> None:
-    """Neck, torso to the hips and the clothes of the factor ``clothes``."""
+    """Draw the neck, the torso down to the hips, and the clothes that the factor ``clothes`` names."""
     c, kind, rng = f.canvas, f.factors["clothes"], f.random(6)
     cloth = tone(_CLOTH[int(rng.integers(len(_CLOTH)))], rng.uniform(-0.03, 0.03), 1, rng.uniform(-8, 8))
     accent = _ACCENT[int(rng.integers(len(_ACCENT)))]
@@ -26,7 +26,7 @@ def paint_body(f: Figure) -> None:
     neck = 0.29 + 0.06 * f.grown
     tube = [(-neck, 0.7), (-neck, 1.35), (-neck - 0.35, 1.72), (neck + 0.35, 1.72), (neck, 1.35), (neck, 0.7)]
     chest = smooth([(-neck - 0.3, 1.6), (0, 2.6), (neck + 0.3, 1.6)], closed=True, steps=6)
-    lift = f.at([(-neck, 0.8), (neck, 0.8)], 0.05)  # the head end of the neck follows the head
+    lift = f.at([(-neck, 0.8), (neck, 0.8)], 0.05)  # the upper end of the neck follows the head
     throat = f.on_body(tube)
     throat[0], throat[-1] = lift[0], lift[1]
     c.fill(throat, f.skin)

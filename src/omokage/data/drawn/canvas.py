@@ -1,7 +1,7 @@
-"""Curves, colours and an antialiased canvas: all that the drawn faces are painted with.
+"""Curves, colours and an antialiased canvas: the tools that paint the drawn faces.
 
-Shapes are polygons in pixels of the finished picture, painted several times larger and averaged down,
-so that a picture is the same drawing at any size.
+Shapes are polygons in pixels of the finished picture. They are painted several times larger and averaged
+down, so that a picture is the same drawing at any size.
 """
 
 from functools import lru_cache
@@ -15,7 +15,7 @@ Points = np.ndarray  # float (N, 2) or (N, 3)
 
 
 def supersampling(height: int, width: int) -> int:
-    """How many times larger than the finished picture it is painted, along each side."""
+    """The factor by which each side of the canvas is larger than the finished picture."""
     largest = max(height, width)
     return 4 if largest <= 320 else 3 if largest <= 720 else 2
 
@@ -76,7 +76,10 @@ def ribbon(points: Points, widths) -> np.ndarray:
 
 @lru_cache(maxsize=512)
 def taper(count: int, start: float = 0.15, end: float = 0.15, peak: float = 0.5) -> np.ndarray:
-    """Pen pressure along a stroke: ``start`` and ``end`` of full at the tips, full at ``peak``: (count,)."""
+    """Pen pressure along a stroke, (count,): ``start`` and ``end`` at the tips, 1 at the place ``peak``.
+
+    All are in 0 to 1.
+    """
     t = np.linspace(0, 1, count)
     rise = np.sin(np.clip(t / max(peak, 1e-6), 0, 1) * np.pi / 2)
     fall = np.sin(np.clip((1 - t) / max(1 - peak, 1e-6), 0, 1) * np.pi / 2)
@@ -84,12 +87,12 @@ def taper(count: int, start: float = 0.15, end: float = 0.15, peak: float = 0.5)
 
 
 def mix(a: Colour, b: Colour, t: float) -> Colour:
-    """The colour a part ``t`` of the way from ``a`` to ``b``."""
+    """The colour between ``a`` (t = 0) and ``b`` (t = 1), linear in RGB."""
     return tuple(round(x + (y - x) * t) for x, y in zip(a, b, strict=True))  # type: ignore[return-value]
 
 
 def tone(colour: Colour, lightness: float = 0.0, chroma: float = 1.0, hue: float = 0.0) -> Colour:
-    """``colour`` moved in OKLab (Ottosson 2020): lightness added, chroma multiplied, hue turned by degrees.
+    """``colour`` changed in OKLab (Ottosson 2020): lightness added, chroma multiplied, hue turned by degrees.
 
     >>> tone((200, 100, 50))
     (200, 100, 50)
@@ -100,7 +103,7 @@ def tone(colour: Colour, lightness: float = 0.0, chroma: float = 1.0, hue: float
 
 
 def shade(colour: Colour, amount: float = 0.12) -> Colour:
-    """A painter's shadow of ``colour``: darker, a little more saturated, drawn towards violet."""
+    """The shadow colour of ``colour``: darker, a little more saturated, shifted towards violet."""
     lab = _to_oklab(colour)
     violet = np.array([0.0, 0.055, -0.09])
     lab = lab * np.array([1, 1.03, 1.03]) + (violet - np.array([0, *lab[1:]])) * amount * 1.1
@@ -132,7 +135,7 @@ def _from_oklab(lab: np.ndarray) -> Colour:
 
 
 class Canvas:
-    """A picture being painted; every coordinate and width is in pixels of the finished picture."""
+    """A picture that is being painted. All coordinates and widths are in pixels of the finished picture."""
 
     def __init__(self, height: int, width: int, background: Colour = (255, 255, 255)) -> None:
         self.height, self.width = height, width
@@ -155,7 +158,7 @@ class Canvas:
     def fill(
         self, points: Points, colour: Colour, alpha: float = 1.0, clip: Image.Image | None = None
     ) -> None:
-        """Paint a closed shape; ``clip`` is a mask from :meth:`mask` that it must stay inside."""
+        """Paint a closed shape; only the part inside ``clip``, a mask from :meth:`mask`."""
         p = points * self.factor
         if alpha >= 1 and clip is None:
             self._pen.polygon(p.ravel().tolist(), fill=colour)
@@ -201,9 +204,9 @@ class Canvas:
     def stroke(
         self, points: Points, width, colour: Colour, alpha: float = 1.0, clip: Image.Image | None = None
     ) -> None:
-        """Paint a brush stroke; ``width`` is a number or one a point.
+        """Paint a brush stroke; ``width`` is one number, or one per point.
 
-        At sharp corners the brush is lifted and set down anew, so that no stroke folds over itself.
+        At a sharp corner a new stroke begins, so that no stroke overlaps itself.
         """
         step = np.diff(points, axis=0)
         step /= np.maximum(np.hypot(step[:, 0], step[:, 1]), 1e-9)[:, None]

@@ -10,7 +10,8 @@ _BLUSH = (246, 110, 110)
 _MOUTH_INSIDE = (150, 48, 56)
 _TONGUE = (232, 122, 122)
 
-# Upper lid, inner to outer corner; lower lid, outer to inner; in half widths and half heights of the eye.
+# Upper lid from the inner to the outer corner, then lower lid from the outer to the inner corner. Units: half
+# widths and half heights of the eye.
 _LIDS = {
     "round": ([(-0.93, 0.12), (-0.65, -0.62), (0.0, -1.03), (0.66, -0.74), (0.99, 0.03)],
               [(0.84, 0.64), (0.30, 0.93), (-0.35, 0.91), (-0.78, 0.62)]),
@@ -26,11 +27,11 @@ _LIDS = {
 
 
 def paint_skin(f: Figure) -> None:
-    """The bare face: skin, a shaded side, blush and nose; its outline becomes the mask ``face``."""
+    """Draw the bare face: skin, a shaded side, blush and nose. Its outline becomes the mask ``face``."""
     c, outline = f.canvas, f.face_outline()
     c.fill(outline, f.skin)
     inside = f.masks["face"] = c.mask(outline)
-    # The side away from the light, and under the fringe, in one soft shadow.
+    # One soft shadow for the side away from the light and the part under the fringe.
     cheek = f.on_face(
         [(1.1, -0.7), (0.86, 0.0), (0.80, 0.5), (0.5, 0.98), (0.05, f.chin), (0.5, 1.5), (1.5, 0.8)]
     )
@@ -46,7 +47,7 @@ def paint_skin(f: Figure) -> None:
 
 
 def paint_ears(f: Figure) -> None:
-    """Both ears, behind the face."""
+    """Draw both ears, behind the face."""
     c = f.canvas
     for side in (-1, 1):
         rim = smooth(
@@ -61,7 +62,7 @@ def paint_ears(f: Figure) -> None:
 
 
 def paint_mouth(f: Figure) -> None:
-    """The mouth of the factor ``mouth``, with the soft shadow below the lip."""
+    """Draw the mouth that the factor ``mouth`` names, with a soft shadow below the lip."""
     c, kind, y = f.canvas, f.factors["mouth"], f.mouth_y
     rng = f.random(2)
     w = 0.20 * rng.uniform(0.85, 1.2)
@@ -112,7 +113,7 @@ def paint_mouth(f: Figure) -> None:
 
 
 def paint_eyes(f: Figure) -> None:
-    """Both eyes; the visible parts of the irises become the mask ``iris``."""
+    """Draw both eyes. The visible parts of the irises become the mask ``iris``."""
     rng = f.random(3)
     gaze = rng.uniform(-1, 1, 2) * (0.10, 0.05)
     big = rng.uniform(0.92, 1.08)
@@ -132,7 +133,7 @@ def _paint_eye(f: Figure, side: int, gaze, big: float, style) -> tuple[np.ndarra
     def place(points, lift=0.0):
         return f.on_face(np.asarray(points) * scale + centre, lift)
 
-    def seen(points):  # gloss lies on the same side in both eyes
+    def seen(points):  # gloss is on the same side in both eyes
         return f.on_face(np.asarray(points) * np.abs(scale) + centre)
 
     upper = smooth(lid, steps=6)
@@ -153,7 +154,7 @@ def _paint_eye(f: Figure, side: int, gaze, big: float, style) -> tuple[np.ndarra
     glow = tone(f.eye, 0.15, 1.0)
     c.fill(iris, deep, clip=inside)
     c.gradient(place(ellipse(gx, gy, rx * 0.89, ry * 0.92)), top, bottom, (dark, glow), inside)
-    # The light that fell through the pupil pools at the bottom.
+    # A bright area at the bottom of the iris.
     c.soft(place(ellipse(gx, gy + ry * 0.58, rx * 0.60, ry * 0.30, 18)), tone(f.eye, 0.24, 0.85), 0.85,
            0.05 * f.unit, inside)  # fmt: skip
     pupil = shade(f.eye, 0.42)
@@ -196,7 +197,7 @@ def _paint_eye(f: Figure, side: int, gaze, big: float, style) -> tuple[np.ndarra
 
 
 def paint_brows(f: Figure, alpha: float = 1.0) -> None:
-    """Brows in a dark tone of the hair; painted twice, they show faintly through the fringe."""
+    """Draw the brows in a dark tone of the hair. A second, faint pass shows them through the fringe."""
     rng = f.random(4)
     mood = rng.uniform(-0.09, 0.09) + {"pout": 0.06, "laugh": -0.04, "small-o": -0.05}.get(
         f.factors["mouth"], 0
@@ -215,12 +216,12 @@ def paint_brows(f: Figure, alpha: float = 1.0) -> None:
 
 
 def paint_glasses(f: Figure) -> None:
-    """Round or angular glasses, where the factor says so."""
+    """Draw round or angular glasses, if the factor ``glasses`` is set."""
     if not f.factors["glasses"]:
         return
     c, rng = f.canvas, f.random(5)
     colour = ((40, 36, 44), (150, 44, 52), (60, 70, 130), (120, 84, 50), (176, 140, 60))[int(rng.integers(5))]
-    power = rng.uniform(2.0, 4.5)  # of the superellipse: 2 is round
+    power = rng.uniform(2.0, 4.5)  # exponent of the superellipse: 2 is round
     rx, ry = f.eye_w * 1.34, max(f.eye_h * 1.12, 0.30) * rng.uniform(0.92, 1.05)
     width = f.unit * rng.uniform(0.035, 0.06)
     t = np.linspace(0, 2 * np.pi, 33)

@@ -1,4 +1,4 @@
-"""What can be known about a drawn face, and how it is drawn by lot from a seed."""
+"""The factors of a drawn face, and how a seed chooses them at random."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -74,15 +74,15 @@ FACTORS: tuple[str, ...] = (*NAMED, "glasses", *RANGES)
 
 
 def stream(seed: int, part: int) -> np.random.Generator:
-    """The random numbers of one part of a face: fixing a factor or a part leaves all others as they were."""
+    """The random numbers for one part of a face. Parts are independent: changing one keeps all others."""
     return np.random.default_rng([seed, part])
 
 
 def draw_factors(seed: int, fixed: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The factors of the face of ``seed``; those in ``fixed`` are set, which leaves the others as they were.
+    """The factors of the face of ``seed``. Those in ``fixed`` are set; the others stay the same.
 
-    Named factors are drawn evenly and independently, ``glasses`` with a chance of 0.25, angles (degrees) from
-    a triangular distribution within ``RANGES``, ``maturity`` evenly in 0..1.
+    Named factors are uniform and independent, ``glasses`` has a probability of 0.25, angles (degrees) follow
+    a triangular distribution within ``RANGES``, ``maturity`` is uniform in 0..1.
 
     Raises:
         UserError: a factor or value that does not exist.

@@ -1,9 +1,9 @@
-"""One character being painted: its pose, its colours, and the order of its layers.
+"""One character that is being painted: its pose, its colours, and its random numbers.
 
-Head coordinates: the origin lies between the ears, x to the right, y down, z towards the viewer; the half
-width of the face is 1, the chin lies near y = 1.2, the eyes near y = 0.2, the top of the hair near y = -1.4.
-Turning the head is a rotation of these points in space, so that features, bangs and back hair slide past
-one another as on a real head. Light comes from the upper left.
+Head coordinates: the origin is between the ears, x goes to the right, y down, z towards the viewer. Half the
+width of the face is 1; the chin is near y = 1.2, the eyes near y = 0.2, the top of the hair near y = -1.4.
+The head is turned by rotating these points in space, so that features, fringe and back hair shift against
+each other as on a real head. Light comes from the upper left.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ _NECK = 0.95  # the head turns about this point of the y axis
 
 
 class Figure:
-    """The state that the painters of ``face``, ``hair`` and ``body`` share."""
+    """The state shared by the modules ``face``, ``hair`` and ``body``."""
 
     def __init__(self, seed: int, factors: dict[str, Any], centre, unit: float) -> None:
         """``centre``: pixel (x, y) of the head's origin; ``unit``: pixels of half a face width."""
@@ -88,13 +88,13 @@ class Figure:
         return self.at(p, 0.95 * np.sqrt(np.maximum(inside, 0.0)) + lift)
 
     def on_body(self, points) -> np.ndarray:
-        """Body points (N, 2), in the units of the head but unturned -> pixels (N, 2)."""
+        """Body points (N, 2), in units of the head but not rotated with it -> pixels (N, 2)."""
         return np.asarray(points, float) * self.unit + self.origin
 
     def face_outline(self) -> np.ndarray:
-        """The skin of the face from the hairline over both cheeks to the chin: pixels (N, 2), closed.
+        """The outline of the face's skin, from hairline to chin and cheek to cheek: pixels (N, 2), closed.
 
-        It is what the face box bounds; ears, neck and hair are outside it.
+        The face box bounds this outline. Ears, neck and hair are not part of it.
         """
         half = np.array(
             [

@@ -1,4 +1,4 @@
-"""Many drawn pictures into a folder."""
+"""Draws many pictures into a folder."""
 
 import contextlib
 import csv
@@ -22,7 +22,7 @@ from omokage.errors import UserError
 from omokage.files import replacing
 from omokage.progress import Progress, opened
 
-_EDITION = 1  # of the drawing: raised whenever the same seed gives another picture
+_EDITION = 1  # version of the drawing: raised when the same seed gives another picture
 _OWN = re.compile(
     r"((face|illustration)-\d{6,}\.png|factors\.csv|boxes\.json|\.[\w.-]+\.part|[\w.-]+\.writing)"
 )
@@ -47,20 +47,20 @@ def draw(
 ) -> Path:
     """Draw ``n`` faces, or illustrations with several faces, into the folder ``out``.
 
-    Writes ``face-000000.png`` ... (or ``illustration-000000.png`` ... and ``boxes.json``, a map of file name
-    to ``[[x, y, w, h], ...]``), and last ``factors.csv``: one line a face with its file, factors, box and the
-    seed of its picture. The bytes depend on ``seed``, ``size`` and the index alone. Pictures that are there
-    already are kept, so the same command goes on where it stopped.
+    Writes ``face-000000.png`` and so on. For illustrations it writes ``illustration-000000.png`` and so on,
+    and ``boxes.json``, a map from file name to ``[[x, y, w, h], ...]``. The last file is ``factors.csv``: one
+    line per face with its file, factors, box and the seed of its picture. The bytes depend only on ``seed``,
+    ``size`` and the index. Existing pictures are kept, so the same command goes on where it stopped.
 
     Args:
-        n: how many pictures, 1 or more.
+        n: number of pictures, 1 or more.
         out: a new folder, an empty one, or one that this function made.
-        size: pixels: the side of a face (None: 64), (height, width) of an illustration (None: 720 by 960; a
-            single number: a square).
+        size: in pixels: the side of a face (None: 64), or (height, width) of an illustration (None: 720 by
+            960; a single number: a square).
         seed: whole number, 0 or more.
-        illustrations: scenes with one to four characters in place of faces.
-        workers: processes (None: as many as there are cores).
-        progress: told of every picture.
+        illustrations: draw scenes with one to four characters instead of faces.
+        workers: number of processes (None: one per core).
+        progress: advanced with every picture.
 
     Returns:
         The folder.
@@ -86,13 +86,13 @@ def draw(
             except KeyboardInterrupt:
                 raise KeyboardInterrupt("repeat the command to go on") from None
             finally:
-                for half in folder.glob("*.writing"):  # of workers that were ended while they wrote
+                for half in folder.glob("*.writing"):  # left by workers that were ended while writing
                     half.unlink(missing_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise UserError(f"{folder} is not a folder: name one for the pictures, it need not exist") from None
     except OSError as error:
         raise UserError(
-            f"cannot write the pictures into {folder}: {error.strerror or error}; once that is mended, "
+            f"cannot write the pictures into {folder}: {error.strerror or error}; when that is solved, "
             "repeat the command to go on"
         ) from None
     return folder
@@ -100,13 +100,13 @@ def draw(
 
 @contextlib.contextmanager
 def _made(folder: Path) -> Iterator[None]:
-    """The folder, with those above it; what is new of them and still empty goes again if the block fails."""
+    """Make the folder and its parents. If the block fails, those that are new and empty are removed."""
     new = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:
         yield
     except BaseException:
-        with contextlib.suppress(OSError):  # not empty: it stays, and so do those above it
+        with contextlib.suppress(OSError):  # not empty: it and its parents stay
             for place in new:
                 place.rmdir()
         raise
@@ -118,7 +118,7 @@ def _cores() -> int:
 
 @contextlib.contextmanager
 def _held(folder: Path) -> Iterator[None]:
-    """Keep the folder from being drawn into twice at once."""
+    """Lock the folder, so that no other process draws into it at the same time."""
     try:
         import fcntl
     except ImportError:  # not on Windows
@@ -142,9 +142,9 @@ def _check_folder(folder: Path, n: int, illustrations: bool) -> None:
     for entry in sorted(os.listdir(folder)):
         if not _OWN.fullmatch(entry) or not (folder / entry).is_file() or (folder / entry).is_symlink():
             raise UserError(
-                f"{folder} holds {entry!r}, which is no drawn picture: name a new or empty folder"
+                f"{folder} holds {entry!r}, which is not a drawn picture: name a new or empty folder"
             )
-        if entry.endswith((".part", ".writing")):  # the former of an earlier version
+        if entry.endswith((".part", ".writing")):  # `.part` is from an earlier version
             (folder / entry).unlink()
         elif entry.endswith(".png"):
             kind, number = entry[:-4].split("-")
@@ -216,7 +216,7 @@ def _draw_batch(
 def _draw_one(
     folder: Path, index: int, seed: int, shape: tuple[int, int], illustrations: bool
 ) -> list[dict[str, Any]]:
-    """Write one picture unless it is there, and return the lines of its faces."""
+    """Write one picture unless it exists; returns the lines of its faces for ``factors.csv``."""
     own = face_seed(seed, index)
     path = folder / f"{'illustration' if illustrations else 'face'}-{index:06d}.png"
     plan = plan_illustration(own, shape) if illustrations else plan_face(own, shape[0])
@@ -251,6 +251,6 @@ def _draw_one(
 
 def _write(path: Path, data: bytes) -> None:
     if path.is_file() and path.read_bytes() == data:
-        return  # untouched, so that a face set built from the folder stays that of the folder
+        return  # keeps its time, so that a face set built from the folder stays valid
     with replacing(path, locked=True) as unfinished:
         unfinished.write_bytes(data)

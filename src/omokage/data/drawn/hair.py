@@ -1,4 +1,4 @@
-"""Hair: what hangs behind the head, the locks beside the face, the fringe, and what is worn in it."""
+"""Hair: back hair, side locks, fringe, and accessories."""
 
 from itertools import pairwise
 
@@ -19,7 +19,7 @@ def _closed(f: Figure, shape: np.ndarray, colour: Colour, line: Colour, weight: 
 
 
 def _curtain(f: Figure, half, tips: int, rng, z: float, depth: float = 0.25) -> np.ndarray:
-    """Hair that hangs: the right edge ``half`` (downwards), mirrored, and ``tips`` pointed ends between."""
+    """Hanging hair: right edge ``half`` (downwards), its mirror image, and ``tips`` pointed ends between."""
     right = smooth(half, steps=6)
     left = right[::-1] * [-1, 1]
     x = np.linspace(right[-1, 0], left[0, 0], tips + 1)
@@ -33,7 +33,7 @@ def _curtain(f: Figure, half, tips: int, rng, z: float, depth: float = 0.25) -> 
 
 
 def paint_back_hair(f: Figure) -> None:
-    """Everything behind neck and face."""
+    """Draw the hair behind neck and face."""
     c, kind, rng = f.canvas, f.factors["hair_style"], f.random(8)
     v = f.volume
     base, deep, line = f.hair_shadow, f.hair_deep, f.hair_line
@@ -106,7 +106,7 @@ def paint_back_hair(f: Figure) -> None:
 
 
 def _spikes(f: Figure, angles, z: float, colour: Colour, rng) -> None:
-    """Pointed tufts that stand off the head and lean to one side."""
+    """Draw pointed tufts that stick out from the head and lean to one side."""
     lean = 0.28 if rng.random() < 0.5 else -0.28
     for angle in angles:
         a = np.deg2rad(angle)
@@ -145,7 +145,7 @@ def _tail(f: Figure, side: int, points, z: float, rng) -> None:
 
 
 def _fringe(f: Figure) -> tuple[list[tuple[np.ndarray, np.ndarray, np.ndarray]], float]:
-    """The pointed locks over the forehead, left to right: (notch, tip, notch) each; and the parting's x."""
+    """The pointed locks over the forehead, left to right, each (notch, tip, notch); and x of the parting."""
     kind, rng = f.factors["bangs"], f.random(9)
     brow = f.eye_y - f.eye_h  # the top of the eyes
     part = 0.0
@@ -194,7 +194,7 @@ def _fringe(f: Figure) -> tuple[list[tuple[np.ndarray, np.ndarray, np.ndarray]],
         tip_y = brow + np.array([0.70, 0.46, 0.46, 0.70]) + rng.uniform(-0.08, 0.08, 4)
         notch_y = brow + np.array([0.2, 0.10, -0.56, 0.10, 0.2])
     x = np.clip(x, -1.05, 1.05)
-    # The hairline is the highest that a parting can open to.
+    # A parting opens no higher than the hairline.
     notch_y = np.maximum(notch_y, -0.62 + 0.25 * x**2)
     notches = np.stack([x, notch_y], 1)
     tips = np.stack([tip_x, np.maximum(tip_y, -0.45)], 1)
@@ -209,7 +209,7 @@ def _lock_edges(lock) -> tuple[np.ndarray, np.ndarray]:
 
 
 def paint_fringe_shadow(f: Figure) -> None:
-    """The shadow that fringe and side locks throw on the face; painted before the eyes."""
+    """Draw the shadow of fringe and side locks on the face; painted before the eyes."""
     locks, _ = _fringe(f)
     edge = np.concatenate([part for lock in locks for part in _lock_edges(lock)])
     edge -= (-0.02, -0.11)
@@ -230,7 +230,7 @@ _SIDE_LOCKS = {  # tip's y, width, blunt
 
 
 def paint_front_hair(f: Figure) -> None:
-    """Side locks, cap and fringe with strands and gloss; all hair in front becomes the mask ``hair``."""
+    """Draw side locks, cap and fringe with strands and gloss. All front hair becomes the mask ``hair``."""
     c, rng, v = f.canvas, f.random(10), f.volume
     kind = f.factors["hair_style"]
     shapes = []
@@ -249,7 +249,7 @@ def paint_front_hair(f: Figure) -> None:
         else:
             point = (1.02 + lean, low)
             ring = np.concatenate([smooth([*outer, point], steps=5), smooth([point, *inner], steps=5)])
-        # The outer edge lies on the silhouette, the inner edge before the cheek.
+        # The outer edge follows the silhouette; the inner edge is in front of the cheek.
         shape = f.at(ring * (side, 1), np.clip(0.14 + (1.17 - ring[:, 0]) * 0.7, 0.1, 0.45))
         shapes.append(shape)
         c.gradient(
@@ -294,7 +294,7 @@ def paint_front_hair(f: Figure) -> None:
     )
 
     crown = np.array([part * 0.9, -1.22])
-    # Locks: a shaded side on each, and a line from every gap up to the crown.
+    # Locks: each has a shaded side, and a line goes from every gap up to the crown.
     for (a, tip, b), (_, right) in zip(locks, edges, strict=True):
         apex = b + (crown - b) * 0.3
         fold = bezier(apex, (tip[0] * 0.5 + a[0] * 0.2 + b[0] * 0.3, (tip[1] + b[1]) / 2), tip, steps=7)
@@ -327,7 +327,7 @@ def paint_front_hair(f: Figure) -> None:
     )
     _gloss(f, rng, inside)
     c.stroke(cap, f.ink * 1.1, f.hair_line)
-    if kind == "spiky":  # tufts that grow out of the cap hide its round outline
+    if kind == "spiky":  # tufts hide the round outline of the cap
         _spikes(
             f, np.linspace(-160, -20, 6) + rng.uniform(-8, 8, 6), 0.0, mix(f.hair, f.hair_shadow, 0.35), rng
         )
@@ -351,7 +351,7 @@ def paint_front_hair(f: Figure) -> None:
 
 
 def _gloss(f: Figure, rng, inside) -> None:
-    """A band of light around the crown with pointed edges, as on a polished bowl."""
+    """Draw the gloss: a band of light around the crown with pointed edges."""
     y, thick = -0.66 + rng.uniform(-0.06, 0.06), rng.uniform(0.09, 0.15)
     # Two or three patches with gaps, each with teeth that follow the strands to the crown.
     stops = np.sort(rng.uniform(-0.35, 0.45, int(rng.integers(1, 3))))
@@ -382,7 +382,7 @@ def _loose_strand(f: Figure, rng, part: float) -> None:
 
 
 def paint_accessory(f: Figure) -> None:
-    """The factor ``accessory``."""
+    """Draw what the factor ``accessory`` names."""
     kind, c, rng = f.factors["accessory"], f.canvas, f.random(11)
     accent = tone(_ACCENT[int(rng.integers(len(_ACCENT)))], 0, 1, rng.uniform(-10, 10))
     dark = shade(accent, 0.25)

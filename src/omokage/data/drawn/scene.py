@@ -27,7 +27,7 @@ Box = list[int]
 
 @dataclass(frozen=True)
 class DrawnFace:
-    """A face, and all that is known about it."""
+    """A drawn face with its factors, face box and masks."""
 
     image: np.ndarray
     """uint8 (H, W, 3)."""
@@ -35,26 +35,27 @@ class DrawnFace:
     box: Box
     """``[x, y, w, h]`` of the skin of the face: hairline to chin, cheek to cheek (see :func:`draw_face`)."""
     masks: dict[str, np.ndarray] = field(default_factory=dict)
-    """Where asked for: uint8 (H, W), 255 inside, of ``face`` (skin outline, whatever covers it), ``iris``
-    (as far as the lids leave it open) and ``hair`` (all that hangs before the face or on the head)."""
+    """If asked for: masks, uint8 (H, W), 255 inside. ``face`` is the outline of the skin, also where hair or
+    glasses cover it. ``iris`` is its part between the lids. ``hair`` is all hair in front of the face and on
+    the head."""
 
 
 @dataclass(frozen=True)
 class DrawnIllustration:
-    """A scene, and all that is known about it."""
+    """A drawn scene with the boxes, factors and masks of its faces."""
 
     image: np.ndarray
     """uint8 (H, W, 3)."""
     boxes: list[Box]
-    """One ``[x, y, w, h]`` a face, as for :class:`DrawnFace`, from the left to the right."""
+    """One ``[x, y, w, h]`` per face, as in :class:`DrawnFace`, from left to right."""
     factors: list[dict[str, Any]]
-    """One a face, in the order of ``boxes``."""
+    """One per face, in the order of ``boxes``."""
     masks: list[np.ndarray] = field(default_factory=list)
-    """Where asked for: the face masks in the same order, uint8 (H, W)."""
+    """If asked for: the face masks in the same order, uint8 (H, W), 255 inside."""
 
 
 class Plan:
-    """A picture that is thought out but not yet painted: who stands where."""
+    """A picture before it is painted: its background and the poses and places of its characters."""
 
     def __init__(
         self, height: int, width: int, seed: int, figures: list[Figure], background: str, clutter: bool
@@ -75,7 +76,7 @@ class Plan:
         paint_background(canvas, stream(self.seed, 13), self.background)
         if self.clutter:
             paint_clutter(canvas, stream(self.seed, 14))
-        for figure in sorted(self.figures, key=lambda f: float(f.origin[1])):  # the lower, the nearer
+        for figure in sorted(self.figures, key=lambda f: float(f.origin[1])):  # lower means nearer
             _paint(figure, canvas)
         return canvas
 
@@ -110,7 +111,7 @@ def _checked_side(side: Any, smallest: int) -> int:
 
 
 def checked_size(size: Any, illustration: bool) -> tuple[int, int]:
-    """(height, width) of a picture, or a UserError; faces are square."""
+    """(height, width) of a picture; raises UserError for an impossible size. Faces are square."""
     smallest = SMALLEST_SCENE if illustration else SMALLEST
     if not isinstance(size, tuple | list):
         side = _checked_side(size, smallest)
@@ -157,18 +158,18 @@ def plan_illustration(seed: int, size: tuple[int, int]) -> Plan:
 def draw_face(seed: int, size: int = 64, *, masks: bool = False, **fixed: Any) -> DrawnFace:
     """Draw one anime face.
 
-    The same seed is the same drawing at every size, and the same bytes at the same size.
+    The same seed gives the same drawing at every size, and the same bytes at the same size.
 
     Args:
         seed: whole number, 0 or more.
         size: side of the square picture in pixels, 16 to 4096.
         masks: also return the masks of face, iris and hair.
-        fixed: factors to set (``NAMED``, ``RANGES``, ``glasses``); the rest stay as they were.
+        fixed: factors to set (``NAMED``, ``RANGES``, ``glasses``); the others do not change.
 
     Returns:
-        The picture, its factors and its face box. The box bounds the outline of the face's skin from the chin
-        to the hairline and from cheek to cheek, whatever hair or glasses cover of it; ears are outside. Its
-        edges are rounded outwards to whole pixels.
+        The picture, its factors and its face box. The box bounds the outline of the face's skin, from chin to
+        hairline and from cheek to cheek, also where hair or glasses cover it. Ears are not included. The
+        edges of the box are rounded outwards to whole pixels.
 
     Raises:
         UserError: an impossible seed, size, factor or value.
@@ -186,7 +187,7 @@ def draw_face(seed: int, size: int = 64, *, masks: bool = False, **fixed: Any) -
 def draw_illustration(
     seed: int, size: tuple[int, int] = (720, 960), *, masks: bool = False
 ) -> DrawnIllustration:
-    """Draw a scene with one to four characters before a background with distracting shapes.
+    """Draw a scene with one to four characters in front of a background with distracting shapes.
 
     Args:
         seed: whole number, 0 or more.
@@ -194,8 +195,8 @@ def draw_illustration(
         masks: also return the mask of every face.
 
     Returns:
-        The picture, and box and factors of every face from the left to the right. Boxes are defined as in
-        :func:`draw_face`, lie inside the picture and do not overlap one another.
+        The picture, and the box and factors of every face from left to right. Boxes are defined as in
+        :func:`draw_face`, lie inside the picture and do not overlap.
 
     Raises:
         UserError: an impossible seed or size.
