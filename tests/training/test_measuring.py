@@ -130,7 +130,7 @@ def test_untouched_gives_buffers_and_random_state_back():
 def test_held_out_refusals_and_a_word_about_common_faces(faces, others, tmp_path, capsys):
     from omokage.progress import TerminalProgress
 
-    with pytest.raises(UserError, match="are trained on; give a set of others"):
+    with pytest.raises(UserError, match="has the training faces; give a set of other"):
         train(load_recipe("dcgan", SMALL), faces, tmp_path / "run", images=8, heldout=faces)
     with pytest.raises(UserError, match="no face set"):
         train(load_recipe("dcgan", SMALL), faces, tmp_path / "run", images=8, heldout=tmp_path / "nothing")
@@ -147,7 +147,7 @@ def test_held_out_refusals_and_a_word_about_common_faces(faces, others, tmp_path
         heldout=tmp_path / "overlap",
         progress=TerminalProgress(),
     )
-    assert "held out: 1 pictures are among the faces trained on too" in capsys.readouterr().err
+    assert "held out: 1 pictures are among the training faces too" in capsys.readouterr().err
 
 
 FID = ["fid_kimg=0.012", "fid_protocol=fid20-full-tags"]

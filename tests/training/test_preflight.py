@@ -62,7 +62,7 @@ def told(recipe, **how) -> str:
         ("yao2021-dcgan-dropout", ["model.first_size=8"], "draws 128 px.* takes 64 px"),
         ("stylegan2-64", ["model.resolution=[32,64]", "model.base=[4,8]"], "draws 32x64 px.* takes 64 px"),
         ("wu2020-stylegan", ["model.resolution=[32,32]"], "draws 32 px.* takes 64 px"),
-        ("dcgan", ["model.image_channels=1"], "1 channels.* takes 3; give both one image_channels"),
+        ("dcgan", ["model.image_channels=1"], "1 channels.* takes 3; give both the same image_channels"),
         ("yao2021-wgan", ["model.strides=[2,2]"], r"model.strides: got \[2, 2\], must be 3 numbers"),
         ("yao2021-vae", ["model.channels=[8,8]"], "must be four numbers"),
         ("tarflow-32", ["patch=5"], "must be a multiple of model.patch"),
@@ -152,7 +152,7 @@ def test_the_time_a_training_would_take_is_told_once_after_its_first_steps():
     for step in range(1, 9):
         forecast.step(4 + 4 * step, 9.0 + 2 * step)
     assert screen.getvalue().count("images a second") == 1
-    assert "2 images a second: dcgan would be done with its 100,000 images in 14 hours" in screen.getvalue()
+    assert "at 2 images a second, dcgan needs 14 hours on this machine for its 100,000 images" in screen.getvalue()
     silent = Forecast(recipe, preflight.Checked(None, fitted(small()), (), heavy=False), None)
     assert silent.silent
 
@@ -178,7 +178,7 @@ def test_a_run_folder_that_cannot_be_one(faces, tmp_path):
 REFUSED = {
     "conditions": (["condition=hair"], {}, "has no labels"),
     "sizes": (["model.channels=[16, 8, 8]"], {}, "do not fit"),
-    "heldout": ([], {"heldout": "same"}, "has the faces that are trained on"),
+    "heldout": ([], {"heldout": "same"}, "has the training faces"),
     "no set": ([], {"heldout": "nowhere"}, "no face set"),
     "rates": (["learning_rate={ default = 1e-3, other = 1 }"], {}, "no phase 'other'"),
     "protocol": (["fid_kimg=1", "fid_protocol=fid1k-full-nothing"], {}, "fid1k-full-nothing"),

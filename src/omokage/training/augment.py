@@ -1,7 +1,7 @@
-"""Differentiable augmentation of what a discriminator sees (Zhao et al. 2020, "DiffAugment").
+"""Differentiable augmentation of the discriminator's images (Zhao et al. 2020, "DiffAugment").
 
-Each function takes images (B, C, H, W) and gives the same shape; parameters are drawn for each image from
-PyTorch's generator, which the loop seeds from the position in training.
+Each function takes images (B, C, H, W) and returns the same shape. Parameters are drawn for each image from
+PyTorch's generator. The training loop seeds it from the number of images seen.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ def colour(images: Tensor) -> Tensor:
 
 
 def translation(images: Tensor, share: float = 0.125) -> Tensor:
-    """Shift by up to ``share`` of each side; what comes in is 0."""
+    """Shift by up to ``share`` of each side; the new border is 0."""
     batch, _, height, width = images.shape
     rows, columns = (
         (torch.arange(side) + torch.randint(-int(side * share), int(side * share) + 1, (batch, 1)) + 1)
@@ -39,7 +39,7 @@ def translation(images: Tensor, share: float = 0.125) -> Tensor:
 
 
 def cutout(images: Tensor, share: float = 0.5) -> Tensor:
-    """One square of ``share`` of each side, anywhere, becomes 0."""
+    """Set a rectangle at a random place to 0; its sides are ``share`` of the image's."""
     inside = None
     for axis in (2, 3):
         side = images.shape[axis]
@@ -59,7 +59,7 @@ AUGMENTATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def augmenter(names: Sequence[str]) -> Callable[[Tensor], Tensor]:
-    """The named augmentations one after the other; with no names, images as they are."""
+    """The named augmentations, one after the other; without names, images stay unchanged."""
 
     def augment(images: Tensor) -> Tensor:
         for name in names:

@@ -1,4 +1,4 @@
-"""Real images by position in training: the same batch whatever happened before."""
+"""Batches of real images. A batch depends only on the number of images seen before it."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -10,29 +10,29 @@ from ..data.faceset import FaceSet
 from ..progress import Progress
 from ..schedule import Batch, batch_at
 
-# Decoded faces up to this many bytes are kept in memory; larger sets are decoded while the network works.
+# Sets of up to this many bytes are decoded once and kept in memory; larger ones are decoded during training.
 MEMORY = 4 * 2**30
 
 
 def shared(count: int, share: float, seed: int) -> np.ndarray:
-    """Which of ``count`` faces are the first ``share`` when ``seed`` has shuffled them, in ascending order.
+    """A random ``share`` of ``count`` faces, drawn with ``seed``: their indices in ascending order.
 
-    At least one; a larger share has all faces of a smaller one.
+    There is at least one. A larger share contains all faces of a smaller one.
 
     >>> shared(10, 0.3, 0).size, set(shared(10, 0.3, 0)) < set(shared(10, 0.5, 0)), shared(3, 1.0, 0)
     (3, True, array([0, 1, 2]))
     """
-    # The second number is one that no epoch reaches.
+    # Epochs are shuffled with (seed, epoch); no epoch reaches 2**62.
     shuffled = np.random.default_rng((seed, 2**62)).permutation(count)
     return np.sort(shuffled[: max(1, round(share * count))])
 
 
 class Batches:
-    """Batches of a face set, each epoch in an order of its own.
+    """Batches of a face set. Each epoch has its own order.
 
-    ``at(images)`` gives what follows after ``images`` images: this process's part of the batch, a uint8
-    tensor (batch / processes, 3, H, W). ``used`` are the indices of the faces that count; None: all. Where
-    ``batch`` is points, its size follows from the position too.
+    ``at(images)`` returns this process's part of the batch that comes after ``images`` images: a uint8 tensor
+    (batch / processes, 3, H, W). ``used`` are the indices of the training faces; None for all. If ``batch``
+    is a list of points, the size of a batch also depends on the images seen.
     """
 
     def __init__(
@@ -54,19 +54,19 @@ class Batches:
         self._decoded: Tensor | None = None
         if len(faces) * size[0] * size[1] * 3 <= memory:
             pixels = torch.from_numpy(faces.everything(size, progress=progress))
-            self._decoded = pixels.permute(0, 3, 1, 2)  # channels last, as the networks want them
+            self._decoded = pixels.permute(0, 3, 1, 2)  # a channels-last tensor, like the networks
         else:
             self._pool = ThreadPoolExecutor(1, thread_name_prefix="faces")
             self._ahead: tuple[int, Future[Tensor]] | None = None
 
     def indices(self, images: int) -> np.ndarray:
-        """Which faces this process sees after ``images`` images."""
+        """The indices of the faces in this process's batch after ``images`` images."""
         share = batch_at(self.batch, images, self.processes) // self.processes
         first = images + self.rank * share
         return np.array([self._face(position) for position in range(first, first + share)])
 
     def at(self, images: int) -> Tensor:
-        """The batch after ``images`` images; where the set is not in memory, the next one is begun."""
+        """The batch after ``images`` images. If faces are not in memory, decoding of the next one begins."""
         if self._decoded is not None:
             return self._decoded[torch.from_numpy(self.indices(images))]
         ahead, self._ahead = self._ahead, None

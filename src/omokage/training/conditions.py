@@ -1,4 +1,4 @@
-"""The labels of a face set as conditions to generate by."""
+"""The labels of a face set as conditions for the networks."""
 
 import hashlib
 import json
@@ -17,24 +17,24 @@ from ..data.read import one_line
 from ..data.sources import natural
 from ..errors import UserError
 
-UNKNOWN = "unknown"  # the value of a face that carries none
+UNKNOWN = "unknown"  # the value of a face without a label
 MAX_VALUES = 1000
 MAX_COMBINATIONS = 100_000
 
 
 class ConditionLabels:
-    """Some labels of the faces ``used`` of a set; a face may carry several values of one ("blue|green").
+    """Some labels of a face set. A face may have several values of one label ("blue|green").
 
     Args:
         names: columns of the index.
-        used: indices of the faces that count; None: all of them.
-        values: of each label, where a training has them already; other values are -1 then.
+        used: indices of the training faces; None for all.
+        values: the known values of each label, if the training has them already. Other values become -1.
 
     Attributes:
-        values: of each label, in the order of their numbers.
+        values: the values of each label, in the order of their numbers.
 
     Raises:
-        UserError: no such label (the nearest one is named), or nothing in it that could be a condition.
+        UserError: there is no such label (the nearest one is named), or its values cannot be conditions.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class ConditionLabels:
             values = {name: sorted(self.counts[name], key=natural) for name in names}
             _check(faces, values)
         self.values = {name: list(known) for name, known in values.items()}
-        # Each face's numbers of values, padded (faces, labels, most), and how many they are (faces, labels).
+        # The value numbers of each face, padded: (faces, labels, most). And their count: (faces, labels).
         most = max(len(several) for column in carried.values() for several in column)
         self._numbers = np.full((len(faces), len(names), most), -1)
         self._many = np.ones((len(faces), len(names)), np.int64)
@@ -69,17 +69,17 @@ class ConditionLabels:
                 self._many[face, axis] = len(several)
 
     def drawn(self, indices: np.ndarray) -> Tensor:
-        """Numbers of the values of faces ``indices``, (B, labels).
+        """Value numbers of the faces ``indices``: (B, labels).
 
-        Of several PyTorch's generator draws one, which the loop seeds from the position in training.
+        If a face has several values, one is drawn with PyTorch's generator. The training loop seeds it.
         """
         which = (torch.rand(len(indices), len(self.values)).numpy() * self._many[indices]).astype(np.int64)
         return torch.from_numpy(np.take_along_axis(self._numbers[indices], which[..., None], 2)[..., 0])
 
     def seen(self) -> Tensor:
-        """How many of the faces used have each combination of values, (product of their numbers,).
+        """The number of training faces with each combination of values: (number of combinations,).
 
-        A face with several values counts in equal shares for each of its combinations.
+        A face with several combinations counts in equal shares for each of them.
         """
         sizes = [len(known) for known in self.values.values()]
         table = np.zeros(sizes)
@@ -92,13 +92,13 @@ class ConditionLabels:
         return torch.from_numpy(table.reshape(-1)).float()
 
     def digest(self) -> str:
-        """Changes if a face carries something else, or the values or their order do."""
+        """A hash of the values, their order, and the labels of each face."""
         said = hashlib.sha256(json.dumps(self.values).encode())
         said.update(self._numbers.tobytes() + self._many.tobytes())
         return said.hexdigest()
 
     def sentences(self) -> list[str]:
-        """One line a label: its values, how many faces carry each, and how many none or several."""
+        """One line for each label: the number of faces with each value, with none, and with several."""
         lines = []
         for name, known in self.values.items():
             counts = self.counts[name]
@@ -132,7 +132,7 @@ def _check(faces: FaceSet, values: Mapping[str, Sequence[str]]) -> None:
     for name, known in values.items():
         if list(known) == [UNKNOWN]:
             raise UserError(
-                f"training.condition: no face of {one_line(faces.path)} carries a value of {name}; "
+                f"training.condition: no face in {one_line(faces.path)} has a value of {name}; "
                 "do the file names in its labels match?"
             )
         if len(known) > MAX_VALUES:

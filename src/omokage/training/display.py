@@ -14,16 +14,16 @@ from ..progress import Progress, Task, TerminalProgress
 from .state import TrainingState
 
 SECOND = 1.0
-WINDOW = 30  # seconds that images/s are measured over
+WINDOW = 30  # images/s is the mean over this many seconds
 
 
 class Display:
-    """Says how far a training is; shows nothing by itself.
+    """Knows how far a training is. This base class shows nothing.
 
     Args:
-        state: of the training; read at any time.
-        last: images at which it ends.
-        seconds: after which it ends.
+        state: the training state; it may be read at any time.
+        last: number of images at which training ends.
+        seconds: number of seconds after which training ends.
     """
 
     def __init__(self, name: str, state: TrainingState, last: int, seconds: float) -> None:
@@ -33,36 +33,36 @@ class Display:
         self._seen = deque([(state.seconds, state.images)], WINDOW + 1)
 
     def step(self) -> None:
-        """A step was made."""
+        """Called after each step."""
         self._moved = time.monotonic()
         state = self.state
-        if state.images < self._seen[-1][1]:  # gone back
+        if state.images < self._seen[-1][1]:  # training went back to a snapshot
             self._seen.clear()
         if not self._seen or state.seconds - self._seen[-1][0] >= SECOND or len(self._seen) < 2:
             self._seen.append((state.seconds, state.images))
 
     def line(self, line: Mapping[str, float]) -> None:
-        """There is a line of the log, or what stands in for the first one."""
+        """Called with each line of the log, or with early numbers before the first line."""
         self.losses, self._silent = _losses(line), False
 
     def silent(self, seconds: float) -> bool:
-        """Whether there was no line yet for so long, though steps were made."""
+        """Whether there was a step but no line yet in the first ``seconds`` seconds."""
         return self._silent and self.speed is not None and time.monotonic() - self._began >= seconds
 
     @property
     def speed(self) -> float | None:
-        """Images/s of the last seconds; None before the first step."""
+        """Images/s over the last `WINDOW` seconds; None before the first step."""
         (since, before), (now, images) = self._seen[0], self._seen[-1]
         return (images - before) / (now - since) if now > since else None
 
     @property
     def share(self) -> float:
-        """How much is done, 0 to 1."""
+        """The share of the training that is done, 0 to 1."""
         by_time = (self.state.seconds + self._waiting()) / self.seconds if self.seconds > 0 else 1.0
         return min(1.0, max(self.state.images / self.last, by_time))
 
     def told(self) -> str:
-        """Images seen, images/s, time left, losses."""
+        """Images seen, images/s, time left and losses, as text."""
         waiting = self._waiting()
         if (speed := self.speed) is None:
             return f"first step, {_clock(waiting)}"
@@ -76,7 +76,7 @@ class Display:
 
 
 class _Listened(Display):
-    """Advances a task in images, at every line and about every second."""
+    """Advances a progress task in images: at every line of the log, and about every second."""
 
     def __init__(self, task: Task, *about) -> None:  # type: ignore[no-untyped-def]
         super().__init__(*about)
@@ -97,7 +97,7 @@ class _Listened(Display):
 
 
 class _Printed(Display):
-    """A line of text at every line of the log, and where those are far apart, every minute."""
+    """Prints a line of text at every line of the log, and at regular times if those are far apart."""
 
     def __init__(self, progress: TerminalProgress, *about) -> None:  # type: ignore[no-untyped-def]
         super().__init__(*about)
@@ -129,7 +129,7 @@ class _Bar(BarColumn):
 
 
 class _Told(ProgressColumn):
-    """Made anew at every refresh, so that it moves while a step takes minutes."""
+    """The text beside the bar. It is built at every refresh, so it changes even during a long step."""
 
     def __init__(self, display: Display) -> None:
         super().__init__()
@@ -143,7 +143,7 @@ class _Told(ProgressColumn):
 def training_display(
     progress: Progress | None, name: str, state: TrainingState, last: int, seconds: float
 ) -> Iterator[Display]:
-    """A live line on a terminal, text where that is none; any other ``progress`` advances in images."""
+    """A live line on a terminal, printed text elsewhere; any other ``progress`` advances in images."""
     about = name, state, last, seconds
     if progress is None:
         yield Display(*about)
@@ -161,7 +161,7 @@ def training_display(
 
 
 def announce(progress: Progress | None, sentence: str, label: str = "watchdog") -> None:
-    """Show a sentence on a terminal, above the live line if there is one; others find it in the log."""
+    """Print a sentence to the console, above the live line if there is one; no other progress shows it."""
     if isinstance(progress, TerminalProgress):
         told = Text.assemble((f"{label}: ", "bold yellow"), sentence)
         progress.console.print(told, soft_wrap=True)

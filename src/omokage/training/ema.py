@@ -5,10 +5,10 @@ from torch import Tensor, nn
 
 
 def decay_for(batch: int, half_life: float, images: int, ramp: float) -> float:
-    """The share of the old average that a step of ``batch`` images keeps.
+    """The share of the old average that is kept after a step of ``batch`` images.
 
-    ``half_life`` in images; at most ``ramp`` times the images seen, so that a young average forgets the
-    random start (Karras et al. 2020, reference implementation's EMA ramp-up).
+    ``half_life`` is in images. It is limited to ``ramp`` times the images seen, so that the average soon
+    forgets the random initial weights (EMA ramp-up in the reference implementation of Karras et al. 2020).
     """
     span = min(half_life, ramp * images)
     return 0.5 ** (batch / span) if span > 0 else 0.0
@@ -18,7 +18,7 @@ def decay_for(batch: int, half_life: float, images: int, ramp: float) -> float:
 def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
     """Move every parameter and floating-point buffer of ``average`` towards ``network``.
 
-    Batch-norm statistics are averaged too: those of the last batch do not fit averaged weights.
+    Batch-norm statistics are averaged too: the current statistics do not fit the averaged weights.
     """
     pairs = zip(average.state_dict().values(), network.state_dict().values(), strict=True)
     floating: list[tuple[Tensor, Tensor]] = []

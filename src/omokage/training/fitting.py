@@ -1,7 +1,7 @@
-"""Whether the networks of a recipe fit one another, found out before a face is read.
+"""Checks that the networks of a recipe fit together, before any face is read.
 
-They are built without numbers: on PyTorch's device "meta", where an objective checks them, and as its fake
-tensors, through which a batch is sent.
+The networks are built without values, which takes no memory: on PyTorch's device "meta", where the objective
+checks them, and as PyTorch's fake tensors, through which a batch is sent.
 """
 
 import json
@@ -25,20 +25,19 @@ from ..parameters import without_power_iterations
 from ..recipe import ROWS, Recipe, Training
 from ..schedule import Batch
 
-# What PyTorch and Python say of sizes that do not fit. Bugs of ours say it too: their text is in the message.
+# Errors that PyTorch and Python raise if sizes do not fit. Bugs raise them too, so messages quote their text.
 _MISFITS = (RuntimeError, ValueError, IndexError, TypeError, ZeroDivisionError, AssertionError)
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What is known of networks that fit.
+    """Facts about networks that fit.
 
     Attributes:
         resolution: height and width of the images.
-        judges: whether the objective says something of faces that are not trained on.
-        groups: what has a learning rate of its own, by name.
-        cost: floating-point operations of a step for each of its images, in thousands of millions; about.
-            0 where it was not counted.
+        judges: whether the objective computes numbers for held-out faces.
+        groups: names of the parameter groups that have their own learning rate.
+        cost: approximate floating-point operations of a step for each image, in billions; 0 if not counted.
     """
 
     resolution: tuple[int, int]
@@ -48,12 +47,13 @@ class Fit:
 
 
 def fitted(recipe: Recipe, processes: int = 1, trained: bool = False) -> Fit:
-    """Build the networks and the objective of a recipe without numbers, and send a batch through.
+    """Build the networks and the objective of a recipe without values, and send a batch through.
 
-    Those of a run that has been ``trained`` are not sent through: they have shown that they fit.
+    For a run that has already ``trained``, no batch is sent through: its networks are known to fit.
 
     Raises:
-        UserError: settings that give no network, or networks that do not fit; it says which settings would.
+        UserError: no network can be built with the settings, or the networks do not fit together. If
+            possible, the message gives settings that fit.
     """
     return _fitted(json.dumps(asdict(recipe) | {"title": "", "source": ""}), processes, trained)
 
@@ -76,7 +76,7 @@ def _fitted(written: str, processes: int, trained: bool) -> Fit:
     judges = any(phase.judge is not None for phase in phases)
     cost = 0.0
     if not trained:
-        # Imported late: it takes two seconds of its own.
+        # Imported here because the import takes two seconds.
         from torch._subclasses.fake_tensor import FakeTensorMode
 
         with _quiet(), FakeTensorMode(allow_non_fake_inputs=True):
@@ -91,9 +91,9 @@ def _recipe(plain: Mapping[str, Any]) -> Recipe:
 @contextmanager
 def _quiet() -> Iterator[None]:
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), without_power_iterations():
-        warnings.simplefilter("ignore")  # weights read from a file have nowhere to go
+        warnings.simplefilter("ignore")  # loading pretrained weights into meta tensors warns
         told = logging.getLogger("torch._subclasses.fake_tensor")
-        before, told.disabled = told.disabled, True  # what does not fit is told in our words
+        before, told.disabled = told.disabled, True  # our own message replaces its report
         try:
             yield
         finally:
@@ -113,13 +113,13 @@ def _built(table: str, settings: Mapping[str, Any], conditions: Mapping[str, Seq
         return build(dict(settings), conditions)
     except _MISFITS as error:
         raise UserError(
-            f"{table}: these settings of {settings['name']} give no network ({_short(error)}); "
+            f"{table}: no network {settings['name']} can be built with these settings ({_short(error)}); "
             f"{_sizes_of(settings)}"
         ) from None
 
 
 def _sizes_of(settings: Mapping[str, Any]) -> str:
-    """The settings that a size may hang on, as they are."""
+    """The current settings that sizes may depend on, in words."""
     numbers = {
         key: value
         for key, value in settings.items()
@@ -129,12 +129,12 @@ def _sizes_of(settings: Mapping[str, Any]) -> str:
 
 
 def _check_sizes(recipe: Recipe, networks: nn.ModuleDict) -> None:
-    """UserError unless the discriminator takes images of the size and the kind that the model draws."""
+    """Raise `UserError` unless the discriminator takes images of the model's size and channels."""
     grey = [settings.get("image_channels", 3) for settings in (recipe.model, recipe.discriminator)]
     if grey[0] != grey[1]:
         raise UserError(
             f"model and discriminator do not fit: the model {recipe.model['name']} draws images of {grey[0]} "
-            f"channels, the discriminator {recipe.discriminator['name']} takes {grey[1]}; give both one "
+            f"channels, the discriminator {recipe.discriminator['name']} takes {grey[1]}; give both the same "
             "image_channels"
         )
     drawn = tuple(networks["generator"].resolution)  # type: ignore[arg-type]
@@ -156,7 +156,7 @@ def _check_sizes(recipe: Recipe, networks: nn.ModuleDict) -> None:
 
 
 def _suiting(table: str, settings: Mapping[str, Any], size: tuple[int, int], now: tuple[int, int]) -> str:
-    """Settings that give a network that size, as they are written after ``omokage train``; "": none found."""
+    """Settings that give a network that ``size``, as written after ``omokage train``; "" if none is found."""
     for change in _changes(table, settings, size, now):
         try:
             network = ROWS[table][settings["name"]].build({**settings, **change})
@@ -170,7 +170,7 @@ def _suiting(table: str, settings: Mapping[str, Any], size: tuple[int, int], now
 def _changes(
     table: str, settings: Mapping[str, Any], size: tuple[int, int], now: tuple[int, int]
 ) -> Iterator[dict[str, Any]]:
-    """Changes that may give a size: its own setting, the number of channels, or both."""
+    """Changes that may give a size: of the size setting, of the number of channel counts, or of both."""
     own: list[dict[str, Any]] = [{}]
     for key in ("resolution", "size"):
         if isinstance(settings.get(key), list):
@@ -194,7 +194,7 @@ def _changes(
 
 
 def _sent_through(recipe: Recipe, networks: nn.ModuleDict, processes: int) -> float:
-    """What a step costs for each of its images, about; UserError where a batch does not go through."""
+    """The approximate cost of a step for each image. Raises `UserError` if a batch does not go through."""
     from torch.utils.flop_counter import FlopCounterMode
 
     generator: Any = networks["generator"]
@@ -204,7 +204,7 @@ def _sent_through(recipe: Recipe, networks: nn.ModuleDict, processes: int) -> fl
     latents = torch.empty(batch, *generator.latent_shape)
     inner = unconditioned(generator)
     if isinstance(inner, Grows):
-        inner.grow(10**15)  # all sizes are there
+        inner.grow(10**15)  # all sizes have grown in
     counter = FlopCounterMode(display=False)
     cost = 0.0
 
@@ -220,7 +220,7 @@ def _sent_through(recipe: Recipe, networks: nn.ModuleDict, processes: int) -> fl
             if batch == 1 and "more than 1 value" in str(error):
                 raise UserError(
                     f"training.batch: 1 image at a time is too few for the batch norm of {settings['name']}; "
-                    "2 or more (training.micro_batch too)"
+                    "give 2 or more (for training.micro_batch too)"
                 ) from None
             raise UserError(
                 f"{table}: {settings['name']} cannot be trained with these settings ({_short(error)}); "
@@ -230,7 +230,7 @@ def _sent_through(recipe: Recipe, networks: nn.ModuleDict, processes: int) -> fl
         return found
 
     if batch > 1:
-        networks.eval()  # some draw numbers to train with, which are not there
+        networks.eval()  # in training mode some draw random values, which fake tensors lack
     if isinstance(inner, HasDensity):
         through("model", lambda: generator.log_prob(images, *given))
         return 3 * cost
@@ -240,7 +240,7 @@ def _sent_through(recipe: Recipe, networks: nn.ModuleDict, processes: int) -> fl
     if isinstance(drawn, Tensor) and drawn.shape != images.shape:
         raise UserError(
             f"model: {recipe.model['name']} draws {px(tuple(drawn.shape[2:]))} in {drawn.shape[1]} channels "
-            f"and says {px(tuple(images.shape[2:]))} in {images.shape[1]}"
+            f"but declares {px(tuple(images.shape[2:]))} in {images.shape[1]}"
         )
     if not recipe.discriminator:
         return 3 * cost
@@ -248,17 +248,18 @@ def _sent_through(recipe: Recipe, networks: nn.ModuleDict, processes: int) -> fl
     discriminator: Any = networks["discriminator"]
     look = getattr(discriminator, "features", lambda seen: seen)
     through("discriminator", lambda: discriminator(look(images), *given))
-    # It sees real images, generated ones, and these again in the generator's turn; gradients cost twice that.
+    # The discriminator sees real images, generated ones, and generated ones again in the generator's phase.
+    # A backward pass costs twice as much as a forward pass.
     return 3 * (drawing + 3 * cost)
 
 
 def _of_numbers(error: Exception) -> bool:
-    """Whether it complains of numbers that fake tensors do not have, not of sizes."""
+    """Whether the error is about missing values of fake tensors, and not about sizes."""
     return type(error).__module__.startswith("torch._subclasses") or "fake" in str(error).lower()
 
 
 def smallest_part(batch: Batch, micro_batch: int, processes: int = 1) -> int:
-    """How many images the smallest part of any step has.
+    """The number of images in the smallest part of any step.
 
     >>> smallest_part(64, 0), smallest_part(64, 48), smallest_part([[0, 8], [9, 4]], 0, processes=2)
     (64, 16, 2)

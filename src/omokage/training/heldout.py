@@ -1,4 +1,4 @@
-"""What a training says of faces that it does not see, without leaving a trace in it."""
+"""Numbers for held-out faces during training. Computing them does not change the training."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from .steps import Steps
 
 @contextmanager
 def untouched(networks: nn.Module) -> Iterator[None]:
-    """No gradients; in the end buffers (batch-norm statistics, ...) and random state are as before."""
+    """A context without gradients that restores buffers (batch-norm statistics, ...) and random state."""
     buffers = [(buffer, buffer.clone()) for buffer in networks.buffers()]
     devices = {buffer.device for buffer, _ in buffers if buffer.device.type == "cuda"}
     try:
@@ -27,10 +27,10 @@ def untouched(networks: nn.Module) -> Iterator[None]:
 def held_out_numbers(
     networks: nn.Module, phases: Sequence[Phase], others: Steps, images: int, seed: int
 ) -> dict[str, float]:
-    """What the phases say of a batch of held-out faces, after ``images`` images; randomness is from ``seed``.
+    """The numbers of all phases for a batch of held-out faces after ``images`` images, seeded with ``seed``.
 
-    Networks are as in training (batch norm by the batch, dropout), so that the numbers can be compared with
-    those of real images.
+    The networks are in training mode (batch norm by the batch, dropout), so that the numbers can be compared
+    with those of training faces.
     """
     told: dict[str, Tensor] = {}
     with untouched(networks):

@@ -1,4 +1,4 @@
-"""What a run says of itself: JSON lines, TensorBoard, grids of samples."""
+"""The logs of a run: JSON lines, TensorBoard, grids of samples."""
 
 import json
 from pathlib import Path
@@ -10,11 +10,14 @@ from PIL import Image
 from ..files import replacing
 
 EARLY = "early"
-"""Marks a line of the log that stands only until the first regular one."""
+"""Marks an early line of the log; the first regular line replaces it."""
 
 
 class Logs:
-    """``log.jsonl``, TensorBoard's files and grids of a run; numbers after the point of resuming go."""
+    """``log.jsonl``, TensorBoard's files and grids of a run.
+
+    On resuming after ``images`` images, later numbers are removed.
+    """
 
     def __init__(self, run: Path, images: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -22,11 +25,11 @@ class Logs:
         self._run, self._path = run, run / "log.jsonl"
         self._regular = _keep(self._path, images)
         self._early = False
-        self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 - as long as the run
+        self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 - open as long as the run
         self._board = SummaryWriter(str(run / "tensorboard"), purge_step=images + 1)
 
     def write(self, images: int, numbers: dict[str, Any]) -> None:
-        """One line at ``images`` images seen."""
+        """Write a line after ``images`` images."""
         if self._early:
             self._forget_early(images)
         self._say({"images": images, **numbers})
@@ -35,9 +38,9 @@ class Logs:
             self._board.add_scalar(name, value, images)
 
     def early(self, images: int, numbers: dict[str, Any]) -> None:
-        """A line for whoever looks before the first regular one is due, in place of an earlier one.
+        """Write an early line, before the first regular line is due; it replaces an earlier early line.
 
-        When it comes depends on the clock, so the first regular line takes its place; after one it does
+        Its time depends on the clock, so the first regular line replaces it. After a regular line, this does
         nothing.
         """
         if self._regular:
@@ -48,12 +51,12 @@ class Logs:
         self._early = True
 
     def trouble(self, images: int, sentence: str, back_to: int | None) -> None:
-        """What is wrong at ``images`` images seen, and where training goes back to. It stays in the log."""
+        """Log what is wrong after ``images`` images, and where training goes back to. The line is kept."""
         self._say({"images": images, "watchdog": sentence, "back to": back_to})
         self._board.add_text("watchdog", sentence, images)
 
     def grid(self, images: int, pixels: np.ndarray) -> None:
-        """A grid of samples, uint8 (H, W, 3), as a file of the run too."""
+        """Write a grid of samples, uint8 (H, W, 3), to TensorBoard and to a PNG file of the run."""
         path = self._run / "grids" / f"images-{images:012d}.png"
         path.parent.mkdir(exist_ok=True)
         with replacing(path) as unfinished:
@@ -77,7 +80,7 @@ class Logs:
 
 
 def _keep(path: Path, images: int) -> bool:
-    """Keep the whole lines up to ``images``: a resumed run says the rest again.
+    """Keep the complete lines up to ``images``; a resumed run writes the later ones again.
 
     Returns whether regular lines are left.
     """
@@ -91,7 +94,7 @@ def _keep(path: Path, images: int) -> bool:
                 kept.append(line + "\n")
                 regular |= "watchdog" not in said
         except (ValueError, KeyError, TypeError):
-            continue  # the last line of a killed run
+            continue  # the last line of a killed run is incomplete
     with replacing(path) as unfinished:
         unfinished.write_text("".join(kept), encoding="utf-8")
     return regular

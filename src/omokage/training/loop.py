@@ -1,4 +1,4 @@
-"""THE training loop: the same for every family."""
+"""The training loop. It is the same for every family."""
 
 import copy
 import dataclasses
@@ -43,13 +43,13 @@ from .steps import Steps
 from .watchdog import look, recover
 
 CUT = "stopped in the middle of a step; the same command goes on from the last snapshot"
-FIRST_LINE = 10.0  # seconds after which a training says something, however rare its lines are
+FIRST_LINE = 10.0  # seconds until the first numbers, even if the first line of the log comes later
 
 Draw = Callable[[Model], np.ndarray]
-"""The model as it is now to a picture of its samples, uint8 (H, W, 3)."""
+"""Draws a grid of samples of the current model: uint8 (H, W, 3)."""
 Measure = Callable[[], dict[str, float]]
 MakeMeasure = Callable[[Model, FaceSet], Measure]
-"""Before the first step: the model that will be trained, and its faces, to what measures it on the way."""
+"""Called before the first step with the model and the faces; returns the function that measures the model."""
 
 
 def train(
@@ -65,17 +65,24 @@ def train(
     draw: Draw | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Train ``recipe`` on the face set ``data`` in the run folder ``out``; called again, go on.
+    """Train ``recipe`` on the face set ``data`` in the run folder ``out``, or resume the run that is there.
 
-    ``minutes`` (of training, all pieces of the run together) and ``images`` (seen) say when to stop; the
-    recipe's own number of images does so too. ``heldout`` is a face set that is not trained on: the log says
-    how the objective judges its faces. ``start`` is a snapshot whose weights a new run begins with, see
-    `begin_from`. Every ``fid_kimg`` the log has what ``measure`` made; every
-    ``grid_kimg`` it has the picture that ``draw`` makes. Ctrl-C saves first. Returns the newest snapshot.
-    `omokage.running.train` gives both, and takes a recipe's name.
+    `omokage.running.train` is the easier way: it takes a recipe's name and supplies ``measure`` and ``draw``.
+
+    Args:
+        minutes: stop after this time of training, counted over all sessions of the run.
+        images: stop after this many images. The recipe's own number of images is a limit too.
+        heldout: a face set that is not trained on; the log has the objective's numbers for its faces.
+        start: a snapshot whose weights a new run begins with, see `begin_from`.
+        measure: makes the function whose numbers go into the log every ``fid_kimg``.
+        draw: draws the grid of samples every ``grid_kimg``.
+
+    Returns:
+        The newest snapshot.
 
     Raises:
-        UserError: no face set, a run of another recipe or face set in ``out``, or a run in use.
+        UserError: there is no face set, ``out`` has a run of another recipe or face set, or the run is in
+            use.
         KeyboardInterrupt: after Ctrl-C, when everything is saved.
     """
     fabric = _fabric(recipe)
@@ -83,14 +90,14 @@ def train(
     run, first = Path(out), fabric.is_global_zero
     if isinstance(recipe.training.batch, int) and recipe.training.batch % fabric.world_size:
         raise UserError(
-            f"training.batch: {recipe.training.batch} is no multiple of {fabric.world_size} processes"
+            f"training.batch: {recipe.training.batch} is not a multiple of {fabric.world_size} processes"
         )
     checked = check(recipe, data, run if first else None, heldout=heldout, processes=fabric.world_size)
     faces = checked.faces
     assert faces is not None
     tell(checked, progress)
     with leaving_nothing(run, first), _claimed(run, first):
-        # Set up: everything follows from the recipe, the seed and the face set.
+        # Set up. Everything is determined by the recipe, the seed and the face set.
         torch.manual_seed(recipe.training.seed)
         used = shared(len(faces), recipe.training.share, recipe.training.seed)
         if len(used) < len(faces):
@@ -117,7 +124,7 @@ def train(
         )
         state.machine = _machine(fabric)
 
-        # Resume where the newest whole snapshot stands; a new run begins with the weights of another.
+        # Resume from the newest complete snapshot; a new run may begin with the weights of another.
         if start and not snapshots(run):
             for sentence in begin_from(state, recipe, start):
                 announce(progress, sentence, "from")
@@ -149,12 +156,12 @@ def train(
             training_display(progress, recipe.name, state, last, seconds) as show,
             stop_requests(lambda told: announce(progress, told, "stopping"), CUT) as stop,
         ):
-            begun += _paused(fabric, state, pauses, stop)  # where Ctrl-C broke one off
+            begun += _paused(fabric, state, pauses, stop)  # work that Ctrl-C interrupted
             while not _agreed(fabric, state.images >= last or state.seconds >= seconds or bool(stop)):
                 stepped, before = time.monotonic(), state.images
                 batch = batch_at(recipe.training.batch, before, fabric.world_size)
 
-                # Draw a batch. All randomness follows from the position.
+                # Draw a batch. All randomness is seeded with the position in training.
                 torch.manual_seed(_position_seed(recipe.training.seed, fabric.global_rank, state))
                 pixels = steps.pixels(before)
                 waited = time.monotonic() - stepped
@@ -203,7 +210,7 @@ def train(
                     if logs:
                         others = _others(recipe, networks, phases, judged, state, before, fabric)
                         logs.write(state.images, {"minutes": state.seconds / 60, **line, **others})
-                    # Where it goes badly, say so and go back.
+                    # If something is wrong, say so and go back.
                     trouble = look(line, phases, state.images, state.signs, recipe.training.patience_kimg)
                     if trouble := fabric.broadcast(trouble):
                         recover(trouble, fabric, state, recipe, run, logs, progress)
@@ -214,13 +221,13 @@ def train(
                 # Draw the grid, measure, snapshot.
                 every = {"grid": recipe.training.grid_kimg, "fid": recipe.training.fid_kimg}
                 state.due = [pause for pause, kimg in every.items() if _passed(before, state.images, kimg)]
-                begun += _paused(fabric, state, pauses, stop)  # measuring is no training
+                begun += _paused(fabric, state, pauses, stop)  # measuring does not count as training
                 if time.monotonic() - saved > recipe.training.snapshot_minutes * 60:
                     saved = time.monotonic()
                     if fabric.is_global_zero and state.sound():
                         save(state, recipe, run)
 
-            # Leave nothing undone.
+            # Write what is still due.
             if show.silent(0):
                 _say_early(state, show, logs)
             if logs:
@@ -232,7 +239,7 @@ def train(
 
 
 def _fabric(recipe: Recipe) -> Fabric:
-    """The engine: one process, or those that torchrun started; on the fastest device there is."""
+    """The Fabric: one process, or those that torchrun started, on the fastest device of the machine."""
     precision = recipe.training.precision
     if precision == "auto":
         precision = best_precision(best_device())
@@ -260,7 +267,7 @@ def _machine(fabric: Fabric) -> dict[str, Any]:
 
 @contextmanager
 def _claimed(run: Path, first: bool) -> Iterator[None]:
-    """The run folder, made and kept from a second training until this one ends, however it ends."""
+    """Make the run folder and lock it against a second training until this one ends."""
     try:
         run.mkdir(parents=True, exist_ok=True)
         lock = open(run / ".lock", "w")  # noqa: SIM115 - held until the end
@@ -278,7 +285,7 @@ def _claimed(run: Path, first: bool) -> Iterator[None]:
 
 
 def _agreed(fabric: Fabric, wanted: bool) -> bool:
-    """Whether any process wants it: clocks and signals differ, and who stops alone leaves others waiting."""
+    """Whether any process wants to. All must agree: a process that stops alone leaves the others waiting."""
     if fabric.world_size == 1:
         return wanted
     return bool(fabric.all_reduce(torch.tensor(float(wanted), device=fabric.device), reduce_op="sum"))
@@ -294,14 +301,14 @@ def _networks(recipe: Recipe) -> nn.ModuleDict:
 def _conditioned(
     recipe: Recipe, faces: FaceSet, used: np.ndarray, progress: Progress | None
 ) -> tuple[Recipe, ConditionLabels | None]:
-    """The recipe with the values of its conditions, and the labels of the faces; says what they are."""
+    """The recipe with the values of its conditions filled in, and the labels of the faces. Prints both."""
     if not recipe.training.condition:
         return recipe, None
     labels = ConditionLabels(faces, recipe.training.condition, used)
     if recipe.conditions not in ({}, labels.values):
         raise UserError(
-            f"conditions: {faces.path} has other values than the recipe says; leave that table out of it, "
-            "training fills it in"
+            f"conditions: the labels of {faces.path} have other values than the recipe; leave the table "
+            "conditions out of the recipe, training fills it in"
         )
     for sentence in labels.sentences():
         announce(progress, sentence, "condition")
@@ -315,11 +322,11 @@ def _held_out(
     average: Any,
     progress: Progress | None,
 ) -> tuple[Batches, Any, ConditionLabels | None]:
-    """Batches of a face set that is not trained on, the model, and the labels of the set."""
+    """Batches of the held-out face set, the model ``average``, and the labels of the set."""
     others = FaceSet.open(heldout)
     both = len(set(others.index["sha256"].to_pylist()) & set(faces.index["sha256"].to_pylist()))
     if both:
-        announce(progress, f"{both:,} pictures are among the faces trained on too", "held out")
+        announce(progress, f"{both:,} pictures are among the training faces too", "held out")
     labels = None
     if recipe.training.condition:
         labels = ConditionLabels(others, recipe.training.condition, values=recipe.conditions)
@@ -329,7 +336,7 @@ def _held_out(
 
 
 def _position_seed(seed: int, rank: int, state: TrainingState) -> int:
-    """A seed of its own for each step of each process; another one after going back, or it happens again."""
+    """The seed of a step of a process. It changes after going back, or the same trouble would come again."""
     position = (seed, rank, state.images, *([state.rollbacks] if state.rollbacks else []))
     return int(np.random.SeedSequence(position).generate_state(1, np.uint64)[0] >> 1)
 
@@ -361,13 +368,13 @@ def _descend(phase: Phase, optimiser: torch.optim.Optimizer, rates: Sequence[flo
 
 
 def _rates(recipe: Recipe, phase: Phase, images: int) -> dict[str, float]:
-    """The learning rate of each of a phase's groups."""
+    """The learning rate of each parameter group of a phase."""
     rates = recipe.training.learning_rate
     return {name: value_at(rates.get(name, rates["default"]), images) for name in phase.groups}
 
 
 def _passed(before: int, after: int, kimg: float) -> bool:
-    """Whether a multiple of ``kimg`` thousand images, none if it is 0, was passed on the way."""
+    """Whether a multiple of ``kimg`` thousand images was passed; False if ``kimg`` is 0."""
     return kimg > 0 and after // (kimg * 1000) > before // (kimg * 1000)
 
 
@@ -380,7 +387,7 @@ def _others(
     before: int,
     fabric: Fabric,
 ) -> dict[str, float]:
-    """What a line of the log says besides means: of held-out faces, learning rates, memory."""
+    """The numbers in a line of the log that are not means: held-out faces, learning rates, memory."""
     told: dict[str, float] = {}
     if judged:
         seed = _position_seed(recipe.training.seed, fabric.world_size, state)
@@ -395,7 +402,7 @@ def _others(
 
 
 def _say_early(state: TrainingState, show: Display, logs: Logs | None) -> None:
-    """The means so far, before the first line of the log is due."""
+    """Show and log the means so far, before the first line of the log is due."""
     means = state.numbers.means()
     show.line(means)
     if logs:
@@ -411,7 +418,7 @@ def _pauses(
     draw: Draw | None,
     logs: Logs | None,
 ) -> dict[str, Callable[[], float]]:
-    """What is done between steps, by name; each says how many seconds of it were no training."""
+    """The work between steps, by name. Each returns how many of its seconds do not count as training."""
     pauses: dict[str, Callable[[], float]] = {}
     if draw and logs:
 
@@ -435,9 +442,9 @@ def _pauses(
 def _paused(
     fabric: Fabric, state: TrainingState, pauses: Mapping[str, Callable[[], float]], stop: Stop
 ) -> float:
-    """Do what is due; how many seconds of it were no training.
+    """Do what is due. Returns how many of the seconds do not count as training.
 
-    Ctrl-C breaks it off. What is left is in the snapshot, and the first thing that the same command does.
+    Ctrl-C interrupts it. The snapshot then lists what is still due, and the resumed run does that first.
     """
     if not state.due:
         return 0.0

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-Parameters = Sequence[Sequence[nn.Parameter]]  # groups, each with a learning rate of its own
+Parameters = Sequence[Sequence[nn.Parameter]]  # groups, each with its own learning rate
 
 
 def adam(parameters: Parameters, betas: Sequence[float]) -> Optimizer:
@@ -16,9 +16,9 @@ def adam(parameters: Parameters, betas: Sequence[float]) -> Optimizer:
 
 
 def rmsprop(parameters: Parameters, betas: Sequence[float]) -> Optimizer:
-    """Tieleman & Hinton 2012, lecture 6.5: what Adam is without its corrections of the first steps.
+    """Tieleman & Hinton 2012, lecture 6.5: like Adam, but without bias correction.
 
-    As there, the first beta is the momentum and the second the memory of the squares.
+    As in Adam, the first beta is the momentum and the second the decay of the squared gradients.
     """
     groups = [{"params": group} for group in parameters]
     return torch.optim.RMSprop(groups, momentum=betas[0], alpha=betas[1])

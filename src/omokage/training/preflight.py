@@ -1,6 +1,6 @@
-"""What is looked at before a training begins: what it would refuse, and what its owner should know.
+"""Checks before a training begins: errors that would stop it, and facts that the user should know.
 
-Nothing is written here. `check` is what ``--dry-run`` does and what every training does first.
+Nothing is written here. `check` runs before every training, and ``--dry-run`` runs only `check`.
 """
 
 import dataclasses
@@ -31,10 +31,10 @@ from .start import check_start
 from .state import refuse_other
 
 FEW = 1000
-"""Faces below which a network learns its faces by heart."""
+"""With fewer faces than this, a network memorises them."""
 
 HEAVY = 20.0
-"""Thousands of millions of operations an image, above which a recipe is made for a GPU (`Fit.cost`)."""
+"""A recipe that costs more than this (`Fit.cost`, billions of operations an image) is made for a GPU."""
 
 OURS = frozenset(("recipe.toml", FACES, "log.jsonl", "evaluations.jsonl", "grids", ".lock"))
 LITTER = frozenset((".DS_Store", "Thumbs.db", "desktop.ini"))
@@ -42,10 +42,10 @@ LITTER = frozenset((".DS_Store", "Thumbs.db", "desktop.ini"))
 
 @dataclass(frozen=True)
 class Checked:
-    """What was found on the way.
+    """What `check` found.
 
     Attributes:
-        told: what the owner should know, a sentence each.
+        told: what the user should know, one sentence each.
         heavy: whether the recipe is made for a GPU and there is none.
     """
 
@@ -64,19 +64,19 @@ def check(
     start: Path | None = None,
     processes: int = 1,
 ) -> Checked:
-    """Whether this training can begin; what is None is not looked at.
+    """Check that this training can begin. Arguments that are None are not checked.
 
     Raises:
-        UserError: networks that do not fit one another, no face set, no such conditions, a run folder that
-            cannot be one or is of another recipe or face set, held-out faces that are none, or a snapshot to
-            begin with (``start``) that does not fit.
+        UserError: the networks do not fit together, there is no face set or no such condition, ``out`` cannot
+            be a run folder or has a run of another recipe or face set, the held-out faces are not held out,
+            or the snapshot to begin with (``start``) does not fit.
     """
     told: list[str] = []
     faces = used = labels = None
     if data is not None:
         faces = FaceSet.open(data)
         if not len(faces):
-            raise UserError(f"--data {one_line(data)}: there is no face in it; build it from more pictures")
+            raise UserError(f"--data {one_line(data)}: it has no faces; build it from more pictures")
         used = shared(len(faces), recipe.training.share, recipe.training.seed)
         if recipe.training.condition:
             labels = ConditionLabels(faces, recipe.training.condition, used)
@@ -98,25 +98,25 @@ def check(
     heavy = fit.cost > HEAVY and best_device().type == "cpu"
     if heavy:
         told.append(
-            f"{recipe.name} is made for a GPU, and there is none here: each of its images costs about "
-            f"{fit.cost / 5:.0f} times what one of `fast` does"
+            f"{recipe.name} is made for a GPU, and there is none here: an image takes about "
+            f"{fit.cost / 5:.0f} times as much computation as with `fast`"
         )
     return Checked(faces, fit, tuple(told), heavy)
 
 
 def tell(checked: Checked, progress: Progress | None) -> None:
-    """Say what was found, a line each."""
+    """Print what was found, one line each."""
     for sentence in checked.told:
         announce(progress, sentence, "before training")
 
 
 def _of_faces(faces: FaceSet, used: np.ndarray, size: tuple[int, int]) -> list[str]:
-    """What to know of the faces that are trained on."""
+    """What the user should know about the training faces."""
     told = []
     if len(used) < FEW:
         told.append(
-            f"{len(used):,} faces are few: a network learns so few by heart and draws them again; "
-            f"{FEW:,} are a beginning, 10,000 are good"
+            f"{len(used):,} faces are few: a network memorises them and draws copies; use {FEW:,} or more, "
+            "better 10,000"
         )
     heights, widths = (faces.index[name].to_numpy()[used] for name in ("height", "width"))
     larger = (heights > size[0]) & (widths > size[1])
@@ -125,7 +125,7 @@ def _of_faces(faces: FaceSet, used: np.ndarray, size: tuple[int, int]) -> list[s
         told.append(f"{_many(larger)} of {_sizes(heights[larger], widths[larger])} are trained at {px(size)}")
     if smaller.any():
         much = (2 * heights[smaller] <= size[0]) | (2 * widths[smaller] <= size[1])
-        what = ": they stay blurred, and what is drawn will be" if much.any() else ""
+        what = ": they look blurred, and samples will too" if much.any() else ""
         told.append(
             f"{_many(smaller)} of {_sizes(heights[smaller], widths[smaller])} are smaller than the model's "
             f"{px(size)} and are enlarged{what}"
@@ -138,7 +138,7 @@ def _many(which: np.ndarray) -> str:
 
 
 def _sizes(heights: np.ndarray, widths: np.ndarray) -> str:
-    """The sizes of faces: one, or the smallest and the largest.
+    """The sizes of faces in words: one size, or the smallest and the largest.
 
     >>> _sizes(np.array([128, 128]), np.array([128, 128])), _sizes(np.array([96, 40]), np.array([80, 40]))
     ('128 px', '40 px to 96x80 px')
@@ -149,7 +149,7 @@ def _sizes(heights: np.ndarray, widths: np.ndarray) -> str:
 
 
 def _of_out(out: Path, data: Path | None) -> list[str]:
-    """What to know of the run folder; UserError where it cannot be one."""
+    """What the user should know about the run folder; `UserError` if it cannot be a run folder."""
     shown = one_line(out)
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {shown} is a file; give a folder for the run")
@@ -169,11 +169,11 @@ def _of_out(out: Path, data: Path | None) -> list[str]:
         return []
     listed = ", ".join(one_line(name, 40) for name in names[:3]) + (", ..." if len(names) > 3 else "")
     files = "another file" if len(names) == 1 else f"{len(names):,} other files"
-    return [f"--out {shown} holds {files} ({listed}); the run is written beside"]
+    return [f"--out {shown} holds {files} ({listed}); the run is written beside them"]
 
 
 def _check_run(out: Path, recipe: Recipe, face_set: str) -> None:
-    """UserError where a run in ``out`` is of another recipe or face set, or is being trained now."""
+    """Raise `UserError` if ``out`` has a run of another recipe or face set, or is being trained now."""
     if (out / ".lock").exists():
         with open(out / ".lock") as lock:
             try:
@@ -194,20 +194,20 @@ def _check_run(out: Path, recipe: Recipe, face_set: str) -> None:
 def _check_held_out(recipe: Recipe, fit: Fit, heldout: str | Path, faces: FaceSet | None) -> None:
     if not fit.judges:
         raise UserError(
-            f"--heldout: the objective {recipe.objective['name']} has nothing to say of other faces"
+            f"--heldout: the objective {recipe.objective['name']} has no numbers for held-out faces"
         )
     others = FaceSet.open(heldout)
     if faces is not None and others.content_hash == faces.content_hash:
-        raise UserError(f"--heldout {heldout} has the faces that are trained on; give a set of others")
+        raise UserError(f"--heldout {heldout} has the training faces; give a set of other faces")
     if recipe.training.condition:
         ConditionLabels(others, recipe.training.condition, values=recipe.conditions)
 
 
 @contextmanager
 def leaving_nothing(run: Path, first: bool = True) -> Iterator[None]:
-    """A training that is refused takes back what it has written: no folder of a run that never was.
+    """If the training is refused, remove what it has written, so that no empty run folder stays.
 
-    What was there before stays, and so does a run that has a snapshot or a line in its log.
+    Earlier files stay, and so does a run that has a snapshot or a line in its log.
     """
     there = [path for path in (run, *run.absolute().parents) if path.exists()][:1]
     before = {path.name for path in run.iterdir()} if run.is_dir() else None
@@ -238,11 +238,13 @@ def _take_back(run: Path, before: set[str] | None, there: Path | None) -> None:
 
 
 class Forecast:
-    """Says once how long a training for a GPU will take on this machine, after its first steps.
+    """Tells once, after the first steps, how long a recipe made for a GPU will take on this machine.
 
     Args:
-        wanted: images after which the recipe is done: where its learning rates stop changing.
-        told: takes the sentence.
+        recipe: the recipe; `wanted_images` is the number of images to train.
+        checked: only a recipe that is too heavy for this machine gets a forecast.
+        progress: where the sentence is printed.
+        seconds: how many seconds of training to measure.
     """
 
     def __init__(self, recipe: Recipe, checked: Checked, progress: Progress | None, seconds: float = 10.0):
@@ -251,7 +253,7 @@ class Forecast:
         self._steps, self._first = 0, (0, 0.0)
 
     def step(self, images: int, seconds: float) -> None:
-        """After a step: images seen, seconds of training. The first step, which warms up, does not count."""
+        """Called after a step with the images seen and seconds of training. The first step is a warm-up."""
         self._steps += 1
         if self._steps == 1:
             self._first = images, seconds
@@ -264,14 +266,14 @@ class Forecast:
         left = max(0, self.wanted - images) / speed
         announce(
             self.progress,
-            f"{speed:.2g} images a second: {self.name} would be done with its {self.wanted:,} images in "
-            f"{lasting(left)} on this machine; `fast` draws faces in an hour",
+            f"at {speed:.2g} images a second, {self.name} needs {lasting(left)} on this machine for its "
+            f"{self.wanted:,} images; `fast` draws faces in an hour",
             "before training",
         )
 
 
 def wanted_images(recipe: Recipe) -> int:
-    """Images after which nothing changes any more: the end of the learning rates, or of the recipe.
+    """The images that a recipe needs: until its learning rates stop changing, or its own limit.
 
     >>> from omokage.recipe import load_recipe
     >>> wanted_images(load_recipe("fast")), wanted_images(load_recipe("stylegan2-64"))
@@ -287,7 +289,7 @@ def wanted_images(recipe: Recipe) -> int:
 
 
 def lasting(seconds: float) -> str:
-    """A time in words.
+    """A duration in words.
 
     >>> lasting(90), lasting(5000), lasting(8 * 3600), lasting(40 * 86400), lasting(900 * 86400)
     ('2 minutes', '83 minutes', '8 hours', '40 days', '2.5 years')

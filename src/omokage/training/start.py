@@ -11,19 +11,19 @@ from ..recipe import Recipe
 from ..snapshot import read_snapshot
 from .state import TrainingState, below
 
-NAMED = 3  # weights that do not fit are named up to this number
+NAMED = 3  # at most this many weights that do not fit are named
 
 
 def begin_from(state: TrainingState, recipe: Recipe, path: Path) -> Iterator[str]:
-    """Give the networks and averages of ``state`` the weights of the snapshot ``path``; say what was taken.
+    """Load the weights of the snapshot ``path`` into ``state``; yield sentences that say what was taken.
 
-    Optimisers and counters stay new. The generator must fit wholly. A snapshot made for sampling alone has
-    averaged weights only: the generator takes those. Another network that is not there, or does not fit,
-    begins anew.
+    Optimisers and counters start fresh. All weights of the generator must fit. A snapshot made only for
+    sampling has no other weights than the averaged ones; the generator then takes those. Any other network
+    that is missing or does not fit keeps its random weights.
 
     Raises:
-        UserError: the snapshot cannot be read, or its generator does not fit the recipe; what differs is
-            named.
+        UserError: the snapshot cannot be read, or its generator does not fit the recipe; the message names
+            what differs.
     """
     tensors, other, progress = read_snapshot(path)
     average, networks = below(tensors, "average."), below(tensors, "networks.")
@@ -50,7 +50,7 @@ def begin_from(state: TrainingState, recipe: Recipe, path: Path) -> Iterator[str
 
 
 def check_start(network: nn.Module, recipe: Recipe, path: Path) -> None:
-    """UserError unless ``network`` could begin with the averaged weights of the snapshot ``path``."""
+    """Raise `UserError` unless ``network`` can take the averaged weights of the snapshot ``path``."""
     average, other, _ = read_snapshot(path, "average.")
     _check(network, average, recipe, other, path)
 
@@ -66,7 +66,7 @@ def _check(
 
 
 def _unfit(network: nn.Module, tensors: Mapping[str, Tensor]) -> str:
-    """What is missing, too much or of another shape, in words; empty: all fits."""
+    """The weights that are missing, unknown or of another shape, in words; "" if all fit."""
     own = network.state_dict()
     wrong = [f"{name} is missing" for name in own if name not in tensors]
     wrong += [f"{name} is not known" for name in tensors if name not in own]

@@ -1,4 +1,4 @@
-"""All that a training is at one moment, to and from a snapshot."""
+"""The whole state of a training, and its snapshots."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,16 +18,18 @@ from .averages import Averages
 
 @dataclass
 class TrainingState:
-    """Networks, averages, optimisers and how far they are.
+    """Networks, averages, optimisers and counters.
 
     Attributes:
-        images: seen by all processes together; ``steps``: of the loop; ``seconds``: of training.
-        rollbacks: how many times it went back to a snapshot because something was wrong.
-        signs: of trouble, and how many images were seen when each began.
-        numbers: since the last line of the log.
-        due: at these images and not done yet: "grid", "fid".
-        machine: what trains now, for the record.
-        origin: the snapshot whose weights it began with; empty: none.
+        images: number of images seen by all processes together.
+        steps: number of steps of the loop.
+        seconds: seconds of training.
+        rollbacks: how many times training went back to a snapshot because something was wrong.
+        signs: signs of trouble, with the number of images at which each began.
+        numbers: the numbers since the last line of the log.
+        due: work that is due now and not done yet: "grid", "fid".
+        machine: the machine that trains now, for the record.
+        origin: the snapshot whose weights the run began with; empty if there is none.
     """
 
     networks: nn.ModuleDict
@@ -68,7 +70,7 @@ class TrainingState:
         return found
 
     def restore(self, tensors: Mapping[str, Tensor], path: Path) -> None:
-        """Take over what ``tensors`` returned once; UserError where it does not fit."""
+        """Load what `tensors` returned. Raises `UserError` if it does not fit."""
         load_weights(self.average, below(tensors, "average."), path)
         load_weights(self.networks, below(tensors, "networks."), path)
         for phase, optimiser in self.optimisers.items():
@@ -76,7 +78,7 @@ class TrainingState:
             parameters = [one for group in optimiser.param_groups for one in group["params"]]
             for index, parameter in enumerate(parameters):
                 entries = below(known, f"{index}.")
-                # As the optimiser makes them: in the parameter's memory format, counters as they are.
+                # As the optimiser makes them: in the parameter's memory format, but counters unchanged.
                 optimiser.state[parameter] = {
                     name: torch.empty_like(parameter).copy_(value)
                     if value.shape == parameter.shape
@@ -89,8 +91,8 @@ def save(state: TrainingState, recipe: Recipe, run: Path) -> Path:
     """Write a snapshot and remove those that are too old.
 
     Raises:
-        UserError: the weights are not finite (a good snapshot is never replaced by a broken one), or the
-            disk refuses.
+        UserError: the weights are not finite (a broken snapshot never replaces a good one), or the snapshot
+            cannot be written.
     """
     if not state.sound():
         raise UserError(
@@ -100,7 +102,7 @@ def save(state: TrainingState, recipe: Recipe, run: Path) -> Path:
     path = run / f"snapshot-{state.images:012d}.safetensors"
     write_snapshot(path, state.tensors(), recipe, state.progress())
     if recipe.training.keep:
-        # One from before the first sign of trouble stays, to go back to.
+        # Keep one from before the first sign of trouble, to go back to.
         good = _until(snapshots(run), min(state.signs.values(), default=state.images))[-1:]
         for old in snapshots(run)[: -recipe.training.keep]:
             if old not in good:
@@ -113,9 +115,9 @@ def _until(paths: list[Path], images: int) -> list[Path]:
 
 
 def go_back(state: TrainingState, run: Path, images: int) -> bool:
-    """To the newest whole snapshot of at most ``images`` images; False, and nothing changes, without one.
+    """Go back to the newest complete snapshot of at most ``images`` images; False if there is none.
 
-    The time that has passed stays, and so does the count of going back, which becomes one more.
+    The time that has passed is kept, and ``rollbacks`` grows by one. Without a snapshot nothing changes.
     """
     for path in reversed(_until(snapshots(run), images)):
         try:
@@ -134,25 +136,25 @@ def go_back(state: TrainingState, run: Path, images: int) -> bool:
 def refuse_other(
     run: Path, recipe: Recipe, face_set: str, written: Recipe, progress: Mapping[str, Any]
 ) -> None:
-    """UserError where a snapshot of ``run`` says that it is of another recipe or face set."""
+    """Raise `UserError` if a snapshot of ``run`` belongs to another recipe or face set."""
     if not recipe.trained_alike(written):
         raise UserError(
             f"{run} was trained with other settings; give another --out, or see {run / 'recipe.toml'}"
         )
     if progress["face_set"] != face_set:
         raise UserError(
-            f"{run} was trained on another face set, or with other labels of its faces; give that one by "
-            "--data, or another --out"
+            f"{run} was trained on another face set, or with other labels of its faces; give that face set "
+            "with --data, or another --out"
         )
 
 
 def resume(state: TrainingState, recipe: Recipe, run: Path) -> None:
-    """Go to where the newest snapshot of the run stands; at the start, write the resolved recipe.
+    """Resume from the newest snapshot of the run; for a new run, write the resolved recipe.
 
-    A snapshot that cannot be read is passed over for the one before it: a disk may have failed.
+    If a snapshot cannot be read, perhaps because a disk failed, the one before it is used.
 
     Raises:
-        UserError: the run is of another recipe or face set, or none of its snapshots can be read.
+        UserError: the run has another recipe or face set, or none of its snapshots can be read.
     """
     problem = None
     for path in reversed(snapshots(run)):
@@ -175,5 +177,5 @@ def resume(state: TrainingState, recipe: Recipe, run: Path) -> None:
 
 
 def below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Those tensors whose names begin with ``prefix``, which is taken off."""
+    """The tensors whose names begin with ``prefix``, with the prefix removed."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

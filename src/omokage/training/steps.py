@@ -1,4 +1,4 @@
-"""From a batch of pixels to what the phases of a step are given."""
+"""Turns a batch of pixels into the inputs of a step's phases."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,12 +12,12 @@ from .conditions import ConditionLabels
 
 
 class Steps:
-    """Makes the steps of one face set. All randomness is PyTorch's, which the caller seeds.
+    """Makes the steps of one face set. All randomness comes from PyTorch's generator; the caller seeds it.
 
     Args:
-        model: says the shape of latents and whether images have one channel.
-        labels: the conditions of the faces; None: there are none.
-        mirror: half of the images are mirrored.
+        model: gives the shape of latents, and whether images have one channel.
+        labels: the conditions of the faces, or None.
+        mirror: whether to mirror half of the images.
         augment: see `Step`.
     """
 
@@ -40,7 +40,7 @@ class Steps:
         return self.batches.at(images)
 
     def step(self, pixels: Tensor, images: int) -> Step:
-        """The step of that batch."""
+        """The step for a batch of ``pixels``."""
         real = normalised(pixels, self.mirror, self.device)
         if self.grey:
             real = grey(real)

@@ -1,4 +1,4 @@
-"""Whether a training goes well; where it does not, one plain sentence and a way back."""
+"""Watches a training. If something is wrong, it says so in one sentence and goes back to a good snapshot."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,8 +16,8 @@ from .display import announce
 from .logs import Logs
 from .state import TrainingState, go_back, save
 
-NEAR_FLOOR = 0.01  # so near to the lowest possible loss a phase has nothing left to learn
-LITTLE_VARIETY = 0.05  # spread of generated images over the batch, as a share of that of real ones
+NEAR_FLOOR = 0.01  # this near to its lowest possible loss, a phase has nothing left to learn
+LITTLE_VARIETY = 0.05  # spread of generated images over the batch, divided by that of real ones
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Trouble:
 
     Attributes:
         sentence: what is happening and what to change.
-        well_until: images seen up to which nothing was wrong.
-        fatal: whether going on without going back is useless.
+        well_until: number of images seen before the trouble began.
+        fatal: whether training can go on only from an earlier snapshot.
     """
 
     sentence: str
@@ -38,10 +38,10 @@ class Trouble:
 def look(
     line: Mapping[str, float], phases: Sequence[Phase], images: int, since: dict[str, int], patience: float
 ) -> Trouble | None:
-    """What is wrong, if anything, by one line of the log at ``images`` images seen.
+    """What is wrong, if anything, according to a line of the log at ``images`` images.
 
-    ``since`` holds, from line to line, when each sign began; one that lasts ``patience`` thousand images is
-    trouble. A number that is not finite is trouble at once.
+    ``since`` keeps, from line to line, when each sign of trouble began. A sign that lasts for ``patience``
+    thousand images is trouble. A number that is not finite is trouble at once.
 
     >>> look({"loss/generator": float("nan")}, [], 2000, {}, 50).sentence
     'loss/generator is not a finite number any more: lower training.learning_rate'
@@ -83,15 +83,15 @@ def recover(
     logs: Logs | None,
     progress: Progress | None,
 ) -> None:
-    """Say what is wrong; go back to the last good snapshot if there is one and the recipe still allows it.
+    """Say what is wrong. Go back to the last good snapshot if there is one and the recipe still allows it.
 
     Raises:
-        UserError: there is no way back from numbers that are not finite.
+        UserError: numbers are not finite, and there is no way back.
     """
     images, most = state.images, recipe.training.rollbacks
     allowed = state.rollbacks < most
     gone_back = allowed and go_back(state, run, trouble.well_until)
-    fabric.barrier()  # nobody removes what another process still reads
+    fabric.barrier()  # wait, so that no process removes a snapshot that another still reads
     if gone_back:
         then = f"back to {state.images:,} images, {state.rollbacks} of {most} times"
     else:
@@ -105,6 +105,6 @@ def recover(
         for path in snapshots(run):
             if path.stem > f"snapshot-{state.images:012d}":
                 path.unlink()
-        save(state, recipe, run)  # with its count, lest a killed run go back for ever
+        save(state, recipe, run)  # saves the count too, or a killed run could go back without end
     if trouble.fatal and not gone_back:
         raise UserError(f"{run}: {told}")
