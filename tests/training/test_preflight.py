@@ -152,7 +152,8 @@ def test_the_time_a_training_would_take_is_told_once_after_its_first_steps():
     for step in range(1, 9):
         forecast.step(4 + 4 * step, 9.0 + 2 * step)
     assert screen.getvalue().count("images a second") == 1
-    assert "at 2 images a second, dcgan needs 14 hours on this machine for its 100,000 images" in screen.getvalue()
+    forecast = "at 2 images a second, dcgan needs 14 hours on this machine for its 100,000 images"
+    assert forecast in screen.getvalue()
     silent = Forecast(recipe, preflight.Checked(None, fitted(small()), (), heavy=False), None)
     assert silent.silent
 

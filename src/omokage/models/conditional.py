@@ -1,8 +1,9 @@
-"""Conditions, such as hair and eye colours, for any generator and discriminator that has room for them.
+"""Conditions, such as hair and eye colours, for any generator, discriminator or flow that supports them.
 
-A generator sees them joined to its latent (Mirza & Osindero 2014, section 3.2). A discriminator judges them
-by projection (Miyato & Koyama 2018, equation 3): besides its logit it gives one number for each value of each
-condition, and those of the image's own values are added. A flow has its density given them.
+A generator takes them joined to its latent (Mirza & Osindero 2014, section 3.2). A discriminator judges them
+by projection (Miyato & Koyama 2018, equation 3): besides its logit it outputs one number for each value of
+each condition, and the numbers of the image's own values are added to the logit. A flow has a conditional
+density.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from .flow import in_range, normal_log_density
 
-Given = Sequence[int | None]  # for each condition the number of a value, or None: drawn
+Given = Sequence[int | None]  # for each condition the number of a value, or None to draw one
 
 
 def one_hot(conditions: Tensor, sizes: Sequence[int]) -> Tensor:
@@ -31,11 +32,11 @@ def one_hot(conditions: Tensor, sizes: Sequence[int]) -> Tensor:
 
 
 class Conditional(nn.Module):
-    """What generators with conditions share: where the values come from.
+    """The base of models with conditions: it chooses values for conditions that are not given.
 
-    The last entries of a latent, one for each value, are used for conditions that are not given: from these
-    normal numbers `drawn` samples values as often as they occurred in training. So code that samples by
-    seed works with conditional models too.
+    The last entries of a latent, one for each value, are used for that. From these normal numbers, `drawn`
+    samples values with the frequencies of training. So code that samples by seed works with conditional
+    models too.
     """
 
     def __init__(self, network: Any, values: Mapping[str, Sequence[str]], latent: int) -> None:
@@ -51,12 +52,12 @@ class Conditional(nn.Module):
     def drawn(self, noise: Tensor, given: Given | None = None) -> Tensor:
         """Normal numbers (B, sum of sizes) to values (B, n), sampled with the frequencies of training.
 
-        Frequencies are those among faces with the ``given`` values. Conditions are sampled one after the
-        other by the Gumbel-max trick (Maddison et al. 2014): a small change of the noise rarely changes a
-        value, and noise of zero gives the most frequent one.
+        The frequencies are those among the faces with the ``given`` values. Conditions are sampled one after
+        the other by the Gumbel-max trick (Maddison et al. 2014): a small change of the noise rarely changes a
+        value, and zero noise gives the most frequent one.
         """
         given = given or [None] * len(self.sizes)
-        # In double precision and on the CPU: a seed has the same values everywhere.
+        # In double precision and on the CPU, so that a seed gives the same values on every device.
         noise, seen = noise.cpu().double(), self.seen.cpu().double().view(self.sizes)  # type: ignore[operator]
         gumbel = -(-torch.special.ndtr(noise).clamp(1e-12, 1 - 1e-12).log()).log()
         table = seen
@@ -81,7 +82,7 @@ class Conditional(nn.Module):
 
 
 def unconditioned(network: nn.Module) -> nn.Module:
-    """The network itself, without the conditions around it: what it can do is asked of this one.
+    """The inner network, without the wrapper for conditions. Ask this one what the network can do.
 
     >>> unconditioned(nn.Identity())
     Identity()
@@ -96,24 +97,24 @@ class ConditionalGenerator(Conditional):
     >>> from omokage.models.dcgan import Generator
     >>> inner = Generator(latent=8, channels=(8, 8), joined=5)
     >>> generator = ConditionalGenerator(inner, {"hair": ["blue", "red"], "eyes": ["blue", "green", "red"]})
-    >>> generator.decode(torch.randn(4, 13), given=(1, None)).shape  # red hair, eyes as they come
+    >>> generator.decode(torch.randn(4, 13), given=(1, None)).shape  # red hair, random eyes
     torch.Size([4, 3, 16, 16])
     """
 
     def __init__(
         self,
         network: Any,  # takes latents with `sum of values` further entries joined to them
-        values: Mapping[str, Sequence[str]],  # of each condition, in the order of their numbers
-        truncates: bool = False,  # whether the network's `decode` takes a truncation of its own
+        values: Mapping[str, Sequence[str]],  # the values of each condition, in the order of their numbers
+        truncates: bool = False,  # whether the network's `decode` has its own truncation
     ) -> None:
         super().__init__(network, values, network.latent_shape[0] - sum(map(len, values.values())))
         self.truncates = truncates
 
     def joined(self, z: Tensor, conditions: Tensor, psi: float = 1.0) -> Tensor:
-        """Latents (B, *latent_shape), their last entries replaced by conditions (B, n), the others times psi.
+        """Latents (B, *latent_shape) times psi, with the last entries replaced by conditions (B, n).
 
         The one-hot entries are scaled to the length of a normal vector of the same size. Otherwise they
-        would be small beside the entries of the latent.
+        would be small compared with the entries of the latent.
         """
         lengths = [sqrt(size) for size in self.sizes for _ in range(size)]
         hot = one_hot(conditions, self.sizes) * torch.tensor(lengths, device=conditions.device)
@@ -133,9 +134,9 @@ class ConditionalGenerator(Conditional):
         return self.network.decode(self.joined(z, conditions, psi))
 
     def mapping(self, z: Tensor, psi: float = 1.0, given: Given | None = None) -> Tensor:
-        """The network's styles (B, layers, width), truncated towards the average of their own conditions.
+        """The network's styles (B, layers, width), truncated towards the average style of their conditions.
 
-        So truncation does not change the conditions of a face.
+        This way truncation does not change the conditions of a face.
         """
         conditions = self.drawn(z[:, self.latent :] * abs(psi), given).to(z.device)
         w = self.network.mapping(self.joined(z, conditions))
@@ -151,48 +152,48 @@ class ConditionalGenerator(Conditional):
         return self.network.mapping(joined)[:, :1].mean(0)
 
     def styles(self, z: Tensor, conditions: Tensor) -> Tensor:
-        """As the network's: styles to train with."""
+        """Styles for training, as in the network."""
         return self.network.styles(self.joined(z, conditions))
 
     def synthesis(self, w: Tensor, noise: Any = "constant") -> Tensor:
-        """As the network's: styles to images; what they are conditioned on is in them."""
+        """Styles to images, as in the network. The styles already contain the conditions."""
         return self.network.synthesis(w, noise)
 
     @property
     def layers(self) -> int:
-        """As the network's: how many styles an image has."""
+        """The number of styles of an image, as in the network."""
         return self.network.layers
 
     @property
     def layer_sizes(self) -> list[tuple[int, int]]:
-        """As the network's: height and width of the features of each layer."""
+        """Height and width of the features of each layer, as in the network."""
         return self.network.layer_sizes
 
     def recovered(self, z: Tensor, conditions: Tensor) -> Tensor:
-        """As the network's: its guess at the latents (B, latent)."""
+        """The predicted latents (B, latent), as in the network."""
         return self.network.recovered(self.joined(z, conditions))
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """As the network's: mean and log-variance of q(z|x); it does not look at conditions."""
+        """Mean and log-variance of q(z|x), as in the network; they do not depend on conditions."""
         return self.network.posterior(images)
 
     def logits(self, z: Tensor, conditions: Tensor) -> Tensor:
-        """As the network's: the logits of p(x|z, conditions)."""
+        """The logits of p(x|z, conditions), as in the network."""
         return self.network.logits(self.joined(z, conditions))
 
     def encode(self, images: Tensor, given: Given | None = None) -> Tensor:
         """Images to latents (B, *latent_shape); conditions that are not given take the most frequent values.
 
-        The network's encoder looks at no conditions, so what is ``given`` changes nothing.
+        The network's encoder ignores conditions, so ``given`` changes nothing.
         """
         z = self.network.encode(images)
         return torch.cat([z, z.new_zeros(len(z), sum(self.sizes))], 1)
 
 
 class ConditionalFlow(Conditional):
-    """A flow with conditions: its density given numbers of values, or given none.
+    """A flow with conditions: its density is conditional on numbers of values, or unconditional.
 
-    An unknown number, such as -1, leaves that condition open; without any condition the density is that of
+    An unknown number, such as -1, leaves that condition open. Without any condition, the density is that of
     all faces.
 
     >>> from omokage.models.tarflow import TarFlow
@@ -210,7 +211,7 @@ class ConditionalFlow(Conditional):
         self.noise: float = getattr(network, "noise", 0.0)
 
     def labels(self, conditions: Tensor) -> Tensor:
-        """Numbers of values (B, n) to what the network takes, (B, sum of sizes)."""
+        """Numbers of values (B, n) to the network's label vectors (B, sum of sizes)."""
         return one_hot(conditions, self.sizes).to(next(self.network.parameters()))
 
     def transform(self, images: Tensor, conditions: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -218,7 +219,7 @@ class ConditionalFlow(Conditional):
         return self.network.transform(images, None if conditions is None else self.labels(conditions))
 
     def log_prob(self, images: Tensor, conditions: Tensor | None = None) -> Tensor:
-        """(B,) log-density in nats of images (B, C, H, W) in [-1, 1], given conditions (B, n) or none."""
+        """(B,) log-density in nats of images (B, C, H, W) in [-1, 1], given conditions (B, n) or None."""
         z, log_det = self.transform(images, conditions)
         return normal_log_density(z) + log_det
 
@@ -232,7 +233,7 @@ class ConditionalFlow(Conditional):
         return torch.cat([z, rest], 1)
 
     def inverse(self, z: Tensor, given: Given | None = None, guidance: float = 0.0, **how: Any) -> Tensor:
-        """(B, *latent_shape) to images, not clamped, no noise taken off; see `decode`."""
+        """(B, *latent_shape) to images, not clamped and not denoised; see `decode`."""
         conditions = self.drawn(z[:, self.latent :], given).to(z.device)
         own = z[:, : self.latent]
         return self.network.inverse(own, labels=self.labels(conditions), guidance=guidance, **how)
@@ -251,12 +252,12 @@ class ConditionalFlow(Conditional):
         return self.network.decode(own, labels=self.labels(conditions), guidance=guidance, **how)
 
     def forward(self, z: Tensor, conditions: Tensor) -> Tensor:
-        """(B, *latent_shape) and (B, n) to images, as `decode`; the last entries of latents are left out."""
+        """(B, *latent_shape) and (B, n) to images, as `decode`; the last entries of latents are ignored."""
         return self.network.decode(z[:, : self.latent], labels=self.labels(conditions))
 
 
 class ConditionalDiscriminator(nn.Module):
-    """A discriminator with conditions: what it sees and numbers of values to logits.
+    """A discriminator with conditions: features of images and numbers of values to logits.
 
     >>> from omokage.models.dcgan import Discriminator
     >>> inner = Discriminator(channels=(8, 8), outputs=1 + 5)
@@ -269,11 +270,11 @@ class ConditionalDiscriminator(nn.Module):
         self.network, self.sizes = network, tuple(sizes)
 
     def features(self, images: Tensor) -> Any:
-        """What the network sees of images: its own ``features``, or the images."""
+        """The network's own ``features`` of the images; if it has none, the images."""
         return self.network.features(images) if hasattr(self.network, "features") else images
 
     def forward(self, seen: Any, conditions: Tensor) -> Tensor | list[Tensor]:
-        """What ``features`` gives, and (B, n), to logits (B, ...), or to a list of them."""
+        """The result of `features` and values (B, n) to logits (B, ...), or to a list of them."""
         hot = one_hot(conditions, self.sizes)
         own = torch.cat([torch.ones_like(hot[:, :1]), hot], 1)
 

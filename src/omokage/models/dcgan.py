@@ -23,7 +23,7 @@ def initialise(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-# Layer norm (Ba et al. 2016) over channels and places, with a scale and a shift a channel.
+# Layer norm (Ba et al. 2016) over channels and positions, with a scale and a shift for each channel.
 NORMS: dict[str, Callable[[int], list[nn.Module]]] = {
     "batch": lambda channels: [nn.BatchNorm2d(channels)],
     "layer": lambda channels: [nn.GroupNorm(1, channels)],
@@ -32,7 +32,7 @@ NORMS: dict[str, Callable[[int], list[nn.Module]]] = {
 
 
 class Generator(nn.Module):
-    """Latents to images, figure 1 of the paper: transposed convolutions, each twice the size of the last.
+    """Latents to images by transposed convolutions; each one doubles the size (figure 1 of the paper).
 
     >>> import torch
     >>> Generator(channels=(32, 16)).decode(torch.randn(2, 100)).shape
@@ -67,7 +67,7 @@ class Generator(nn.Module):
                 nn.ReLU(inplace=True),
             ]
             incoming = outgoing
-        # No batch norm at the output: the batch's mean and variance would be forced on the images.
+        # No batch norm at the output: it would fix the mean and variance of every batch of images.
         layers += [nn.ConvTranspose2d(incoming, image_channels, 4, 2, 1, bias=False), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
         self.apply(initialise)
@@ -80,9 +80,9 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images to logits: the generator's mirror, strided convolutions and leaky ReLUs.
+    """Images to logits: strided convolutions and leaky ReLUs, the mirror image of the generator.
 
-    The paper's last sigmoid is left to the objective, which takes logits.
+    The paper's final sigmoid is part of the objective, which takes logits.
 
     >>> import torch
     >>> Discriminator(channels=(16, 32))(torch.randn(2, 3, 16, 16)).shape
@@ -93,10 +93,10 @@ class Discriminator(nn.Module):
         self,
         channels: Counts = (64, 128, 256, 512),  # from the image down to 4x4; n of them take 4·2ⁿ px
         image_channels: Channels = 3,
-        # Share of features dropped after every leaky ReLU; 0: none, as in the paper.
+        # Share of features dropped after every leaky ReLU; 0: no dropout, as in the paper.
         dropout: ShareBelowOne = 0.0,
-        norm: Literal["batch", "layer", "none"] = "batch",  # a gradient penalty wants no "batch"
-        outputs: Count = 1,  # logits an image, 1 or more: conditions add one for each of their values
+        norm: Literal["batch", "layer", "none"] = "batch",  # with a gradient penalty, not "batch"
+        outputs: Count = 1,  # logits for each image; conditions add one for each of their values
     ) -> None:
         super().__init__()
         self.resolution = (4 * 2 ** len(channels),) * 2
@@ -104,7 +104,7 @@ class Discriminator(nn.Module):
         incoming = image_channels
         for i, outgoing in enumerate(channels):
             layers.append(nn.Conv2d(incoming, outgoing, 4, 2, 1, bias=False))
-            if i > 0:  # none at the input, as section 3 says
+            if i > 0:  # no norm at the input (section 3)
                 layers += NORMS[norm](outgoing)
             layers.append(nn.LeakyReLU(0.2, inplace=True))
             if dropout > 0:
@@ -115,7 +115,7 @@ class Discriminator(nn.Module):
         self.apply(initialise)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, image_channels, H, W) in [-1, 1] to logits (B,): above 0 where an image looks real.
+        """(B, image_channels, H, W) in [-1, 1] to logits (B,), above 0 if an image looks real.
 
         With several ``outputs`` the logits are (B, outputs).
         """

@@ -1,7 +1,7 @@
-"""DCGANs with dense layers at the latent and at the logit, as the tutorials in Keras have them.
+"""DCGANs with a dense layer at the latent and at the logit, as in Keras tutorials.
 
-Two systems of the literature are settings of these networks: with kernels of 4 px and biases (recipe
-``yao2021-dcgan-dropout``) and with kernels of 5 px and without (recipe ``yao2021-wgan``).
+Two published systems are settings of these networks: with kernels of 4 px and biases (recipe
+``yao2021-dcgan-dropout``), and with kernels of 5 px and no biases (recipe ``yao2021-wgan``).
 """
 
 from collections.abc import Sequence
@@ -39,14 +39,14 @@ class Generator(nn.Module):
     def __init__(
         self,
         latent: Count = 100,  # entries of a latent, each N(0, 1)
-        # Of the first features and of each layer but the last.
+        # Of the first features and of each layer except the last.
         channels: Counts = (256, 128, 64, 32),
-        # How many times larger each transposed convolution makes them.
+        # The factor by which each transposed convolution enlarges the features.
         strides: Counts = (2, 2, 2, 2),
         first_size: Count = 4,  # side of the first features, in px
         kernel: Count = 4,  # side of the kernels: at least the largest stride, odd with a stride of 1
         bias: bool = True,  # whether dense and convolution layers have biases
-        slope: float = 0.2,  # of the leaky ReLUs where they are negative
+        slope: float = 0.2,  # slope of the leaky ReLUs for negative values
         joined: CountOrNone = 0,  # entries that conditions add to a latent; 0: none
     ) -> None:
         super().__init__()
@@ -98,12 +98,12 @@ class Discriminator(nn.Module):
         channels: Counts = (32, 64, 128, 256),
         strides: Counts = (2, 2, 2, 1),  # of each convolution
         kernel: Count = 3,  # side of the kernels, odd
-        batch_norm: bool = True,  # after every convolution but the first
+        batch_norm: bool = True,  # after every convolution except the first
         dropout: ShareBelowOne = 0.25,  # share of features dropped after every leaky ReLU; 0: none
-        # Layers, from 0, before which a row and a column of 0 are added.
+        # Layers, counted from 0, before which a row and a column of zeros are added.
         padded: Sequence[CountOrNone] = (2,),
-        slope: float = 0.2,  # of the leaky ReLUs where they are negative
-        outputs: Count = 1,  # logits an image, 1 or more: conditions add one for each of their values
+        slope: float = 0.2,  # slope of the leaky ReLUs for negative values
+        outputs: Count = 1,  # logits for each image; conditions add one for each of their values
     ) -> None:
         super().__init__()
         _check_layers("discriminator", channels, strides)
@@ -127,5 +127,5 @@ class Discriminator(nn.Module):
         self.apply(initialise)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) in [-1, 1] to logits (B,), or (B, outputs): above 0 where an image looks real."""
+        """(B, 3, H, W) in [-1, 1] to logits (B,), or (B, outputs), above 0 if an image looks real."""
         return self.layers(images).squeeze(1)

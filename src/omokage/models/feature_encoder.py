@@ -1,4 +1,4 @@
-"""An encoder on frozen features: from what a projected discriminator sees of a face to its latent."""
+"""An encoder on frozen features: maps the features of a projected discriminator to a latent."""
 
 from collections.abc import Sequence
 
@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 
 class FeatureEncoder(nn.Module):
-    """Maps of features to the mean and the logarithm of the variance of a latent (Kingma & Welling 2013).
+    """Feature maps to the mean and the log-variance of a latent (Kingma & Welling 2013).
 
-    Each map is averaged to 4x4, so a discriminator may see images at any size.
+    Each map is averaged to 4x4, so the discriminator may work at any image size.
 
     >>> encoder = FeatureEncoder([8, 16], latent=4)
     >>> mean, log_variance = encoder([torch.randn(2, 8, 16, 16), torch.randn(2, 16, 8, 8)])
@@ -25,10 +25,10 @@ class FeatureEncoder(nn.Module):
         self.hidden = nn.Linear(inputs, hidden)
         self.moments = nn.Linear(hidden, 2 * latent)
         with torch.no_grad():
-            self.moments.weight *= 0.3  # means near 0 to begin with
+            self.moments.weight *= 0.3  # means start near 0
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Maps (B, channels, H, W) to two tensors (B, latent); the logarithms lie within [-8, 2]."""
+        """Maps (B, channels, H, W) to two tensors (B, latent); log-variances are within [-8, 2]."""
         x = torch.cat([F.adaptive_avg_pool2d(x, 4).flatten(1).float() for x in features], 1)
         x = self.moments(F.leaky_relu(self.hidden(self.normalise(x)), 0.2)).float()
         mean, log_variance = x.chunk(2, 1)

@@ -1,13 +1,13 @@
-"""What the normalising flows share: densities, squeezing, bounded scales, memory-saving backward.
+"""Shared parts of the normalising flows: densities, squeezing, bounded scales, memory-saving backward pass.
 
-A layer of a flow maps x to ``(y, log_det)``, log_det (B,) being log |det dy/dx| of each image in nats, and
-has ``inverse(y) -> x``. Layers that `reversible` may run also have ``recall``, see there.
+A layer of a flow maps x to ``(y, log_det)``: log_det (B,) is log |det dy/dx| of each image, in nats. It also
+has ``inverse(y) -> x``. Layers for `reversible` have ``recall`` too, see there.
 
-All flows have the same methods: ``transform(images) -> (z, log_det)``, ``encode``, ``log_prob``, ``decode``
-and a flat ``latent_shape`` (channels·height·width,), coarsest level first. z is normalised by every learned
-prior, so it is standard normal. Multiplying z by a temperature samples at that temperature: every learned
-normal distribution keeps its mean, and its standard deviation is multiplied by the temperature (as in
-Kingma & Dhariwal 2018). ``log_prob`` is the density of images as they are, values in [-1, 1].
+All flows have the same methods: ``transform(images) -> (z, log_det)``, ``encode``, ``log_prob``, ``decode``.
+Their ``latent_shape`` is flat, (channels·height·width,), with the coarsest level first. z is normalised by
+every learned prior, so it is standard normal. Multiplying z by a temperature samples at that temperature:
+every learned normal distribution keeps its mean, and its standard deviation is multiplied by the temperature
+(as in Kingma & Dhariwal 2018). ``log_prob`` is the density of images with values in [-1, 1].
 """
 
 import math
@@ -19,13 +19,13 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-# Pixel values 0 to 255 are points in [-1, 1] and the middles of 256 bins, which reach a little further.
-# The unit cube is what those bins cover: pixel k is the bin from k / 256 to (k + 1) / 256.
+# Pixel values 0 to 255 are points in [-1, 1]. They are the centres of 256 bins, which reach a little beyond.
+# These bins cover the unit cube: pixel value k is the bin from k / 256 to (k + 1) / 256.
 CUBE_SCALE = 127.5 / 256
 
 
 def to_unit_cube(images: Tensor) -> Tensor:
-    """Images in [-1, 1] to the unit cube: pixel k to (k + 1/2) / 256.
+    """Images in [-1, 1] to the unit cube: pixel value k to (k + 1/2) / 256.
 
     >>> [round(256 * entry, 4) for entry in to_unit_cube(torch.tensor([-1.0, 1.0])).tolist()]
     [0.5, 255.5]
@@ -34,12 +34,12 @@ def to_unit_cube(images: Tensor) -> Tensor:
 
 
 def from_unit_cube(cube: Tensor) -> Tensor:
-    """The inverse of `to_unit_cube`; its log-determinant is -log(`CUBE_SCALE`) an entry."""
+    """The inverse of `to_unit_cube`; its log-determinant is -log(`CUBE_SCALE`) for each entry."""
     return (cube - 0.5) / CUBE_SCALE
 
 
 def in_range(images: Tensor) -> Tensor:
-    """``images`` clamped to [-1, 1]; infinite values become NaN, so that they are counted as failures.
+    """``images`` clamped to [-1, 1]. Infinite values become NaN, so that they count as failures.
 
     >>> in_range(torch.tensor([0.5, 1.2, float("-inf")]))
     tensor([0.5000, 1.0000,    nan])
@@ -62,9 +62,9 @@ def normal_log_density(z: Tensor) -> Tensor:
 
 
 def bounded(raw: Tensor, limit: float) -> Tensor:
-    """``raw`` kept softly within ±``limit``, with slope 1 at 0: for logarithms of scales.
+    """``raw`` softly bounded to ±``limit``, with slope 1 at 0. Used for logarithms of scales.
 
-    No layer then stretches or shrinks by more than exp(limit), so its inverse stays well conditioned and a
+    No layer then stretches or shrinks by more than exp(limit). So its inverse stays well conditioned, and a
     bad step cannot overflow the exponential.
     """
     return limit * torch.tanh(raw / limit)
@@ -73,8 +73,8 @@ def bounded(raw: Tensor, limit: float) -> Tensor:
 def squeeze(x: Tensor) -> Tensor:
     """(B, C, H, W) to (B, 4C, H/2, W/2) (Dinh et al. 2017, section 3.6).
 
-    The two pixels on the diagonal of each 2×2 square come first, so that halving the channels takes the
-    squares of one colour from a checkerboard.
+    The two pixels on the diagonal of each 2×2 square come first. So the first half of the channels has the
+    squares of one colour of a checkerboard.
 
     >>> squeeze(torch.arange(4.0).view(1, 1, 2, 2)).flatten().tolist()
     [0.0, 3.0, 1.0, 2.0]
@@ -90,22 +90,22 @@ def unsqueeze(x: Tensor) -> Tensor:
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[Any]:
-    """A context without autocast: what must be inverted is not rounded to bfloat16."""
+    """A context without autocast, so that values to be inverted are not rounded to bfloat16."""
     return torch.autocast(x.device.type, enabled=False)
 
 
 def in_double(x: Tensor) -> Tensor:
-    """``x`` in float64, on the CPU where its device has none."""
+    """``x`` in float64; on the CPU if its device has no float64."""
     return (x.cpu() if x.device.type == "mps" else x).double()
 
 
 def inverted(matrix: Tensor) -> Tensor:
-    """The inverse of ``matrix`` (N, N), found in float64, in the kind and on the device of ``matrix``."""
+    """The inverse of ``matrix`` (N, N), computed in float64, with the dtype and device of ``matrix``."""
     return torch.linalg.inv(in_double(matrix)).to(matrix)
 
 
 class Flow(nn.Module):
-    """What every flow makes of its ``transform``."""
+    """The base of all flows: it derives the other methods from ``transform``."""
 
     def transform(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Images (B, C, H, W) in [-1, 1] to latents (B, C·H·W) and the log-determinants (B,) in nats."""
@@ -129,10 +129,10 @@ class Reversible(nn.Module):
         raise NotImplementedError
 
     def recall(self, y: Tensor) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
-        """The input found from the output ``y``, and the layer run on it with gradients on.
+        """Compute the input from the output ``y``, then run the layer on it with gradients on.
 
-        Returns leaves that make up the input, one after the other along the channels; the output; log_det.
-        A layer with a costly network overrides this so as to run the network once.
+        Returns the input as a tuple of leaf tensors, split along the channels; the output; and log_det. A
+        layer with an expensive network overrides this to run the network only once.
         """
         with torch.no_grad():
             x = self.inverse(y)
@@ -186,10 +186,10 @@ def plain(layers: Iterable[nn.Module], x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def reversible(layers: Iterable[Reversible], x: Tensor) -> tuple[Tensor, Tensor]:
-    """Like `plain`, but keeping only the last output for the backward pass, whatever the number of layers.
+    """Like `plain`, but keeps only the last output for the backward pass, whatever the number of layers.
 
-    The backward pass finds each layer's input from its output (Gomez et al. 2017, "The Reversible Residual
-    Network"). Can be differentiated once. Layers must give the same output when run again: no
+    The backward pass computes each layer's input from its output (Gomez et al. 2017, "The Reversible Residual
+    Network"). It can be differentiated once. Layers must give the same output when they run again: no
     dropout, no batch statistics.
     """
     layers = list(layers)
@@ -198,7 +198,7 @@ def reversible(layers: Iterable[Reversible], x: Tensor) -> tuple[Tensor, Tensor]
 
 
 def joined(levels: list[Tensor]) -> Tensor:
-    """Latents of the levels, finest first, to one flat latent (B, N), coarsest first."""
+    """Latents of the levels (a list, finest first) to one flat latent (B, N), coarsest level first."""
     return torch.cat([level.flatten(1) for level in reversed(levels)], 1)
 
 

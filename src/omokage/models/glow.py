@@ -1,8 +1,8 @@
 """Glow (Kingma & Dhariwal 2018, arXiv 1807.03039): actnorm, invertible 1×1 convolutions, affine couplings.
 
-Chosen here: the logarithm of a coupling's scale is softly bounded (`flow.bounded`) in place of a sigmoid,
-so that scales are 1 at the start and inverses stay well conditioned. Activations are not kept
-for the backward pass but recomputed through the inverse, unless ``reversible`` is false.
+Differences from the paper: the logarithm of a coupling's scale is softly bounded (`flow.bounded`), where the
+paper uses a sigmoid. So scales are 1 at the start, and inverses stay well conditioned. Activations are not
+kept for the backward pass but recomputed through the inverse, unless ``reversible`` is false.
 """
 
 from typing import Literal
@@ -35,9 +35,10 @@ from .layers import added_over_processes
 
 
 class ActNorm(Reversible):
-    """Section 3.1: a scale and a shift a channel; the first batch comes out with mean 0 and variance 1.
+    """Section 3.1: a scale and a shift for each channel.
 
-    The start is data-dependent: `Glow` sets ``measuring`` for one pass of its first batch.
+    They are initialised from the first batch, so that its output has mean 0 and variance 1. For this, `Glow`
+    passes its first batch through with ``measuring`` set.
     """
 
     def __init__(self, channels: int) -> None:
@@ -48,7 +49,7 @@ class ActNorm(Reversible):
 
     @torch.no_grad()
     def measure(self, x: Tensor) -> None:
-        """Start from the batch ``x``; from the batches of all processes where there are several."""
+        """Initialise from the batch ``x``; with several processes, from the batches of all of them."""
         moments = torch.stack([x.mean((0, 2, 3)), x.square().mean((0, 2, 3))])
         mean, square = moments.div_(added_over_processes(moments))
         deviation = (square - mean.square()).clamp(min=0).sqrt()
@@ -89,7 +90,7 @@ class Convolution(Reversible):
             return self._solved(y, self.matrix()[0])
 
     def recall(self, y: Tensor) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
-        """See `Reversible.recall`: the matrix is put together once."""
+        """See `Reversible.recall`. The matrix is computed only once."""
         with full_precision(y):
             matrix, log_det = self.matrix()
             x = self._solved(y, matrix.detach()).requires_grad_()
@@ -103,7 +104,7 @@ class Convolution(Reversible):
 
 
 class ConvolutionLU(Convolution):
-    """Section 3.2, LU decomposition: W = P L (U + diag s), P fixed, whose log-determinant is a sum."""
+    """Section 3.2, LU decomposition: W = P L (U + diag s) with P fixed. Its log-determinant is a sum."""
 
     sign: Tensor
     order: Tensor
@@ -128,7 +129,7 @@ class ConvolutionLU(Convolution):
 
 
 class Coupling(Reversible):
-    """Section 3.3: half of the channels set scale and shift of the other half; additive: shift alone."""
+    """Section 3.3: half of the channels set scale and shift of the others; if additive, only the shift."""
 
     def __init__(self, channels: int, hidden: int, affine: bool, limit: float) -> None:
         super().__init__()
@@ -163,7 +164,7 @@ class Coupling(Reversible):
         return torch.cat([kept, (changed - shift) * (-log_scale).exp()], 1)
 
     def recall(self, y: Tensor) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
-        """See `Reversible.recall`: the network runs once, its scale and shift serve both ways."""
+        """See `Reversible.recall`. The network runs once; both directions use its scale and shift."""
         kept, changed = (part.detach() for part in y.split(self.sizes, 1))
         kept.requires_grad_()
         log_scale, shift = self.scale_and_shift(kept)
@@ -175,7 +176,10 @@ class Coupling(Reversible):
 
 
 class Prior(nn.Module):
-    """The normal distribution of what a level factors out, given what goes on; it starts standard."""
+    """The normal distribution of the channels that a level factors out, given the others.
+
+    It starts as the standard normal.
+    """
 
     def __init__(self, given: int, channels: int) -> None:
         super().__init__()
@@ -218,12 +222,12 @@ class Glow(Flow):
     def __init__(
         self,
         size: Count = 64,  # of the images, a multiple of 2 to the power of levels
-        levels: Count = 3,  # L: each squeezes, runs its steps and, but for the last, factors out one half
-        steps: Count = 8,  # K: of flow a level
+        levels: Count = 3,  # L: each squeezes, runs its steps and, except the last, factors out one half
+        steps: Count = 8,  # K: steps of flow in each level
         hidden: Count = 64,  # channels within the coupling networks
         coupling: Literal["affine", "additive"] = "affine",
         convolution: Literal["lu", "plain"] = "lu",  # how the 1×1 convolutions are parametrised
-        reversible: bool = True,  # save memory: in the backward pass, activations come from the inverse
+        reversible: bool = True,  # save memory: the backward pass computes activations by the inverse
         limit: Positive = 2.0,  # bound of the logarithm of a coupling's scale
         image_channels: Channels = 3,
     ) -> None:
@@ -248,7 +252,7 @@ class Glow(Flow):
                 self.priors.append(Prior(channels, channels))
             self.shapes.append((channels, size, size))
         self.top = TopPrior(channels)
-        # Whether the actnorms have seen their first batch; in snapshots, so that a resumed run goes on.
+        # Whether the actnorms have seen their first batch. It is saved in snapshots for resumed runs.
         self.register_buffer("started", torch.tensor(False))
 
     def transform(self, images: Tensor) -> tuple[Tensor, Tensor]:

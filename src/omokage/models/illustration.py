@@ -1,8 +1,8 @@
-"""IllustrationGAN (Russell 2016): a DCGAN with more dense layers, kept from collapse in two ways.
+"""IllustrationGAN (Russell 2016): a DCGAN with more dense layers and two measures against mode collapse.
 
-Its description has stride-1 convolutions with bilinear upsampling and max pooling, minibatch discrimination,
-and a network that predicts the latent back from the generator's last dense layer. Its code has two to four
-times these widths: the defaults here are chosen for processors.
+Its description has stride-1 convolutions with bilinear upsampling and max pooling. Against mode collapse it
+has minibatch discrimination, and a network that predicts the latent from the generator's last dense layer.
+The layers of its code are two to four times as wide; the defaults here suit CPUs.
 """
 
 from collections.abc import Sequence
@@ -65,14 +65,14 @@ class Generator(nn.Module):
     decode = forward
 
     def recovered(self, z: Tensor) -> Tensor:
-        """The predictor's guess at the latents (B, latent) in ``z`` from what the dense layers made of it."""
+        """The latents (B, latent) as the predictor recovers them from the dense layers' output for ``z``."""
         return self.predictor(self.dense(z))
 
 
 class MinibatchDiscrimination(nn.Module):
     """Salimans et al. 2016, section 3.2: how close an image's features are to those of the rest of the batch.
 
-    (B, features) to (B, features + kernels). The image itself, whose distance is 0, is left out of the sums.
+    (B, features) to (B, features + kernels). The sums leave out the image itself, whose distance is 0.
     """
 
     def __init__(self, features: int, kernels: int, width: int) -> None:
@@ -96,11 +96,11 @@ class Discriminator(nn.Module):
     def __init__(
         self,
         resolution: Count = 64,  # side of the images in px
-        channels: Counts = (32, 64, 128, 256),  # each at half the size of the last
+        channels: Counts = (32, 64, 128, 256),  # each at half the size of the one before
         dense: Count = 512,  # width of the two dense layers
-        kernels: Count = 50,  # of minibatch discrimination: numbers that it adds
+        kernels: Count = 50,  # numbers that minibatch discrimination adds to the features
         kernel_width: Count = 5,  # entries of each kernel's rows
-        outputs: Count = 1,  # logits an image, 1 or more: conditions add one for each of their values
+        outputs: Count = 1,  # logits for each image; conditions add one for each of their values
     ) -> None:
         super().__init__()
         self.resolution = (resolution, resolution)

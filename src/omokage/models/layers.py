@@ -1,4 +1,4 @@
-"""What the style-based families share: scaled weights, resampling, minibatch deviation, the style space."""
+"""Shared parts of the style-based families: scaled weights, resampling, minibatch deviation, style space."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from ..errors import UserError
 from .flow import in_range
 
-SLOPE = 0.2  # of every leaky ReLU
+SLOPE = 0.2  # slope of every leaky ReLU for negative values
 Noise = Literal["constant", "random", "none"]
-Noises = Noise | Sequence[Noise]  # the same in all layers, or one a layer
+Noises = Noise | Sequence[Noise]  # one for all layers, or one for each layer
 
 
 class EqualisedLinear(nn.Module):
-    """Karras et al. 2017, section 4.1: weights start at variance 1 and are scaled where they are used.
+    """Karras et al. 2017, section 4.1: weights start with variance 1 and are scaled at each use.
 
-    So Adam changes every weight by the same fraction. ``rate`` multiplies what a step of the optimiser does
+    So Adam changes every weight by the same fraction. ``rate`` multiplies the effect of an optimiser step
     (Karras et al. 2019, appendix C: 0.01 in the mapping network).
     """
 
@@ -28,9 +28,9 @@ class EqualisedLinear(nn.Module):
         self,
         features_in: int,
         features_out: int,
-        bias: float | None = 0.0,  # where the bias starts; None: there is none
+        bias: float | None = 0.0,  # initial value of the bias; None: no bias
         rate: float = 1.0,
-        gain: float = 1.0,  # sqrt(2) where no gain follows the activation (He et al. 2015)
+        gain: float = 1.0,  # sqrt(2) if no gain follows the activation (He et al. 2015)
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(features_out, features_in) / rate)
@@ -43,18 +43,18 @@ class EqualisedLinear(nn.Module):
 
 
 class EqualisedConv2d(nn.Module):
-    """A convolution with weights of variance 1, scaled where they are used; see `EqualisedLinear`.
+    """A convolution with weights of variance 1 that are scaled at each use; see `EqualisedLinear`.
 
-    ``resample`` "up" doubles the size before it and "down" halves it after; with ``smooth``, by the filter
-    [1, 3, 3, 1] (Karras et al. 2020, appendix B), else by nearest neighbours and means of 2x2 px, which then
-    are part of the kernel and cost nothing.
+    ``resample`` "up" doubles the size before the convolution, "down" halves it afterwards. With ``smooth``,
+    resampling uses the filter [1, 3, 3, 1] (Karras et al. 2020, appendix B). Otherwise it uses nearest
+    neighbours and means of 2x2 px, which are merged into the kernel and cost nothing.
     """
 
     def __init__(
         self,
         channels_in: int,
         channels_out: int,
-        kernel: int = 3,  # 1 or 3; the size stays
+        kernel: int = 3,  # 1 or 3; padding keeps the size
         bias: bool = True,
         resample: Literal["", "up", "down"] = "",
         smooth: bool = True,
@@ -77,14 +77,14 @@ class EqualisedConv2d(nn.Module):
         return convolution_down(x, weight, self.bias, self.smooth)
 
 
-# Resampling. The filter is [1, 3, 3, 1] / 8 in both directions, outside of the image is 0.
+# Resampling. The filter is [1, 3, 3, 1] / 8 in both directions. Outside the image, pixels are 0.
 
 
 class _Blur(torch.autograd.Function):
     """Each channel filtered with [1, 3, 3, 1] in both directions.
 
-    The filter is its own mirror image, so the backward pass is the same operation, and cheap: oneDNN's
-    gradient of depthwise convolutions is slow in bfloat16.
+    The filter is symmetric, so the backward pass is the same operation. This avoids oneDNN's gradient of
+    depthwise convolutions, which is slow in bfloat16.
     """
 
     @staticmethod
@@ -109,7 +109,7 @@ def blur(x: Tensor, padding: int, gain: float = 1.0) -> Tensor:
 
 
 def upsample(x: Tensor) -> Tensor:
-    """Twice the size by [1, 3, 3, 1]: linear interpolation, with 0 outside.
+    """Double the size with the filter [1, 3, 3, 1]: linear interpolation, with 0 outside.
 
     >>> upsample(torch.ones(1, 1, 2, 2))[0, 0, 0].tolist()
     [0.5625, 0.75, 0.75, 0.5625]
@@ -120,18 +120,18 @@ def upsample(x: Tensor) -> Tensor:
 
 
 def downsample(x: Tensor, smooth: bool = True) -> Tensor:
-    """Half the size by [1, 3, 3, 1], or by means of 2x2 px."""
-    # A copy, or what is kept of it for the backward pass would keep the whole.
+    """Halve the size with the filter [1, 3, 3, 1], or by means of 2x2 px."""
+    # A copy: a view, if saved for the backward pass, would keep the whole tensor in memory.
     return blur(x, 1)[:, :, ::2, ::2].clone() if smooth else F.avg_pool2d(x, 2)
 
 
 def convolution_up(x: Tensor, weight: Tensor, smooth: bool = True, groups: int = 1) -> Tensor:
-    """Twice the size, then a convolution with ``weight`` (out, in, k, k), k 1 or 3, in half the work.
+    """Double the size, then convolve with ``weight`` (out, in, k, k), k 1 or 3, in half the work.
 
-    Smooth: the pixels are spread apart, convolved and filtered with [1, 3, 3, 1]. Else: nearest neighbours,
-    then the convolution; both are one transposed convolution whose kernel is larger by one (the weights of
-    neighbours that are the same pixel are added up). The kernel is turned around, as transposed
-    convolutions do.
+    Smooth: a transposed convolution, then the filter [1, 3, 3, 1]. Otherwise: nearest neighbours, then the
+    convolution. These two are merged into one transposed convolution with a kernel that is larger by one: the
+    weights of neighbours that are copies of one pixel are added. The kernel is flipped, because a transposed
+    convolution flips it again.
     """
     size = weight.shape[2]
     if smooth:
@@ -146,17 +146,17 @@ def convolution_up(x: Tensor, weight: Tensor, smooth: bool = True, groups: int =
 
 
 def _transposed(weight: Tensor, groups: int) -> Tensor:
-    """(groups · out, in, k, k) to (groups · in, out, k, k), as transposed convolutions want it."""
+    """(groups · out, in, k, k) to (groups · in, out, k, k), the layout of transposed convolutions."""
     if groups == 1:
         return weight.transpose(0, 1)
     return weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
 
 
 def convolution_down(x: Tensor, weight: Tensor, bias: Tensor | None = None, smooth: bool = True) -> Tensor:
-    """A convolution with ``weight`` (out, in, k, k), k 1 or 3, then half the size, in a quarter of the work.
+    """Convolve with ``weight`` (out, in, k, k), k 1 or 3, then halve the size, in a quarter of the work.
 
-    Smooth: filtered with [1, 3, 3, 1], then a convolution of stride 2. Else: the convolution, then means of
-    2x2 px; both are one convolution of stride 2 whose kernel is larger by one.
+    Smooth: the filter [1, 3, 3, 1], then a convolution with stride 2. Otherwise: the convolution, then means
+    of 2x2 px, merged into one convolution with stride 2 and a kernel that is larger by one.
     """
     if weight.shape[2] == 1:
         return F.conv2d(downsample(x, smooth), weight, bias)
@@ -172,9 +172,9 @@ def _widened(weight: Tensor) -> Tensor:
 
 
 def activate(x: Tensor, gain: float = math.sqrt(2)) -> Tensor:
-    """Leaky ReLU, then ``gain``: sqrt(2) keeps the variance of what is scaled by `EqualisedLinear`.
+    """Leaky ReLU, then multiplication by ``gain``; sqrt(2) keeps the variance after `EqualisedLinear`.
 
-    ``x`` is overwritten: the backward pass then needs only the result.
+    ``x`` is overwritten, so the backward pass needs only the result.
     """
     return F.leaky_relu_(x if gain == 1 else x * gain, SLOPE)
 
@@ -185,11 +185,11 @@ def normalised(x: Tensor) -> Tensor:
 
 
 def minibatch_deviation(x: Tensor, group: int = 4) -> Tensor:
-    """``x`` (B, C, H, W) with one more channel: how far the images of a group differ.
+    """``x`` (B, C, H, W) with one more channel: how much the images of a group differ.
 
-    Karras et al. 2017, section 3: the standard deviation of every feature over the group, and its mean. A
-    group is ``group`` images that follow each other, or the largest number below that divides B: so a batch
-    in parts, each a multiple of ``group``, gives what the whole gives.
+    Karras et al. 2017, section 3: the standard deviation of every feature over the group, averaged over
+    features. A group is ``group`` consecutive images, or the largest smaller number that divides B. So a
+    batch that is split into parts, each a multiple of ``group``, gives the same result as the whole batch.
     """
     batch, _, height, width = x.shape
     size = next(number for number in range(min(group, batch), 0, -1) if batch % number == 0)
@@ -200,19 +200,19 @@ def minibatch_deviation(x: Tensor, group: int = 4) -> Tensor:
 
 
 def single(x: Tensor) -> Tensor:
-    """Half precision as float32, anything else as it is."""
+    """``x`` in float32 if it has half precision, else unchanged."""
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
 @contextmanager
 def full_precision(x: Tensor) -> Iterator[None]:
-    """Without autocast: for what is small and must be exact, such as styles."""
+    """A context without autocast, for small tensors that must be exact, such as styles."""
     with torch.autocast(x.device.type, enabled=False):
         yield
 
 
 class Location(nn.Module):
-    """An affine map of normal latents to where the latents of real faces lie: z to ``centre`` + ``axes`` z.
+    """An affine map, z to ``centre`` + ``axes`` z: it maps normal latents to the latents of real faces.
 
     It is the identity until `move` is called.
     """
@@ -232,21 +232,21 @@ class Location(nn.Module):
         self.axes.copy_(axes)
 
     def forward(self, z: Tensor, psi: float = 1.0) -> Tensor:
-        """(B, latent + joined) to the same shape; joined entries stay. ``psi`` truncates to the centre."""
+        """(B, latent + joined) to the same shape; joined entries stay the same. ``psi`` truncates."""
         z, joined = z[:, : self.latent], z[:, self.latent :]
         return torch.cat([self.centre + psi * z @ self.axes.T, joined], 1)
 
 
 class MappingNetwork(nn.Module):
-    """Karras et al. 2019, figure 1b, and Karras et al. 2020b, appendix D, for labels: latents to styles w."""
+    """Latents to styles w (Karras et al. 2019, figure 1b; for labels, Karras et al. 2020b, appendix D)."""
 
     def __init__(
         self,
         latent: int,
         width: int,  # of w and of all layers
         depth: int = 8,
-        joined: int = 0,  # entries of a label, which follow the latent's; 0: none
-        rate: float = 0.01,  # of its learning, as a multiple of the others'
+        joined: int = 0,  # entries of a label, after those of the latent; 0: none
+        rate: float = 0.01,  # its learning rate, as a multiple of the others'
     ) -> None:
         super().__init__()
         self.latent = latent
@@ -268,10 +268,11 @@ class MappingNetwork(nn.Module):
 
 
 class StyleSpace(nn.Module):
-    """What every style-based generator has before its synthesis: z to w, its average, truncation, mixing.
+    """The part of a style-based generator before its synthesis: z to w, average, truncation, mixing.
 
-    A subclass sets ``layers`` and ``resolution`` and has ``synthesis``. The last ``classes`` entries of its
-    latents choose a class, that of the largest; ``joined`` entries before them are labels as they are.
+    A subclass sets ``layers`` and ``resolution`` and has ``synthesis``. The last ``classes`` entries of a
+    latent choose a class: the largest entry wins. The ``joined`` entries before them are used as labels
+    directly.
     """
 
     w_average: Tensor
@@ -284,11 +285,11 @@ class StyleSpace(nn.Module):
         width: int,  # of w
         depth: int,  # layers of the mapping network
         mixing: float,  # share of the images in training that have two styles
-        mapping_rate: float = 0.01,  # of the mapping network's learning, as a multiple of the others'
+        mapping_rate: float = 0.01,  # learning rate of the mapping network, as a multiple of the others'
         joined: int = 0,
         classes: int = 0,
-        located: bool = False,  # whether latents go where an encoder, if one is trained, finds those of faces
-        average: float = 0.995,  # share of the average style that stays at every batch
+        located: bool = False,  # whether latents are mapped to where a trained encoder puts real faces
+        average: float = 0.995,  # share of the average style that each batch keeps
     ) -> None:
         super().__init__()
         self.latent_shape = (latent + joined + classes,)
@@ -303,7 +304,7 @@ class StyleSpace(nn.Module):
 
     @property
     def layers_in_use(self) -> int:
-        """How many layers there are to mix styles in; fewer than ``layers`` while a generator grows."""
+        """The number of layers in use for style mixing; fewer than ``layers`` while a generator grows."""
         return self.layers
 
     def mapping(self, z: Tensor, psi: float = 1.0, cutoff: int | None = None) -> Tensor:
@@ -330,16 +331,16 @@ class StyleSpace(nn.Module):
         return truncated if cutoff is None else torch.cat([truncated[:, :cutoff], w[:, cutoff:]], 1)
 
     def styles(self, z: Tensor) -> Tensor:
-        """Styles to train with: a share ``mixing`` of the images have two, one before and one after a layer.
+        """Styles for training: a share ``mixing`` of the images have two, one before and one after a layer.
 
-        Karras et al. 2019, section 3.1, mixing regularisation. Both styles have the same label. The last
-        images of a batch are mixed, since the first may be reconstructions of real faces.
+        Mixing regularisation (Karras et al. 2019, section 3.1). Both styles have the same label. The last
+        images of a batch are mixed, because the first may be reconstructions of real faces.
         """
         w = self._mapped(z)
         if not self.training or self.mixing == 0:
             return w
         fresh = torch.randn(len(z), self.latent).to(z)
-        # Labels are given, not learned: no gradient goes this way.
+        # Labels are given, not learned, so they need no gradient.
         others = self.mapping(torch.cat([fresh, z[:, self.latent :].detach()], 1))
         crossover = torch.randint(1, self.layers_in_use, (len(z), 1))
         whole = int((1 - self.mixing) * len(z) + torch.rand(()))
@@ -348,7 +349,7 @@ class StyleSpace(nn.Module):
         return torch.where(second.to(w.device)[:, :, None], others, w)
 
     def forward(self, z: Tensor) -> Tensor:
-        """Images to train with: styles mixed, noise drawn anew, values not cut to [-1, 1].
+        """Images for training: styles are mixed, noise is drawn anew, values are not clamped to [-1, 1].
 
         Latents are not shifted by `Location`: the training loop has done that already.
         """
@@ -360,7 +361,7 @@ class StyleSpace(nn.Module):
 
 
 def one_a_layer(noise: Noises, layers: int) -> list[Noise]:
-    """What noise each layer gets.
+    """The noise of each layer.
 
     >>> one_a_layer("none", 2)
     ['none', 'none']
@@ -371,7 +372,7 @@ def one_a_layer(noise: Noises, layers: int) -> list[Noise]:
 def widths(
     sizes: Sequence[tuple[int, int]], channels: Sequence[int], capacity: int, most: int, where: str
 ) -> list[int]:
-    """The channels at each size: ``channels``, or as the papers have them where that is empty."""
+    """The channels at each size: ``channels``, or those of the papers if ``channels`` is empty."""
     if not channels:
         return [max(1, min(most, capacity // max(size))) for size in sizes]
     if len(channels) != len(sizes) or min(channels) < 1:
@@ -381,10 +382,10 @@ def widths(
 
 
 def sides(resolution: Sequence[int], base: Sequence[int], where: str) -> list[tuple[int, int]]:
-    """Every size from ``base`` to ``resolution`` (height, width), each twice the last.
+    """Every size from ``base`` to ``resolution`` (height, width); each is twice the one before.
 
     Raises:
-        UserError: ``resolution`` is none of them, with the nearest two that are.
+        UserError: ``resolution`` is not ``base`` doubled; the message gives the two nearest sizes that are.
 
     >>> sides([96, 128], [3, 4], "model")
     [(3, 4), (6, 8), (12, 16), (24, 32), (48, 64), (96, 128)]
@@ -409,10 +410,10 @@ def sides(resolution: Sequence[int], base: Sequence[int], where: str) -> list[tu
 
 
 def with_halved_chroma(images: Tensor) -> Tensor:
-    """(B, 3, H, W) with chroma at half the resolution, as JPEG's 4:2:0 keeps it; luma stays as it is.
+    """(B, 3, H, W) with chroma at half the resolution, as in JPEG's 4:2:0; luma does not change.
 
-    Chroma is a colour less its luma (ITU-R BT.601). It is averaged over 2x2 pixels and upsampled bilinearly,
-    like the "fancy upsampling" of libjpeg. Values may leave the images' range a little.
+    Chroma is the colour minus its luma (ITU-R BT.601). It is averaged over 2x2 pixels and upsampled
+    bilinearly, like the "fancy upsampling" of libjpeg. Values may go slightly beyond the images' range.
     """
     weights = images.new_tensor([0.299, 0.587, 0.114])[:, None, None]
     luma = (images * weights).sum(1, keepdim=True)
@@ -421,7 +422,7 @@ def with_halved_chroma(images: Tensor) -> Tensor:
 
 
 def chroma_to_halve(wanted: bool, image_channels: int) -> bool:
-    """``wanted``; UserError where images have no chroma."""
+    """Returns ``wanted``. Raises `UserError` if it is true and images have no chroma."""
     if wanted and image_channels != 3:
         raise UserError(
             f"model.halved_chroma: images of {image_channels} channel(s) have no chroma; leave it out"
@@ -430,7 +431,7 @@ def chroma_to_halve(wanted: bool, image_channels: int) -> bool:
 
 
 def added_over_processes(tensor: Tensor) -> int:
-    """Add up in place what all processes of a training have; returns how many they are. Alone: 1."""
+    """Sum ``tensor`` in place over all processes of a training. Returns the number of processes."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return 1
     torch.distributed.all_reduce(tensor)

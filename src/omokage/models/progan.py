@@ -1,7 +1,7 @@
 """ProGAN (Karras et al. 2018, "Progressive Growing of GANs", arXiv 1710.10196).
 
-Chosen here: truncation, which the paper has not, draws the first features towards their average over
-training; the optimisers keep their moments where a new size begins.
+Differences from the paper: truncation moves the first features towards their running average (the paper has
+no truncation), and the optimisers keep their moments when a new size begins.
 """
 
 import math
@@ -16,14 +16,14 @@ from ..errors import UserError
 from .flow import in_range
 from .layers import EqualisedConv2d, EqualisedLinear, activate, minibatch_deviation, normalised, sides, widths
 
-HE = math.sqrt(2)  # gain of weights before a leaky ReLU; the papers put it there and not behind
-GROWN = -1  # images seen of a network that is not in training: it draws its last size
+HE = math.sqrt(2)  # gain of weights before a leaky ReLU; the papers apply it there and not after the ReLU
+GROWN = -1  # value for a network that is not in training: it draws its last size
 
 
 def stage_at(images: int, start: int, last: int, stable_kimg: float, fade_kimg: float) -> tuple[int, float]:
-    """Which size is drawn after ``images`` images, and how far it has faded in, 0 to 1.
+    """The index of the size drawn after ``images`` images, and how far it has faded in, 0 to 1.
 
-    Figure 2 and appendix A: the first size alone, then by turns a size that fades in and is alone.
+    Figure 2 and appendix A: the first size is drawn alone. Then each next size fades in and is drawn alone.
 
     >>> [stage_at(images, 0, 2, 800, 400) for images in (0, 799_999, 800_000, 900_000, 1_300_000, 9_000_000)]
     [(0, 1.0), (0, 1.0), (1, 0.0), (1, 0.25), (1, 1.0), (2, 1.0)]
@@ -43,7 +43,7 @@ def stage_at(images: int, start: int, last: int, stable_kimg: float, fade_kimg: 
 class Growing(nn.Module):
     """A generator that grows with the images seen.
 
-    It keeps that number in a buffer, so that its average and its snapshot know what they can draw.
+    It keeps that number in a buffer, so that its average and its snapshots know which sizes they can draw.
     """
 
     images_seen: Tensor
@@ -53,7 +53,7 @@ class Growing(nn.Module):
     def set_growth(
         self, sizes: list[tuple[int, int]], start: int, stable_kimg: float, fade_kimg: float
     ) -> None:
-        """Take over the settings; UserError where they are impossible."""
+        """Store the settings. Raises `UserError` if they are impossible."""
         if not 0 <= start < len(sizes):
             raise UserError(
                 f"model.start: got {start}, must be 0 to {len(sizes) - 1}, the doublings of the base"
@@ -66,18 +66,18 @@ class Growing(nn.Module):
         self.register_buffer("images_seen", torch.tensor(GROWN))
 
     def grow(self, images: int) -> None:
-        """To the stage that follows after ``images`` images seen."""
+        """Set the stage for ``images`` images seen."""
         self.images_seen.fill_(images)
 
     @property
     def stage(self) -> tuple[int, float]:
-        """Index of the size it draws in ``sizes``, and how far that has faded in, 0 to 1."""
+        """The index in ``sizes`` of the size it draws, and how far that has faded in, 0 to 1."""
         return stage_at(
             int(self.images_seen), self.start, len(self.sizes) - 1, self.stable_kimg, self.fade_kimg
         )
 
     def shown(self, images: Tensor) -> Tensor:
-        """Real images (B, C, H, W) of the last size as this stage has them: smaller, and faded likewise."""
+        """Real images (B, C, H, W) of the last size to this stage: smaller, and faded in the same way."""
         level, alpha = self.stage
         small = (
             F.avg_pool2d(images, 2 ** (len(self.sizes) - 1 - level))
@@ -87,28 +87,28 @@ class Growing(nn.Module):
         return small if alpha == 1 else torch.lerp(doubled(F.avg_pool2d(small, 2)), small, alpha)
 
     def faded(self, old: Tensor, new: Tensor) -> Tensor:
-        """The image of the size before and that of this size, as this stage has them (figure 2b)."""
+        """The blend of the previous size's image and this size's image at this stage (figure 2b)."""
         return torch.lerp(doubled(old), new, self.stage[1])
 
     def full_size(self, images: Tensor) -> Tensor:
-        """Images of this stage in the last size, each pixel a square of pixels."""
+        """Images of this stage enlarged to the last size; each pixel becomes a square."""
         return F.interpolate(images, self.resolution, mode="nearest")
 
 
 def to_images(wide: Sequence[int], start: int, image_channels: int) -> nn.ModuleDict:
-    """A 1x1 convolution to colours for each size that is drawn, by the doublings of the base."""
+    """A 1x1 convolution to colours for each size that is drawn; the key is the number of doublings."""
     return nn.ModuleDict(
         {str(i): EqualisedConv2d(wide[i], image_channels, 1) for i in range(start, len(wide))}
     )
 
 
 def doubled(images: Tensor) -> Tensor:
-    """Twice the size by nearest neighbours."""
+    """Double the size by nearest neighbours."""
     return F.interpolate(images, scale_factor=2.0, mode="nearest")
 
 
 class _Up(nn.Module):
-    """From one size to twice that (table 2): nearest neighbours and two convolutions."""
+    """Double the size by nearest neighbours, then two convolutions (table 2)."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class _Up(nn.Module):
 
 
 class Generator(Growing):
-    """Latents on the sphere to images, features of every pixel normalised.
+    """Latents on the sphere to images; the features of every pixel are normalised.
 
     >>> generator = Generator(latent=8, channels=[8, 8, 4], resolution=[16, 16])
     >>> generator.decode(torch.randn(2, 8)).shape
@@ -137,14 +137,14 @@ class Generator(Growing):
     def __init__(
         self,
         latent: Count = 512,  # entries of a latent; it is scaled to length sqrt(latent)
-        resolution: Sequence[Count] = (64, 64),  # height and width: base doubled a number of times
+        resolution: Sequence[Count] = (64, 64),  # height and width: base, doubled a number of times
         base: Sequence[Count] = (4, 4),  # height and width of the smallest features
         channels: Sequence[Count] = (),  # at base and each size up to resolution; empty: as in the paper:
         capacity: Count = 16384,  # ... this number divided by the longer side,
         most: Count = 512,  # ... and not more than this
-        start: CountOrNone = 0,  # how often the base is doubled in the first images it draws
+        start: CountOrNone = 0,  # number of times the base is doubled for the first images
         stable_kimg: NotNegative = 800.0,  # how long each size is trained alone ...
-        # ... and how long it fades in before; both 0: the last size from the start.
+        # ... and how long it fades in before that; if both are 0, the last size is drawn from the start.
         fade_kimg: NotNegative = 800.0,
         image_channels: Channels = 3,
     ) -> None:
@@ -175,7 +175,7 @@ class Generator(Growing):
         return normalised(activate(self.first(normalised(x)), 1.0))
 
     def forward(self, z: Tensor, psi: float = 1.0) -> Tensor:
-        """(B, latent) to images of the present stage, about in [-1, 1]."""
+        """(B, latent) to images of the current stage, about in [-1, 1]."""
         level, alpha = self.stage
         x = before = self._beginning(z, psi)
         for block in self.blocks[:level]:
@@ -186,15 +186,15 @@ class Generator(Growing):
         return image.float()
 
     def decode(self, z: Tensor, psi: float = 1.0) -> Tensor:
-        """(B, latent) to (B, image_channels, H, W) in [-1, 1], of the last size at every stage.
+        """(B, latent) to (B, image_channels, H, W) in [-1, 1], in the last size at every stage.
 
-        ``psi`` below 1 draws the first features towards their average.
+        ``psi`` below 1 moves the first features towards their average.
         """
         return in_range(self.full_size(self.forward(z, psi)))
 
 
 class _Down(nn.Module):
-    """Two convolutions and means of 2x2 px (table 2), or the filter of StyleGAN."""
+    """Two convolutions, then half the size by means of 2x2 px (table 2) or by the filter of StyleGAN."""
 
     def __init__(self, channels_in: int, channels_out: int, smooth: bool) -> None:
         super().__init__()
@@ -206,7 +206,7 @@ class _Down(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images of any of its sizes to logits; the size is that of the images.
+    """Images of any of its sizes to logits.
 
     Attributes:
         alpha: how far the size of the images has faded in, 0 to 1.
@@ -219,8 +219,8 @@ class Discriminator(nn.Module):
         channels: Sequence[Count] = (),  # at base and each size up to resolution; empty: as in the paper:
         capacity: Count = 16384,  # ... this number divided by the longer side,
         most: Count = 512,  # ... and not more than this
-        start: CountOrNone = 0,  # that of the model: smaller images are not seen
-        smooth: bool = False,  # sizes are halved by [1, 3, 3, 1], as in StyleGAN; false: by means of 2x2 px
+        start: CountOrNone = 0,  # the same as for the model; there are no smaller images
+        smooth: bool = False,  # halve sizes with [1, 3, 3, 1], as in StyleGAN; false: by means of 2x2 px
         group: CountOrNone = 4,  # images that the minibatch deviation compares; 0: it is left out
         image_channels: Channels = 3,
     ) -> None:
@@ -238,7 +238,7 @@ class Discriminator(nn.Module):
         self.logit = EqualisedLinear(wide[0], 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, image_channels, h, w), one of ``sizes`` from ``start`` on, to logits (B,)."""
+        """(B, image_channels, h, w) to logits (B,); (h, w) is one of ``sizes`` from ``start`` on."""
         height, width = images.shape[2:]
         level = self.sizes.index((height, width))
         x = activate(self.from_images[str(level)](images), 1.0)

@@ -30,7 +30,7 @@ class _Projection(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
-        """Maps from fine to coarse, each half the size of the last, to as many of the same sizes."""
+        """Feature maps, fine to coarse, each half the size of the one before, to maps of the same sizes."""
         mixed: list[Tensor] = []
         for i in reversed(range(len(features))):
             x = self.across_channels[i](features[i])
@@ -41,7 +41,8 @@ class _Projection(nn.Module):
 
 
 def _layer(channels_in: int, channels_out: int, kernel: int, stride: int) -> list[nn.Module]:
-    # Batch norm sees real and generated images apart; without it every latent gives the same face.
+    # Real and generated images are batch-normalised separately; without batch norm, the generator collapses
+    # to one face.
     return [
         spectral_norm(nn.Conv2d(channels_in, channels_out, kernel, stride, 1, bias=False)),
         nn.BatchNorm2d(channels_out),
@@ -54,9 +55,9 @@ def _flatten(outputs: int) -> nn.Module:
 
 
 class _Head(nn.Sequential):
-    """One scale: strided convolutions down to at most ``smallest`` px, then patch logits.
+    """The head of one scale: strided convolutions down to at most ``smallest`` px, then patch logits.
 
-    They are (B, patches), or (B, outputs, patches) with several ``outputs``.
+    The logits are (B, patches), or (B, outputs, patches) with several ``outputs``.
     """
 
     def __init__(
@@ -84,23 +85,23 @@ def _sizes(points: Sequence[Sequence[float]]) -> list[tuple[float, int]]:
 
 
 class ProjectedDiscriminator(nn.Module):
-    """Heads on projections of ImageNet features, and one that sees the pixels at half size.
+    """Heads on projections of ImageNet features, and a head on the pixels at half size.
 
-    ``features`` is frozen and differentiable for its input; calling the discriminator on what it gives
-    returns patch logits, one tensor (B, patches), or (B, outputs, patches), a scale.
+    `features` is frozen, but differentiable with respect to its input. Calling the discriminator on its
+    result returns patch logits: for each scale a tensor (B, patches), or (B, outputs, patches).
 
-    ImageNet features respond little to colour; the head on ``pixels`` sees it.
+    ImageNet features respond little to colour; the head on ``pixels`` does.
     """
 
     def __init__(
         self,
         resolution: Count = 64,  # of the images; a multiple of 32
-        # Images are scaled to this before the feature network, a multiple of 32; points [kimg, size] hold
-        # from there on: small is fast and enough until faces are there, large sees fine dots and strokes.
+        # Images are resized to this before the feature network; a multiple of 32. Points [kimg, size] change
+        # the size during training: a small size is fast, a large size shows fine dots and strokes.
         seen_at: int | Sequence[Sequence[float]] = 96,
-        width: Count = 64,  # channels of the finest projection; each coarser one has twice as many
+        width: Count = 64,  # channels of the finest projection; they double with each coarser one
         pixels: bool = True,  # whether a head sees the image itself
-        outputs: Count = 1,  # logits a patch, 1 or more: conditions add one for each of their values
+        outputs: Count = 1,  # logits for each patch; conditions add one for each of their values
     ) -> None:
         super().__init__()
         self.resolution = (resolution, resolution)
@@ -125,7 +126,7 @@ class ProjectedDiscriminator(nn.Module):
         )
 
     def at_images(self, images: int) -> None:
-        """Take the settings that hold after ``images`` images of training."""
+        """Apply the settings for ``images`` images of training."""
         self.seen_at = [size for kimg, size in self.sizes if kimg * 1000 <= images][-1]
 
     def features(self, images: Tensor) -> list[Tensor]:
@@ -137,7 +138,7 @@ class ProjectedDiscriminator(nn.Module):
         return seen if self.pixels is None else [*seen, F.avg_pool2d(images, 2)]
 
     def _frozen_precision(self, images: Tensor) -> torch.dtype:
-        """Autocast's. The frozen part is kept in it, or autocast would convert its weights at every call."""
+        """Autocast's dtype. The frozen part is kept in it, so that its weights are not cast at every call."""
         kind = images.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
         if self.network.stem.weight.dtype != dtype:
@@ -146,6 +147,6 @@ class ProjectedDiscriminator(nn.Module):
         return dtype
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
-        """What ``features`` gives, to logits."""
+        """The result of `features` to logits."""
         heads = [*self.heads] if self.pixels is None else [*self.heads, self.pixels]
         return [head(x) for head, x in zip(heads, features, strict=True)]

@@ -1,8 +1,8 @@
-"""RealNVP (Dinh, Sohl-Dickstein & Bengio 2017, arXiv 1605.08803): couplings under masks, on many scales.
+"""RealNVP (Dinh, Sohl-Dickstein & Bengio 2017, arXiv 1605.08803): masked couplings on several scales.
 
-Chosen here: the couplings' last convolutions start at zero, so that the flow starts as its batch norms
-alone. Batch statistics forbid finding activations through the inverse; with ``recompute``, those within the
-couplings' networks are computed a second time in place of being kept.
+Differences from the paper: the last convolutions of the couplings start at zero, so the flow starts with only
+its batch norms. Because of batch statistics, activations cannot be recomputed through the inverse. With
+``recompute``, the activations within the couplings' networks are computed a second time and not kept.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -31,8 +31,8 @@ from .flow import (
 class BatchNorm(nn.Module):
     """Section 3.7, equations 17 and 18, and appendix E: batch norm by a moving average, as a layer of a flow.
 
-    Statistics are the moving average over recent batches, this one included, and only this one has
-    gradients. The inverse uses those of the last training step.
+    The statistics are the moving average over recent batches, including the current one. Only the current
+    batch has gradients. The inverse uses the statistics of the last training step.
     """
 
     mean: Tensor
@@ -47,11 +47,11 @@ class BatchNorm(nn.Module):
         self.register_buffer("batches", torch.tensor(0))
 
     def statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance to normalise ``x`` by; in training, they are moved towards those of ``x``."""
+        """Mean and variance to normalise ``x`` with; in training, they first move towards those of ``x``."""
         if not self.training:
             return self.mean, self.variance
         self.batches += 1
-        # The plain mean at first, so that the start at 0 and 1 is soon forgotten.
+        # At first the plain mean over batches, so that the initial 0 and 1 have no weight.
         share = (1 / self.batches).clamp(min=self.momentum)
         mean = torch.lerp(self.mean, x.mean((0, 2, 3), keepdim=True), share.to(x.dtype))
         batch = x.var((0, 2, 3), keepdim=True, correction=0)
@@ -73,7 +73,7 @@ class BatchNorm(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Section 3.7: batch norm, rectifier, weight-normalised convolution, twice, and a skip connection."""
+    """Section 3.7: batch norm, ReLU and weight-normalised convolution, twice, and a skip connection."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class ResidualBlock(nn.Module):
 
 
 class Network(nn.Sequential):
-    """What gives a coupling its scales and shifts: a residual network that keeps the size."""
+    """The network that computes a coupling's scales and shifts: a residual network that keeps the size."""
 
     def __init__(self, channels_in: int, hidden: int, blocks: int, channels_out: int) -> None:
         last = weight_norm(nn.Conv2d(hidden, channels_out, 1))
@@ -105,10 +105,10 @@ class Network(nn.Sequential):
 
 
 class Coupling(nn.Module):
-    """Equations 7 to 9: what the mask keeps sets scale and shift of the rest.
+    """Equations 7 to 9: the entries that the mask keeps set the scale and shift of the others.
 
-    The scale's logarithm is a learned multiple of a hyperbolic tangent (section 4.1), so it cannot run away
-    within a step. ``odd`` swaps what is kept and what is changed.
+    The logarithm of the scale is a learned multiple of a hyperbolic tangent (section 4.1), so it cannot
+    explode within a step. ``odd`` swaps the kept and the changed entries.
     """
 
     def __init__(
@@ -131,12 +131,12 @@ class Coupling(nn.Module):
         return self.limit * raw.tanh(), shift
 
     def _contexts(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        """For the first and the second time that the network runs."""
+        """The contexts for the first and the second run of the network."""
         return nullcontext(), _StatisticsUntouched(self.network)
 
     def _run(self, x: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
         if self.checkerboard:
-            # Figure 3, left: one where rows plus columns are odd (or even).
+            # Figure 3, left: the mask is 1 where row plus column is odd (or even).
             rows, columns = (torch.arange(side, device=x.device) for side in x.shape[2:])
             mask = ((rows[:, None] + columns + self.odd) % 2).to(x.dtype)
             log_scale, shift = ((1 - mask) * part for part in self._scale_and_shift(mask * x))
@@ -174,9 +174,9 @@ class Squeeze(nn.Module):
 class RealNVP(Flow):
     """Images to standard normal latents and back (section 3.6).
 
-    A scale is three couplings under checkerboards, a squeeze, three couplings on channels, and factors out
-    half of what it has; the last scale is four couplings under checkerboards. Hidden channels double with
-    every scale.
+    A scale has three couplings with checkerboard masks, a squeeze, and three couplings with channel masks.
+    Then half of the channels are factored out. The last scale has four couplings with checkerboard masks.
+    Hidden channels double with every scale.
 
     >>> flow = RealNVP(size=8, scales=2, hidden=4, blocks=1).eval()
     >>> images = torch.rand(2, 3, 8, 8) * 2 - 1
@@ -189,11 +189,11 @@ class RealNVP(Flow):
     def __init__(
         self,
         size: Count = 64,  # of the images, a multiple of 2 to the power of scales - 1
-        scales: Count = 5,  # the last one is size / 2 to the power of scales - 1 wide
+        scales: Count = 5,  # the features of the last are size / 2 to the power of scales - 1 wide
         hidden: Count = 32,  # channels within the coupling networks of the first scale
-        blocks: CountOrNone = 2,  # residual blocks a coupling network
-        alpha: float = 0.05,  # pixels are brought to [alpha, 1 - alpha] before the logit; above 0
-        recompute: bool = False,  # save memory: couplings' networks run a second time in the backward pass
+        blocks: CountOrNone = 2,  # residual blocks in each coupling network
+        alpha: float = 0.05,  # pixels are scaled to [alpha, 1 - alpha] before the logit; above 0
+        recompute: bool = False,  # run couplings' networks again in the backward pass, to save memory
         image_channels: Channels = 3,
     ) -> None:
         super().__init__()
@@ -228,8 +228,8 @@ class RealNVP(Flow):
     def transform(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Images (B, C, H, W) in [-1, 1] to latents (B, C·H·W) and the log-determinants (B,) in nats.
 
-        Section 4.1: the flow models the logit of the image x on the unit cube, drawn in by alpha: here at
-        both ends, logit(α + (1 - 2α) x), where the paper's formula logit(α + (1 - α) x) leaves 1 as it is.
+        Section 4.1: the flow models the logit of the image x on the unit cube, which is first scaled to
+        [α, 1 - α]: logit(α + (1 - 2α) x). The paper's formula logit(α + (1 - α) x) would leave 1 unchanged.
         """
         share = self.alpha + (1 - 2 * self.alpha) * to_unit_cube(images)
         x = share.log() - (1 - share).log()
@@ -253,21 +253,21 @@ class RealNVP(Flow):
             for layer in reversed(layers):  # type: ignore[call-overload]
                 x = layer.inverse(x)
         assert x is not None
-        x = torch.where(x.isinf(), torch.nan, x)  # the sigmoid would hide it
+        x = torch.where(x.isinf(), torch.nan, x)  # the sigmoid would hide infinite values
         cube = (x.sigmoid() - self.alpha) / (1 - 2 * self.alpha)
         return in_range(from_unit_cube(cube))
 
     decode = inverse = forward
 
     def weight_scales(self) -> list[Tensor]:
-        """The scales of the weight norms, which the paper keeps small (section 4.1)."""
+        """The scale parameters of the weight norms; the paper regularises them (section 4.1)."""
         return [value for name, value in self.named_parameters() if name.endswith("weight.original0")]
 
 
 class _StatisticsUntouched(AbstractContextManager[None]):
-    """Batch norms use the statistics of their batch, as in training, but do not update the running ones.
+    """In this context, batch norms use their batch's statistics, as in training, but do not update theirs.
 
-    May be entered several times, since a graph may be differentiated several times.
+    It may be entered several times, because a graph may be differentiated several times.
     """
 
     def __init__(self, network: nn.Module) -> None:

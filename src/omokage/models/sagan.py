@@ -1,7 +1,7 @@
 """SAGAN (Zhang et al. 2019, arXiv 1805.08318): self-attention, and spectral norm in both networks.
 
-The paper's networks are for 128 px and for classes; these are for faces without classes: one block less, half
-the widths, plain batch norm in the generator and no projection in the discriminator.
+The paper's networks are for classes at 128 px. These are for faces without classes: they have one block less
+and half the widths, plain batch norm in the generator, and no projection in the discriminator.
 """
 
 from itertools import pairwise
@@ -29,7 +29,7 @@ def _dense(features_in: int, features_out: int) -> nn.Module:
 
 
 class SelfAttention(nn.Module):
-    """Section 3: every place attends to every place; ``gate`` (the paper's gamma) starts at 0."""
+    """Section 3: every position attends to all positions; ``gate`` (the paper's gamma) starts at 0."""
 
     def __init__(self, channels: int, share: int = 8) -> None:
         super().__init__()
@@ -44,13 +44,13 @@ class SelfAttention(nn.Module):
         query, key, value = (
             part(x).flatten(2).transpose(1, 2).contiguous() for part in (self.query, self.key, self.value)
         )
-        # Equations 1 and 2; the paper does not divide by the root of the width.
+        # Equations 1 and 2. The paper does not divide by the square root of the width.
         attended = F.scaled_dot_product_attention(query, key, value, scale=1.0)
         return x + self.gate * self.out(attended.transpose(1, 2).reshape(len(x), -1, *x.shape[2:]))
 
 
 class _Up(nn.Module):
-    """Residual block to twice the size (Miyato et al. 2018, figure 8b)."""
+    """Residual block that doubles the size (Miyato et al. 2018, figure 8b)."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
@@ -62,16 +62,16 @@ class _Up(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.first(F.interpolate(F.relu(self.before(x)), scale_factor=2.0))
         y = self.second(F.relu(self.between(y)))
-        # A 1x1 convolution before or after the upsampling is the same, and before it costs a quarter.
+        # A 1x1 convolution gives the same result before the upsampling as after it, at a quarter of the cost.
         return y + F.interpolate(self.skip(x), scale_factor=2.0)
 
 
 class _Down(nn.Module):
-    """Residual block, to half the size if ``halve`` (Miyato et al. 2018, figure 8a)."""
+    """Residual block; it halves the size if ``halve`` (Miyato et al. 2018, figure 8a)."""
 
     def __init__(self, channels_in: int, channels_out: int, halve: bool, first: bool) -> None:
         super().__init__()
-        self.halve, self.starts = halve, first  # the first block sees an image: no ReLU in front
+        self.halve, self.starts = halve, first  # the first block takes an image, so no ReLU comes first
         self.first = _convolution(channels_in, channels_out, 3)
         self.second = _convolution(channels_out, channels_out, 3)
         self.skip = _convolution(channels_in, channels_out, 1)
@@ -122,7 +122,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images to logits: residual blocks, with self-attention at one size, then a sum over places.
+    """Images to logits: residual blocks, with self-attention at one size, then a sum over positions.
 
     >>> Discriminator(resolution=16, channels=(8, 8), attention_at=8)(torch.randn(2, 3, 16, 16)).shape
     torch.Size([2])
@@ -131,10 +131,10 @@ class Discriminator(nn.Module):
     def __init__(
         self,
         resolution: Count = 64,  # side of the images in px
-        # Of the blocks; all but the last halve the size.
+        # Of the blocks; all except the last halve the size.
         channels: Counts = (64, 128, 256, 512, 512),
         attention_at: CountOrNone = 32,  # side in px of the features with self-attention; 0: none
-        outputs: Count = 1,  # logits an image, 1 or more: conditions add one for each of their values
+        outputs: Count = 1,  # logits for each image; conditions add one for each of their values
     ) -> None:
         super().__init__()
         self.resolution = (resolution, resolution)
@@ -150,5 +150,5 @@ class Discriminator(nn.Module):
         self.to_logit = _dense(incoming, outputs)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) in [-1, 1] to logits (B,), or (B, outputs): above 0 where an image looks real."""
+        """(B, 3, H, W) in [-1, 1] to logits (B,), or (B, outputs), above 0 if an image looks real."""
         return self.to_logit(F.relu(self.blocks(images)).sum((2, 3))).squeeze(1)

@@ -1,8 +1,8 @@
 """A small generator that trains fast: upsampling convolutions with skip-layer excitation.
 
-Liu et al. 2021, "Towards Faster and Stabilized GAN Training" (arXiv 2101.04775), figures 3 and 4, with
-leaky ReLUs in place of gated linear units (half the arithmetic a stage) and without noise inputs (a latent
-gives one image).
+Liu et al. 2021, "Towards Faster and Stabilized GAN Training" (arXiv 2101.04775), figures 3 and 4. Leaky ReLUs
+replace the gated linear units, which halves the computation of a stage. There are no noise inputs, so a
+latent always gives the same image.
 """
 
 import math
@@ -27,7 +27,7 @@ class _Refine(nn.Sequential):
 
 
 class _Double(nn.Sequential):
-    """From one size to twice that size."""
+    """A convolution that doubles the size."""
 
     def __init__(self, channels_in: int, channels_out: int, refined: bool, upsampling: str) -> None:
         super().__init__(
@@ -40,7 +40,7 @@ class _Double(nn.Sequential):
 
 
 class _Excitation(nn.Module):
-    """Skip-layer excitation (equation 1): features of a low resolution weigh channels of a high one."""
+    """Skip-layer excitation (equation 1): low-resolution features weight high-resolution channels."""
 
     def __init__(self, channels_low: int, channels_high: int) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class Generator(nn.Module):
             _Double(channels[i], channels[i + 1], refined > i + 1, upsampling)
             for i in range(len(channels) - 1)
         )
-        # Sizes eight times apart (figure 4): 4x4 weighs 32x32, 8x8 weighs 64x64, and so on.
+        # Sizes eight times apart (figure 4): 4x4 weights 32x32, 8x8 weights 64x64, and so on.
         self.excitations = nn.ModuleDict(
             {str(i): _Excitation(channels[i - 3], channels[i]) for i in range(3, len(channels))}
         )
@@ -95,15 +95,15 @@ class Generator(nn.Module):
     def decode(self, z: Tensor, psi: float = 1.0) -> Tensor:
         """Normal latents (B, latent + joined) to (B, image_channels, H, W) in [-1, 1].
 
-        ``psi`` truncates towards the centre; where no centre is known it scales the sphere's radius. Entries
+        ``psi`` truncates towards the centre. If no centre is known, it scales the sphere's radius. Entries
         joined to a latent do not change.
         """
         located = bool(self.location.centre.any())
         images = self._drawn(self.location(z, psi if located else 1.0), 1.0 if located else psi)
-        return in_range(images)  # halved chroma goes a little beyond
+        return in_range(images)  # halving the chroma may leave the range slightly
 
     def forward(self, z: Tensor) -> Tensor:
-        """(B, latent + joined), used without a shift, to (B, image_channels, H, W), about in [-1, 1]."""
+        """(B, latent + joined) to (B, image_channels, H, W), about in [-1, 1]; latents are not shifted."""
         return self._drawn(z)
 
     def _drawn(self, z: Tensor, radius: float = 1.0) -> Tensor:

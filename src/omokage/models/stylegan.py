@@ -1,6 +1,6 @@
 """StyleGAN (Karras et al. 2019, "A Style-Based Generator Architecture for GANs", arXiv 1812.04948).
 
-The discriminator is that of ``progan`` with ``smooth``: the paper filters where sizes change.
+The discriminator is that of ``progan`` with ``smooth``: the paper filters when the size changes.
 """
 
 from collections.abc import Sequence
@@ -29,8 +29,8 @@ from .progan import HE, Growing, to_images
 def adaptive_instance_norm(x: Tensor, deviation: Tensor, mean: Tensor) -> Tensor:
     """Equation 1: each channel of each image gets this standard deviation and mean.
 
-    ``x`` (B, C, H, W); ``deviation`` and ``mean`` (B, C). As a batch norm of a single image of B·C channels,
-    which is one pass and keeps nothing but ``x`` for the backward pass.
+    ``x`` (B, C, H, W); ``deviation`` and ``mean`` (B, C). It is computed as a batch norm of one image with
+    B·C channels. That takes one pass and keeps only ``x`` for the backward pass.
     """
     batch, channels, height, width = x.shape
     flat = x.reshape(1, batch * channels, height, width)
@@ -40,7 +40,7 @@ def adaptive_instance_norm(x: Tensor, deviation: Tensor, mean: Tensor) -> Tensor
 
 
 class Layer(nn.Module):
-    """Noise, bias, activation and style, behind a convolution (figure 1b)."""
+    """Noise, bias, activation and style after a convolution (figure 1b)."""
 
     def __init__(self, channels: int, style: int, size: tuple[int, int]) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class Layer(nn.Module):
 
 
 class Block(nn.Module):
-    """All layers of one size: a convolution that doubles the size, or the constant input; and another one."""
+    """All layers of one size: an upsampling convolution or the constant input, then another convolution."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Block(nn.Module):
         self.second = Layer(channels_out, style, size)
 
     def forward(self, x: Tensor | None, w: Tensor, noise: Sequence[Noise]) -> Tensor:
-        """Features of half the size (None: the first block), and styles (B, 2, style), to those of this."""
+        """Features of half the size (None in the first block) and styles (B, 2, style) to features."""
         if x is None:
             assert self.constant is not None
             x = self.constant.expand(len(w), -1, -1, -1).clone()
@@ -97,7 +97,7 @@ class Block(nn.Module):
 
 
 class Generator(StyleSpace, Growing):
-    """Latents, over styles, to images; in training of a size that follows from the images seen.
+    """Latents to styles to images. In training, the image size depends on the images seen.
 
     >>> generator = Generator(latent=8, style=8, depth=2, channels=[8, 8, 4], resolution=[16, 16])
     >>> generator.decode(torch.randn(2, 8)).shape, generator.mapping(torch.randn(2, 8)).shape
@@ -117,14 +117,14 @@ class Generator(StyleSpace, Growing):
         channels: Sequence[Count] = (),  # at base and each size up to resolution; empty: as in the paper:
         capacity: Count = 16384,  # ... this number divided by the longer side,
         most: Count = 512,  # ... and not more than this
-        smooth: bool = True,  # sizes are doubled with a filter; false: by nearest neighbours alone, for speed
+        smooth: bool = True,  # double sizes with a filter; false: only by nearest neighbours, for speed
         mixing: Share = 0.9,  # share of the images in training that have two styles
         # How fast the mapping network learns, as a multiple of the others' rate.
         mapping_rate: Positive = 0.01,
         truncated: CountOrNone = 0,  # how many layers psi truncates, from the base up; 0: all
-        start: CountOrNone = 1,  # how often the base is doubled in the first images it draws
+        start: CountOrNone = 1,  # number of times the base is doubled for the first images
         stable_kimg: NotNegative = 600.0,  # how long each size is trained alone ...
-        # ... and how long it fades in before; both 0: the last size from the start.
+        # ... and how long it fades in before that; if both are 0, the last size is drawn from the start.
         fade_kimg: NotNegative = 600.0,
         image_channels: Channels = 3,
     ) -> None:
@@ -147,15 +147,15 @@ class Generator(StyleSpace, Growing):
 
     @property
     def layers_in_use(self) -> int:
-        """Layers of the sizes up to the present one."""
+        """The number of layers of the sizes up to the current one."""
         return 2 * (self.stage[0] + 1)
 
     def mapping(self, z: Tensor, psi: float = 1.0, cutoff: int | None = None) -> Tensor:
-        """As `StyleSpace.mapping`; ``cutoff`` None: as many layers as ``truncated`` says."""
+        """As `StyleSpace.mapping`; with ``cutoff`` None, ``truncated`` layers are truncated."""
         return super().mapping(z, psi, (self.truncated or None) if cutoff is None else cutoff)
 
     def image(self, w: Tensor, noise: Noises = "constant") -> Tensor:
-        """Styles (B, layers, style) to images of the present stage, about in [-1, 1]."""
+        """Styles (B, layers, style) to images of the current stage, about in [-1, 1]."""
         level, alpha = self.stage
         kinds = one_a_layer(noise, self.layers)
         x: Tensor | None = None
@@ -172,5 +172,5 @@ class Generator(StyleSpace, Growing):
         return self.full_size(self.image(w, noise))
 
     def forward(self, z: Tensor) -> Tensor:
-        """Images to train with: of the present stage, styles mixed, noise drawn anew."""
+        """Images of the current stage for training, with mixed styles and new noise."""
         return self.image(self.styles(z), "random" if self.training else "constant")

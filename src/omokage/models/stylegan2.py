@@ -1,7 +1,8 @@
 """StyleGAN2 (Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN", arXiv 1912.04958).
 
-Chosen here: group members of the minibatch deviation follow each other, and resampling may be of nearest
-neighbours and means in place of the paper's filter (``smooth``), which two CPU cores do in half the time.
+Differences from the paper: the images of a group in the minibatch deviation are consecutive. Resampling may
+use nearest neighbours and means in place of the paper's filter (``smooth``), which takes half the time on two
+CPU cores.
 """
 
 import math
@@ -40,7 +41,7 @@ Normalisation = Literal["style", "batch"]
 
 
 def demodulation(weight: Tensor, style: Tensor) -> Tensor:
-    """Equation 3: what makes the outputs' variance 1 where the inputs have 1, (B, out).
+    """Equation 3: factors (B, out) that give the outputs variance 1 if the inputs have variance 1.
 
     ``weight`` (out, in, k, k), ``style`` (B, in).
     """
@@ -52,7 +53,7 @@ def demodulation(weight: Tensor, style: Tensor) -> Tensor:
 def modulated_by_scaling(
     x: Tensor, weight: Tensor, style: Tensor, demodulate: bool = True, up: bool = False, smooth: bool = True
 ) -> Tensor:
-    """Modulated convolution without weights an image: the style scales ``x``, the demodulation the outcome.
+    """Modulated convolution with shared weights: the style scales ``x``, the demodulation the result.
 
     ``x`` (B, in, H, W), ``weight`` (out, in, k, k), ``style`` (B, in); ``up`` as `convolution_up`.
     """
@@ -64,7 +65,7 @@ def modulated_by_scaling(
 def modulated_by_groups(
     x: Tensor, weight: Tensor, style: Tensor, demodulate: bool = True, up: bool = False, smooth: bool = True
 ) -> Tensor:
-    """The same as one convolution with a group of weights an image (section 2.2, last paragraph)."""
+    """The same, as one grouped convolution with weights for each image (section 2.2, last paragraph)."""
     batch, _, height, width = x.shape
     weights = weight[None] * style[:, None, :, None, None]
     if demodulate:
@@ -88,7 +89,7 @@ class StyledConvolution(nn.Module):
         channels_in: int,
         channels_out: int,
         style: int,  # entries of w
-        size: tuple[int, int],  # height and width of what comes out
+        size: tuple[int, int],  # height and width of the output
         up: bool = False,
         smooth: bool = True,
         noise: bool = True,
@@ -101,7 +102,7 @@ class StyledConvolution(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels_out))
         self.scale = 1 / math.sqrt(channels_in * kernel**2)
         self.up, self.smooth = up, smooth
-        # Without a scale of its own: the next style has one.
+        # No scale of its own, because the next style scales the features.
         self.norm = nn.BatchNorm2d(channels_out, affine=False) if normalised_by == "batch" else None
         self.noise_strength = nn.Parameter(torch.zeros(())) if noise else None
         if noise:
@@ -112,7 +113,7 @@ class StyledConvolution(nn.Module):
         with full_precision(w):
             style = self.style(w)
         weight = self.weight * self.scale
-        gain *= math.sqrt(2)  # the activation's: it lets positive factors through, and is free here
+        gain *= math.sqrt(2)  # the activation's gain; leaky ReLU commutes with positive factors
         bias = (self.bias * gain)[:, None, None]
         if self.norm is not None:
             x = self.norm(modulated_by_scaling(x, weight, style, False, self.up, self.smooth))
@@ -149,13 +150,13 @@ class ToImage(nn.Module):
         """``x`` (B, in, H, W) and ``w`` (B, style) to (B, image_channels, H, W)."""
         with full_precision(w):
             weights = self.style(w)[:, :, None] * (self.weight.T * self.scale)
-        # A matrix an image: no pass over x to scale it. Channels last, so that its gradient is so, too.
+        # One matrix for each image saves the pass that scales x. Channels last, so that its gradient is too.
         image = x.permute(0, 2, 3, 1).flatten(1, 2) @ weights.to(x.dtype) + self.bias.to(x.dtype)
         return image.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
 
 
 class Block(nn.Module):
-    """All layers of one size: one or two convolutions, and an image where the architecture has it."""
+    """All layers of one size: one or two convolutions, and an image if the architecture has one."""
 
     def __init__(
         self,
@@ -179,7 +180,7 @@ class Block(nn.Module):
         self.constant = (
             nn.Parameter(torch.randn(channels_out, *size)) if first and start == "constant" else None
         )
-        # At a tenth of the rate: what all styles have in common moves every entry the same way.
+        # At a tenth of the rate: the common part of all styles moves every entry in the same direction.
         self.start = (
             EqualisedLinear(style, channels_out * math.prod(size), rate=0.1)
             if first and start == "style"
@@ -211,7 +212,7 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor | None, image: Tensor | None, w: Tensor, noise: Sequence[Noise]
     ) -> tuple[Tensor, ...]:
-        """Features and image of half the size, and styles (B, layers here + 1, style), to those of this."""
+        """Features and image of half the size, with styles (B, layers here + 1, style), to this size."""
         if x is None:
             if self.start is not None:
                 x = self.start(w[:, 0]).unflatten(1, (-1, *self.size))
@@ -244,7 +245,7 @@ def _working_dtype(x: Tensor) -> torch.dtype:
 
 
 class Generator(StyleSpace):
-    """Latents, over styles, to images (figure 7: skip connections for the image, by default).
+    """Latents to styles to images (figure 7; by default with skip connections for the image).
 
     >>> Generator(latent=8, style=8, depth=2, channels=[8, 8, 4], resolution=[16, 16]).decode(
     ...     torch.randn(2, 8)
@@ -269,17 +270,18 @@ class Generator(StyleSpace):
         mixing: Share = 0.9,  # share of the images in training that have two styles
         # How fast the mapping network learns, as a multiple of the others' rate.
         mapping_rate: Positive = 0.01,
-        # Activations are cut to ± this (networks trained in half precision); 0: free.
+        # Activations are clamped to ± this (for networks trained in half precision); 0: not clamped.
         clamp: NotNegative = 0.0,
-        start: Start = "constant",  # the first features: learned numbers, or made of the first style
-        # Features are scaled to variance 1 as their style foretells (equation 3), or as the batch has it: in
-        # short trainings against a projected discriminator, images then differ in shape sooner.
+        start: Start = "constant",  # the first features: learned numbers, or computed from the first style
+        # How features are scaled to variance 1: by the variance that their style predicts (equation 3), or by
+        # that of the batch. In short trainings against a projected discriminator, "batch" gives images of
+        # different shapes sooner.
         normalised_by: Normalisation = "style",
-        squashed: bool = False,  # images go through a tanh into [-1, 1]; false: they are cut there when drawn
+        squashed: bool = False,  # tanh maps images into [-1, 1]; false: they are clamped when drawn
         halved_chroma: bool = False,  # whether colour has half the resolution of brightness, as in most JPEGs
         image_channels: Channels = 3,
         joined: CountOrNone = 0,  # entries that conditions add to a latent; 0: none
-        classes: CountOrNone = 0,  # further entries, the largest of which chooses a class; 0: none
+        classes: CountOrNone = 0,  # further entries; the largest of them chooses a class; 0: none
         located: bool = False,  # whether latents are mapped to where a trained encoder puts real faces
     ) -> None:
         super().__init__(latent, style, depth, mixing, mapping_rate, joined, classes, located)
@@ -307,7 +309,7 @@ class Generator(StyleSpace):
             for i, size in enumerate(sizes)
         )
         self.counts = [len(block.convolutions) for block in self.blocks]  # type: ignore[arg-type]
-        self.layers = sum(self.counts) + 1  # the last is of the last image alone
+        self.layers = sum(self.counts) + 1  # the last one belongs to the last image only
         self.layer_sizes = [
             size for size, count in zip(sizes, self.counts, strict=True) for _ in range(count)
         ]
@@ -323,13 +325,13 @@ class Generator(StyleSpace):
             x, image = block(x, image, w[:, first : first + count + 1], kinds[first:])
             first += count
         assert image is not None
-        # The images of all sizes are added up, each with variance 1 at the start.
+        # The image is a sum over all sizes; each summand has variance 1 at the start.
         image = (image / math.sqrt(len(self.blocks))).tanh() if self.squashed else image
         return with_halved_chroma(image) if self.halved_chroma else image
 
 
 class _Down(nn.Module):
-    """One size of the discriminator, to half of it."""
+    """One size of the discriminator; the output has half the size."""
 
     def __init__(self, channels_in: int, channels_out: int, residual: bool, smooth: bool) -> None:
         super().__init__()
@@ -347,7 +349,7 @@ class _Down(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images to logits (figure 7: residual, by default)."""
+    """Images to logits (figure 7; by default with residual blocks)."""
 
     def __init__(
         self,
@@ -360,14 +362,14 @@ class Discriminator(nn.Module):
         smooth: bool = True,  # resampling by [1, 3, 3, 1]; false: by means of 2x2 px, for speed
         group: CountOrNone = 4,  # images that the minibatch deviation compares; 0: it is left out
         image_channels: Channels = 3,
-        outputs: Count = 1,  # logits an image, 1 or more: conditions add one for each of their values
+        outputs: Count = 1,  # logits for each image; conditions add one for each of their values
     ) -> None:
         super().__init__()
         sizes = sides(resolution, base, "discriminator")
         self.resolution = sizes[-1]
         wide = widths(sizes, channels, capacity, most, "discriminator")
         self.group, self.smooth = group, smooth
-        seen = len(sizes) if architecture == "skip" else 1  # at how many sizes it sees the image
+        seen = len(sizes) if architecture == "skip" else 1  # the number of sizes at which it takes the image
         self.from_images = nn.ModuleList(
             EqualisedConv2d(image_channels, wide[-1 - i], 1) for i in range(seen)
         )

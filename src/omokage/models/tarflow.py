@@ -1,9 +1,9 @@
 """TarFlow (Zhai et al. 2024, "Normalizing Flows are Capable Generative Models", arXiv 2412.06329).
 
-A stack of autoregressive flows over image patches, each a causal transformer, in alternating directions.
-Chosen here: the logarithm of a scale is softly bounded (`flow.bounded`), under guidance too; labels
-enter each block as a vector added to all of its tokens, and no label adds nothing; a token's entries may
-be mixed (`Mixing`).
+A stack of autoregressive flows over image patches. Each flow is a causal transformer, and directions
+alternate. Differences from the paper: the logarithm of a scale is softly bounded (`flow.bounded`), with
+guidance too. Labels enter each block as a vector that is added to all of its tokens; without a label, nothing
+is added. The entries of a token may be mixed (`Mixing`).
 """
 
 from typing import Literal
@@ -33,10 +33,10 @@ Sampler = Literal["cached", "plain", "jacobi"]
 
 
 class Cache:
-    """Keys and values of the tokens so far, of one layer.
+    """The keys and values of one layer for all tokens so far.
 
-    Memory for all tokens is allocated at once, so that adding a token copies no earlier one. With gradients
-    on, values must not be overwritten, so tokens are concatenated instead.
+    Memory for all tokens is allocated at once, so adding a token does not copy earlier ones. With gradients
+    on, memory must not be overwritten, so tokens are concatenated instead.
     """
 
     def __init__(self, tokens: int) -> None:
@@ -44,7 +44,7 @@ class Cache:
         self.kept: Tensor | None = None
 
     def add(self, new: Tensor) -> Tensor:
-        """Another token's (2, B, heads, 1, width / heads); returns those of all tokens so far."""
+        """Add the key and value of a token (2, B, heads, 1, width / heads); return those of all tokens."""
         if torch.is_grad_enabled():
             self.kept = new if self.kept is None else torch.cat([self.kept, new], 3)
             return self.kept
@@ -56,7 +56,7 @@ class Cache:
 
 
 class Attention(nn.Module):
-    """Multi-head attention of every token to itself and to those before it."""
+    """Causal multi-head attention: each token attends to itself and to earlier tokens."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class Attention(nn.Module):
         return self.out(seen.transpose(1, 2).flatten(2))
 
     def step(self, x: Tensor, before: Cache) -> Tensor:
-        """The next token (B, 1, width); its key and value join those ``before``."""
+        """Process the next token (B, 1, width) and add its key and value to the cache ``before``."""
         new = self._heads(x)
         key, value = before.add(new[1:])
         seen = F.scaled_dot_product_attention(new[0], key, value)
@@ -84,7 +84,7 @@ class Attention(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention and two fully connected layers, each normalised before and added to what came in."""
+    """Attention, then two fully connected layers. Both parts have layer norm first and a skip connection."""
 
     def __init__(self, width: int, heads: int, expansion: int) -> None:
         super().__init__()
@@ -108,9 +108,9 @@ class Layer(nn.Module):
 
 
 class Block(nn.Module):
-    """Section 2.2: each token is shifted and scaled by what a transformer makes of those before it.
+    """Section 2.2: a transformer computes the shift and scale of each token from the tokens before it.
 
-    Tokens are (B, N, channels). The first token is left as it is. ``backwards`` turns the order round.
+    Tokens are (B, N, channels). The first token does not change. ``backwards`` reverses the order.
     """
 
     def __init__(
@@ -142,21 +142,21 @@ class Block(nn.Module):
         return x.flip(1) if self.backwards else x
 
     def _scale_and_shift(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """For the tokens that follow those of ``hidden``: the scale's logarithm and the shift."""
+        """The log-scale and the shift of the tokens that follow those of ``hidden``."""
         with full_precision(hidden):
             hidden = hidden.to(self.out.weight.dtype)
             log_scale, shift = self.out(self.norm(hidden)).chunk(2, 2)
             return bounded(log_scale, self.limit), shift
 
     def _labelled(self, hidden: Tensor, labels: Tensor | None, guidance: float) -> Tensor:
-        """``hidden`` with its labels; under guidance (2B, ...), the same without labels behind it."""
+        """``hidden`` with labels added. With guidance (2B, ...): with labels, then without."""
         if self.label is None or labels is None:
             return hidden
         with_labels = hidden + self.label(labels)[:, None]
         return torch.cat([with_labels, hidden]) if guidance else with_labels
 
     def _guided(self, hidden: Tensor, guidance: float) -> tuple[Tensor, Tensor]:
-        """As `_scale_and_shift`; of (2B, ...) under guidance, (B, ...) comes out."""
+        """As `_scale_and_shift`; with guidance, it combines (2B, ...) into (B, ...)."""
         log_scale, shift = self._scale_and_shift(hidden)
         if not guidance:
             return log_scale, shift
@@ -167,7 +167,7 @@ class Block(nn.Module):
     def _parameters_of(
         self, x: Tensor, labels: Tensor | None = None, guidance: float = 0.0
     ) -> tuple[Tensor, Tensor]:
-        """Scale's logarithm and shift (B, N, channels) of every token from those before it, in one pass."""
+        """The log-scale and shift (B, N, channels) of every token, from those before it, in one pass."""
         hidden = self._labelled(self.into(x[:, :-1]) + self.position[:-1], labels, guidance)
         for layer in self.layers:
             hidden = layer(hidden)
@@ -192,14 +192,16 @@ class Block(nn.Module):
         """x from z.
 
         Args:
-            labels: (B, joined); None: none.
-            guidance: w. Scale's logarithm and shift are 1 + w times what they are with the labels, less w
-                times what they are without; 0: the inverse of `forward`. Without labels it does nothing.
-            sampler: "cached": token after token, keys and values of those before kept; "plain": the same,
-                all computed again for each token; "jacobi": all tokens at once, again and again, each time
-                from the last result (Song et al. 2021, "Accelerating Feedforward Computation via Parallel
-                Nonlinear Equation Solving", algorithm 1). After as many iterations as tokens it is exact.
-            iterations: of "jacobi"; 0: as many as there are tokens.
+            labels: (B, joined), or None.
+            guidance: the weight w of classifier-free guidance. Log-scale and shift are (1 + w) times their
+                values with labels, minus w times their values without. 0 gives the inverse of `forward`.
+                Without labels, guidance has no effect.
+            sampler: "cached" computes one token after the other and keeps the keys and values of earlier
+                tokens. "plain" does the same, but computes everything again for each token. "jacobi" computes
+                all tokens at once and repeats that from its last result (Song et al. 2021, "Accelerating
+                Feedforward Computation via Parallel Nonlinear Equation Solving", algorithm 1). It is exact
+                when the number of iterations equals the number of tokens.
+            iterations: number of iterations of "jacobi"; 0 means the number of tokens.
         """
         z = self._ordered(z)
         if self.label is None or labels is None:
@@ -232,10 +234,11 @@ class Block(nn.Module):
 
 
 class Mixing(nn.Module):
-    """Entries of a token, shifted, times a learned matrix: what Glow's 1×1 convolutions are to channels.
+    """Shifts the entries of a token and multiplies them by a learned matrix, like Glow's 1×1 convolutions.
 
-    A block transforms a token by other tokens alone, so it cannot model how the entries of one token depend
-    on each other, such as the colours of a pixel. `whiten` starts with these entries uncorrelated.
+    A block computes shift and scale of a token only from other tokens. So it cannot model how the entries of
+    one token depend on each other, such as the colours of a pixel. `whiten` makes them uncorrelated at the
+    start.
     """
 
     def __init__(self, channels: int) -> None:
@@ -245,16 +248,18 @@ class Mixing(nn.Module):
 
     @torch.no_grad()
     def whiten(self, x: Tensor) -> None:
-        """Start where the entries of the tokens ``x`` (B, N, channels) are uncorrelated, with variance 1.
+        """Initialise so that the entries of the tokens ``x`` (B, N, channels) are whitened.
 
-        Where there are several processes, the tokens of all of them count.
+        They become uncorrelated, with mean 0 and variance 1.
+
+        With several processes, the tokens of all of them count.
         """
         entries = in_double(x.flatten(0, 1))
         moments = torch.cat([entries.mean(0, keepdim=True), entries.T @ entries / len(entries)])
         moments.div_(added_over_processes(moments))
         mean, square = moments[0], moments[1:]
         variances, axes = torch.linalg.eigh(square - mean[:, None] * mean)
-        # The noise of dequantisation alone has a variance of 5e-6.
+        # The smallest true variance is that of dequantisation noise, 5e-6.
         self.weight.copy_((axes * variances.clamp(min=1e-6).rsqrt()).T)
         self.shift.copy_(-mean)
 
@@ -273,12 +278,12 @@ class Mixing(nn.Module):
 class TarFlow(Flow):
     """Images to standard normal latents and back: a stack of flows (section 2.2) over patches (section 2.3).
 
-    With ``noise``, ``log_prob`` is the density of noisy images, and `decode` removes noise; `inverse` is the
+    With ``noise``, ``log_prob`` is the density of noisy images, and `decode` removes noise. `inverse` is the
     exact inverse of `encode`.
 
-    Labels are (B, joined) everywhere, one or more hot; None or zeros: none. `conditional.ConditionalFlow`
-    makes them of conditions, and `objectives.likelihood` leaves them out now and then, so that one network
-    learns the density with labels and the one without, which guidance needs.
+    Labels are (B, joined), with ones for the values of an image. None or zeros mean no labels.
+    `conditional.ConditionalFlow` makes labels from conditions. `objectives.likelihood` drops them for a share
+    of the images. So one network learns both densities, with and without labels; guidance needs both.
 
     >>> flow = TarFlow(size=8, patch=4, width=8, heads=2, blocks=2, layers=1).eval()
     >>> images = torch.rand(2, 3, 8, 8) * 2 - 1
@@ -294,19 +299,19 @@ class TarFlow(Flow):
         patch: Count = 4,  # side of the squares that are tokens
         width: Count = 128,  # of the transformers
         heads: Count = 4,  # of the attention; width is a multiple of it
-        blocks: Count = 4,  # T: autoregressive flows, every second one from the last token to the first
-        layers: Count = 4,  # K: attention layers a block
+        blocks: Count = 4,  # T: autoregressive flows; every second one goes from the last token to the first
+        layers: Count = 4,  # K: attention layers in each block
         expansion: Count = 4,  # of the fully connected layers
-        # Standard deviation of normal noise added in training (section 2.4) and taken off samples by a step
-        # along the score (section 2.5); images are in [-1, 1], the paper has 0.05 at 64 px. 0: no such noise,
-        # but uniform dequantisation, whose likelihood counts.
+        # Standard deviation of the normal noise that is added in training (section 2.4). Samples are denoised
+        # by a step along the score (section 2.5). Images are in [-1, 1]; the paper uses 0.05 at 64 px. With
+        # 0, uniform dequantisation replaces this noise, and likelihoods are comparable.
         noise: NotNegative = 0.0,
         limit: Positive = 3.0,  # bound of the logarithm of a scale
-        # Whether a learned matrix mixes the entries of a token before each block; the first starts from the
-        # first batch. The paper has none.
+        # Whether a learned matrix mixes the entries of a token before each block. The first matrix is
+        # initialised from the first batch. The paper has no such matrices.
         mixed: bool = False,
         image_channels: Channels = 3,
-        joined: CountOrNone = 0,  # entries of a label, for each value of each condition one; 0: no labels
+        joined: CountOrNone = 0,  # entries of a label, one for each value of each condition; 0: no labels
     ) -> None:
         super().__init__()
         if size % patch:
@@ -325,7 +330,7 @@ class TarFlow(Flow):
         )
         self.mixings = nn.ModuleList(Mixing(channels) for _ in range(blocks if mixed else 0))
         if mixed:
-            # Whether the first has seen its first batch; in snapshots, so that a resumed run goes on.
+            # Whether the first mixing has seen its first batch. It is saved in snapshots for resumed runs.
             self.register_buffer("started", torch.tensor(False))
 
     def _patches(self, images: Tensor) -> Tensor:
@@ -360,10 +365,10 @@ class TarFlow(Flow):
         labels: Tensor | None = None,
         guidance: float = 0.0,
     ) -> Tensor:
-        """Latents (B, C·H·W) to the images (B, C, H, W) that `encode` leads back from; not clamped.
+        """Latents (B, C·H·W) to images (B, C, H, W), not clamped.
 
-        ``sampler``, ``iterations`` (a block) and ``guidance`` are those of `Block.inverse`; only without
-        guidance do the images lead back.
+        ``sampler``, ``iterations`` (for each block) and ``guidance`` are those of `Block.inverse`. Without
+        guidance, this is the inverse of `encode`.
         """
         tokens = z.view(len(z), -1, self.image_channels * self.patch**2)
         for i in reversed(range(len(self.blocks))):
@@ -380,7 +385,7 @@ class TarFlow(Flow):
         labels: Tensor | None = None,
         guidance: float = 0.0,
     ) -> Tensor:
-        """Latents (B, C·H·W) to images (B, C, H, W), noise taken off (section 2.5), clamped to [-1, 1]."""
+        """Latents (B, C·H·W) to images (B, C, H, W), denoised (section 2.5) and clamped to [-1, 1]."""
         images = self.inverse(z, sampler, iterations, labels, guidance)
         if self.noise > 0:
             images = images + self.noise**2 * self.score(images, labels)
@@ -389,7 +394,7 @@ class TarFlow(Flow):
     decode = forward
 
     def score(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The gradient of the log-density for the images; no gradient goes through it."""
+        """The gradient of the log-density with respect to the images; it cannot be differentiated again."""
         with torch.enable_grad():
             images = images.detach().requires_grad_()
             z, log_det = self.transform(images, labels)

@@ -1,7 +1,7 @@
 """A variational auto-encoder (Kingma & Welling 2014, arXiv 1312.6114) of unpadded convolutions for 64 px.
 
-The defaults have 4,348,547 parameters. Their layer sizes are those of the "world models" auto-encoder (Ha &
-Schmidhuber 2018, appendix), whose 1024 features sit at a single place before they are decoded.
+The defaults have 4,348,547 parameters. The layer sizes are those of the "world models" auto-encoder (Ha &
+Schmidhuber 2018, appendix): its decoder starts from 1024 features at a single position.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
 """Adaptive discriminator augmentation (Karras et al. 2020b, arXiv 2006.06676), "ADA".
 
-The pipeline of appendix B, "bgc" of figure 4: pixel blitting, geometric and colour transformations, each
-with probability p an image. Chosen here: turned and scaled images are read by linear interpolation at twice
-the size and averaged, in place of the paper's wavelet filters; other images are not resampled.
+The pipeline of appendix B, "bgc" in figure 4: pixel blitting, geometric and colour transformations. Each is
+applied to an image with probability p. Difference from the paper: rotated and scaled images are interpolated
+linearly at twice the size and averaged, where the paper uses wavelet filters. Other images are not resampled.
 """
 
 import math
@@ -14,15 +14,15 @@ from torch import Tensor, nn
 
 from ..models.layers import added_over_processes
 
-Sampler = Callable[[float], Tensor]  # a probability to which images are transformed, (B,) of bool
+Sampler = Callable[[float], Tensor]  # a probability to a mask (B,), bool: which images to transform
 
 
 class AdaptiveAugmentation(nn.Module):
-    """Augments with probability ``p``, which follows how well the discriminator knows the real images.
+    """Augments with probability ``p``, which depends on how much the discriminator overfits.
 
-    The statistic r is the mean sign of its logits of them (equation 1): where it is above ``target``, the
-    discriminator overfits and p rises, else it falls, by as much as would take it from 0 to 1 in ``kimg``
-    thousand images. All state is in buffers.
+    The statistic r is the mean sign of the logits of real images (equation 1). If it is above ``target``, the
+    discriminator overfits and p rises; else p falls. Its speed would take it from 0 to 1 in ``kimg`` thousand
+    images. All state is in buffers.
     """
 
     p: Tensor
@@ -35,17 +35,17 @@ class AdaptiveAugmentation(nn.Module):
     def __init__(self, target: float = 0.6, kimg: float = 500.0, every: int = 4) -> None:
         super().__init__()
         self.target, self.kimg, self.every = target, kimg, every
-        self.device = torch.device("cpu")  # where logits are; the state stays here, as numbers are drawn here
+        self.device = torch.device("cpu")  # of the logits; the state stays on the CPU
         self.register_buffer("p", torch.zeros(()))
-        self.register_buffer("signs", torch.zeros(()))  # sum of those since the last look
-        self.register_buffer("count", torch.zeros(()))  # ... and how many
-        self.register_buffer("steps", torch.tensor(0))  # since the last look
+        self.register_buffer("signs", torch.zeros(()))  # sum of the signs since p last changed
+        self.register_buffer("count", torch.zeros(()))  # ... and their number
+        self.register_buffer("steps", torch.tensor(0))  # since p last changed
         self.register_buffer("images", torch.tensor(-1))  # seen before this step
-        self.register_buffer("since", torch.tensor(0))  # images seen before the last look
+        self.register_buffer("since", torch.tensor(0))  # images seen when p last changed
 
     @torch.no_grad()
     def begin(self, images: int) -> None:
-        """Tell that the step after ``images`` images begins; at the first of every few, p is set anew."""
+        """Called when the step after ``images`` images begins. Every ``every`` steps, p is updated."""
         if images == int(self.images):
             return
         if int(self.images) >= 0:
@@ -67,19 +67,19 @@ class AdaptiveAugmentation(nn.Module):
 
     @torch.no_grad()
     def observe(self, logits: Tensor) -> None:
-        """Take account of the logits of real images of this step."""
+        """Add the logits of this step's real images to the statistic."""
         self.device = logits.device
         self.signs += logits.detach().sign().sum().to(self.signs)
         self.count += logits.numel()
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W) in [-1, 1], augmented with probability p."""
-        with torch.autocast(images.device.type, enabled=False):  # colours have more than 8 bits
+        with torch.autocast(images.device.type, enabled=False):  # bfloat16 is too coarse for colours
             return augmented(images.float(), float(self.p))
 
 
 def augmented(images: Tensor, p: float) -> Tensor:
-    """Images (B, C, H, W) after the whole pipeline; differentiable, each image with draws of its own.
+    """Images (B, C, H, W) after the whole pipeline; differentiable. Each image has its own random draws.
 
     >>> images = torch.rand(2, 3, 8, 8)
     >>> bool((augmented(images, 0.0) == images).all())
@@ -97,9 +97,9 @@ def augmented(images: Tensor, p: float) -> Tensor:
 
 
 def blitted(images: Tensor, p: float, meant: Sampler) -> Tensor:
-    """Mirror, quarter turns (half turns where the sides differ), whole-pixel shifts up to an eighth.
+    """Mirroring, quarter turns (half turns if the sides differ), whole-pixel shifts by up to an eighth.
 
-    Values are only moved. What a shift uncovers is mirrored.
+    Pixels are only moved. A shift fills the border by reflection.
     """
     batch, _, height, width = images.shape
     mirrored = meant(p) & (torch.rand(batch) < 0.5)
@@ -128,19 +128,19 @@ def blitted(images: Tensor, p: float, meant: Sampler) -> Tensor:
 
 
 def _reflected(places: Tensor, side: int) -> Tensor:
-    """Places outside of 0 to side - 1, mirrored there."""
+    """Positions; those outside 0 to side - 1 are reflected at the border."""
     places = places.abs()
     return torch.where(places >= side, 2 * (side - 1) - places, places).clamp(0, side - 1)
 
 
 def geometry(batch: int, p: float, meant: Sampler) -> tuple[Tensor, Tensor, Tensor]:
-    """Scale, turn, stretch and shift: matrices (B, 2, 2), shifts (B, 2), and where there is anything to do.
+    """Scaling, rotation, stretching, shifts: matrices (B, 2, 2), shifts (B, 2), mask (B,) of changed images.
 
-    The pixel at x comes from the place matrix · (x + shift), x and y counted from the middle; shifts are in
-    half sides.
+    The pixel at x is read from the position matrix · (x + shift). x and y are counted from the centre; shifts
+    are in units of half a side.
     """
     scale = _where(meant(p), 2 ** (0.2 * torch.randn(batch)), 1.0)
-    # Two turns of which each alone makes all angles equally likely: together they have probability p.
+    # There are two rotations. Each makes all angles equally likely; the probability of either is p.
     p_turn = 1 - math.sqrt(1 - p)
     before = _where(meant(p_turn), (torch.rand(batch) * 2 - 1) * math.pi, 0.0)
     stretch = _where(meant(p), 2 ** (0.2 * torch.randn(batch)), 1.0)
@@ -162,11 +162,11 @@ def _turn(angle: Tensor) -> Tensor:
 
 
 def warped(images: Tensor, matrices: Tensor, shifts: Tensor, touched: Tensor) -> Tensor:
-    """Images where ``touched`` read at the places that `geometry` gives, mirrored outside."""
+    """Images, where ``touched``, read at the positions of `geometry`; reflected at the border."""
     if not touched.any():
         return images
     batch, channels, height, width = images.shape
-    # Places are counted in half sides, and what is turned must not be stretched where the sides differ.
+    # Positions are in units of half a side. If the sides differ, a rotation must not stretch the image.
     sides = torch.tensor([width, height]).float()
     matrices = matrices * sides / sides[:, None]
     change = torch.cat([matrices, matrices @ shifts[:, :, None]], 2)
@@ -178,7 +178,7 @@ def warped(images: Tensor, matrices: Tensor, shifts: Tensor, touched: Tensor) ->
 
 
 def colours(batch: int, p: float, meant: Sampler) -> tuple[Tensor, Tensor]:
-    """Brightness, contrast, luma flip, hue, saturation: (B, 3, 4) on RGB and 1, and where they act."""
+    """Brightness, contrast, luma flip, hue, saturation: matrices (B, 3, 4) on (R, G, B, 1), mask (B,)."""
     brightness = _where(meant(p), 0.2 * torch.randn(batch), 0.0)
     contrast = _where(meant(p), 2 ** (0.5 * torch.randn(batch)), 1.0)
     flipped = _where(meant(p), (torch.rand(batch) < 0.5).float(), 0.0)
@@ -200,7 +200,7 @@ def colours(batch: int, p: float, meant: Sampler) -> tuple[Tensor, Tensor]:
 def coloured(images: Tensor, matrices: Tensor, touched: Tensor) -> Tensor:
     """Colours (B, 3 or 1, H, W) changed by ``matrices`` (B, 3, 4) where ``touched``."""
     matrices = matrices.to(images)
-    if images.shape[1] == 1:  # grey: how a grey pixel's three colours come out, averaged
+    if images.shape[1] == 1:  # grey: the mean of the three colours that a grey pixel becomes
         mean = matrices.mean(1, keepdim=True)
         matrices = torch.cat([mean[:, :, :3].sum(2, keepdim=True), mean[:, :, 3:]], 2)
     changed = (matrices[:, :, :-1] @ images.flatten(2) + matrices[:, :, -1:]).view(images.shape)

@@ -1,12 +1,12 @@
-"""Adversarial losses: what a discriminator and a generator minimise, on logits.
+"""Adversarial losses of discriminators and generators, as functions of logits.
 
 Each loss is a pair of pure functions with the same signatures, so that they can be compared line by line:
 
     discriminator(real_logits, fake_logits) -> loss
     generator(fake_logits) -> loss
 
-Logits may have any shape (several patches or scales an image); a loss is their mean, a scalar. The
-logits are those of "real": D = sigmoid(logits) where the paper has a probability.
+Logits may have any shape (an image may have several patches or scales). A loss is a mean over them, a scalar.
+Logits are for "real": the papers' probability is D = sigmoid(logits).
 """
 
 from collections.abc import Callable
@@ -18,10 +18,11 @@ from torch.nn.functional import relu, softplus
 
 
 class AdversarialLoss(NamedTuple):
-    """What the two networks minimise.
+    """The losses of the two networks.
 
     Attributes:
-        floor: the discriminator's loss when it classifies every image correctly; None: it is unbounded below.
+        floor: the discriminator's loss if it classifies every image correctly; None if there is no lower
+            bound.
     """
 
     discriminator: Callable[[Tensor, Tensor], Tensor]
@@ -56,7 +57,7 @@ def minimax(real_label: float = 1.0, fake_label: float = 0.0) -> AdversarialLoss
 
 
 def least_squares(real_label: float = 1.0, fake_label: float = 0.0) -> AdversarialLoss:
-    """Mao et al. 2017, equation 9, each term with its half: a = ``fake_label``, b = c = ``real_label``."""
+    """Mao et al. 2017, equation 9, with a = ``fake_label`` and b = c = ``real_label``."""
     return AdversarialLoss(
         discriminator=lambda real, fake: half_square(real - real_label) + half_square(fake - fake_label),
         generator=lambda fake: half_square(fake - real_label),
@@ -64,7 +65,7 @@ def least_squares(real_label: float = 1.0, fake_label: float = 0.0) -> Adversari
 
 
 def wasserstein() -> AdversarialLoss:
-    """Arjovsky et al. 2017, equation 2; the critic must be kept Lipschitz by clipping or a penalty."""
+    """Arjovsky et al. 2017, equation 2. Clipping or a penalty must keep the critic Lipschitz."""
     return AdversarialLoss(
         discriminator=lambda real, fake: fake.mean() - real.mean(),
         generator=lambda fake: -fake.mean(),
@@ -81,7 +82,7 @@ def hinge() -> AdversarialLoss:
 
 
 def entropy(label: float) -> float:
-    """The least cross-entropy against ``label`` in [0, 1].
+    """The lowest possible cross-entropy against ``label`` in [0, 1].
 
     >>> entropy(1.0), round(entropy(0.9), 4)
     (0.0, 0.3251)

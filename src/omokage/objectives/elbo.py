@@ -1,4 +1,4 @@
-"""The evidence lower bound (Kingma & Welling 2014, equation 3), negated, in nats an image."""
+"""The negative evidence lower bound (Kingma & Welling 2014, equation 3), in nats for each image."""
 
 from typing import Literal
 
@@ -29,7 +29,7 @@ def bernoulli(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def squares(logits: Tensor, target: Tensor) -> Tensor:
-    """Squared errors in [0, 1], summed over an image, (B,): a normal likelihood of variance 1/2."""
+    """Squared errors of images in [0, 1], summed over an image, (B,): a normal likelihood of variance 1/2."""
     return (logits.sigmoid() - target).square().flatten(1).sum(1)
 
 
@@ -42,11 +42,11 @@ def elbo(
     reconstruction: Literal[
         "bce", "mse"
     ] = "bce",  # cross-entropy or squared error, both summed over an image
-    kl_weight: NotNegative = 1.0,  # of the divergence from the prior; 1 is the bound, others make a beta-VAE
+    kl_weight: NotNegative = 1.0,  # of the KL divergence; 1 is the bound, other values give a beta-VAE
 ) -> list[Phase]:
     """The phase ``elbo``, which trains a model with ``posterior`` and ``logits``.
 
-    The step's latents are the noise of the sample from the posterior (section 2.4).
+    The step's latents are used as the noise of the sample from the posterior (section 2.4).
 
     Raises:
         UserError: the model has no posterior.

@@ -1,9 +1,9 @@
-"""A loss that matches mean and covariance of generated and real images, in features of a frozen network.
+"""A loss that matches the mean and covariance of generated and real images, in frozen features.
 
-The Fréchet distance between two normal distributions (Dowson & Landau 1982; Heusel et al. 2017 measure with
-it) is the cost of the cheapest way to carry one to the other. That map is known in closed form: x to
-m_r + A (x - m_g), with A = S_g^-½ (S_g^½ S_r S_g^½)^½ S_g^-½. The loss moves each image along it.
-Moments are running averages over many batches: one batch is too small for some hundred dimensions.
+The Fréchet distance between two normal distributions (Dowson & Landau 1982; FID, Heusel et al. 2017) is the
+cost of the optimal transport from one to the other. The transport map has a closed form: x to
+m_r + A (x - m_g), with A = S_g^-½ (S_g^½ S_r S_g^½)^½ S_g^-½. The loss moves each image along this map.
+The moments are running averages over many batches, because one batch is too small for hundreds of dimensions.
 """
 
 from collections.abc import Sequence
@@ -13,16 +13,16 @@ from torch import Tensor, nn
 
 from ..models.layers import added_over_processes
 
-HALF_LIFE = 10_000  # images after which an old image counts half
+HALF_LIFE = 10_000  # after this many images, the weight of an image is halved
 EVERY = 16  # steps between two computations of the transport map
-RIDGE = 1e-3  # of the mean variance, added to all: some directions have no variance
+RIDGE = 1e-3  # share of the mean variance added to all variances, because some directions have none
 FIRST = 10  # images per dimension before the loss is used
 
 
 class Frechet(nn.Module):
     """Running moments of real and generated features, and the optimal transport between them.
 
-    ``channels``: of the maps of features; each map is averaged over its places.
+    ``channels`` are the channels of the feature maps; each map is averaged over its positions.
 
     >>> frechet = Frechet([4, 8])
     >>> frechet.pooled([torch.randn(2, 4, 6, 6), torch.randn(2, 8, 3, 3)]).shape
@@ -37,14 +37,14 @@ class Frechet(nn.Module):
     def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
         self.maps, size = len(channels), sum(channels)
-        # Of real images and of generated ones: the mean, then the mean of outer products.
+        # For real and for generated images: the mean, then the mean of outer products.
         self.register_buffer("moments", torch.zeros(2, size + 1, size))
         self.register_buffer("way", torch.eye(size))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
 
     def pooled(self, features: Sequence[Tensor]) -> Tensor:
-        """Maps (B, channels, H, W) to their means over places, float (B, sum of channels)."""
+        """Maps (B, channels, H, W) to their means over positions, float (B, sum of channels)."""
         return torch.cat([x.float().mean((2, 3)) for x in features[: self.maps]], 1)
 
     @torch.no_grad()
@@ -60,7 +60,7 @@ class Frechet(nn.Module):
         count = len(generated) * processes
         self.steps += 1
         self.seen += count
-        # At first the plain average: there is nothing to forget yet.
+        # At first a plain average, because there are no old images to forget yet.
         share = max(1 / int(self.steps), 1 - 0.5 ** (count / HALF_LIFE))
         self.moments.lerp_(new, share)
         if self.ready and int(self.steps) % EVERY == 0:
@@ -68,11 +68,11 @@ class Frechet(nn.Module):
 
     @property
     def ready(self) -> bool:
-        """Whether enough images were seen for their covariance to mean something."""
+        """Whether enough images were seen for a useful covariance."""
         return int(self.seen) >= FIRST * self.way.shape[0]
 
     def covariances(self) -> tuple[Tensor, Tensor]:
-        """Covariances of generated and of real features, float64, with a ridge."""
+        """Covariances of generated and of real features, float64, with the ridge added."""
         spread = []
         for moments in (self.moments[1].double(), self.moments[0].double()):
             mean = moments[0]
@@ -82,9 +82,9 @@ class Frechet(nn.Module):
         return spread[0] + eye, spread[1] + eye
 
     def loss(self, generated: Tensor) -> Tensor:
-        """Squared distance of pooled features (B, size) of generated images from their transported ones.
+        """Squared distance between pooled features (B, size) of generated images and their transport targets.
 
-        A mean over images, in units of the variance of real features: 0 where the moments agree.
+        It is a mean over images, in units of the variance of real features. It is 0 if the moments agree.
         """
         if not self.ready:
             return generated.new_zeros(())
@@ -96,7 +96,7 @@ class Frechet(nn.Module):
 
     @torch.no_grad()
     def distance(self) -> Tensor:
-        """The squared Fréchet distance of the moments in units of the variance of real features."""
+        """The squared Fréchet distance of the moments, in units of the variance of real features."""
         fake, real = self.covariances()
         difference = (self.moments[0, 0] - self.moments[1, 0]).double()
         root = symmetric_power(fake, 0.5)
@@ -106,9 +106,9 @@ class Frechet(nn.Module):
 
 
 def transport(start: Tensor, end: Tensor) -> Tensor:
-    """The symmetric matrix that carries a normal distribution with covariance ``start`` to one with ``end``.
+    """The optimal transport from a normal distribution with covariance ``start`` to one with ``end``.
 
-    Both (N, N), positive definite. The cheapest such matrix (Peyré & Cuturi 2019, remark 2.31).
+    Both are (N, N), positive definite; the result is a symmetric matrix (Peyré & Cuturi 2019, remark 2.31).
 
     >>> transport(torch.diag(torch.tensor([4.0, 1.0])), torch.diag(torch.tensor([1.0, 9.0])))
     tensor([[0.5000, 0.0000],

@@ -1,4 +1,4 @@
-"""A generator against a discriminator: what `gan` and `vae-gan` have in common."""
+"""A generator against a discriminator: the common parts of `gan` and `vae-gan`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,15 +16,15 @@ from .phase import Loss, Phase, Step
 
 
 class Game:
-    """The images of a step as both networks see them; each is made once a step.
+    """The images of a step as both networks see them; each is computed once a step.
 
-    A discriminator with a method ``features`` (a frozen network, differentiable for its input) judges those
-    in place of images, and that method, too, runs once. Logits are one tensor, or a list of them whose losses
-    are added.
+    A discriminator with a method ``features`` (a frozen network, differentiable with respect to its input)
+    judges these features and not the images; they are computed once too. Logits are one tensor, or a list of
+    tensors whose losses are added.
 
     Attributes:
         inner: the discriminator without its conditions.
-        latents: from the step to the latents (B, *latent_shape) that are drawn from.
+        latents: a function from the step to the latents (B, *latent_shape) for the generated images.
     """
 
     def __init__(self, networks: nn.ModuleDict, objective: str) -> None:
@@ -39,49 +39,49 @@ class Game:
         self._look: Callable[[Tensor], Any] = getattr(self.discriminator, "features", lambda images: images)
 
     def judged(self, seen: Any, step: Step) -> list[Tensor]:
-        """Logits of what `looked` or `seen_real` gives, a tensor a scale."""
+        """Logits of the result of `looked` or `seen_real`, one tensor for each scale."""
         logits = self.discriminator(seen, *step.given)
         return [scale.float() for scale in (logits if isinstance(logits, list) else [logits])]
 
     def value(self, images: Tensor, step: Step) -> Tensor:
-        """One number an image (B,), as the losses weigh patches and scales."""
+        """One number for each image (B,); patches and scales are weighted as in the losses."""
         scales = self.judged(self._look(images), step)
         return torch.stack([scale.reshape(len(scale), -1).mean(1) for scale in scales]).sum(0)
 
     def shown(self, step: Step) -> Tensor:
-        """Real images, augmented."""
+        """The real images, augmented."""
         return step.once("real", lambda: step.augmented(step.real))
 
     def seen_real(self, step: Step) -> Any:
-        """What the discriminator sees of them."""
+        """The discriminator's input for the augmented real images."""
         with torch.no_grad():
             return step.once("seen", lambda: self._look(self.shown(step)))
 
     def drawn(self, step: Step) -> Tensor:
-        """Generated images."""
+        """The generated images."""
         return step.once("drawn", lambda: self.generator(self.latents(step), *step.given))
 
     def generated(self, step: Step) -> Tensor:
-        """Generated images, augmented."""
+        """The generated images, augmented."""
         return step.once("generated", lambda: step.augmented(self.drawn(step)))
 
     def looked(self, step: Step) -> Any:
-        """What the discriminator sees of them."""
+        """The discriminator's input for the augmented generated images."""
         return step.once("looked", lambda: self._look(self.generated(step)))
 
     def begin(self, step: Step) -> None:
-        """Tell a discriminator that changes with the images seen how many they are."""
+        """Tell the number of images seen to a discriminator that depends on it."""
         if hasattr(self.inner, "at_images"):
             self.inner.at_images(step.images)
 
     def held_out(self, step: Step) -> dict[str, Tensor]:
-        """The logits of faces that training does not see."""
+        """The mean logits of held-out faces, for the log."""
         logits = self.judged(self._look(step.augment(step.real)), step)
         return {"logits/held-out": torch.stack([scale.mean() for scale in logits]).mean()}
 
 
 def labelled(loss: str, real_label: float, fake_label: float) -> AdversarialLoss:
-    """The losses of that name; UserError for labels with a loss that has none."""
+    """The losses of that name. Raises `UserError` for labels with a loss that has none."""
     labels = {"real_label": real_label, "fake_label": fake_label}
     if loss in ("wasserstein", "hinge"):
         if labels != {"real_label": 1.0, "fake_label": 0.0}:
@@ -103,7 +103,7 @@ def discriminator_phase(
     def loss(step: Step) -> Loss:
         game.begin(step)
         seen = game.seen_real(step)
-        with parametrize.cached():  # spectral norms once for both
+        with parametrize.cached():  # compute spectral norms once for both
             real, fake = game.judged(seen, step), game.judged(_detached(game.looked(step)), step)
             total = torch.stack([losses.discriminator(r, f) for r, f in zip(real, fake, strict=True)]).sum()
             told = {
@@ -130,7 +130,7 @@ def discriminator_phase(
 
 
 Further = Callable[[Step, Tensor], Loss]
-"""From a step and the loss so far to the loss with another term, and numbers for the log."""
+"""Takes a step and the loss so far; returns the loss with another term, and numbers for the log."""
 
 
 def generator_phase(
@@ -140,7 +140,7 @@ def generator_phase(
     further: Sequence[Further] = (),
     parts: Mapping[str, Any] | None = None,
 ) -> Phase:
-    """The phase ``generator``, at the last of ``every`` steps; ``parts`` as `Phase` has them."""
+    """The phase ``generator``, which runs at the last of ``every`` steps; ``parts`` as in `Phase`."""
     if every < 1:
         raise UserError(f"objective.critic_steps: got {every}, must be at least 1")
 
@@ -161,7 +161,7 @@ def generator_phase(
 
 
 def prediction(game: Game, weight: float) -> list[Further]:
-    """``weight`` times the error of the generator's own predictor of its latents; none where it is 0.
+    """``weight`` times the error of the generator's predictor of its latents; no term if ``weight`` is 0.
 
     Raises:
         UserError: the generator has no such predictor.
@@ -184,7 +184,7 @@ def prediction(game: Game, weight: float) -> list[Further]:
 
 
 def spread(images: Tensor) -> Tensor:
-    """How far the first 16 images of a batch differ: the mean over pixels of their standard deviation."""
+    """How much the first 16 images of a batch differ: the mean over pixels of their standard deviation."""
     return images[:16].detach().float().std(0, correction=0).mean()
 
 

@@ -13,24 +13,24 @@ def gan(
     networks: nn.ModuleDict,
     *,
     loss: Literal["non-saturating", "minimax", "least-squares", "wasserstein", "hinge"] = "non-saturating",
-    real_label: float = 1.0,  # what the discriminator is to say of real images; 0.9 smooths
-    fake_label: float = 0.0,  # ... of generated ones; wasserstein and hinge have no labels
-    critic_steps: Count = 1,  # steps of the discriminator for one of the generator
-    # The discriminator's weights stay within ± this after each step; 0: free.
+    real_label: float = 1.0,  # the discriminator's target for real images; 0.9 smooths labels
+    fake_label: float = 0.0,  # ... and for generated ones; wasserstein and hinge have no labels
+    critic_steps: Count = 1,  # steps of the discriminator for each step of the generator
+    # The discriminator's weights are clamped to ± this after each step; 0: not clamped.
     clip_weights: NotNegative = 0.0,
-    clip_gradients: NotNegative = 0.0,  # its gradients are cut to ± this before each step; 0: as they are
+    clip_gradients: NotNegative = 0.0,  # its gradients are clamped to ± this before each step; 0: not clamped
     penalty: Literal["none", "gulrajani", "dragan"] = "none",  # on its gradient for the image
     penalty_weight: NotNegative = 10.0,  # lambda of both papers
     prediction_weight: NotNegative = 0.0,  # of the error of a generator's predictor of latents; 0: not used
 ) -> list[Phase]:
     """The phases ``discriminator`` and ``generator``.
 
-    Both see the same generated images in a step, so that the generator runs once. Every step draws a batch
-    and trains the discriminator; the generator's turn comes at the last of every ``critic_steps`` steps.
-    Images seen are thus those that the discriminator saw.
+    Both use the same generated images in a step, so the generator runs once. Every step draws a batch and
+    trains the discriminator. The generator is trained at the last of every ``critic_steps`` steps. So the
+    images seen are those that the discriminator saw.
 
     Raises:
-        UserError: settings that contradict each other.
+        UserError: the settings contradict each other.
     """
     game, losses = Game(networks, "gan"), labelled(loss, real_label, fake_label)
     return [

@@ -1,8 +1,8 @@
 """Maximum likelihood for normalising flows, counted in bits per dimension.
 
-Pixels are whole numbers and a flow has a density, so noise is added (dequantisation). With uniform noise
-the mean log-density is a lower bound of the log-probability of the pixels themselves (Theis et al. 2016,
-"A note on the evaluation of generative models", section 3.1), hence bits per dimension an upper bound.
+Pixels are whole numbers and a flow models a density, so noise is added (dequantisation). With uniform noise,
+the mean log-density is a lower bound of the log-probability of the pixels (Theis et al. 2016, "A note on the
+evaluation of generative models", section 3.1). So bits per dimension are an upper bound.
 """
 
 import math
@@ -22,7 +22,7 @@ from .phase import Loss, Phase, Step
 def dequantise(images: Tensor, noise: Tensor, bits: int = 8) -> Tensor:
     """Images in [-1, 1], reduced to ``bits`` bits, with ``noise`` in [0, 1) spread over each bin.
 
-    Pixel k of 0 to 255 becomes ⌊k / 2⁸⁻ᵇ⌋ + noise in bins of `bin_width`; in the end the values reach from
+    Pixel value k (0 to 255) becomes ⌊k / 2⁸⁻ᵇ⌋ + noise, in bins of `bin_width`. The resulting values are from
     -1 - 1/255 to below 1 + 1/255. Kingma & Dhariwal 2018 use 5 bits for faces.
 
     >>> torch.tensor([-1.0, 1.0]).allclose(dequantise(torch.tensor([-1.0, 1.0]), torch.tensor(0.5)))
@@ -33,15 +33,15 @@ def dequantise(images: Tensor, noise: Tensor, bits: int = 8) -> Tensor:
 
 
 def bin_width(bits: int) -> float:
-    """The width of a bin in images of ``bits`` bits, whose values are in [-1, 1] at 8 bits."""
+    """The width of a bin at ``bits`` bits, on the scale where 8-bit images are in [-1, 1]."""
     return 2 ** (8 - bits) / 127.5
 
 
 def bits_per_dimension(log_prob: Tensor, dimensions: int, bits: int = 8) -> Tensor:
-    """Bits a colour value from log-densities in nats of dequantised images: -(log₂ p + D log₂ width) / D.
+    """Bits per dimension from log-densities of dequantised images: -(log₂ p + D log₂ width) / D.
 
-    ``log_prob`` (B,) is with respect to values in [-1, 1], as flows give it; the density's own preprocessing
-    must be in it.
+    ``log_prob`` (B,) is in nats, for values in [-1, 1], as flows return it. It must include the
+    log-determinant of the flow's own preprocessing.
 
     >>> round(bits_per_dimension(torch.tensor([-3 * math.log(256 / 127.5)]), 3).item(), 6)  # uniform
     8.0
@@ -52,17 +52,17 @@ def bits_per_dimension(log_prob: Tensor, dimensions: int, bits: int = 8) -> Tens
 def likelihood(
     networks: nn.ModuleDict,
     *,
-    bits: Annotated[int, Ge(1), Le(8)] = 8,  # of the pixels; fewer ask for less detail
-    # Times the sum of squares of the weight norms' scales (RealNVP); 0: none.
+    bits: Annotated[int, Ge(1), Le(8)] = 8,  # bits of a colour value; with fewer, the flow models less detail
+    # Weight of the squared scale parameters of the weight norms (RealNVP); 0: none.
     scale_penalty: NotNegative = 0.0,
-    # Share of faces that a flow with conditions sees without them, all of them at once, so that it learns the
-    # density of all faces too, which guidance needs; 0: none. Nothing changes where there are no conditions.
+    # Share of faces that a flow with conditions sees without any of them. So it also learns the density of
+    # all faces, which guidance needs; 0: none. It has no effect without conditions.
     label_dropout: Share = 0.1,
 ) -> list[Phase]:
-    """The phase ``likelihood``: bits per dimension of real images are minimised.
+    """The phase ``likelihood``, which minimises the bits per dimension of real images.
 
-    Noise is uniform over bins, unless the flow has a ``noise`` above 0: then it is normal, with that
-    standard deviation, the density is that of noisy images and the number is no bound of the pixels' bits.
+    Noise is uniform over bins. If the flow has a ``noise`` above 0, noise is normal with that standard
+    deviation. Then the density is that of noisy images, and the number is not a bound of the pixels' bits.
 
     With conditions the density is that given a face's own, also where held-out faces are judged.
 
@@ -83,7 +83,7 @@ def likelihood(
         return [torch.where(keep, conditions, -1) for keep, conditions in zip(kept, given, strict=True)]
 
     def measured(step: Step, given: Sequence[Tensor]) -> Tensor:
-        # Drawn on the CPU, so that all devices see the same noise.
+        # Noise is drawn on the CPU, so that it is the same on all devices.
         if deviation > 0:
             noisy = step.real + deviation * torch.randn(step.real.shape).to(step.real)
         else:

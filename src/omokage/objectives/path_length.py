@@ -1,4 +1,4 @@
-"""Path-length regularisation: equal steps in w change images equally, at every w and in every direction."""
+"""Path-length regularisation: equal steps in w should change images equally, at every w, in any direction."""
 
 import math
 from collections.abc import Callable
@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 
 def path_lengths(synthesis: Callable[[Tensor], Tensor], w: Tensor, noise: Tensor) -> Tensor:
-    """Length of Jᵀy for each image (B,), J the Jacobian of ``synthesis`` at ``w``; itself differentiable.
+    """The length of Jᵀy for each image, (B,); J is the Jacobian of ``synthesis`` at ``w``. Differentiable.
 
-    Karras et al. 2020, equation 4 and appendix B: ``w`` (B, layers, width), ``noise`` y (B, C, H, W), normal
-    and here divided by the root of the number of pixels. Layers count as one step in all of them, so squares
-    are averaged over layers.
+    Karras et al. 2020, equation 4 and appendix B. ``w`` is (B, layers, width); ``noise`` y is normal,
+    (B, C, H, W), and divided here by the square root of the number of pixels. A step in w is a step in all
+    layers, so squares are averaged over layers.
 
     >>> lengths = path_lengths(lambda w: 3 * w[:, :, :, None], torch.zeros(1, 1, 2), torch.ones(1, 1, 2, 1))
     >>> round(lengths.item(), 3)  # the root of 2 (3 / sqrt(2))²
@@ -27,9 +27,10 @@ def path_lengths(synthesis: Callable[[Tensor], Tensor], w: Tensor, noise: Tensor
 
 
 class PathLength(nn.Module):
-    """The penalty with the running mean of the lengths, a, that they are held to.
+    """The penalty, with the running mean a of the lengths.
 
-    The mean moves between steps, not between the parts of one, so that parts give the whole's gradient.
+    The mean is updated between steps, not between the parts of a step. So the parts together give the
+    gradient of the whole step.
     """
 
     mean: Tensor
@@ -41,7 +42,7 @@ class PathLength(nn.Module):
         super().__init__()
         self.decay = decay
         self.register_buffer("mean", torch.zeros(()))
-        self.register_buffer("sum", torch.zeros(()))  # of the lengths of the last step
+        self.register_buffer("sum", torch.zeros(()))  # sum of the lengths of the last step
         self.register_buffer("count", torch.zeros(()))
         self.register_buffer("images", torch.tensor(-1))  # seen before that step
 

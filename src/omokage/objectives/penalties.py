@@ -1,10 +1,10 @@
-"""Gradient penalties: what keeps a discriminator smooth, as pure functions with one signature.
+"""Gradient penalties, which keep a discriminator smooth: pure functions with one signature.
 
     penalty(value, real, fake) -> scalar, before its weight
 
-``value`` gives one number an image (B,), the logit; images are (B, C, H, W) and are not differentiated
-through. A penalty holds the gradient of each image by itself, so the discriminator must not mix images of a
-batch: no batch norm (Gulrajani et al. 2017, section 4).
+``value`` returns one number for each image, the logit (B,). Images are (B, C, H, W); no gradient flows
+through them. A penalty limits the gradient of each single image, so the discriminator must not mix the images
+of a batch: no batch norm (Gulrajani et al. 2017, section 4).
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ Value = Callable[[Tensor], Tensor]
 
 
 def gradient_norms(value: Value, images: Tensor) -> Tensor:
-    """Length of the gradient of ``value`` at each image, (B,), itself differentiable.
+    """The length of the gradient of ``value`` at each image, (B,). Differentiable.
 
     >>> gradient_norms(lambda x: 3 * x.sum((1, 2, 3)), torch.zeros(1, 1, 2, 2))
     tensor([6.])
@@ -35,8 +35,9 @@ def gulrajani(value: Value, real: Tensor, fake: Tensor) -> Tensor:
 def dragan(value: Value, real: Tensor, fake: Tensor) -> Tensor:
     """Kodali et al. 2017 (DRAGAN), algorithm 1 with k = 1: gradients of length 1 around the real images.
 
-    The noise is that of the authors' notebook (github.com/kodalinaveen3/DRAGAN): each entry uniform from 0 to
-    half the standard deviation of the batch, times one uniform number an image; ``fake`` is not looked at.
+    The noise is that of the authors' notebook (github.com/kodalinaveen3/DRAGAN): each entry is uniform from 0
+    to half the standard deviation of the batch, times one uniform number for each image. ``fake`` is not
+    used.
     """
     noise = torch.rand(real.shape).to(real) * (0.5 * real.std())
     share = torch.rand(len(real), 1, 1, 1).to(real)
@@ -44,7 +45,7 @@ def dragan(value: Value, real: Tensor, fake: Tensor) -> Tensor:
 
 
 def r1(value: Value, real: Tensor, fake: Tensor) -> Tensor:
-    """Mescheder et al. 2018, equation 9, without gamma: half the squared gradients at the real images."""
+    """Mescheder et al. 2018, equation 9, without gamma: half the squared gradient at the real images."""
     return gradient_norms(value, real).square().mean() / 2
 
 

@@ -10,15 +10,15 @@ Loss = tuple[Tensor, dict[str, Tensor]]
 
 
 class Step:
-    """What one training step gives to its phases.
+    """The inputs of one training step for its phases.
 
     Attributes:
         real: images of the batch, (B, C, H, W) in [-1, 1].
-        latents: (B, *latent_shape), fresh for this step.
-        augment: what images go through before a discriminator sees them; differentiable.
-        images: seen in training before this step.
-        given: the conditions of the batch (B, labels), numbers of values, alone in a tuple; empty where
-            nothing is conditional. Networks take it behind their other arguments.
+        latents: (B, *latent_shape), drawn for this step.
+        augment: the differentiable augmentation of images for a discriminator.
+        images: number of images seen in training before this step.
+        given: a tuple with the conditions of the batch, value numbers (B, labels); an empty tuple without
+            conditions. Networks take them after their other arguments.
     """
 
     def __init__(
@@ -36,8 +36,8 @@ class Step:
     def parts(self, size: int) -> list["Step"]:
         """The step split into parts of ``size`` images; 0: not split.
 
-        Parts are new at every call, so phases share no activations: memory for the gradient of one phase is
-        freed before the next begins.
+        Every call makes new parts, so phases share no activations. The memory for the gradients of one phase
+        is freed before the next begins.
         """
         if size == 0:
             return [self]
@@ -49,7 +49,7 @@ class Step:
     def augmented(self, images: Tensor) -> Tensor:
         """``images`` (B, C, H, W) augmented; image i gets the same transformation at every call.
 
-        So a real image and its reconstruction are shifted and cut alike.
+        So a real image and its reconstruction are shifted and cut in the same way.
         """
         seed = self.once("augmentation", lambda: int(torch.randint(2**62, ())))
         with torch.random.fork_rng():
@@ -57,28 +57,28 @@ class Step:
             return self.augment(images)
 
     def once(self, name: str, compute: Callable[[], Any]) -> Any:
-        """The result of ``compute``, which runs only for the first phase of the step that asks."""
+        """The result of ``compute``, which runs once a step and name."""
         if name not in self._shared:
             self._shared[name] = compute()
         return self._shared[name]
 
 
 class Phase:
-    """One thing to minimise.
+    """One part of a training step: a loss and the parameters that minimise it.
 
     Attributes:
-        name: as in the log and in the recipe's table of learning rates.
-        groups: what it trains, by the name that the recipe's table of learning rates has for it.
-        parameters: all of them; gradients land nowhere else.
-        loss: from the step to a scalar and to numbers for the log.
-        every: it runs at the last of every ``every`` steps: lazy regularisation (Karras et al. 2020, section
-            3.1), or a generator whose critic takes several steps for one of its own.
-        clip_gradients: entries of gradients are cut to ± this before a step; 0: left as they are.
-        clip_weights: entries of what it trains are cut to ± this after a step; 0: left as they are.
-        floor: what its loss (``loss/`` and its name in the log) cannot fall below, if to reach it means that
-            there is nothing left to learn; None: no such value.
-        judge: from a step of held-out faces to numbers for the log that tell how they fare; None: none.
-        shares: the phase whose optimiser and learning rate it uses; None: it has its own.
+        name: its name in the log and in the recipe's table of learning rates.
+        groups: the parameters that it trains, by their names in the recipe's table of learning rates.
+        parameters: the parameters of all groups; only they get gradients.
+        loss: a function from the step to the loss, a scalar, and numbers for the log.
+        every: it runs at the last of every ``every`` steps. This serves lazy regularisation (Karras et al.
+            2020, section 3.1), and generators whose critic takes several steps for each of theirs.
+        clip_gradients: entries of gradients are clamped to ± this before a step; 0: not clamped.
+        clip_weights: parameters are clamped to ± this after a step; 0: not clamped.
+        floor: the lower bound of its loss (``loss/`` and its name in the log) at which nothing is left to
+            learn; None if there is none.
+        judge: a function from a step of held-out faces to numbers for the log; None if there is none.
+        shares: the phase whose optimiser and learning rate it uses; None if it has its own.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Phase:
         shares: str | None = None,
         parts: Mapping[str, Iterable[torch.nn.Parameter]] | None = None,
     ) -> None:
-        """``parts`` are trained beside ``parameters``, each with a learning rate of its own."""
+        """``parts`` are trained together with ``parameters``; each has its own learning rate."""
         self.name, self.loss, self.every, self.judge = name, loss, every, judge
         self.clip_gradients, self.clip_weights, self.floor = clip_gradients, clip_weights, floor
         self.shares = shares
@@ -104,10 +104,10 @@ class Phase:
 
 
 def pace(phase: Phase, phases: Sequence[Phase]) -> float:
-    """What ``phase``'s learning rate and the exponents of its betas are multiplied by.
+    """The factor for the learning rate of ``phase`` and for the exponents of its betas.
 
-    An optimiser that a lazy phase shares takes (k + 1) / k steps where it took one, so each is k / (k + 1) of
-    it (Karras et al. 2020, appendix B, lazy regularization).
+    If a lazy phase runs every k steps and shares an optimiser, the optimiser makes (k + 1) / k times as many
+    steps. Each step is therefore scaled by k / (k + 1) (Karras et al. 2020, appendix B, lazy regularization).
     """
     owner = phase.shares or phase.name
     steps = 1 + sum(1 / other.every for other in phases if other.shares == owner)

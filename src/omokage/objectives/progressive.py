@@ -1,4 +1,4 @@
-"""A generator that grows against a discriminator that does (Karras et al. 2018 and 2019)."""
+"""A growing generator against a growing discriminator (Karras et al. 2018 and 2019)."""
 
 from typing import Literal
 
@@ -19,19 +19,19 @@ def progressive(
     *,
     loss: Literal["non-saturating", "least-squares", "wasserstein", "hinge"] = "non-saturating",
     penalty: Literal["none", "r1", "gulrajani"] = "r1",  # on the discriminator's gradient for the image
-    penalty_weight: NotNegative = 10.0,  # gamma of R1, of which it is half; lambda of "gulrajani"
-    penalty_every: Count = 1,  # computed once in this number of steps, with the weight multiplied by it
+    penalty_weight: NotNegative = 10.0,  # gamma for R1, whose weight is half of it; lambda for "gulrajani"
+    penalty_every: Count = 1,  # computed once in this number of steps; the weight is multiplied by it
     drift: NotNegative = 0.0,  # weight of the squared logits of real images (ProGAN, appendix A.1: 0.001)
-    redrawn: bool = False,  # draw the generator's images again for its own turn: slower, less memory at once
+    redrawn: bool = False,  # draw images again for the generator's phase: slower, less memory
 ) -> list[Phase]:
     """The phases ``discriminator`` and ``generator``.
 
-    At every step the generator is told the images seen. It says its stage, which real images and the
-    discriminator follow, so that nothing but the position in training decides. A lazy penalty (Karras et al.
-    2020, section 3.1) is a phase of its own, ``penalty``, with the discriminator's optimiser.
+    At every step, the number of images seen sets the generator's stage. Real images and the discriminator
+    follow that stage, so it depends only on the position in training. A lazy penalty (Karras et al. 2020,
+    section 3.1) is a separate phase, ``penalty``, with the discriminator's optimiser.
 
     Raises:
-        UserError: settings that contradict each other, or networks that do not grow.
+        UserError: the settings contradict each other, or the networks do not grow.
     """
     if "discriminator" not in networks:
         raise UserError('objective.name: progressive needs a table [discriminator] with name = "progan"')
@@ -56,7 +56,7 @@ def progressive(
         return discriminator(images).float()
 
     def shown(step: Step) -> Tensor:
-        """Real images of the stage that this step has, to which the networks go."""
+        """Set both networks to this step's stage; return the real images of that stage."""
         generator.grow(step.images)  # type: ignore[operator]
         discriminator.alpha = generator.stage[1]  # type: ignore[index,assignment]
         return step.once("shown", lambda: generator.shown(step.real))  # type: ignore[operator]

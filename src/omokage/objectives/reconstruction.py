@@ -1,4 +1,4 @@
-"""Some generated images reconstruct the real ones of the batch, so that no kind of face is left out."""
+"""Some generated images reconstruct real images of the batch, so that no kind of face is lost."""
 
 from typing import Any
 
@@ -9,22 +9,23 @@ from ..models.feature_encoder import FeatureEncoder
 from ..models.layers import Location, added_over_processes
 from .phase import Step
 
-HALF_LIFE = 10_000  # latents after which an old latent counts half in the averages
-FIRST = 20_000  # latents before the averages are used: an untrained encoder separates few faces
+HALF_LIFE = 10_000  # after this many latents, the weight of a latent in the averages is halved
+FIRST = 20_000  # latents before the averages are used: an untrained encoder hardly separates faces
 
 
 class Reconstruction(nn.Module):
     """The variational half of a VAE/GAN (Larsen et al. 2016, arXiv 1512.09300, equations 5 to 8).
 
-    An encoder maps the first ``share`` of a batch to latents; the loss compares the features of the images
-    generated from them with those of the faces. The features are a discriminator's, as in the paper, here of
-    its frozen network: they cost nothing, since the discriminator judges the same images by them.
+    An encoder maps the first ``share`` of a batch to latents. The generator draws images from these latents,
+    and the loss compares their features with those of the faces. As in the paper, the features are the
+    discriminator's; here they come from its frozen network. They cost nothing, because the discriminator
+    needs them for the same images.
 
-    A generator trained without this may drop kinds of faces, and the face of a latent may change from step
-    to step; averaged weights then draw blends of faces. Reconstruction ties each face to a latent.
+    Without reconstruction, a generator may lose kinds of faces. The face of a latent may also change from
+    step to step, so that averaged weights draw blends of faces. Reconstruction ties each face to a latent.
 
-    The encoder's latents of all faces together are not quite the prior: their running mean and covariance
-    tell a generator's `Location` where to draw samples and the rest of a batch from.
+    Over all faces, the encoder's latents do not quite follow the prior. Their running mean and covariance set
+    the generator's `Location`, from which samples and the rest of a batch are drawn.
     """
 
     mean: Tensor
@@ -33,7 +34,7 @@ class Reconstruction(nn.Module):
 
     def __init__(self, discriminator: Any, latent: int, share: float) -> None:
         super().__init__()
-        # The finest map tells of strokes, not of faces.
+        # The finest map is left out: it shows strokes, not faces.
         self.encoder = FeatureEncoder(discriminator.feature_channels[1:], latent)
         self.latent, self.share = latent, share
         self.register_buffer("mean", torch.zeros(latent))
@@ -41,7 +42,7 @@ class Reconstruction(nn.Module):
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def count(self, batch: int) -> int:
-        """How many images of a batch are redrawn."""
+        """The number of images of a batch that are reconstructed."""
         return max(2, round(self.share * batch)) if batch > 1 else 0
 
     def encoded(self, step: Step, features: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -55,7 +56,7 @@ class Reconstruction(nn.Module):
         return mean + (log_variance / 2).exp() * step.latents[: len(mean), : self.latent]
 
     def latents(self, step: Step, features: list[Tensor], location: Location | None) -> Tensor:
-        """The step's latents: the first ones of its faces, the others where such latents lie."""
+        """The step's latents: first those of its faces, then latents drawn from ``location``."""
         if (count := self.count(len(step.real))) == 0:
             return step.latents
         redrawn = torch.cat([self.sampled(step, features), step.latents[:count, self.latent :]], 1)
@@ -64,7 +65,7 @@ class Reconstruction(nn.Module):
 
     @torch.no_grad()
     def observe(self, step: Step, features: list[Tensor], location: Location) -> None:
-        """Take the step's latents, those of all processes, into the averages, and move ``location`` there."""
+        """Add the step's latents, of all processes, to the averages, and update ``location``."""
         if (count := self.count(len(step.real))) == 0:
             return
         with torch.autocast(step.real.device.type, enabled=False):
@@ -73,7 +74,7 @@ class Reconstruction(nn.Module):
             processes = added_over_processes(seen)
             seen /= processes
             self.steps += 1
-            # At first the plain average: there is nothing to forget yet.
+            # At first a plain average, because there are no old latents to forget yet.
             share = (1 / self.steps).clamp_min(1 - 0.5 ** (count * processes / HALF_LIFE))
             self.mean.lerp_(seen[0], share)
             self.square.lerp_(seen[1:], share)
@@ -88,7 +89,7 @@ class Reconstruction(nn.Module):
             )
 
     def error(self, step: Step, real: list[Tensor], generated: list[Tensor]) -> Tensor:
-        """Squared differences of features, a mean over maps: 2 for unrelated faces, 1 for the mean face."""
+        """Squared differences of features, averaged over maps: 2 for unrelated faces, 1 for the mean face."""
         count = self.count(len(step.real))
         if count == 0:
             return torch.zeros((), device=step.real.device)
@@ -100,7 +101,7 @@ class Reconstruction(nn.Module):
         return torch.stack(errors).mean()
 
     def divergence(self, step: Step, features: list[Tensor]) -> Tensor:
-        """KL of the encoder's normal distributions from the latents' prior, in nats a face."""
+        """KL divergence of the encoder's normal distributions from the prior, in nats for each face."""
         if self.count(len(step.real)) == 0:
             return torch.zeros((), device=step.real.device)
         mean, log_variance = self.encoded(step, features)

@@ -1,4 +1,4 @@
-"""StyleGAN2's training: an adversarial loss, R1 and path lengths as lazy phases, adaptive augmentation."""
+"""StyleGAN2's training: an adversarial loss, lazy R1 and path-length phases, adaptive augmentation."""
 
 from typing import Any, Literal
 
@@ -19,25 +19,25 @@ def stylegan2(
     networks: nn.ModuleDict,
     *,
     loss: Literal["non-saturating", "least-squares", "wasserstein", "hinge"] = "non-saturating",
-    r1: NotNegative = 10.0,  # gamma, of which half weighs R1, the squared gradient at real images; 0: none
-    r1_every: Count = 16,  # R1 is computed once in this number of steps, with its weight multiplied by it
+    r1: NotNegative = 10.0,  # gamma; R1, the squared gradient at real images, has half this weight; 0: none
+    r1_every: Count = 16,  # R1 is computed once in this number of steps; its weight is multiplied by it
     path_length: NotNegative = 2.0,  # weight of the path-length penalty; 0: none
-    path_length_every: Count = 4,  # once in this number of steps, likewise
-    path_length_share: Count = 2,  # it uses one in this number of images of the batch
-    ada_target: float = 0.0,  # mean sign of the logits of real images that augmentation holds; 0: no ADA
-    ada_kimg: Positive = 500.0,  # images, in thousands, in which its probability could go from 0 to 1
-    ada_every: Count = 4,  # steps from one look at the signs to the next
-    redrawn: bool = False,  # draw the generator's images again for its own turn: slower, less memory at once
+    path_length_every: Count = 4,  # the same for the path-length penalty
+    path_length_share: Count = 2,  # it uses one in this many images of the batch
+    ada_target: float = 0.0,  # ADA's target for the mean sign of the logits of real images; 0: no ADA
+    ada_kimg: Positive = 500.0,  # thousands of images in which its probability can go from 0 to 1
+    ada_every: Count = 4,  # steps between two updates of the probability
+    redrawn: bool = False,  # draw images again for the generator's phase: slower, less memory
 ) -> list[Phase]:
     """The phases ``discriminator`` and ``generator``, and the lazy ``r1`` and ``path length``.
 
-    Lazy phases (Karras et al. 2020, section 3.1) use the optimisers of the other two. Both see the same
-    generated images in a step, so that the generator runs once, unless images are ``redrawn``. ADA's
-    augmentation (Karras et al. 2020b, target 0.6 there) comes after the recipe's own. R1 is taken at the
-    images that the discriminator sees, augmented where they are.
+    Lazy phases (Karras et al. 2020, section 3.1) use the optimisers of the other two. The generator and the
+    discriminator use the same generated images in a step, so the generator runs once, unless images are
+    ``redrawn``. ADA's augmentation (Karras et al. 2020b, with target 0.6) comes after the recipe's own. R1 is
+    computed at the images that the discriminator sees, including their augmentation.
 
     Raises:
-        UserError: a model without styles, no discriminator, or impossible settings.
+        UserError: the model has no styles, there is no discriminator, or settings are impossible.
     """
     generator: Any = networks["generator"]
     if "discriminator" not in networks or hasattr(networks["discriminator"], "features"):
@@ -117,7 +117,7 @@ def stylegan2(
     def judge(step: Step) -> dict[str, Tensor]:
         return {"logits/held-out": judged(augmented(step.real, step), step).mean()}
 
-    # R1 before there are generated images to be kept for the generator's turn.
+    # R1 comes first: later, generated images must be kept in memory for the generator's phase.
     phases = [
         Phase(
             "discriminator",

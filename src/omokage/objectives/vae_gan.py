@@ -1,4 +1,4 @@
-"""A VAE/GAN (Larsen et al. 2016, arXiv 1512.09300): a GAN that also redraws the real faces of a batch."""
+"""A VAE/GAN (Larsen et al. 2016, arXiv 1512.09300): a GAN that also reconstructs faces of the batch."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -30,27 +30,28 @@ def vae_gan(
     penalty: Literal["none", "gulrajani", "dragan"] = "none",
     penalty_weight: NotNegative = 10.0,
     # Of its own.
-    reconstruction_weight: Positive = 3.0,  # of the error of redrawn faces' features; above 0
-    reconstruction_kimg: Sequence[float] = (4.0, 20.0),  # over which that weight rises from 0
-    # Share of the generated images that redraw real ones.
+    reconstruction_weight: Positive = 3.0,  # weight of the feature error of reconstructed faces; above 0
+    reconstruction_kimg: Sequence[float] = (4.0, 20.0),  # start and end of that weight's rise from 0
+    # Share of the generated images that reconstruct real ones.
     reconstructed: Annotated[float, Gt(0), Lt(1), Allowed("between 0 and 1")] = 0.5,
-    kl_weight: NotNegative = 0.005,  # weight of the KL divergence, in nats a face
+    kl_weight: NotNegative = 0.005,  # weight of the KL divergence, in nats for each face
     prediction_weight: NotNegative = 0.0,  # as in `gan`
     frechet_weight: NotNegative = 0.0,  # weight of the Fréchet loss, see `Frechet`; 0: none
-    frechet_kimg: NotNegative = 60.0,  # images, in thousands, before it is used
+    frechet_kimg: NotNegative = 60.0,  # thousands of images before it is used
 ) -> list[Phase]:
-    """The phases ``discriminator`` and ``generator``, of which the latter trains ``encoder`` too.
+    """The phases ``discriminator`` and ``generator``; the latter also trains the ``encoder``.
 
     A share of the generated images reconstructs faces of the batch: an encoder maps the faces to latents, and
-    the images generated from these are to have the same features. See `Reconstruction`; else as in `gan`.
+    the images generated from these should have the same features. See `Reconstruction`. The rest is as in
+    `gan`.
 
     Raises:
-        UserError: settings that contradict each other, or a discriminator without frozen features.
+        UserError: the settings contradict each other, or the discriminator has no frozen features.
     """
     if reconstruction_weight <= 0:
         raise UserError(
             f"objective.reconstruction_weight: got {reconstruction_weight}, must be above 0; "
-            "objective.name=gan redraws no faces"
+            "objective.name=gan reconstructs no faces"
         )
     game, losses = Game(networks, "vae-gan"), labelled(loss, real_label, fake_label)
     predicted = prediction(game, prediction_weight)
@@ -84,7 +85,7 @@ def vae_gan(
 
     moments: Frechet | None = None
     if frechet_weight:
-        # The maps of the frozen network, not the head's that sees pixels.
+        # The maps of the frozen network, without the pixels of the pixel head.
         maps = [channels for channels in game.inner.feature_channels if channels != 3]
         moments = Frechet(maps).to(next(generator.parameters()).device)
         networks["frechet"] = moments
@@ -93,7 +94,7 @@ def vae_gan(
         if moments is None or step.images < 1000 * frechet_kimg:
             return total, {}
         count = redrawn.count(len(step.real))
-        drawn = moments.pooled(game.looked(step))[count:]  # those of the prior, which samples come from
+        drawn = moments.pooled(game.looked(step))[count:]  # only images drawn from the prior, like samples
         moments.observe(moments.pooled(game.seen_real(step)), drawn)
         error = moments.loss(drawn)
         return total + frechet_weight * error, {"frechet": error}
