@@ -159,7 +159,7 @@ def test_a_face_set_where_none_can_work_is_named(make_set, encode, picture, tmp_
         assert not (tmp_path / "new").exists()
     with pytest.raises(UserError, match="a face set, not a run"):
         newest_snapshot(faces)
-    assert "a face set, no run" in read_run(faces)
+    assert "a face set, not a run" in read_run(faces)
     # And a folder of face sets where one is wanted.
     (tmp_path / "sets").mkdir()
     faces.rename(tmp_path / "sets" / "train")

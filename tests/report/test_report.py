@@ -138,8 +138,8 @@ class TestReading:
         run = read_run(folder)
         assert len(run.problems) == 3
         assert "damaged or cut off" in run.problems[0]
-        assert "log.jsonl: 3 lines are no JSON and left out (line 4 first)" in run.problems[1]
-        assert "evaluations.jsonl: one line is no JSON" in run.problems[2]
+        assert "log.jsonl: 3 lines are not JSON and left out (line 4 first)" in run.problems[1]
+        assert "evaluations.jsonl: one line is not JSON" in run.problems[2]
         assert run.snapshot.name == "snapshot-000000003000.safetensors"
         assert [entry["images"] for entry in run.lines] == [1000, 2000, 3000]
         assert len(run.evaluations) == 1
@@ -170,7 +170,7 @@ class TestReading:
         with pytest.raises(UserError, match="omokage train makes a run"):
             read_runs([tmp_path / "file", tmp_path / "nowhere"])
         (tmp_path / "empty").mkdir()
-        with pytest.raises(UserError, match="neither recipe, log nor snapshot"):
+        with pytest.raises(UserError, match="no recipe, log or snapshot"):
             read_runs([tmp_path / "empty"])
 
 

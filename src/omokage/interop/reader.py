@@ -1,8 +1,8 @@
-"""Reads tensors out of other people's pickles and executes nothing that stands in them.
+"""Reads tensors from other people's pickles without executing any code in them.
 
-A pickle is a program that may call whatever it names. Here it may name a short list of things, each of which
-is replaced by a stand-in that only remembers what it was given; everything else is refused by name. What
-reading costs has a limit, too: see `unpickle`.
+A pickle is a program that may call anything it names. Here only a short list of names is allowed, and each
+is replaced by a harmless stand-in that only stores its arguments. All other names are refused with an error.
+Time and memory are limited too: see `unpickle`.
 """
 
 import io
@@ -26,8 +26,8 @@ from .unpickle import Budget, Inert, Record, read_pickle
 
 MAX_FILE_BYTES = 16 * 2**30
 MAX_DIMENSIONS = 16
-MAX_NETWORKS = 10_000  # within a network
-MAX_VIEWS = 4  # so many times the bytes of all storages may be read out of them
+MAX_NETWORKS = 10_000  # networks within one network
+MAX_VIEWS = 4  # tensors may have this many times the bytes of their storages (views overlap)
 
 MAGIC = 0x1950A86A20F9469CFC6C  # the first object of torch.save's older format
 DTYPES = {
@@ -45,7 +45,7 @@ DTYPES = {
 
 
 class Storage:
-    """Numbers of one kind that lie in the file; ``data`` None until they are read."""
+    """The numbers of a storage in the file; ``data`` is None until they are read."""
 
     def __init__(self, dtype: torch.dtype, count: Any, data: bytes | None = None) -> None:
         if not isinstance(count, int) or count < 0:
@@ -67,7 +67,7 @@ class StoredTensor:
         self.storage, self.offset, self.size, self.stride = storage, offset, tuple(size), tuple(stride)
 
     def value(self) -> Tensor:
-        """The tensor itself; ValueError where it reaches out of its storage."""
+        """The tensor itself; ValueError if it reaches beyond its storage."""
         storage, entries = self.storage, prod(self.size)
         if entries == 0:
             return torch.zeros(self.size, dtype=storage.dtype)
@@ -81,14 +81,14 @@ class StoredTensor:
 
 
 class Kind(Inert):
-    """Stands for a type of numpy's numbers. code: like "f8", or empty."""
+    """Stands for ``numpy.dtype``. ``code``: like "f8", or empty."""
 
     def __init__(self, *arguments: Any) -> None:
         self.code = arguments[0] if arguments and isinstance(arguments[0], str) else ""
 
 
 def _scalar(kind: Any = None, raw: Any = b"", *others: Any) -> Any:
-    """Stands for one number of numpy's: the number, if it is of a usual kind."""
+    """Stands for a NumPy scalar: returns the number if its type is a usual one."""
     formats = {"f8": "<d", "f4": "<f", "i8": "<q", "i4": "<i", "b1": "?"}
     form = formats.get(kind.code) if isinstance(kind, Kind) else None
     if form is None or not isinstance(raw, bytes) or len(raw) != struct.calcsize(form):
@@ -97,11 +97,11 @@ def _scalar(kind: Any = None, raw: Any = b"", *others: Any) -> Any:
 
 
 class Module:
-    """Stands for a network that was pickled with its source code, which is not looked at.
+    """Stands for a network that was pickled with its source code. The source code is ignored.
 
     Attributes:
-        name: of its class.
-        state: its attributes, among them ``_parameters``, ``_buffers`` and ``_modules``.
+        name: the name of its class.
+        state: its attributes, such as ``_parameters``, ``_buffers`` and ``_modules``.
     """
 
     def __init__(self, meta: Any) -> None:
@@ -111,11 +111,11 @@ class Module:
         self.name, self.state = name if isinstance(name, str) else "", meta["state"]
 
     def children(self) -> dict[str, Any]:
-        """Networks within it, by name."""
+        """Its submodules, by name."""
         return _dictionary(self.state.get("_modules"))
 
     def tensors(self) -> dict[str, Tensor]:
-        """Its parameters and buffers and those of all within it, by their paths."""
+        """Its parameters and buffers and those of all submodules, by their paths."""
         stored: dict[str, StoredTensor] = {}
         self._collect("", stored, [0], 0)
         return values(stored)
@@ -134,7 +134,7 @@ class Module:
 
 
 def values(stored: Mapping[str, StoredTensor]) -> dict[str, Tensor]:
-    """The tensors themselves; ValueError where they are many times what their storages hold."""
+    """The tensors themselves; ValueError if they are much larger together than their storages."""
     storages = {id(tensor.storage): tensor.storage for tensor in stored.values()}
     held = sum(storage.count * storage.dtype.itemsize for storage in storages.values())
     drawn = sum(prod(tensor.size) * tensor.storage.dtype.itemsize for tensor in stored.values())
@@ -150,12 +150,12 @@ def _dictionary(value: Any) -> dict[str, Any]:
 
 
 def _storage_of(kind: str) -> type:
-    """Stands for a type of storage; calling it is of no use to a file."""
+    """Stands for a storage type; calling it does nothing."""
     return type(kind, (Inert,), {"dtype": DTYPES[kind]})
 
 
 def _nested_storage(data: Any) -> Any:
-    """Stands for ``torch.storage._load_from_bytes``, a storage in torch.save's older format; see `_names`."""
+    """Stands for ``torch.storage._load_from_bytes``: a storage in torch.save's older format; see `_names`."""
     raise ValueError("a storage within a storage")
 
 
@@ -164,14 +164,14 @@ def _parameter(tensor: Any = None, *others: Any) -> Any:
 
 
 def _ordered(*arguments: Any) -> OrderedDict[Any, Any]:
-    """Stands for OrderedDict, whose entries come afterwards."""
+    """Stands for OrderedDict; its entries follow later in the pickle."""
     if arguments not in ((), ([],)):
         raise ValueError("a dict made of something else")
     return OrderedDict()
 
 
 def _set(*arguments: Any) -> Any:
-    """Stands for set, with the plain members that a list has."""
+    """Stands for set, made from a list of plain members."""
     members = arguments[0] if arguments else []
     plain = (str, bytes, int, float, bool, type(None))
     if type(members) is not list or not all(type(member) in plain for member in members):
@@ -189,7 +189,7 @@ def _size(*arguments: Any) -> tuple[int, ...]:
     return tuple(found)
 
 
-# Everything that a file may name, and what stands for it.
+# All names that a file may use, and the stand-in for each.
 ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
     ("collections", "OrderedDict"): _ordered,
     ("builtins", "set"): _set,
@@ -217,10 +217,10 @@ NESTED = {key: value for key, value in ALLOWED.items() if value is not _nested_s
 
 
 def read_objects(path: Path) -> Any:
-    """What the pickle or torch.save file ``path`` holds, with stand-ins; nothing of it is executed.
+    """The contents of the pickle or torch.save file ``path``, with stand-ins; no code in it is executed.
 
     Raises:
-        UserError: it names something that weights do not need, or is no such file, or damaged.
+        UserError: the file names something that weights do not need, is of another kind, or is damaged.
     """
     data = _bytes(path)
     if (reason := _other(data[:1024])) is not None:
@@ -237,7 +237,7 @@ def read_objects(path: Path) -> Any:
         return first
     except UserError as error:
         raise UserError(f"{path}: {one_line(error)}") from None
-    # A file decides what goes wrong here, so it may be anything.
+    # A hostile file can cause any error here.
     except Exception as error:
         why = one_line(f"{type(error).__name__}: {error}", 200)
         raise UserError(f"{path} is damaged, or neither a pickle nor a file of torch.save ({why})") from None
@@ -245,7 +245,7 @@ def read_objects(path: Path) -> Any:
 
 def _bytes(path: Path) -> bytes:
     try:
-        # O_NONBLOCK: a pipe in the place of the file must not hang.
+        # O_NONBLOCK: opening a named pipe must not hang.
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(handle, "rb") as file:
             status = os.fstat(handle)
@@ -259,7 +259,7 @@ def _bytes(path: Path) -> bytes:
 
 
 def _other(start: bytes) -> str | None:
-    """What a file is that is no pickle and no zip, in words; None: it may be one."""
+    """What the file is, in words, if it is neither a pickle nor a zip; None: it may be one."""
     if not start:
         return "empty (0 bytes)"
     if start.startswith((b"PK\x03\x04", b"\x80")):
@@ -279,7 +279,7 @@ def _other(start: bytes) -> str | None:
 
 
 def _names(budget: Budget) -> dict[tuple[str, str], Callable[..., Any]]:
-    """`ALLOWED`, with storages within the file that cost of ``budget``."""
+    """`ALLOWED`, where nested storages count against ``budget``."""
 
     def nested_storage(data: Any = None, *others: Any) -> Any:
         if not isinstance(data, bytes):
@@ -298,7 +298,7 @@ def _load(file: Any, names: Any, budget: Budget, persistent: Callable[[Any], Any
 
 
 def _described(pid: Any) -> tuple[torch.dtype, str, int]:
-    """Kind, name and size of the storage that a file of torch.save refers to."""
+    """Type, name and size of the storage that a torch.save file refers to."""
     if type(pid) is not tuple or len(pid) < 5:
         raise ValueError("a reference to something that is no storage")
     word, kind, key, _, count, *_ = pid
@@ -309,7 +309,7 @@ def _described(pid: Any) -> tuple[torch.dtype, str, int]:
 
 
 def _zipped(file: io.BytesIO, budget: Budget) -> Any:
-    """torch.save's newer format: a zip file of a pickle and of a file for each storage, none compressed."""
+    """torch.save's newer format: an uncompressed zip with a pickle and one file for each storage."""
     with zipfile.ZipFile(file) as archive:
         entries = {entry.filename: entry for entry in archive.infolist()}
         whole = file.getbuffer().nbytes
@@ -342,7 +342,7 @@ def _zipped(file: io.BytesIO, budget: Budget) -> Any:
 
 
 def _older(file: io.BytesIO, budget: Budget, nested: bool = False) -> Any:
-    """torch.save's older format: pickles one after the other, then the storages."""
+    """torch.save's older format: several pickles, then the storages."""
     known: dict[str, Storage] = {}
 
     def storage(pid: Any) -> Storage:

@@ -1,8 +1,8 @@
-"""Generators of StyleGAN2 that others trained, as snapshots of Omokage.
+"""Converts StyleGAN2 generators that others trained into snapshots of Omokage.
 
-Read are NVIDIA's pickles of stylegan2-ada-pytorch and stylegan3 (those of StyleGAN2's type) and the
-checkpoints of rosinality's stylegan2-pytorch. The names of their weights are matched here; none of their code
-is used.
+It reads NVIDIA's pickles of stylegan2-ada-pytorch and stylegan3 (StyleGAN2 generators only) and the
+checkpoints of rosinality's stylegan2-pytorch. It maps the names of their weights to ours and uses none of
+their code.
 """
 
 import hashlib
@@ -23,13 +23,13 @@ from ..snapshot import load_weights, write_snapshot
 from .reader import Inert, Module, StoredTensor, read_objects, values
 
 MAX_SIDE = 4096
-AVERAGE_OF = 4096  # latents, where a file has no average style
+AVERAGE_OF = 4096  # latents for the average style if the file has none
 FILTER = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
 Found = tuple[dict[str, Any], dict[str, Tensor]]  # settings of the model, and its weights
 
 
 class _Weights(dict[str, Tensor]):
-    """The tensors of a file; remembers which were asked for."""
+    """The tensors of a file. Remembers which of them were used."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         super().__init__(tensors)
@@ -40,12 +40,12 @@ class _Weights(dict[str, Tensor]):
         return super().__getitem__(name)
 
     def get(self, name: str, default: Any = None) -> Any:
-        """As of a dict, and counts as asked for."""
+        """Like ``dict.get``; also marks the tensor as used."""
         self.used.add(name)
         return super().get(name, default)
 
     def check_all_used(self, others: tuple[str, ...]) -> None:
-        """UserError for a weight that nobody asked for, but for names that end like ``others``."""
+        """UserError if a weight was not used. Names that end with one of ``others`` are allowed."""
         left = [name for name in self if name not in self.used and not name.endswith(others)]
         if left:
             shown = ", ".join(left[:4])[:200] + (", ..." if len(left) > 4 else "")
@@ -53,15 +53,16 @@ class _Weights(dict[str, Tensor]):
 
 
 def import_stylegan2(source: str | Path, out: str | Path, tell: Callable[[str], None] | None = None) -> Path:
-    """Write the generator in the file ``source`` as the snapshot ``out``; same latent, same image.
+    """Write the generator in the file ``source`` as the snapshot ``out``. A latent gives the same image.
 
-    A class-conditional one has as many further entries in its latents, the largest of which is the class.
-    Nothing in the file is executed. What the file lacks and was made up for is said by ``tell``, a sentence
-    a call, and stands in the snapshot's progress.
+    The latents of a class-conditional generator have one further entry for each class; the largest of these
+    entries chooses the class. No code in the file is executed. If the file lacks something that could be
+    replaced, ``tell`` is called with one sentence for each such thing, and the snapshot's progress lists
+    them.
 
     Raises:
-        UserError: no generator of StyleGAN2's in the file, one of another kind, or a file that wants to do
-            more than to hold numbers.
+        UserError: the file has no StyleGAN2 generator, one of an unsupported kind, or names more than weights
+            need.
     """
     source, out = Path(source), Path(out)
     if out.suffix != ".safetensors":
@@ -87,7 +88,7 @@ def import_stylegan2(source: str | Path, out: str | Path, tell: Callable[[str], 
         with torch.no_grad():
             network.w_average.copy_(network.mapping_network(z).mean(0))
         notes.append(
-            "the file has no average style, which --psi draws towards; the mean of "
+            "the file has no average style, which --psi needs; the mean of "
             f"{AVERAGE_OF:,} styles was taken"
         )
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
@@ -105,7 +106,7 @@ def import_stylegan2(source: str | Path, out: str | Path, tell: Callable[[str], 
 
 
 def _check_shapes(recipe: Recipe, weights: Mapping[str, Tensor], source: Path) -> None:
-    """UserError unless the network of ``recipe`` has these weights; finds out without making it."""
+    """UserError unless the network of ``recipe`` has these weights. No memory is allocated for it."""
     with torch.device("meta"):
         expected = MODELS["stylegan2"].build(recipe.model).state_dict()
     for name, tensor in weights.items():
@@ -113,12 +114,12 @@ def _check_shapes(recipe: Recipe, weights: Mapping[str, Tensor], source: Path) -
             there = "nothing" if name not in expected else str(tuple(expected[name].shape))
             raise UserError(
                 f"{source}: its layers do not fit together: {name} has the shape {tuple(tensor.shape)}, "
-                f"expected was {there}"
+                f"expected {there}"
             )
 
 
 def _found(held: Any, notes: list[str]) -> Found:
-    """The generator in what a file holds; what else is to be said of it is added to ``notes``."""
+    """The generator in the contents of a file. Remarks for the user are added to ``notes``."""
     if isinstance(held, Module):
         held = {"G_ema": held}
     if not isinstance(held, Mapping):
@@ -132,11 +133,11 @@ def _found(held: Any, notes: list[str]) -> Found:
         if isinstance(held.get(name), Module if average == "G_ema" else Mapping):
             if name != average:
                 notes.append(
-                    f"the file has no averaged weights ({average}); those of training ({name}) were taken"
+                    f"the file has no averaged weights ({average}); the training weights ({name}) were taken"
                 )
             return read(held[name])
     if any(isinstance(value, Inert) for value in held.values()):
-        raise UserError("no generator in it that is made of plain weights")
+        raise UserError("the generator in it is not stored as plain weights")
     raise UserError("no generator in it; a pickle of NVIDIA's or a checkpoint of rosinality's has one")
 
 
@@ -150,20 +151,20 @@ def _recipe(settings: dict[str, Any], name: str) -> Recipe:
     return read_recipe(text, name)
 
 
-# NVIDIA's. Blocks are called after their size: b4, b8, ...
+# NVIDIA's format. Blocks are named after their size: b4, b8, ...
 
 
 def _plain(value: Any, what: str) -> Any:
-    """``value`` if it is a number, a text or None. Whatever else stands in a file is not looked at."""
+    """``value`` if it is a number, a text or None; UserError for anything else."""
     if value is not None and not isinstance(value, str | int | float):
         raise UserError(f"its {what} is neither a number nor a text")
     return value[:60] if isinstance(value, str) else value
 
 
 def _check_is(layer: Module, attribute: str, expected: Any, place: str) -> None:
-    """UserError unless an attribute of a layer, if it has it, is what the images here are drawn with."""
+    """UserError if a layer has ``attribute`` with another value than ours, which would change the images."""
     value = layer.state.get(attribute, expected)
-    if isinstance(value, Inert):  # a number of a kind that is not read
+    if isinstance(value, Inert):  # a number of a type that is not read
         return
     value = _plain(value, f"{place}.{attribute}")
     if isinstance(expected, float):
@@ -175,7 +176,7 @@ def _check_is(layer: Module, attribute: str, expected: Any, place: str) -> None:
 
 
 def _check_linear(layer: Any, weight: Tensor, place: str, rate: float, activation: str) -> None:
-    """UserError unless a fully connected layer is one of ours. weight: (out, in)."""
+    """UserError unless a fully connected layer computes the same as ours. ``weight``: (out, in)."""
     if not isinstance(layer, Module):
         raise UserError(f"its {place} is no layer")
     _check_is(layer, "activation", activation, place)
@@ -186,7 +187,7 @@ def _check_linear(layer: Any, weight: Tensor, place: str, rate: float, activatio
 
 
 def _check_convolution(layer: Module, weight: Tensor, place: str, up: int, kernel: int) -> None:
-    """UserError unless a convolution is one of ours. weight: (out, in, kernel, kernel)."""
+    """UserError unless a convolution computes the same as ours. ``weight``: (out, in, kernel, kernel)."""
     if weight.ndim != 4 or 0 in weight.shape or weight.shape[2:] != (kernel, kernel):
         raise UserError(
             f"its {place} has a weight of the shape {tuple(weight.shape)}; only kernels of {kernel}×{kernel} "
@@ -219,11 +220,11 @@ def _of_nvidia(generator: Module) -> Found:
     for i, size in enumerate(sizes):
         block = blocks[f"b{size}"]
         if not isinstance(block, Module):
-            raise UserError(f"its synthesis.b{size} is no block of layers")
+            raise UserError(f"its synthesis.b{size} is not a block of layers")
         parts = block.children()
         layers = ["conv1"] if i == 0 else ["conv0", "conv1"]
         if others := [name for name in parts if name not in (*layers, "torgb", "skip")]:
-            raise UserError(f"its synthesis.b{size} has a part {others[0][:60]!r}, which StyleGAN2 has not")
+            raise UserError(f"its synthesis.b{size} has a part {others[0][:60]!r}, unknown in StyleGAN2")
         for name in (*layers, *(name for name in ("torgb", "skip") if name in parts)):
             if not isinstance(parts.get(name), Module):
                 raise UserError(f"its synthesis.b{size}.{name} is no layer")
@@ -250,7 +251,7 @@ def _of_nvidia(generator: Module) -> Found:
         if "skip" in parts:
             place = f"synthesis.b{size}.skip"
             if f"{place}.bias" in given:
-                raise UserError(f"its {place} has a bias, which StyleGAN2's has not")
+                raise UserError(f"its {place} has a bias, which StyleGAN2 does not have there")
             weights[f"blocks.{i}.skip.weight"] = given[f"{place}.weight"]
             _check_convolution(parts["skip"], given[f"{place}.weight"], place, 2, 1)
             _check_is(parts["skip"], "activation", "linear", place)
@@ -290,12 +291,12 @@ def _of_nvidia(generator: Module) -> Found:
 def _clamp(layer: Module, place: str) -> float:
     value = _plain(layer.state.get("conv_clamp"), f"{place}.conv_clamp") or 0.0
     if isinstance(value, str) or not 0 <= value < math.inf:
-        raise UserError(f"its {place} has conv_clamp={value!r}, which is no limit")
+        raise UserError(f"its {place} has conv_clamp={value!r}, which is not a limit")
     return float(value)
 
 
 def _nvidia_mapping(mapping: Module, given: "_Weights", weights: dict[str, Tensor]) -> tuple[int, int, float]:
-    """Depth, classes and rate of the mapping network, whose weights are added to ``weights``."""
+    """Depth, classes and rate of the mapping network. Its weights are added to ``weights``."""
     parts = mapping.children()
     layers = [name for name in parts if name != "embed"]
     depth = len(layers)
@@ -309,7 +310,7 @@ def _nvidia_mapping(mapping: Module, given: "_Weights", weights: dict[str, Tenso
         raise UserError("its mapping network takes no latents (z_dim=0)")
     rate = _plain(parts["fc0"].state["bias_gain"], "mapping.fc0.bias_gain")
     if not isinstance(rate, int | float) or not 0 < rate < math.inf:
-        raise UserError(f"its mapping.fc0 has bias_gain={rate!r}, which is no rate")
+        raise UserError(f"its mapping.fc0 has bias_gain={rate!r}, which is not a rate")
     style = given[f"mapping.fc{depth - 1}.weight"].shape[0]
     for i in range(depth):
         place = f"mapping.fc{i}"
@@ -369,14 +370,14 @@ def _to_image(given: Mapping[str, Tensor], theirs: str, ours: str, style: str) -
     }
 
 
-# rosinality's: the 4x4 layers apart, then pairs of convolutions.
+# rosinality's format: the 4x4 layers have names of their own, then come pairs of convolutions.
 
 
 def _of_rosinality(stored: Mapping[str, Any], average: Any) -> Found:
     tensors = {str(name): value for name, value in stored.items() if isinstance(value, StoredTensor)}
     given = _Weights(values(tensors))
     if "input.input" not in given or "conv1.conv.weight" not in given:
-        raise UserError("its generator has other weights than StyleGAN2's; rosinality's can be imported")
+        raise UserError("its generator's weights are not StyleGAN2's as rosinality's code names them")
     _check_filters(given)
     count = 1 + sum(name.startswith("to_rgbs.") and name.endswith(".conv.weight") for name in given)
     if count < 2:
@@ -413,12 +414,12 @@ def _of_rosinality(stored: Mapping[str, Any], average: Any) -> Found:
 def _settings(
     weights: Mapping[str, Tensor], count: int, depth: int, classes: int, rate: float
 ) -> dict[str, Any]:
-    """The model's settings, as the shapes of its weights say."""
+    """The model's settings, from the shapes of its weights."""
     if depth < 1:
         raise UserError("its mapping network has no layers")
     for name, tensor in weights.items():
         if 0 in tensor.shape or not tensor.is_floating_point():
-            raise ValueError(f"{name} is empty or has no fractions")
+            raise ValueError(f"{name} is empty or not a floating-point tensor")
     first = weights["mapping_network.layers.0.weight"]
     last = weights[f"mapping_network.layers.{depth - 1}.weight"]
     style = last.shape[0]
@@ -437,10 +438,10 @@ def _settings(
 
 
 def _check_filters(given: Mapping[str, Tensor]) -> None:
-    """Their resampling must be with [1, 3, 3, 1]; the file has its filters."""
+    """UserError unless the filters in the file are [1, 3, 3, 1], the only one that is supported."""
     expected = FILTER[:, None] * FILTER
     for name, tensor in given.items():
         if name.endswith(("resample_filter", "blur.kernel", "upsample.kernel")):
             taps = tensor.float() / tensor.sum()
             if taps.shape != expected.shape or not torch.allclose(taps, expected, atol=1e-6):
-                raise UserError("it resamples with another filter than [1, 3, 3, 1]")
+                raise UserError("it resamples with another filter than the supported [1, 3, 3, 1]")

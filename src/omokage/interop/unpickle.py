@@ -1,8 +1,9 @@
-"""A reader of pickles that calls nothing but stand-ins and whose work has an end.
+"""A pickle reader that calls only harmless stand-ins and does a bounded amount of work.
 
-Python's own unpickler may name whatever it likes, and a short file can keep it busy for ever: tuples of the
-same tuple, thirty levels deep, take an hour to hash, in one step that Ctrl-C does not reach. Here every
-instruction is a step of this loop, steps are counted, and keys of dicts and members of sets are plain.
+Python's own unpickler lets a file name anything, and a short file can keep it busy for hours: hashing tuples
+of the same tuple, thirty levels deep, takes an hour in one step that Ctrl-C cannot stop. Here every
+instruction is one step of a loop, the number of steps is limited, and only plain values may be keys of dicts
+or members of sets.
 """
 
 import pickletools
@@ -13,10 +14,10 @@ from typing import Any, BinaryIO
 from ..errors import UserError
 
 MAX_STEPS = 500_000
-"""Instructions, and entries handed over to stand-ins, in one file. NVIDIA's and rosinality's have a tenth."""
+"""Instructions and entries passed to stand-ins, in one file. NVIDIA's and rosinality's files use a tenth."""
 
 MAX_KEY_ENTRIES = 16
-"""A tuple that is a key has no more entries, none of which is a tuple."""
+"""Most entries of a tuple that is used as a key. None of them may be a tuple."""
 
 MAX_TUPLE_KEYS = 10_000
 MAX_INTEGER_BITS = 256
@@ -26,7 +27,7 @@ Names = Mapping[tuple[str, str], Callable[..., Any]]
 
 
 class Inert:
-    """Stands for an object of a class that is not needed: takes anything, does nothing."""
+    """Stands for an object of a class that is not needed: accepts any arguments and does nothing."""
 
     def __init__(self, *arguments: Any) -> None:
         pass
@@ -44,32 +45,32 @@ class Record(dict):
 
 
 class Budget:
-    """What reading one file may cost: steps, and bytes that are read again out of it."""
+    """Limits for reading one file: steps, bytes of its parts, and keys that are tuples."""
 
     def __init__(self, size: int) -> None:
         self._steps, self._bytes, self._tuple_keys = MAX_STEPS, size, MAX_TUPLE_KEYS
 
     def spend(self, steps: int) -> None:
-        """Count steps; ValueError when they are too many."""
+        """Count steps; ValueError if there are too many."""
         self._steps -= steps
         if self._steps < 0:
             raise ValueError(f"more than {MAX_STEPS:,} instructions, which no weights need")
 
     def take(self, size: int) -> None:
-        """Count bytes of a part of the file; ValueError when all parts are more than there is."""
+        """Count bytes of a part of the file; ValueError if all parts together exceed the file."""
         self._bytes -= size
         if self._bytes < 0:
             raise ValueError("the same bytes in several parts")
 
     def tuple_key(self) -> None:
-        """Count a key that is a tuple."""
+        """Count a key that is a tuple; ValueError if there are too many."""
         self._tuple_keys -= 1
         if self._tuple_keys < 0:
             raise ValueError(f"more than {MAX_TUPLE_KEYS:,} keys that are tuples")
 
 
 class _Pickle:
-    """The stack machine. names: what may be named, and what stands for it. persistent: gives storages."""
+    """The stack machine. ``names``: stand-ins by allowed name. ``persistent``: returns storages."""
 
     def __init__(self, names: Names, persistent: Callable[[Any], Any], budget: Budget) -> None:
         self.names, self.persistent, self.budget = names, persistent, budget
@@ -79,7 +80,7 @@ class _Pickle:
         self.memo: dict[int, Any] = {}
 
     def read(self, file: BinaryIO) -> Any:
-        """The next pickle in ``file``, which stands behind it afterwards."""
+        """Read the next pickle in ``file``; the position in the file is then behind that pickle."""
         for opcode, argument, _ in pickletools.genops(file):
             self.budget.spend(1)
             if opcode.name == "STOP":
@@ -120,7 +121,7 @@ class _Pickle:
 
     def name(self, module: Any, name: Any) -> None:
         if not isinstance(module, str) or not isinstance(name, str):
-            raise ValueError("a name that is no text")
+            raise ValueError("a name that is not text")
         if (module, name) not in self.names:
             shown = f"{module}.{name}"[:200]
             raise UserError(f"the file wants to use {shown}, which no weights need; nothing was executed")
@@ -165,7 +166,7 @@ class _Pickle:
         self.set_items(items)
 
     def check_key(self, key: Any) -> None:
-        """ValueError unless hashing and comparing it takes no time to speak of."""
+        """ValueError unless hashing and comparing ``key`` takes very little time."""
         if type(key) is tuple:
             self.budget.tuple_key()
             entries = key
@@ -181,10 +182,10 @@ class _Pickle:
                 raise ValueError(f"a key that is not plain ({kind.__name__})")
 
     def call(self) -> None:
-        """A stand-in with its arguments; nothing else can be called."""
+        """Call a stand-in with its arguments; nothing else can be called."""
         arguments, function = self.pop(), self.pop()
         if type(arguments) is not tuple or id(function) not in self.callable:
-            raise ValueError("a call of something that is no function")
+            raise ValueError("a call of something that is not a function")
         self.budget.spend(len(arguments))
         for argument in arguments:
             if isinstance(argument, tuple | list | dict | set | frozenset):
@@ -194,17 +195,17 @@ class _Pickle:
     def new(self) -> None:
         arguments, kind = self.pop(), self.pop()
         if arguments != () or id(kind) not in self.callable or not isinstance(kind, type):
-            raise ValueError("an object of something that is no class")
+            raise ValueError("an object of something that is not a class")
         if not issubclass(kind, Inert | Record):
-            raise ValueError("an object of a class that has none of that kind")
+            raise ValueError("an object of a class that cannot be made this way")
         self.stack.append(kind())
 
     def set_state(self) -> None:
-        """Of stand-ins alone: nothing that exists in this process is changed."""
+        """Set the state of a stand-in. No other object of this process can be changed."""
         state = self.pop()
         target = self.top()
         if not isinstance(target, Inert | Record | OrderedDict):
-            raise ValueError("a state for something that has none")
+            raise ValueError("a state for an object that has none")
         if isinstance(state, tuple | dict):
             self.budget.spend(len(state))
         if not isinstance(target, OrderedDict):
@@ -215,7 +216,7 @@ class _Pickle:
 
     def recall(self, place: int) -> None:
         if place not in self.memo:
-            raise ValueError(f"nothing in the place {place}")
+            raise ValueError(f"nothing stored in memo entry {place}")
         self.stack.append(self.memo[place])
 
     def check_protocol(self, protocol: int) -> None:
@@ -272,10 +273,10 @@ _STEPS: dict[str, Callable[[_Pickle, Any], None]] = {
 
 
 def read_pickle(file: BinaryIO, names: Names, persistent: Callable[[Any], Any], budget: Budget) -> Any:
-    """The next pickle in ``file``, in which nothing but ``names`` may be called.
+    """Read the next pickle in ``file``. It may call only what ``names`` lists.
 
     Raises:
-        UserError: it names something else.
-        ValueError: it is damaged, or wants more than weights need.
+        UserError: the pickle names something else.
+        ValueError: the pickle is damaged, or asks for more than weights need.
     """
     return _Pickle(names, persistent, budget).read(file)

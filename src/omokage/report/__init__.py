@@ -1,1 +1,1 @@
-"""One page that shows and compares runs: what they measured, drew and logged."""
+"""One page that shows and compares runs: their measurements, faces and logs."""

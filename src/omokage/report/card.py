@@ -1,4 +1,4 @@
-"""A model card (Mitchell et al. 2019, "Model cards for model reporting") of one run, as Markdown."""
+"""The model card of one run in Markdown (Mitchell et al. 2019, "Model cards for model reporting")."""
 
 import hashlib
 import json
@@ -12,14 +12,14 @@ from ..metrics.table import FEATURE_COLUMNS
 from .figures import MISSING, Measured, measurements
 from .read import Run, read_run
 
-_LISTED = 50  # names in a row of the card
+_LISTED = 50  # most names in one row of the card
 
 
 def write_card(run: str | Path) -> str:
-    """The card of a run folder: what the model is, what it was trained on, how it was measured, its limits.
+    """The card of a run folder: the model, its training data, its measurements and its limits.
 
     Raises:
-        UserError: ``run`` is no run, or has no snapshot that can be read.
+        UserError: ``run`` is not a run folder, or none of its snapshots can be read.
     """
     read = read_run(Path(run))
     if isinstance(read, str):
@@ -54,7 +54,7 @@ def _data(run: Run) -> list[str]:
     told = _provenance(run)
     head = ["", "## Data", ""]
     if told is None:
-        return [*head, f"Not known: the run has no {FACES}, which training writes."]
+        return [*head, f"Not known: the run has no {FACES}. Training writes this file."]
     rows = [("faces", f"{told['faces']:,}, content hash `{told['content_hash']}`")]
     rows += [
         (
@@ -84,16 +84,18 @@ def _provenance(run: Run) -> dict[str, Any] | None:
         return None
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{path} cannot be read: {one_line(error)}; delete it, the card will say so"
+            f"{path} cannot be read: {one_line(error)}; delete it, and the card will say that it is missing"
         ) from None
     needed = ("faces", "content_hash", "sources", "rating_filter", "opt_out", "opted_out")
     if not isinstance(told, dict) or any(name not in told for name in needed):
-        raise UserError(f"{path} is not what training wrote; delete it, the card will say so")
+        raise UserError(
+            f"{path} is not the file that training wrote; delete it, and the card will say that it is missing"
+        )
     return told
 
 
 def _names(told: dict[str, Any] | None) -> str:
-    """Such as: CC-BY 4.0 (120), 2 others; unknown of 30 faces."""
+    """Names with their counts, for example: CC-BY 4.0 (120), 2 others; unknown of 30 faces."""
     if told is None:
         return "not recorded"
     named = list(told["named"].items())
@@ -133,8 +135,8 @@ def _limits() -> list[str]:
         "",
         "## Limits",
         "",
-        "- It draws what its data shows: whom the data leaves out, it leaves out too "
-        "(`omokage faces stats` counts).",
+        "- It draws only what its data shows. Kinds of faces that are rare in the data are rare in its "
+        "samples (`omokage faces stats` counts them).",
         "- Its faces were not checked for likeness to existing characters or people; "
         "`omokage evaluate RUN --data FACES --neighbours` shows the training faces nearest to samples.",
         "- Whether its faces may be published depends on the licences above.",
@@ -146,6 +148,6 @@ def _table(rows: list[tuple[str, str]]) -> list[str]:
 
 
 def _cell(text: object) -> str:
-    """Text of others, harmless in a cell of a table."""
+    """Text from a file, escaped for a cell of a table."""
     line = one_line(text)
     return "".join(f"\\{c}" if c in "\\|`<>[]*_#" else c for c in line)

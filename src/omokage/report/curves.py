@@ -1,4 +1,4 @@
-"""Curves as SVG that takes its colours from the page and needs nothing else."""
+"""Charts as SVG. The page's style sheet sets their colours; no other file is needed."""
 
 import math
 import zlib
@@ -8,13 +8,13 @@ from itertools import pairwise
 
 from markupsafe import Markup, escape
 
-COLOURS = 8  # of the page's palette; more series are dashed
+COLOURS = 8  # in the page's palette; further series are dashed
 MAX_POINTS = 240
 
 
 @dataclass(frozen=True)
 class Series:
-    """One curve: points whose x rise; y that is not finite is a gap. ``mark``: draw the points themselves."""
+    """One curve: points with rising x. Points whose y is not finite are left out. ``mark``: draw dots."""
 
     name: str
     xs: Sequence[float]
@@ -29,7 +29,7 @@ class Series:
 
 
 def nice_ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round numbers from at or above ``low`` to at or below ``high``, some ``about`` of them.
+    """About ``about`` evenly spaced round numbers within [``low``, ``high``].
 
     >>> nice_ticks(0, 320)
     [0.0, 100.0, 200.0, 300.0]
@@ -46,7 +46,7 @@ def nice_ticks(low: float, high: float, about: int = 5) -> list[float]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Powers of ten between two positive numbers, with 2 and 5 between them where those are few.
+    """Powers of ten within [``low``, ``high``], both above 0; multiples by 2 and 5 too if there are few.
 
     >>> log_ticks(15, 400)
     [20.0, 50.0, 100.0, 200.0]
@@ -77,7 +77,7 @@ def tick_label(value: float) -> str:
 
 
 def smoothed(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The mean over a window of a thirtieth of the points around each; the ends have shorter ones.
+    """Moving mean. The window is about a thirtieth of the points, and shorter near the ends.
 
     >>> smoothed([(0, 1.0), (1, 3.0)])
     [(0, 1.0), (1, 3.0)]
@@ -96,7 +96,7 @@ def smoothed(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]
 
 
 def thinned(points: Sequence[tuple[float, float]], max_points: int = MAX_POINTS) -> list[tuple[float, float]]:
-    """At most ``max_points`` points, each the mean of its neighbours; the last one stays as it is."""
+    """At most ``max_points`` points, each the mean of a group of neighbours; the last point is kept."""
     if len(points) <= max_points:
         return list(points)
     size = -(-len(points) // (max_points - 1))
@@ -114,11 +114,11 @@ def chart(
     height: int = 230,
     labels: bool = False,
 ) -> Markup:
-    """An SVG of all ``series`` over one x; empty where there is nothing to draw.
+    """An SVG chart of all ``series`` over one x axis; empty if there is nothing to draw.
 
-    Noisy curves are drawn twice: faint as they are and strong as a moving mean. Positive values that span
-    much are drawn on a logarithmic scale, said in the corner. A few outliers do not flatten the rest: they
-    leave the picture. ``labels``: each curve's name at its end.
+    Curves of many points are drawn twice: the raw values faint, a moving mean strong. Positive values with a
+    wide range get a logarithmic scale, which a word in the corner tells. The range of y leaves out a few
+    outliers, so that they do not flatten the rest. ``labels``: write each curve's name at its end.
     """
     drawn = [(one, one.finite()) for one in series]
     drawn = [(one, points) for one, points in drawn if points]
@@ -213,11 +213,11 @@ def chart(
                 f'<text class="label {style}" x="{across(x) + 8:.1f}" y="{y + 4:.1f}">{escape(short)}</text>'
             )
     parts.append("</svg>")
-    return Markup("".join(parts))  # every text in it is escaped above
+    return Markup("".join(parts))  # all text in it was escaped above
 
 
 def _apart(places: Sequence[float], least: float, low: float, high: float) -> list[float]:
-    """``places``, moved so that no two are nearer than ``least``; in their order, in the range if it fits."""
+    """``places`` moved to be at least ``least`` apart, in the same order, within [low, high] if possible."""
     order = sorted(range(len(places)), key=lambda i: places[i])
     found = [min(max(place, low), high) for place in places]
     for before, after in pairwise(order):

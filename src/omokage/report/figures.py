@@ -1,4 +1,4 @@
-"""The numbers of runs, sorted by the way in which they were measured, as cells and as CSV."""
+"""The measurements of runs, grouped by how they were measured, as table cells and as CSV."""
 
 import csv
 import io
@@ -15,7 +15,7 @@ from ..metrics.table import FEATURE_COLUMNS, PIXEL_COLUMNS, option_of
 from .read import Run, number
 
 MISSING = "–"
-FID = FEATURE_COLUMNS[0]  # the one that further feature spaces are shown by
+FID = FEATURE_COLUMNS[0]  # the only figure shown for further feature spaces
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Way:
 
     @classmethod
     def of(cls, record: dict[str, Any]) -> "Way":
-        """The way of one record, whatever is in it."""
+        """How one record was measured. Missing or wrong entries are allowed."""
         sides = record.get("resolution")
         sides = sides if isinstance(sides, list | tuple) else ()
         return cls(
@@ -47,11 +47,11 @@ class Way:
 
 @dataclass
 class Measured:
-    """One run measured in one way, at one snapshot.
+    """The measurement of one run in one way, at one snapshot.
 
     Attributes:
-        record: as `omokage evaluate` wrote it, with what other records say of the same snapshot.
-        seconds: by protocol, what further feature spaces say.
+        record: as `omokage evaluate` wrote it, completed from other records of the same snapshot.
+        seconds: the figures in further feature spaces, by protocol.
     """
 
     run: Run
@@ -67,13 +67,13 @@ class Measured:
 
     @property
     def minutes(self) -> float | None:
-        """Minutes it had been trained by then."""
+        """Minutes of training until then."""
         return None if self.images is None else self.run.minutes_at(self.images)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A number as shown. ``bar``: its length in [0, 1]; ``title``: what the pointer is told."""
+    """A number as shown. ``bar``: length of its bar in [0, 1]; ``title``: the tooltip."""
 
     text: str
     note: str = ""
@@ -88,7 +88,7 @@ class Cell:
 
 
 def measurements(run: Run) -> list[Measured]:
-    """The newest state of the run that was measured in each way."""
+    """For each way of measuring, the measurement of the run's newest state."""
     found: dict[Way, Measured] = {}
     for record in run.evaluations:
         way = Way.of(record)
@@ -109,7 +109,7 @@ def measurements(run: Run) -> list[Measured]:
     return list(found.values())
 
 
-# What a record says in the features of its own protocol; of other features it says nothing.
+# Keys of a record that hold its own protocol's figures. They do not apply to other features.
 _NUMBERS = {
     "also",
     *(column.table for column in PIXEL_COLUMNS),
@@ -129,16 +129,16 @@ def _seconds(record: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 @dataclass
 class Group:
-    """A table: all runs measured in one way, best FID first, then those without any measurement."""
+    """A table of all runs measured in one way: best FID first, then runs without any measurement."""
 
     way: Way
     faces: int | None
-    columns: list[tuple[str, str]]  # title and, where it differs from the way's, protocol
+    columns: list[tuple[str, str]]  # title, and the protocol if it differs from the table's
     rows: list[tuple[Run, Measured | None, list[Cell]]]
 
 
 def groups(runs: Sequence[Run]) -> list[Group]:
-    """The tables, the default protocol's first; runs that nothing was measured of stand in the first."""
+    """All tables, the default protocol's first. Runs without any measurement are in the first table."""
     by_way: dict[Way, list[Measured]] = {}
     for run in runs:
         for measured in measurements(run):
@@ -160,7 +160,7 @@ def _group(way: Way, rows: list[Measured], unmeasured: Sequence[Run]) -> Group:
     further = list(dict.fromkeys(name for m in rows for name in m.seconds))
     if not further and "-tags" not in way.protocol:
         further = [re.sub(r"-full-[a-z0-9]+", "-full-tags", way.protocol)]
-    # Of each figure that is measured on pixels, a column for each protocol of its own; one if there is none.
+    # A figure measured on pixels has a column for each of its protocols, and one column if there is none.
     own: list[tuple[Column, str]] = []
     for figure in PIXEL_COLUMNS:
         protocols = list(dict.fromkeys(name for m in rows if (name := figure.protocol(m.record))))
@@ -170,7 +170,7 @@ def _group(way: Way, rows: list[Measured], unmeasured: Sequence[Run]) -> Group:
     columns += [(figure.title, name) for figure, name in own]
     columns += [("k images", "")]
 
-    wanted: list[list[tuple[float | None, str, str, int]]] = []  # value, text, note, which is better
+    wanted: list[list[tuple[float | None, str, str, int]]] = []  # value, text, note, direction of better
     for m in rows:
         line = [_cell(figure, m.record) for figure in FEATURE_COLUMNS]
         line += [_cell(FID, m.seconds.get(name, {})) for name in further]
@@ -204,7 +204,7 @@ def _cell(column: Column, record: dict[str, Any]) -> tuple[float | None, str, st
 
 @dataclass(frozen=True)
 class Wanting:
-    """What a run lacks, and the command that makes it."""
+    """Something that a run lacks, and the command that makes it."""
 
     run: Run
     what: str
@@ -219,7 +219,7 @@ def wanting(runs: Sequence[Run]) -> list[Wanting]:
         if run.snapshot is None:
             if run.recipe is not None:
                 command = f"omokage train {shlex.quote(run.recipe.name)} --data faces/ --out {place}"
-                found.append(Wanting(run, "a snapshot, and with it everything", command))
+                found.append(Wanting(run, "a snapshot, which everything else needs", command))
             continue
         known = measurements(run)
         evaluate = f"omokage evaluate {place} --data faces/"
@@ -246,7 +246,7 @@ def wanting(runs: Sequence[Run]) -> list[Wanting]:
 
 
 def _csv_names(column: Column) -> dict[str, str]:
-    """By column of the CSV, the key that a figure has there; an interval gives two columns.
+    """The CSV columns of a figure; an interval has two.
 
     >>> list(_csv_names(PIXEL_COLUMNS[0]))
     ['two_sample_protocol', 'two_sample_accuracy', 'two_sample_low', 'two_sample_high']
@@ -272,7 +272,7 @@ CSV_COLUMNS = (
 
 
 def csv_rows(runs: Sequence[Run]) -> Iterable[dict[str, Any]]:
-    """One row for each run and protocol by which it was ever measured; a run without any has one, too."""
+    """One row for each run and each protocol that measured it; a run without measurements has one row."""
     for run in runs:
         counts, recipe = run.parameters, run.recipe
         machine = run.progress.get("machine")
@@ -322,7 +322,7 @@ def _measured_row(run: Run, record: dict[str, Any], first: bool) -> dict[str, An
 
 
 def to_csv(runs: Sequence[Run]) -> str:
-    """Everything of the tables, a protocol a row, numbers in full precision."""
+    """All numbers of the tables as CSV, one protocol in a row, in full precision."""
     text = io.StringIO()
     writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
     writer.writeheader()

@@ -1,4 +1,4 @@
-"""The page: runs to one HTML file that needs nothing else, and the CSV beside it."""
+"""The report on runs: one HTML file that needs no other file, and a CSV beside it."""
 
 import base64
 import io
@@ -37,7 +37,7 @@ _NOT_CURVES = ("fid", "speed", "memory")
 
 @dataclass(frozen=True)
 class EmbeddedPicture:
-    """Faces of the page's seeds: all of them, and a strip of the first."""
+    """Faces of the page's seeds: a grid of all, and a strip of the first ones."""
 
     grid: str
     strip: str
@@ -50,7 +50,7 @@ class EmbeddedPicture:
 
 @dataclass(frozen=True)
 class Panel:
-    """Curves of one run that share an axis, and what colour is what."""
+    """Curves that share an axis, and the legend of their colours."""
 
     title: str
     svg: Markup
@@ -69,11 +69,12 @@ def write_report(
     """Write ``out/index.html`` and ``out/report.csv`` about the runs in ``folders``.
 
     Args:
-        seeds: of the faces that every run draws with its newest snapshot, psi 1; none: no faces.
-        neighbours: show each run's newest ``neighbours.png`` (or ``neighbours-2.png`` ...): real faces.
+        seeds: each run's newest snapshot draws the faces of these seeds at psi 1; empty: no faces.
+        neighbours: show each run's newest ``neighbours.png`` (or ``neighbours-2.png`` ...). These pictures
+            contain real faces.
 
     Returns:
-        The page, and one line for each thing that could not be read; the rest is on the page all the same.
+        The path of the page, and one line for each thing that could not be read. The page shows the rest.
 
     Raises:
         UserError: none of the folders is a run, or ``out`` cannot be written.
@@ -155,7 +156,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _faces(snapshot: Path, seeds: list[int]) -> tuple[EmbeddedPicture, str]:
-    """The faces of a snapshot, and the seeds of those that are not finite; "" where all are."""
+    """The faces of a snapshot, and the seeds of those that are not finite; "" if all are finite."""
     model = load_model(snapshot)
     faces, finite = gathered(sample(model, seeds))
     lost = seed_ranges([seed for seed, whole in zip(seeds, finite, strict=True) if not whole])
@@ -173,14 +174,14 @@ def _faces(snapshot: Path, seeds: list[int]) -> tuple[EmbeddedPicture, str]:
 
 
 def _data_uri(pixels: np.ndarray) -> str:
-    """A lossless picture: what was drawn is what is seen."""
+    """A lossless WebP picture as a data URI, so that the page shows exactly these pixels."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "webp", lossless=True)
     return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def _newest_neighbours(folder: Path) -> Path | None:
-    """What `omokage evaluate --neighbours` wrote last: it overwrites none, but numbers them."""
+    """The newest picture of `omokage evaluate --neighbours`, which numbers its files."""
     numbered = {
         path: int(match[1] or 1)
         for path in folder.glob("neighbours*.png")
@@ -190,7 +191,7 @@ def _newest_neighbours(folder: Path) -> Path | None:
 
 
 def _embedded(path: Path | None) -> str | None:
-    """A PNG of a run, opened and written again: only pixels go into the page."""
+    """A PNG of a run, decoded and encoded again, so that nothing but pixels goes into the page."""
     if path is None:
         return None
     try:
@@ -201,7 +202,7 @@ def _embedded(path: Path | None) -> str | None:
 
 
 def _tiles(runs: Sequence[Run], tables: Sequence[Group]) -> list[tuple[str, str, str]]:
-    """What, how much, and of what."""
+    """The tiles at the top: name, value, and what the value belongs to."""
     found = []
     for group in tables[:1]:
         ranked = [(m, row) for _, m, row in group.rows if m is not None and not row[0].missing]
@@ -235,7 +236,7 @@ def _tiles(runs: Sequence[Run], tables: Sequence[Group]) -> list[tuple[str, str,
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run cost, as text."""
+    """The cost of a run, as text."""
 
     run: Run
     recipe: str
@@ -274,7 +275,7 @@ def _cost(run: Run) -> Cost:
 
 
 def _fid_panels(runs: Sequence[Run], colours: dict[str, int]) -> list[tuple[str, list[Panel]]]:
-    """For each way of measuring: FID over images and over minutes, of the log and of the evaluations."""
+    """FID over images and over minutes for each way of measuring, from logs and evaluations."""
     curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for run in runs:
         for line in run.lines:
@@ -293,7 +294,7 @@ def _fid_panels(runs: Sequence[Run], colours: dict[str, int]) -> list[tuple[str,
     found = []
     for name, points in curves.items():
         if all(len(dict(pairs)) < 2 for pairs in points.values()):
-            continue  # the table says it all
+            continue  # a single value is in the table already
         over_images, over_minutes = [], []
         for run_name, pairs in points.items():
             pairs = sorted(dict(pairs).items())
@@ -323,7 +324,7 @@ def _fid_panels(runs: Sequence[Run], colours: dict[str, int]) -> list[tuple[str,
 
 
 def _panels(run: Run) -> list[Panel]:
-    """What the log holds, one picture for what stands before the slash."""
+    """Charts of the log, one for each part of the keys before the slash."""
     names: dict[str, list[str]] = {}
     for line in run.lines:
         for key, value in line.items():
@@ -341,7 +342,7 @@ def _panels(run: Run) -> list[Panel]:
             points = [(line["images"] / 1000, number(line.get(key))) for line in run.lines]
             label = key.partition("/")[2] or key
             if head == RATE and len({y for _, y in points if y is not None}) <= 1:
-                continue  # said in words
+                continue  # a constant rate is told in words instead
             series.append(Series(label, [x for x, _ in points], [y for _, y in points], _role(label, i)))
         svg = chart(
             series, title=f"{head} of {run.name}", x_label="thousand images seen", width=330, height=190
@@ -366,13 +367,13 @@ def _about(run: Run) -> str:
 
 
 def _role(label: str, place: int) -> int:
-    """One colour for a network in all pictures of a run."""
+    """The colour of a network, the same in all charts of a run."""
     roles = {"generator": 0, "generated": 0, "discriminator": 1, "real": 1, "held-out": 2}
     return roles.get(label, place)
 
 
 def _provenance(runs: Sequence[Run]) -> list[tuple[Run, list[tuple[str, str]]]]:
-    """Everything that made the numbers of the tables, run by run."""
+    """For each run, how the numbers of the tables were measured."""
     found = []
     for run in runs:
         for m in measurements(run):

@@ -1,4 +1,4 @@
-"""Run folders, read for showing: what is broken becomes one line, and the rest is still there."""
+"""Reads run folders for the report. A broken file becomes one line of text, and the rest is still read."""
 
 import json
 import math
@@ -20,17 +20,17 @@ MINUTES, SPEED, MEMORY = "minutes", "speed/images per second", "memory/peak MB"
 
 @dataclass
 class Run:
-    """What a run folder says.
+    """The contents of a run folder.
 
     Attributes:
-        name: short and unique among the runs that are shown together.
-        recipe: None where it cannot be read.
-        snapshot: the newest one that is whole, or None.
-        progress: its metadata.
-        lines: of the log, each with ``images``, which never fall.
-        troubles: images seen, and what the watchdog said there.
-        evaluations: as `omokage evaluate` wrote them, oldest first.
-        problems: one line each.
+        name: short, and unique among the runs that are shown together.
+        recipe: None if it cannot be read.
+        snapshot: the newest snapshot that can be read, or None.
+        progress: the metadata of that snapshot.
+        lines: records of the log. Each has ``images``, which never decreases.
+        troubles: images seen, and the watchdog's message at that point.
+        evaluations: records of `omokage evaluate`, oldest first.
+        problems: one line for each thing that could not be read.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Run:
 
     @property
     def images(self) -> int | None:
-        """Images seen, by the newest snapshot, else by the log."""
+        """Images seen, from the newest snapshot, else from the log."""
         seen = number(self.progress.get("images"))
         if seen is None and self.lines:
             seen = self.lines[-1]["images"]
@@ -53,7 +53,7 @@ class Run:
 
     @property
     def minutes(self) -> float | None:
-        """Minutes trained, all pieces together."""
+        """Minutes trained, all sessions of the run together."""
         seconds = number(self.progress.get("seconds"))
         if seconds is not None:
             return seconds / 60
@@ -62,19 +62,19 @@ class Run:
 
     @property
     def speed(self) -> float | None:
-        """Images a second: the median over the lines of the log."""
+        """Images per second: the median over the lines of the log."""
         told = [value for line in self.lines if (value := number(line.get(SPEED))) is not None]
         return median(told) if told else None
 
     @property
     def memory(self) -> float | None:
-        """Megabytes that the training held at most."""
+        """Peak memory of the training in megabytes."""
         told = [value for line in self.lines if (value := number(line.get(MEMORY))) is not None]
         return max(told) if told else None
 
     @cached_property
     def parameters(self) -> dict[str, int]:
-        """Trained parameters of each network, as the snapshot says, else counted from the recipe."""
+        """Trained parameters of each network, from the snapshot, else counted from the recipe."""
         told = self.progress.get("parameters")
         if isinstance(told, dict):
             found = {
@@ -87,7 +87,7 @@ class Run:
         return {role: count.trained for role, count in counted(self.recipe).items()}
 
     def minutes_at(self, images: float) -> float | None:
-        """Minutes trained when so many images were seen, between the lines of the log."""
+        """Minutes trained after ``images`` images, interpolated between lines of the log; None: unknown."""
         points = [
             (line["images"], value) for line in self.lines if (value := number(line.get(MINUTES))) is not None
         ]
@@ -112,7 +112,7 @@ def read_runs(folders: Sequence[str | Path]) -> tuple[list[Run], list[str]]:
     """The runs in ``folders``, and one line for each thing that could not be read.
 
     Raises:
-        UserError: not one of them is a run.
+        UserError: none of the folders is a run.
     """
     paths = list(dict.fromkeys(Path(folder) for folder in folders))
     runs, problems = [], []
@@ -130,7 +130,7 @@ def read_runs(folders: Sequence[str | Path]) -> tuple[list[Run], list[str]]:
 
 
 def _names(paths: Sequence[Path]) -> dict[Path, str]:
-    """The last part of each path, with more of it where two would be the same."""
+    """A name for each path: its last part, and more parts if two names would be the same."""
     names = {}
     for path in paths:
         parts = path.absolute().parts
@@ -144,16 +144,16 @@ def _names(paths: Sequence[Path]) -> dict[Path, str]:
 
 
 def read_run(folder: Path, name: str | None = None) -> Run | str:
-    """The run in ``folder``; a line that says why where there is none."""
+    """The run in ``folder``, or one line that says why there is none."""
     if not folder.is_dir():
-        return f"{folder}: no such run folder" if not folder.exists() else f"{folder}: a file, no run folder"
+        return f"{folder}: no such run folder" if not folder.exists() else f"{folder}: a file, not a run"
     known = [*snapshots(folder), *(folder / file for file in ("log.jsonl", "recipe.toml"))]
     if not any(path.is_file() for path in known):
         if (folder / "index.parquet").is_file():
-            return f"{folder}: a face set, no run; omokage faces stats tells what is in it"
+            return f"{folder}: a face set, not a run; omokage faces stats tells what is in it"
         if told := runs_within(folder):
             return told
-        return f"{folder}: no run (neither recipe, log nor snapshot in it)"
+        return f"{folder}: not a run folder (no recipe, log or snapshot in it)"
     run = Run(name or folder.name, folder)
     _read_snapshot(run)
     _read_recipe(run)
@@ -171,7 +171,7 @@ def _read_snapshot(run: Run) -> None:
         except UserError as error:
             run.problems.append(str(error))
     if not run.problems:
-        run.problems.append(f"{run.folder}: no snapshot, so no samples; omokage train goes on and writes one")
+        run.problems.append(f"{run.folder}: no snapshot, so no samples; continue omokage train to write one")
 
 
 def _read_recipe(run: Run) -> None:
@@ -187,7 +187,7 @@ def _read_recipe(run: Run) -> None:
 
 
 def _lines(path: Path, run: Run) -> list[dict[str, Any]]:
-    """The records of a file of JSON lines; what is no record is counted in one line of ``run.problems``."""
+    """The records of a file of JSON lines. Other lines are counted in one entry of ``run.problems``."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
@@ -210,7 +210,7 @@ def _lines(path: Path, run: Run) -> list[dict[str, Any]]:
     if bad:
         many = f"{len(bad):,} lines are" if len(bad) > 1 else "one line is"
         run.problems.append(
-            f"{path}: {many} no JSON and left out (line {bad[0]:,}{' first' * (len(bad) > 1)})"
+            f"{path}: {many} not JSON and left out (line {bad[0]:,}{' first' * (len(bad) > 1)})"
         )
     return records
 
@@ -227,10 +227,10 @@ def _read_log(run: Run) -> None:
         if isinstance(record.get("watchdog"), str):
             run.troubles.append((int(images), record["watchdog"]))
             back = number(record.get("back to"))
-            if back is not None:  # what came after is trained anew
+            if back is not None:  # training went back and repeated the lines after this point
                 run.lines = [line for line in run.lines if line["images"] <= back]
         else:
-            if run.lines and run.lines[-1]["images"] > images:  # a killed run, resumed further back
+            if run.lines and run.lines[-1]["images"] > images:  # a killed run, resumed from an older snapshot
                 run.lines = [line for line in run.lines if line["images"] < images]
             run.lines.append(record)
 
