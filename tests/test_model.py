@@ -158,7 +158,7 @@ def test_another_number_of_psis_than_of_latents_is_refused(dcgan):
     styled = small_model("stylegan2")
     for call, model in ((dcgan.decode, dcgan), (styled.decode, styled), (styled.mapping, styled)):
         for psis in ((0.5,), (1.0, 0.5, 0.2)):
-            with pytest.raises(UserError, match=r"psi: .* for 2 points; give one, or one a point"):
+            with pytest.raises(UserError, match=r"psi: .* for 2 points; give one, or one for each point"):
                 call(latents(range(2), model.latent_shape), Settings(psi=psis))
 
 

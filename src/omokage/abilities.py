@@ -1,14 +1,14 @@
-"""What a network can do, as typed protocols: a family promises some of them, and a test holds it to them.
+"""The abilities of networks as typed protocols. A family declares its abilities, and a test checks them.
 
-Every model that is sampled keeps `Decodes`. What else a family can do stands in its row of
-`omokage.families.MODELS`. Networks have two ways from latents to images, and they are not the same:
+Every model that can be sampled implements `Decodes`. Its row of `omokage.families.MODELS` lists its other
+abilities. A network has two methods from latents to images:
 
-- ``forward`` is for training. It draws images at the present stage of a growing network, with noise drawn
-  anew, and takes latents as an objective gives them (those of an encoder, say).
-- ``decode`` is for everything else. It takes standard normal latents, draws images of the last size, and
+- ``forward`` is for training. A growing network draws images of its current size, noise is drawn anew, and
+  the objective passes the latents, which may come from an encoder.
+- ``decode`` is for everything else. It takes standard normal latents, draws images of the final size, and
   gives the same image for the same latent. Call it on the averaged weights, in evaluation mode.
 
-A flow's two ways are one: ``decode`` is ``forward``.
+For a flow, ``decode`` and ``forward`` are the same.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Decodes(Protocol):
 
 @runtime_checkable
 class Truncates(Protocol):
-    """Has a truncation of its own; for other families latents are multiplied by psi."""
+    """Has its own truncation. For other families, latents are multiplied by psi."""
 
     def decode(self, z: Tensor, psi: float = 1.0) -> Tensor:
-        """As `Decodes.decode`; ``psi`` below 1 gives more typical images."""
+        """Like `Decodes.decode`; ``psi`` below 1 gives more typical images."""
 
 
 @runtime_checkable
@@ -47,7 +47,7 @@ class HasStyles(Protocol):
     layer_sizes: list[tuple[int, int]]
 
     def mapping(self, z: Tensor, psi: float = 1.0) -> Tensor:
-        """Latents (B, *latent_shape) to styles (B, layers, width); ``psi`` draws them to the average."""
+        """Latents (B, *latent_shape) to styles (B, layers, width); ``psi`` moves them towards the average."""
 
     def synthesis(self, w: Tensor, noise: Any = "constant") -> Tensor:
         """Styles (B, layers, width) to images (B, C, H, W), about in [-1, 1]."""
@@ -55,7 +55,7 @@ class HasStyles(Protocol):
 
 @runtime_checkable
 class Encodes(Protocol):
-    """Has a way back: from images to latents."""
+    """Can encode images into latents."""
 
     def encode(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W) in [-1, 1] to latents (B, *latent_shape) that decode to about the same."""
@@ -69,45 +69,46 @@ class HasDensity(Protocol):
         """(B,) log-density in nats of images (B, C, H, W), values in [-1, 1]."""
 
     def inverse(self, z: Tensor) -> Tensor:
-        """Latents (B, *latent_shape) to the images that ``encode`` leads back from."""
+        """Latents (B, *latent_shape) to images (B, C, H, W): the inverse of ``encode``."""
 
 
 @runtime_checkable
 class DrawsByTokens(Protocol):
-    """Draws one token after the other, or all at once by Jacobi iterations."""
+    """Draws an image token by token, or all tokens at once with Jacobi iterations."""
 
     def decode(self, z: Tensor, sampler: Any = "cached", iterations: int = 0) -> Tensor:
-        """As `Decodes.decode`; ``iterations`` a block where ``sampler`` is "jacobi"."""
+        """Like `Decodes.decode`; ``iterations`` per block if ``sampler`` is "jacobi"."""
 
 
 class TakesConditions(Protocol):
     """Can be trained with conditions, such as hair colours.
 
-    Its constructor takes ``joined``, the number of entries that conditions add to its latents or, of a flow,
-    to its labels. A discriminator's takes ``outputs``, the number of values it gives for each place.
+    The constructor of a model takes ``joined``: the number of entries that conditions add to its latents, or
+    for a flow to its labels. The constructor of a discriminator takes ``outputs``: the number of output
+    values for each position.
     """
 
 
 class Guided(Protocol):
-    """Can go beyond its conditions (classifier-free guidance); its ``decode`` takes ``guidance``."""
+    """Supports classifier-free guidance; its ``decode`` takes the weight ``guidance``."""
 
 
-# What objectives ask of networks.
+# What objectives need from networks.
 
 
 @runtime_checkable
 class Grows(Protocol):
-    """Draws smaller images first; the size follows from how many images training has seen."""
+    """A growing network: it starts with small images, and the size depends on the images seen in training."""
 
     sizes: Sequence[tuple[int, int]]
 
     def grow(self, images: int) -> None:
-        """Take the size that belongs to ``images`` seen."""
+        """Set the size for ``images`` seen."""
 
 
 @runtime_checkable
 class HasPosterior(Protocol):
-    """A variational autoencoder's two halves."""
+    """A variational autoencoder: encoder and decoder."""
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance (B, latent) of q(z|x)."""
@@ -118,17 +119,17 @@ class HasPosterior(Protocol):
 
 @runtime_checkable
 class RecoversLatents(Protocol):
-    """Guesses the latent of an image that it draws."""
+    """Predicts the latent of an image while drawing it."""
 
     def recovered(self, z: Tensor) -> Tensor:
-        """Latents (B, latent) to a guess at them, made from the image."""
+        """Latents (B, latent) to predictions of them (B, latent)."""
 
 
 @runtime_checkable
 class SeesFeatures(Protocol):
-    """A discriminator that judges features of a frozen network."""
+    """A discriminator that works on the features of a frozen network."""
 
     feature_channels: Any
 
     def features(self, images: Tensor) -> Any:
-        """What the frozen network makes of images."""
+        """The frozen network's features of images."""

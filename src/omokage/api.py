@@ -1,4 +1,4 @@
-"""The Python API: what the commands do, for notebooks and scripts. See docs/python.md."""
+"""The Python API: the main commands as functions, for notebooks and scripts. See docs/python.md."""
 
 import io
 import warnings
@@ -30,14 +30,14 @@ __all__ = ["FaceModel", "Pictures", "build", "evaluate", "fid", "load", "train"]
 
 
 class Pictures(np.ndarray):
-    """Faces as a NumPy array uint8 (N, H, W, 3) that shows itself as a grid in a notebook.
+    """Faces as a NumPy array uint8 (N, H, W, 3). A notebook shows it as a grid.
 
     Attributes:
-        text: what a PNG of them says of how they were made.
-        finite: bool (N,), which faces are finite; the others are black where they are not.
+        text: text chunks for a PNG, which say how the faces were made.
+        finite: bool (N,), which faces are finite; values that are not finite are black.
 
-    A part of it, such as ``faces[:4]``, is an array of pictures too; ``text`` and ``finite`` then still
-    describe all that were drawn.
+    A slice such as ``faces[:4]`` shows as a grid too. Its ``text`` and ``finite`` still describe all faces
+    that were drawn.
     """
 
     text: dict[str, str]
@@ -48,7 +48,7 @@ class Pictures(np.ndarray):
         self.finite = getattr(other, "finite", np.ones(0, bool))
 
     def grid(self, columns: int | None = None) -> Image.Image:
-        """All faces on one picture, row by row; ``columns`` None: near a square."""
+        """All faces in one picture, row by row; ``columns`` None: near a square."""
         faces = np.asarray(self)
         if faces.ndim == 3:
             faces = faces[None]
@@ -60,14 +60,15 @@ class Pictures(np.ndarray):
         )
 
     def save(self, path: str | Path, columns: int | None = None) -> Path:
-        """Write the grid as a PNG that says how to make it again; returns its path.
+        """Write the grid as a PNG whose text chunks say how to make it again; returns its path.
 
-        UserError: a name that does not end in .png, or cannot be written.
+        Raises:
+            UserError: the name does not end in .png, or cannot be written.
         """
         return save_png(self.grid(columns), checked_file(path, ".png"), self.text)
 
     def _repr_png_(self) -> bytes | None:
-        """What a notebook shows; None, and so plain numbers, for what is no array of faces."""
+        """The PNG that a notebook shows; None if the array does not hold faces: then it shows numbers."""
         try:
             picture = self.grid()
         except UserError:
@@ -78,10 +79,10 @@ class Pictures(np.ndarray):
 
 
 class FaceModel(Model):
-    """A trained model that draws faces; `load` gives one.
+    """A trained model that draws faces; `load` returns one.
 
-    Beside `sample` it has everything that `omokage.model.Model` has: ``decode``, ``encode``, ``mapping``,
-    ``synthesis``, ``log_prob``, ``inverse``, each refused with a clear message where its family lacks it.
+    It adds `sample` to the methods of `omokage.model.Model`: ``decode``, ``encode``, ``mapping``,
+    ``synthesis``, ``log_prob`` and ``inverse``. A method that the family does not support raises UserError.
     """
 
     def sample(
@@ -97,15 +98,16 @@ class FaceModel(Model):
 
         Args:
             seeds: whole numbers from 0 up.
-            psi: truncation, or the temperature of a flow: 1 all variety, lower more typical faces. A list has
-                one for each seed.
-            conditions: values that all faces have, as ``{"hair": "red"}``, of a model trained with them.
-            settings: others that its family has (``model.settings`` lists them), such as ``guidance=2.0``.
+            psi: truncation, or the temperature of a flow. 1: full variety; lower: more typical faces. One
+                number, or a list with one for each seed.
+            conditions: values for all faces, such as ``{"hair": "red"}``, if the model was trained with
+                conditions.
+            settings: further settings of its family, such as ``guidance=2.0``; ``model.settings`` lists them.
 
         Raises:
             UserError: no seeds, or a setting that this model does not have.
 
-        A face that is not finite is black and warned of.
+        Values that are not finite are black, and a warning names the seeds.
 
         >>> import omokage as om
         >>> om.load().sample(seeds=[3, 17], psi=0.7).shape
@@ -115,7 +117,9 @@ class FaceModel(Model):
         if not isinstance(psi, int | float):
             psi = tuple(float(each) for each in psi)
             if len(psi) != len(seeds):
-                raise UserError(f"psi: {len(psi)} numbers for {len(seeds)} seeds; give one, or one a seed")
+                raise UserError(
+                    f"psi: {len(psi)} numbers for {len(seeds)} seeds; give one, or one for each seed"
+                )
         known = [field.name for field in fields(Settings)]
         for name in settings:
             if name not in known:
@@ -136,25 +140,27 @@ class FaceModel(Model):
 
 
 def load(source: str | Path | None = None, device: "str | torch.device | None" = None) -> FaceModel:
-    """A trained model: of a run folder, of a snapshot file, or (None) the one that ships.
+    """Load a trained model from a run folder or a snapshot file, or (None) the model that ships.
 
     Args:
         source: a run folder, whose newest snapshot is taken, or a file that ends in .safetensors.
-        device: such as "cpu" or "cuda"; None: the fastest there is.
+        device: such as "cpu" or "cuda"; None: the fastest one available.
 
     Raises:
-        UserError: nothing there, a damaged file, or weights that do not fit their recipe.
+        UserError: there is no such file, it is damaged, or its weights do not fit its recipe.
     """
     model = load_model(source, device)
     return FaceModel(**{field.name: getattr(model, field.name) for field in fields(model)})
 
 
 def build(sources: Sequence[str | Path] | str | Path, out: str | Path, **options: Any) -> "BuildReport":
-    """Build the face set ``out`` from folders, archives or pictures; options as `omokage.data.build.build`.
+    """Build the face set ``out`` from folders, archives or pictures.
+
+    The options are those of `omokage.data.build.build`.
 
     >>> om.build(["pictures/"], out="faces/", as_faces=True)  # doctest: +SKIP
 
-    In a script, call it below ``if __name__ == "__main__":``, since it starts processes.
+    In a script, call it below ``if __name__ == "__main__":``, because it starts processes.
 
     Raises:
         UserError: as `omokage.data.build.build`.
@@ -172,11 +178,12 @@ def evaluate(
     protocol: str = "fid10k-full-inception2015",
     **options: Any,
 ) -> dict[str, Any]:
-    """Measure samples of a model against a face set; options as `omokage.metrics.report.evaluate`.
+    """Measure samples of a model against a face set.
 
-    ``model``: a model, a run or snapshot, or None for the one that ships. ``data``: a face set or its folder.
-    Returns the numbers and all that made them. With ``out="evaluations.jsonl"`` they are appended there too.
-    What makes them doubtful, such as few faces, is warned of.
+    The options are those of `omokage.metrics.report.evaluate`. ``model``: a model, a run or snapshot, or None
+    for the one that ships. ``data``: a face set or its folder. Returns the numbers and how they were
+    measured. ``out="evaluations.jsonl"`` also appends them to that file. A warning says what makes them
+    doubtful, such as few faces.
 
     Raises:
         UserError: as `omokage.metrics.report.evaluate`, or ``data`` is no face set.
@@ -200,23 +207,24 @@ def fid(
     size: int | None = None,
     progress: Progress | None = None,
 ) -> float:
-    """The Fréchet distance between two sets of pictures: folders, archives or face sets; no run is needed.
+    """The Fréchet distance between two sets of pictures: folders, archives or face sets. It needs no run.
 
     Args:
-        a: the pictures that are measured, such as samples.
-        b: those they are compared with.
-        protocol: a feature network for all pictures of ``a``; or, as in ``fid2k-full-inception2015``, for the
-            first 2,000 of them.
-        size: pixels a side that both are brought to; None: the commonest size of ``a``.
-        progress: told how far it is; None: nobody.
+        a: the pictures to measure, such as samples.
+        b: the pictures to compare them with.
+        protocol: a feature network, which is applied to all pictures of ``a``; or a protocol such as
+            ``fid2k-full-inception2015``, which uses the first 2,000 of them.
+        size: both sets are resized to squares of this many pixels a side; None: the most common size of
+            ``a``.
+        progress: receives progress reports; None: silent.
 
-    What makes the figure doubtful, such as few pictures, is warned of. `omokage.metrics.folders.fid_folders`
-    gives the counts too.
+    A warning says what makes the figure doubtful, such as few pictures. `omokage.metrics.folders.fid_folders`
+    also returns the counts.
 
     >>> om.fid("generated/", "real/")  # doctest: +SKIP
 
     Raises:
-        UserError: nothing to read, or too few pictures.
+        UserError: no picture could be read, or there are too few pictures.
     """
     from .metrics.folders import fid_folders
 

@@ -1,6 +1,7 @@
-"""THE table: what a recipe may name, where it is, what it can do, and how it is sampled.
+"""The tables of models, discriminators and objectives that a recipe may name.
 
-To add a model: one file in ``models/``, one row here, one recipe.
+A row says where the code is, and for a model its abilities and sampling settings. A new model needs one file
+in ``models/``, one row here and one recipe.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,12 +25,13 @@ from .settings import GUIDANCE, JACOBI, LAYERS, NOISE, SHRINKING, TEMPERATURE, T
 
 @dataclass(frozen=True)
 class Row:
-    """A callable by its place, imported when needed.
+    """A class or function given by its location, and imported only when needed.
 
     Attributes:
-        place: ``module:name`` below this package.
-        abilities: protocols of `omokage.abilities` that it keeps.
-        settings: of a model, how it can be sampled; conditions need no setting, they come with a recipe.
+        place: ``module:name`` within this package.
+        abilities: the protocols of `omokage.abilities` that it implements.
+        settings: for a model, the settings it can be sampled with. Conditions are not listed here; they
+            follow from the recipe.
     """
 
     place: str
@@ -37,7 +39,7 @@ class Row:
     settings: tuple[Setting, ...] = ()
 
     def can(self, ability: type) -> bool:
-        """Whether it keeps that protocol.
+        """Whether it implements that protocol.
 
         >>> MODELS["glow"].can(HasDensity), MODELS["dcgan"].can(HasDensity)
         (True, False)
@@ -45,7 +47,7 @@ class Row:
         return ability in self.abilities
 
     def setting(self, name: str) -> Setting | None:
-        """The setting of that name; None: it has none."""
+        """The setting with that name; None: there is none."""
         return next((setting for setting in self.settings if setting.name == name), None)
 
     def load(self) -> Callable[..., Any]:
@@ -70,7 +72,7 @@ def _styled(place: str, *more: type) -> Row:
     return Row(place, (Decodes, Truncates, HasStyles, *more), (TRUNCATION, NOISE, LAYERS))
 
 
-# Latents to images.
+# Models: latents to images.
 MODELS = {
     "dcgan": _plain("models.dcgan:Generator", TakesConditions),
     "dense-dcgan": _plain("models.dense_dcgan:Generator", TakesConditions),
@@ -88,7 +90,7 @@ MODELS = {
     ),
 }
 
-# Images, or what their frozen method `features` makes of images, to logits.
+# Discriminators: images, or frozen features of images (method `features`), to logits.
 DISCRIMINATORS = {
     "dcgan": Row("models.dcgan:Discriminator", (TakesConditions,)),
     "dense-dcgan": Row("models.dense_dcgan:Discriminator", (TakesConditions,)),
@@ -99,7 +101,7 @@ DISCRIMINATORS = {
     "projected": Row("models.projected:ProjectedDiscriminator", (TakesConditions,)),
 }
 
-# Networks to phases.
+# Objectives: networks to the phases of a training step.
 OBJECTIVES = {
     "elbo": Row("objectives.elbo:elbo"),
     "gan": Row("objectives.gan:gan"),
@@ -109,7 +111,7 @@ OBJECTIVES = {
     "progressive": Row("objectives.progressive:progressive"),
 }
 
-# How it is said that a family lacks an ability, and what to use instead.
+# Error messages for a missing ability: what the family lacks, and what to use instead.
 INSTEAD: dict[type, tuple[str, str]] = {
     Encodes: ("cannot encode images", "omokage sample --video walks between faces of its own"),
     HasDensity: ("has no likelihood", "omokage evaluate measures samples"),
@@ -120,14 +122,14 @@ INSTEAD: dict[type, tuple[str, str]] = {
 
 
 def require(name: str, ability: type) -> None:
-    """UserError, with what to use instead, unless the model family ``name`` has the ability."""
+    """UserError unless the model family ``name`` has the ability; the error says what to use instead."""
     if not MODELS[name].can(ability):
         lack, instead = INSTEAD[ability]
         raise UserError(f"{name} {lack}; these families can: {able(ability)}; with {name}, {instead}")
 
 
 def able(ability: type) -> str:
-    """The names of the model families that have an ability.
+    """The names of the model families with an ability.
 
     >>> able(HasStyles)
     'stylegan, stylegan2'
@@ -136,7 +138,7 @@ def able(ability: type) -> str:
 
 
 def build_model(settings: dict[str, Any], conditions: Mapping[str, Sequence[str]] | None = None) -> Any:
-    """The model of a recipe's table, with the values of its conditions if it has any."""
+    """Build the model of a recipe's table, with the values of its conditions if it has any."""
     row = MODELS[settings["name"]]
     if not conditions:
         return row.build(settings)
@@ -151,7 +153,7 @@ def build_model(settings: dict[str, Any], conditions: Mapping[str, Sequence[str]
 def build_discriminator(
     settings: dict[str, Any], conditions: Mapping[str, Sequence[str]] | None = None
 ) -> Any:
-    """The discriminator of a recipe's table, likewise."""
+    """Build the discriminator of a recipe's table, with the values of its conditions if it has any."""
     row = DISCRIMINATORS[settings["name"]]
     if not conditions:
         return row.build(settings)

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and the one cache folder."""
+"""Writing files whole or not at all, and the cache folder."""
 
 import os
 import threading
@@ -12,17 +12,18 @@ _choosing = threading.Lock()
 
 @contextmanager
 def replacing(path: str | Path, *, locked: bool = False, durable: bool = False) -> Iterator[Path]:
-    """A temporary name beside ``path``: moved onto it when the block ends well, deleted when it does not.
+    """A temporary file beside ``path``: renamed to it if the block succeeds, deleted if it fails.
 
     Args:
-        path: the file to write. What it holds stays until the new content is whole.
-        locked: nobody else writes ``path`` now. The temporary name is then ``path`` with ``.writing`` behind,
-            so that the next attempt overwrites what a killed one left. Otherwise the name is a hidden one of
-            this process, with the ending of ``path``, from which libraries tell the format.
-        durable: the content is on the disk before it gets its name, so it survives a power cut.
+        path: the file to write. Its old content stays until the new content is complete.
+        locked: the caller makes sure that nobody else writes ``path`` now. The temporary name is then
+            ``path`` with ``.writing`` appended, so that the next attempt overwrites the rest of a killed one.
+            Otherwise it is a hidden name that only this process uses, with the suffix of ``path``, because
+            libraries tell the format by it.
+        durable: write the content to the disk before renaming, so that the file survives a power cut.
 
     Raises:
-        OSError: as the block or the system raised it.
+        OSError: from the block or the system.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -35,7 +36,7 @@ def replacing(path: str | Path, *, locked: bool = False, durable: bool = False) 
     with _choosing:
         unfinished = path.with_name(f"{path.name}.writing" if locked else _own(path, ""))
         number = 0
-        while unfinished in _unfinished:  # another thread writes the same file
+        while unfinished in _unfinished:  # another thread is writing the same file
             number += 1
             unfinished = path.with_name(_own(path, f"-{number}"))
         _unfinished.add(unfinished)
@@ -46,7 +47,7 @@ def replacing(path: str | Path, *, locked: bool = False, durable: bool = False) 
                 os.fsync(file.fileno())
         os.replace(unfinished, path)
     finally:
-        with suppress(OSError):  # the folder may be gone, and then so is the file
+        with suppress(OSError):  # the folder may be deleted, and the file with it
             unfinished.unlink(missing_ok=True)
         _unfinished.discard(unfinished)
 
@@ -56,17 +57,17 @@ def _own(path: Path, number: str) -> str:
 
 
 def discard_unfinished() -> None:
-    """Delete what is being written right now: for a process that ends without leaving its blocks."""
+    """Delete all unfinished files, for a process that ends without leaving its blocks."""
     for unfinished in list(_unfinished):
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)
 
 
 def cache_folder() -> Path:
-    """Where things are kept that can be made or fetched again.
+    """The folder for files that can be made or downloaded again.
 
-    ``$OMOKAGE_CACHE``; else ``~/.cache/omokage`` if there is one; else the system's place for caches: on
-    Linux ``$XDG_CACHE_HOME/omokage`` or ``~/.cache/omokage``.
+    It is ``$OMOKAGE_CACHE``; else ``~/.cache/omokage`` if it exists; else the system's cache folder, which on
+    Linux is ``$XDG_CACHE_HOME/omokage`` or ``~/.cache/omokage``.
     """
     if named := os.environ.get("OMOKAGE_CACHE"):
         return Path(named)

@@ -1,7 +1,7 @@
-"""THE renderer: a trained model, and the one thing that calls its network once it is trained.
+"""`Model`: a trained model. After training, only this class calls the network.
 
-Sampling, metrics, exploration, pages and servers all ask a `Model`. It knows whether a family has conditions,
-styles or an encoder of its own, and refuses by name what a family cannot do.
+Sampling, metrics, exploration and pages all use it. It knows what its family can do (conditions, styles,
+encoding) and raises an error that names what the family cannot do.
 """
 
 import copy
@@ -35,7 +35,7 @@ class About:
     Attributes:
         recipe: the name of its recipe.
         images_seen: how many images it was trained on, repetitions counted.
-        snapshot_hash: SHA-256 of the file it came from.
+        snapshot_hash: SHA-256 of its snapshot file.
     """
 
     recipe: str
@@ -43,7 +43,7 @@ class About:
     snapshot_hash: str
 
     def line(self, *more: str) -> str:
-        """One line of small print.
+        """One line of small print for a picture.
 
         >>> About("fast", 12_000, "0123456789abcdef").line("psi 1")
         'fast  ·  12,000 images seen  ·  psi 1  ·  snapshot 0123456789ab'
@@ -57,12 +57,12 @@ class Model:
     """A trained model, ready to draw.
 
     Attributes:
-        network: keeps the protocols that its family promises; in evaluation mode.
-        recipe: what it was trained by.
-        progress: what training counted: images seen, minutes, the hash of its face set.
-        path: the snapshot file; None: it never was in one.
+        network: the network in evaluation mode. It has the abilities that its family declares.
+        recipe: the recipe it was trained with.
+        progress: what training recorded: images seen, minutes, the hash of the face set.
+        path: the snapshot file; None: the model was not loaded from a file.
         snapshot_hash: SHA-256 of that file.
-        dtype: of latents and images; float64 only where exactness is measured.
+        dtype: type of latents and images; float64 is used only to measure exactness.
     """
 
     network: nn.Module
@@ -74,22 +74,22 @@ class Model:
 
     @property
     def family(self) -> Row:
-        """The row of its family: abilities and settings."""
+        """The entry of its family in `MODELS`: abilities and settings."""
         return MODELS[self.recipe.model["name"]]
 
     @property
     def about(self) -> About:
-        """What a picture says of the model that drew it."""
+        """The record of this model for the pictures that it draws."""
         return About(self.recipe.name, self.images_seen, self.snapshot_hash)
 
     @property
     def conditions(self) -> dict[str, list[str]]:
-        """The values of each condition it was trained with; empty: it has none."""
+        """The values of each condition that it was trained with; empty: no conditions."""
         return self.recipe.conditions
 
     @property
     def settings(self) -> tuple[Setting, ...]:
-        """How it can be sampled; guidance only where it was trained with conditions."""
+        """The settings that it can be sampled with; guidance only if it was trained with conditions."""
         return tuple(each for each in self.family.settings if each.name != "guidance" or self.conditions)
 
     @property
@@ -109,12 +109,12 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return next(self.network.parameters()).device
 
     @property
     def layers(self) -> int:
-        """How many styles an image has; UserError for a family without styles."""
+        """Number of styles of an image; UserError for a family without styles."""
         self.require(HasStyles)
         return self.network.layers  # type: ignore[return-value]
 
@@ -129,21 +129,22 @@ class Model:
         return self.family.can(ability)
 
     def require(self, ability: type) -> None:
-        """UserError, with what to use instead, unless its family has the ability."""
+        """UserError unless its family has the ability; the error says what to use instead."""
         require(self.recipe.model["name"], ability)
 
     def check(self, settings: Settings) -> Settings:
-        """The settings, if this model can be sampled so.
+        """Return the settings if this model can be sampled with them.
 
         Raises:
-            UserError: a setting that its family lacks or a value out of range; a condition or a value that it
-                was not trained with, with the nearest right one and all there are.
+            UserError: a setting that its family does not have, a value out of range, or a condition or value
+                that it was not trained with. The error names the nearest valid one and all valid ones.
         """
         name = self.recipe.model["name"]
         for psi in settings.psis:
             if psi < 0 and not self.can(HasStyles):
                 raise UserError(
-                    f"--psi {psi:g}: {name} has no styles, so 0 to 2 is allowed; below 0 go {able(HasStyles)}"
+                    f"--psi {psi:g}: {name} has no styles, so 0 to 2 is allowed; psi below 0 works with "
+                    f"{able(HasStyles)}"
                 )
             setting = self.family.setting("psi")
             if setting is not None:
@@ -186,22 +187,22 @@ class Model:
         )
 
     def values(self, settings: Settings = PLAIN) -> list[int | None]:
-        """The numbers of the values of conditions that every image has; None: drawn."""
+        """For each condition the number of the value that all images have; None: drawn at random."""
         given = settings.conditions
         return [
             known.index(given[name]) if name in given else None for name, known in self.conditions.items()
         ]
 
     def double(self) -> "Model":
-        """The same model in float64, for measuring how exact it is."""
+        """The same model in float64, to measure how exact it is."""
         return replace(self, network=copy.deepcopy(self.network).double(), dtype=torch.float64)
 
     @torch.no_grad()
     def decode(self, z: Tensor, settings: Settings = PLAIN) -> Tensor:
-        """Latents (B, *latent_shape) to images (B, 3 or 1, H, W) in [-1, 1]; what is not finite is NaN.
+        """Latents (B, *latent_shape) to images (B, 3 or 1, H, W) in [-1, 1]; values not finite become NaN.
 
-        psi below 1 trades variety for typical faces: by a model's own truncation, else latents are multiplied
-        by psi (Brock et al. 2018, section 3.1, shrink the latents' range likewise).
+        psi below 1 gives more typical faces and less variety. It is the family's own truncation if it has
+        one; otherwise the latents are multiplied by psi (similar to Brock et al. 2018, section 3.1).
         """
         settings.of(len(z))
         z = z.to(self.device, self.dtype)
@@ -223,10 +224,10 @@ class Model:
 
     @torch.no_grad()
     def mapping(self, z: Tensor, settings: Settings = PLAIN) -> Tensor:
-        """Latents (B, *latent_shape) to styles w (B, layers, width), drawn towards the average by psi.
+        """Latents (B, *latent_shape) to styles w (B, layers, width); psi moves them towards the average.
 
         Raises:
-            UserError: a family without styles.
+            UserError: the family has no styles.
         """
         self.require(HasStyles)
         settings.of(len(z))
@@ -243,7 +244,7 @@ class Model:
         """Styles w (B, layers, width) to images (B, 3 or 1, H, W) in [-1, 1].
 
         Raises:
-            UserError: a family without styles.
+            UserError: the family has no styles.
         """
         self.require(HasStyles)
         synthesis: Any = self.network.synthesis
@@ -254,7 +255,7 @@ class Model:
         """Images (B, 3, H, W) in [-1, 1] to latents (B, *latent_shape).
 
         Raises:
-            UserError: a family without an encoder.
+            UserError: the family cannot encode.
         """
         self.require(Encodes)
         encode: Any = self.network.encode
@@ -263,13 +264,13 @@ class Model:
 
     @torch.no_grad()
     def inverse(self, z: Tensor, settings: Settings = PLAIN) -> Tensor:
-        """Latents (B, *latent_shape) of `encode` to the images (B, 3, H, W) they came from, in [-1, 1].
+        """Latents (B, *latent_shape) from `encode` to the images (B, 3, H, W) they came from, in [-1, 1].
 
-        As exactly as the family can: a TarFlow trained with noise takes noise off what it draws (`decode`);
-        here it does not, for a picture has none.
+        This is as exact as the family allows. A TarFlow trained with noise removes noise in `decode`, but not
+        here, because an encoded picture has no such noise.
 
         Raises:
-            UserError: a family without an encoder.
+            UserError: the family cannot encode.
         """
         self.require(Encodes)
         z = z.to(self.device, self.dtype)
@@ -280,10 +281,12 @@ class Model:
 
     @torch.no_grad()
     def log_prob(self, images: Tensor) -> Tensor:
-        """(B,) log-density in nats of images (B, 3, H, W) in [-1, 1]; of a conditional flow, of all faces.
+        """Log-density (B,) in nats of images (B, 3, H, W) in [-1, 1].
+
+        A flow with conditions gives the density without conditions.
 
         Raises:
-            UserError: a family without a likelihood.
+            UserError: the family has no likelihood.
         """
         self.require(HasDensity)
         log_prob: Any = self.network.log_prob
@@ -291,9 +294,10 @@ class Model:
 
 
 def _by_psi(images: Callable[[float], Tensor], settings: Settings) -> Tensor:
-    """What ``images`` gives for each row's own psi: once for each value of it, always for the whole batch.
+    """Images of a batch whose rows have different psi.
 
-    So a row is the same to the bit as in a batch with one psi.
+    ``images`` is called once for each psi, always with the whole batch. So a row is bit for bit the same as
+    in a batch with a single psi.
     """
     first, *others = settings.psis
     found = images(first)
@@ -304,19 +308,18 @@ def _by_psi(images: Callable[[float], Tensor], settings: Settings) -> Tensor:
 
 
 def _factors(psi: float | tuple[float, ...], z: Tensor) -> float | Tensor:
-    """psi as something to multiply latents by."""
+    """psi as a number or tensor that latents can be multiplied by."""
     if not isinstance(psi, tuple):
         return psi
     return torch.tensor(psi, dtype=z.dtype, device=z.device).view(-1, *[1] * (z.dim() - 1))
 
 
 def load_model(source: str | Path | None = None, device: str | torch.device | None = None) -> Model:
-    """The averaged weights of a run's newest snapshot, of a snapshot file, or of a model that ships.
-
-    ``source``: see `snapshot_file`. ``device`` None: the fastest there is.
+    """Load a model with averaged weights from a run's newest snapshot, a snapshot file, or the package.
+    ``source``: see `snapshot_file`. ``device`` None: the fastest one available.
 
     Raises:
-        UserError: nothing there, a damaged file, or weights that do not fit their recipe.
+        UserError: there is no such file, it is damaged, or its weights do not fit its recipe.
     """
     path = snapshot_file(source)
     tensors, recipe, progress = read_snapshot(path, "average.")
@@ -332,13 +335,13 @@ def load_model(source: str | Path | None = None, device: str | torch.device | No
 
 
 def snapshot_file(source: str | Path | None = None) -> Path:
-    """The snapshot that ``source`` names.
+    """The snapshot file that ``source`` names.
 
-    A run folder: its newest one; a file: itself; None or "shipped": the model that ships with the package.
-    A folder or file of that name goes first.
+    A run folder: its newest snapshot. A file: that file. None or "shipped": the model that ships with the
+    package; if a file or folder is called "shipped", that one is taken.
 
     Raises:
-        UserError: nothing there.
+        UserError: there is no such file.
     """
     path = SHIPPED if source is None else Path(source)
     if str(source) == "shipped" and not path.exists():
@@ -353,9 +356,9 @@ def snapshot_file(source: str | Path | None = None) -> Path:
 
 
 def write_small(model: Model, path: Path) -> None:
-    """Write only what sampling needs, weights in half precision: a tenth of a snapshot of a training.
+    """Write only what sampling needs, with weights in half precision: a tenth of a training snapshot's size.
 
-    One-dimensional tensors (batch-norm statistics, biases) stay as they are; they weigh nothing.
+    One-dimensional tensors (batch-norm statistics, biases) keep their precision, because they are small.
     """
     tensors = {
         f"average.{name}": tensor.half() if tensor.is_floating_point() and tensor.dim() > 1 else tensor

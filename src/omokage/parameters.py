@@ -1,4 +1,4 @@
-"""How many numbers a network has, counted without allocating one of them."""
+"""Counts the parameters of networks without allocating them."""
 
 import warnings
 from collections.abc import Iterator
@@ -16,12 +16,12 @@ from .recipe import Recipe
 
 @dataclass(frozen=True)
 class Count:
-    """Numbers of one network.
+    """The numbers of parameters of one network.
 
     Attributes:
         trained: parameters that training changes.
-        frozen: parameters that it leaves alone, such as those of a feature network.
-        statistics: running means and variances of batch norms, which Keras counts as parameters.
+        frozen: parameters that training does not change, such as those of a feature network.
+        statistics: running means and variances of batch norm, which Keras counts as parameters.
     """
 
     trained: int
@@ -39,7 +39,7 @@ class Count:
 
 
 def count(network: nn.Module) -> Count:
-    """The numbers of a network that is built.
+    """The numbers of parameters of a network.
 
     >>> count(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)))
     Count(trained=240, frozen=0, statistics=16)
@@ -53,14 +53,14 @@ def count(network: nn.Module) -> Count:
 
 
 def counted(recipe: Recipe) -> dict[str, Count]:
-    """The numbers of each network of a recipe, by its role.
+    """The numbers of parameters of each network of a recipe, by role.
 
-    ``generator``; ``discriminator`` where there is one; and what the objective adds and trains, such as the
-    encoder ``reconstruction`` of ``vae-gan``.
+    The roles are ``generator``; ``discriminator`` if there is one; and networks that the objective adds, such
+    as the encoder ``reconstruction`` of ``vae-gan``.
     """
     networks = nn.ModuleDict()
     with warnings.catch_warnings(), without_power_iterations(), torch.device("meta"):
-        warnings.simplefilter("ignore")  # weights read from a file have nowhere to go
+        warnings.simplefilter("ignore")  # PyTorch warns of weights that are loaded without memory for them
         networks["generator"] = build_model(recipe.model, recipe.conditions)
         if recipe.discriminator:
             networks["discriminator"] = build_discriminator(recipe.discriminator, recipe.conditions)
@@ -94,7 +94,7 @@ _SPECTRAL_NORM: Any = getattr(parametrizations, "_SpectralNorm", None)
 
 
 def short(number: int) -> str:
-    """A count in three figures.
+    """A count with three digits.
 
     >>> short(3_576_704), short(410_945), short(460_155_072), short(812)
     ('3.58 M', '411 k', '460 M', '812')

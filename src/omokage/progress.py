@@ -1,4 +1,4 @@
-"""Progress of long work, told to whoever listens; silent by default."""
+"""Progress reports of long work; silent by default."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -20,17 +20,17 @@ from rich.text import Text
 
 
 class Task(Protocol):
-    """One piece of long work."""
+    """One task of long work."""
 
     def advance(self, n: float = 1, note: str = "") -> None:
-        """Say that ``n`` more units are done; ``note`` is a short text shown behind the bar."""
+        """Report that ``n`` more units are done; ``note`` is a short text shown after the bar."""
 
 
 class Progress(Protocol):
-    """Whoever wants to know how far the work is."""
+    """A receiver of progress reports."""
 
     def task(self, label: str, total: float | None) -> AbstractContextManager[Task]:
-        """Open a piece of work of ``total`` units (None: unknown)."""
+        """Start a task of ``total`` units (None: unknown)."""
 
 
 class _Rate(ProgressColumn):
@@ -43,7 +43,7 @@ MAX_LABEL = 36
 
 
 def room(width: int, label: str, total: float | None) -> tuple[int, int]:
-    """Columns of a terminal for the bar and for the note behind it; counts, rate and time left are never cut.
+    """Terminal columns for the bar and for the note after it. Counts, rate and time left are never cut.
 
     >>> room(120, "sampling", 64), room(80, "sampling", 64), room(50, "sampling", 2_000_000)
     ((24, 58), (24, 18), (0, 2))
@@ -56,7 +56,7 @@ def room(width: int, label: str, total: float | None) -> tuple[int, int]:
 
 
 def short(text: str, columns: int) -> str:
-    """``text`` in that many columns.
+    """``text`` cut to at most ``columns`` columns.
 
     >>> short("generator 0.71", 9)
     'generato…'
@@ -65,7 +65,7 @@ def short(text: str, columns: int) -> str:
 
 
 class TerminalProgress:
-    """A bar with rate and time left on standard error; a line every ``seconds`` where that is no terminal."""
+    """A progress bar on standard error; if that is not a terminal, a line every ``seconds`` seconds."""
 
     def __init__(self, console: Console | None = None, seconds: float = 60.0) -> None:
         self.console = console or Console(stderr=True)
@@ -106,7 +106,7 @@ class _Silent:
 
 
 def opened(progress: Progress | None, label: str, total: float | None) -> AbstractContextManager[Task]:
-    """The task of ``progress``, or a silent one where ``progress`` is None.
+    """A task of ``progress``, or a silent one if ``progress`` is None.
 
     >>> with opened(None, "counting", 3) as task:
     ...     task.advance(3)

@@ -1,4 +1,4 @@
-"""A training with all that goes with it: the recipe resolved, grids of samples, FID on the way."""
+"""Runs a training: resolves the recipe, and sets up grids of samples and FID measurements during it."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -24,26 +24,27 @@ def train(
     start: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Train a recipe on a face set; called again with the same arguments, go on where it stopped.
+    """Train a recipe on a face set. Called again with the same arguments, it continues the run.
 
     Args:
-        recipe: the name of one that ships (``omokage recipes`` lists them), a TOML file, or a resolved one.
+        recipe: the name of a recipe that ships (``omokage recipes`` lists them), a TOML file, or a resolved
+            recipe.
         data: the folder of the face set.
         out: the run folder: resolved recipe, log, grids of samples, snapshots.
-        minutes: stop after so much training, all pieces of the run together; None: no limit.
-        images: stop after so many images seen; None: as many as the recipe says.
-        overrides: changes to a recipe that is named, as ``{"training.seed": 1}`` or ``["training.seed=1"]``.
-        heldout: a face set that is not trained on; the log says how the objective judges its faces.
-        start: a run, a snapshot, or "shipped": a new run begins with its weights (fine-tuning); what the run
-            already has goes first. None: weights are drawn.
-        progress: told how far it is; None: nobody.
+        minutes: stop after this training time, counted over all sessions of the run; None: no limit.
+        images: stop after this many images seen; None: the recipe's number.
+        overrides: changes to a named recipe or file, as ``{"training.seed": 1}`` or ``["training.seed=1"]``.
+        heldout: a face set that is not used for training; the log tells how the objective judges its faces.
+        start: a run, a snapshot, or "shipped": a new run starts with its weights (fine-tuning). It is ignored
+            if the run has a snapshot already. None: random weights.
+        progress: receives progress reports; None: silent.
 
     Returns:
         The newest snapshot.
 
     Raises:
         UserError: no such recipe or setting, no face set, or ``out`` holds another run.
-        KeyboardInterrupt: after Ctrl-C, when everything is saved.
+        KeyboardInterrupt: after Ctrl-C, once everything is saved.
 
     Example::
 
@@ -76,12 +77,12 @@ def check(
     start: str | Path | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Look at everything that `train` would refuse, and tell ``progress`` what it would tell; write nothing.
+    """Make the checks of `train` and report its messages to ``progress``, without writing anything.
 
-    What is None is not looked at.
+    Arguments that are None are not checked.
 
     Raises:
-        UserError: as `train` does.
+        UserError: as `train`.
     """
     from .model import snapshot_file
     from .training import preflight
@@ -98,14 +99,14 @@ def check(
 def resolve(
     recipe: str | Path | Recipe, overrides: Mapping[str, Any] | Sequence[str] | None = None
 ) -> Recipe:
-    """The recipe of that name, or in that file, with overrides; a resolved one as it is.
+    """The recipe with this name or in this file, with overrides applied. A resolved recipe is not changed.
 
     >>> resolve("fast", {"training.seed": 1}).training.seed
     1
     """
     if isinstance(recipe, Recipe):
         if overrides:
-            raise UserError(f"{recipe.name} is resolved already; overrides go with a recipe's name or file")
+            raise UserError(f"{recipe.name} is resolved already; overrides need a recipe's name or file")
         return recipe
     if isinstance(overrides, Mapping):
         overrides = [overriding(key, value) for key, value in overrides.items()]
@@ -113,7 +114,7 @@ def resolve(
 
 
 def summary(recipe: Recipe, out: str | Path) -> str:
-    """One line that says what is trained, and where every setting stands.
+    """One line that says what is trained and where all settings are listed.
 
     >>> summary(resolve("dcgan"), "runs/x")
     'dcgan: model dcgan, objective gan, batch 128, seed 0; every setting: runs/x/recipe.toml or --verbose'
@@ -138,7 +139,7 @@ def draw_grid(model: Any) -> np.ndarray:
 
 
 def _measure(recipe: Recipe, progress: Progress | None) -> Any:
-    """What makes the measure of FID; None: none is asked for. UserError: there is no such protocol."""
+    """A function that builds the FID measurement; None: none wanted. UserError: no such protocol."""
     if recipe.training.fid_kimg <= 0:
         return None
     from .metrics.protocol import parse_protocol

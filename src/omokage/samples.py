@@ -1,4 +1,4 @@
-"""Samples as files: sampling and pages put together, for commands, the demo and notebooks."""
+"""Writes samples to files, for commands, the demo and notebooks."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ from .settings import Settings
 
 
 class DrawsFaces(Decoder, Protocol):
-    """What is asked of a model here; `omokage.model.Model` answers it."""
+    """What this module needs from a model; `omokage.model.Model` provides it."""
 
     @property
     def resolution(self) -> tuple[int, int]:
@@ -29,11 +29,11 @@ class DrawsFaces(Decoder, Protocol):
 
     @property
     def about(self) -> About:
-        """What a picture says of the model that drew it."""
+        """The record of the model for the pictures that it draws."""
 
 
 def checked_seeds(seeds: Sequence[int]) -> list[int]:
-    """``seeds`` as a list; UserError where there are none or one is negative."""
+    """``seeds`` as a list; UserError if there are none or one is negative."""
     if len(seeds) == 0:
         raise UserError("no seeds given; name some, for example 0-63")
     if min(seeds) < 0:
@@ -51,14 +51,15 @@ def write_grid(
     progress: Progress | None = None,
     broken: list[int] | None = None,
 ) -> Path:
-    """Write one PNG with the faces of ``seeds`` in order, row by row, thin gutters between them.
+    """Write one PNG with the faces of ``seeds`` in order, row by row, with thin gutters between them.
 
-    Every face keeps its pixels; the text chunks say how to make the picture again. ``columns``: None
-    chooses a near-square grid. Returns the path written. Seeds whose image is not finite are appended to
-    ``broken`` and named in the text chunks.
+    Faces are not resized. The text chunks say how to make the picture again. ``columns``: None chooses a
+    near-square grid. Seeds whose image is not finite are appended to ``broken`` and named in the text chunks.
+    Returns the path written.
 
-    UserError: no seeds, a negative one, a name that does not end in .png or cannot be written, a picture too
-    large to open.
+    Raises:
+        UserError: no seeds, a negative seed, a name that does not end in .png or cannot be written, or a
+            picture too large to open.
     """
     seeds = checked_seeds(seeds)
     check_grid(len(seeds), model.resolution, columns, out)
@@ -78,9 +79,9 @@ def write_sheet(
     progress: Progress | None = None,
     broken: list[int] | None = None,
 ) -> Path:
-    """Write a contact sheet: the faces of ``seeds``, enlarged, each above its seed, under a title.
+    """Write a contact sheet: a title, and the faces of ``seeds`` enlarged, with each seed below its face.
 
-    ``title``: None says how many faces there are. The rest as `write_grid`.
+    ``title``: None says how many faces there are. Everything else is as in `write_grid`.
     """
     seeds = checked_seeds(seeds)
     columns = chosen_columns(len(seeds), columns)
@@ -103,9 +104,9 @@ def write_each(
     progress: Progress | None = None,
     broken: list[int] | None = None,
 ) -> list[Path]:
-    """Write one PNG a seed, named ``seed-000017.png``, into ``folder`` (made where missing).
+    """Write one PNG for each seed, named like ``seed-000017.png``, into ``folder`` (made if missing).
 
-    Returns the paths in the order of the seeds. ``broken`` and UserError as `write_grid`.
+    Returns the paths in the order of the seeds. ``broken`` and errors are as in `write_grid`.
     """
     seeds = checked_seeds(seeds)
     target, paths = checked_folder(folder), list[Path]()
@@ -133,18 +134,20 @@ def write_walk(
     """Write an MP4 in which faces turn into one another: a closed walk over the latents of ``seeds``.
 
     ``frames_per_leg``: frames from one seed's face to the next. ``tiles``: (columns, rows) of walks shown
-    side by side; the seeds are dealt to them in order, so that the first frame shows the first seeds in
-    reading order. Played in a loop, the film has no seam. Returns the path written. Numbers of frames with an
-    image that is not finite are appended to ``broken``; without it they are warned of.
+    side by side. Each walk takes every n-th seed, n being the number of walks, so that the first frame shows
+    the first seeds in reading order. The film can be played in a loop. Numbers of frames with an image that
+    is not finite are appended to ``broken``; if it is None, a warning names them. Returns the path written.
 
-    UserError: fewer than two seeds a walk, a number of seeds that the walks cannot share, impossible
-    values, a picture too large to play, a name that does not end in .mp4 or cannot be written, no encoder.
+    Raises:
+        UserError: fewer than two seeds for a walk, a number of seeds that is not a multiple of the number of
+            walks, impossible values, a picture too large to play, a name that does not end in .mp4 or cannot
+            be written, or no H.264 encoder.
     """
     seeds = checked_seeds(seeds)
     columns, rows = tiles
     if min(columns, rows, frames_per_leg, frames_per_second) < 1:
         raise UserError(
-            "tiles, frames a leg and frames a second must be at least 1, got"
+            "tiles, frames per leg and frames per second must be at least 1, got"
             f" {columns}x{rows}, {frames_per_leg}, {frames_per_second}"
         )
     walks = columns * rows
@@ -169,7 +172,7 @@ def write_walk(
 def told(
     steps: Iterator[tuple[np.ndarray, np.ndarray]], task: Task, broken: list[int]
 ) -> Iterator[np.ndarray]:
-    """The faces of each step of a film; numbers of frames that are not finite are appended to ``broken``."""
+    """The faces of each step of a film. Numbers of frames that are not finite are appended to ``broken``."""
     for number, (faces, finite) in enumerate(steps):
         if not finite.all():
             broken.append(number)
@@ -182,7 +185,7 @@ def write_film(
 ) -> tuple[Path, int]:
     """Write an MP4 of a closed walk over latents ``stops`` (N, *latent_shape) of encoded pictures.
 
-    ``text`` is what the file says of itself. Returns the path and how many frames are not finite.
+    ``text`` is stored in the file's comment. Returns the path and how many frames are not finite.
     """
     check_film(model.resolution, (1, 1))
     path, broken = checked_file(out, ".mp4"), list[int]()

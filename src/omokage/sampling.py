@@ -1,7 +1,8 @@
-"""Seeds, or points in latent space, to latents to images to pixels, for every family.
+"""Sampling for every family: seeds to latents, latents to images, images to pixels.
 
-Every function decodes `BATCH` latents at a time, the last ones repeated where fewer are left: kernels are
-chosen by shape and differ in the last bit, and a seed must give the same pixels alone and among others.
+Every function decodes batches of exactly `BATCH` latents; an incomplete batch is padded with its last latent.
+Libraries choose kernels by batch size, and these differ in the last bit. A seed must give the same pixels
+alone and among others.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,12 +17,12 @@ from .progress import Progress, opened
 from .settings import Noises, Settings
 
 BATCH = 16
-GRID_SEEDS = range(64)  # of the grids that training draws
+GRID_SEEDS = range(64)  # seeds of the grids that training writes
 PLAIN = Settings()
 
 
 class Decoder(Protocol):
-    """What sampling asks of a model; `omokage.model.Model` answers it."""
+    """What sampling needs from a model; `omokage.model.Model` provides it."""
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
@@ -32,7 +33,7 @@ class Decoder(Protocol):
 
 
 class Synthesiser(Protocol):
-    """What sampling asks of a model with styles."""
+    """What sampling needs from a model with styles."""
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
@@ -46,7 +47,7 @@ class Synthesiser(Protocol):
 
 
 def latents(seeds: Sequence[int], latent_shape: Sequence[int]) -> Tensor:
-    """One standard normal latent a seed, (N, *latent_shape), each from a generator of its own.
+    """Standard normal latents (N, *latent_shape), one for each seed, each from its own random generator.
 
     >>> bool((latents([3, 17], (4,))[1] == latents([17], (4,))[0]).all())
     True
@@ -59,7 +60,7 @@ def latents(seeds: Sequence[int], latent_shape: Sequence[int]) -> Tensor:
 
 
 def in_batches(function: Callable[[Tensor], Tensor], points: Tensor) -> Iterator[Tensor]:
-    """What ``function`` makes of ``points`` (N, ...), in order, always given `BATCH` of them.
+    """Apply ``function`` to ``points`` (N, ...) in padded batches of `BATCH`; yields results in order.
 
     >>> [len(part) for part in in_batches(lambda z: z * 2, torch.zeros(20, 3))]
     [16, 4]
@@ -74,9 +75,10 @@ def _padded(part: Tensor) -> Tensor:
 
 
 def decoded(model: Decoder, z: Tensor, settings: Settings = PLAIN) -> Iterator[Tensor]:
-    """Images of latents (N, *latent_shape), in order, as float (B, 3, H, W) in [-1, 1]; NaN is left in.
+    """Images of latents (N, *latent_shape) in order, as batches float (B, 3, H, W) in [-1, 1]; may have NaN.
 
-    UserError where psi has several values and not one for each latent.
+    Raises:
+        UserError: psi has several values, but not one for each latent.
     """
     settings.of(len(z))
     for start in range(0, len(z), BATCH):
@@ -86,9 +88,10 @@ def decoded(model: Decoder, z: Tensor, settings: Settings = PLAIN) -> Iterator[T
 
 
 def sampled(model: Decoder, seeds: Sequence[int], settings: Settings = PLAIN) -> Iterator[Tensor]:
-    """Images of ``seeds`` in order, as batches float (B, 3, H, W) in [-1, 1]; NaN is left in.
+    """Images of ``seeds`` in order, as batches float (B, 3, H, W) in [-1, 1]; may have NaN.
 
-    UserError as `decoded`.
+    Raises:
+        UserError: as `decoded`.
     """
     settings.of(len(seeds))
     for start in range(0, len(seeds), BATCH):
@@ -98,9 +101,10 @@ def sampled(model: Decoder, seeds: Sequence[int], settings: Settings = PLAIN) ->
 
 
 def styles(model: Synthesiser, seeds: Sequence[int], settings: Settings = PLAIN) -> Tensor:
-    """The styles (N, layers, width) of ``seeds``, drawn towards the average by psi.
+    """The styles (N, layers, width) of ``seeds``; psi moves them towards the average.
 
-    UserError as `decoded`.
+    Raises:
+        UserError: as `decoded`.
     """
     settings.of(len(seeds))
     z = latents(seeds, model.latent_shape)
@@ -120,7 +124,7 @@ def synthesised(model: Synthesiser, w: Tensor, noise: Noises = "constant") -> It
 def pixels(images: Iterable[Tensor]) -> Iterator["Batch"]:
     """Batches of images as pixels uint8 (B, H, W, 3), and which of them are finite, bool (B,).
 
-    What is not finite is black; it is for the caller to count it and to tell.
+    Values that are not finite become black. The caller must count such images and report them.
     """
     for batch in images:
         yield to_pixels(batch), batch.isfinite().flatten(1).all(1).cpu().numpy()
@@ -132,7 +136,7 @@ Batch = tuple[np.ndarray, np.ndarray]  # pixels uint8 (B, H, W, 3), and which of
 def counted(
     batches: Iterable[Batch], progress: Progress | None, label: str, total: int
 ) -> Iterator[Batch]:
-    """The same batches, while ``progress`` is told how many of ``total`` faces there are."""
+    """Yield the same batches, and report to ``progress`` how many of ``total`` faces are done."""
     with opened(progress, label, total) as task:
         for faces, finite in batches:
             yield faces, finite
@@ -144,26 +148,27 @@ def sample(
 ) -> Iterator[Batch]:
     """Faces of ``seeds`` in order: batches of pixels uint8 (B, H, W, 3), and which are finite, bool (B,).
 
-    UserError as `decoded`, at once.
+    Raises:
+        UserError: as `decoded`, before the first batch is drawn.
     """
     settings.of(len(seeds))
     return counted(pixels(sampled(model, seeds, settings)), progress, "sampling", len(seeds))
 
 
 def gathered(batches: Iterable[Batch]) -> Batch:
-    """All batches in one: pixels uint8 (N, H, W, 3) and bool (N,)."""
+    """All batches joined: pixels uint8 (N, H, W, 3), and which are finite, bool (N,)."""
     faces, finite = zip(*batches, strict=True)
     return np.concatenate(faces), np.concatenate(finite)
 
 
 def to_pixels(images: Tensor) -> np.ndarray:
-    """(B, C, H, W) in [-1, 1] to uint8 (B, H, W, 3), rounded; NaN becomes black, grey is repeated."""
+    """(B, C, H, W) in [-1, 1] to uint8 (B, H, W, 3), rounded; NaN becomes black, grey becomes RGB."""
     pixels = ((images.float() + 1) * 127.5).round().nan_to_num(0.0).clamp(0, 255).to(torch.uint8)
     return pixels.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
 def seed_ranges(seeds: Sequence[int]) -> str:
-    """Seeds in their order, runs of neighbours shortened.
+    """Seeds as text, in their order; consecutive ones become ranges.
 
     >>> seed_ranges([0, 1, 2, 17, 5, 6])
     '0-2,17,5-6'

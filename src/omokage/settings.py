@@ -1,9 +1,9 @@
-"""How to sample: one frozen value, and what each setting of it means.
+"""Settings of sampling: `Settings` holds their values, and a `Setting` describes each of them.
 
-A family names the settings that it has in its row of `omokage.families.MODELS`. The options of the command
-line, ``omokage recipes NAME``, the text in PNG files and the controls of a page follow from that. To add a
-setting: a field of `Settings`, a `Setting` that describes it, its name in the rows of the families that have
-it, and what `omokage.model.Model` does with it.
+A family lists its settings in its row of `omokage.families.MODELS`. The options of the command line,
+``omokage recipes NAME`` and the text in PNG files follow from that list. A new setting needs a field of
+`Settings`, a `Setting` that describes it, its name in the rows of the families that have it, and its effect
+in `omokage.model.Model`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,21 +13,21 @@ from typing import Any
 
 from .errors import UserError
 
-Noises = str | Sequence[str]  # "constant", "random" or "none": for all layers, or a list with one for each
+Noises = str | Sequence[str]  # "constant", "random" or "none", for all layers; or a list, one for each layer
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One thing that can be chosen when a model draws.
+    """The description of one setting.
 
     Attributes:
         name: the field of `Settings`.
         option: its name on the command line.
         help: one sentence.
-        default: what it is when nobody chooses.
-        low, high: the range allowed; None where it is chosen from ``choices``.
-        choices: the values allowed; empty: a range.
-        told: what text chunks call it.
+        default: its value unless the user sets it.
+        low, high: the allowed range; None if the value is one of ``choices``.
+        choices: the allowed values; empty: a range.
+        told: its name in text chunks.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Setting:
 
     @property
     def allowed(self) -> str:
-        """The values allowed, in words.
+        """The allowed values, in words.
 
         >>> GUIDANCE.allowed, NOISE.allowed
         ('0 to 20', 'constant or none')
@@ -49,7 +49,7 @@ class Setting:
         return " or ".join(self.choices) if self.choices else f"{self.low:,g} to {self.high:,g}"
 
     def check(self, value: Any) -> None:
-        """UserError, which names the option, for a value that is not allowed."""
+        """UserError for a value that is not allowed; the error names the option."""
         if self.choices:
             right = value in self.choices
         else:
@@ -63,22 +63,22 @@ class Setting:
 TRUNCATION = Setting(
     "psi",
     "--psi",
-    "Truncation: 1 all variety, 0 the average face, below 0 its opposite side (models with styles).",
+    "Truncation: 1 full variety, 0 the average face, below 0 opposite faces (models with styles).",
     1.0,
     -2,
     2,
     told="psi",
 )
-SHRINKING = replace(TRUNCATION, low=0, help="Truncation: 1 all variety, 0 the most typical face.")
+SHRINKING = replace(TRUNCATION, low=0, help="Truncation: 1 full variety, 0 the most typical face.")
 TEMPERATURE = replace(
     SHRINKING,
     option="--temperature",
-    help="What --psi is for flows: the spread of all they draw; 0.7 gives cleaner faces, more alike.",
+    help="Temperature of a flow, its form of --psi; 0.7 gives cleaner faces and less variety.",
 )
 GUIDANCE = Setting(
     "guidance",
     "--guidance",
-    "How far faces go beyond their conditions (a TarFlow trained with some); 0: not.",
+    "Classifier-free guidance (TarFlow with conditions): higher follows conditions more strongly; 0: off.",
     0.0,
     0,
     20,
@@ -87,7 +87,7 @@ GUIDANCE = Setting(
 JACOBI = Setting(
     "jacobi",
     "--jacobi",
-    "TarFlow: so many Jacobi iterations a block, faster and nearly the same; 0: token by token.",
+    "TarFlow: Jacobi iterations per block; faster, nearly the same faces; 0: token by token, exact.",
     0,
     0,
     65_536,
@@ -96,7 +96,7 @@ JACOBI = Setting(
 NOISE = Setting(
     "noise",
     "--noise",
-    "Models with styles: constant noise, as trained; or none, for a face without its finest detail.",
+    "Models with styles: constant noise, or none, which leaves out the finest detail.",
     "constant",
     choices=("constant", "none"),
     told="noise",
@@ -104,29 +104,33 @@ NOISE = Setting(
 LAYERS = Setting(
     "layers",
     "--layers",
-    "Models with styles: --psi is for so many layers, from the coarsest on; 0: for all.",
+    "Models with styles: --psi applies to this many layers, from the coarsest on; 0: all.",
     0,
     0,
     64,
     told="layers truncated",
 )
 
-# As commands offer them, in this order; a family has some of them.
+# All settings, in the order in which commands list them. A family has some of them.
 OFFERED = (TRUNCATION, TEMPERATURE, GUIDANCE, JACOBI, NOISE, LAYERS)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to sample. The defaults are what every family can do.
+    """The settings of sampling. Every family supports the defaults.
 
     Attributes:
-        psi: truncation or, of a flow, temperature; 1: all variety. One number for all rows of a batch, or a
-            tuple with one for each.
-        conditions: values of conditions that every image has, by name; others are drawn from the latents.
-        guidance: how far images go beyond their conditions, as a multiple of what these change.
-        jacobi: Jacobi iterations a block of a model that draws by tokens; 0: token by token, exactly.
-        noise: of a model with styles, see `Noises`. "random" is drawn anew at every call.
-        layers: of a model with styles, how many layers psi is for, from the coarsest on; 0: all.
+        psi: truncation, or the temperature of a flow; 1: full variety. One number for all rows of a batch, or
+            a tuple with one number for each row.
+        conditions: the value of a condition for all images, by name. Conditions not listed here get random
+            values, which follow from the latents.
+        guidance: weight of classifier-free guidance; 0 is plain conditional sampling, larger values follow
+            the conditions more strongly.
+        jacobi: Jacobi iterations for each block of a model that draws token by token; 0: exact sampling, one
+            token after the other.
+        noise: for models with styles, see `Noises`. "random" is drawn anew at every call.
+        layers: for models with styles, the number of layers that psi applies to, from the coarsest on; 0:
+            all.
 
     >>> Settings(psi=0.7, conditions={"hair": "red"}).text()
     {'psi': '0.7', 'conditions': 'hair=red'}
@@ -151,19 +155,19 @@ class Settings:
         return tuple(dict.fromkeys(self.psi)) if isinstance(self.psi, tuple) else (self.psi,)
 
     def of(self, points: int) -> "Settings":
-        """The settings, if they are for so many points; UserError where psi has another number of values.
+        """Return the settings if psi has one value or ``points`` values; UserError otherwise.
 
         >>> Settings(psi=(1.0, 0.5)).of(3)
         Traceback (most recent call last):
-        omokage.errors.UserError: psi: 2 numbers for 3 points; give one, or one a point
+        omokage.errors.UserError: psi: 2 numbers for 3 points; give one, or one for each point
         """
         if isinstance(self.psi, tuple) and len(self.psi) != points:
             numbers = "1 number" if len(self.psi) == 1 else f"{len(self.psi)} numbers"
-            raise UserError(f"psi: {numbers} for {points} points; give one, or one a point")
+            raise UserError(f"psi: {numbers} for {points} points; give one, or one for each point")
         return self
 
     def rows(self, start: int, stop: int, padded: int) -> "Settings":
-        """The settings of rows ``start`` to ``stop`` of a batch, the last row repeated up to ``padded``.
+        """The settings of rows ``start`` to ``stop`` of a batch. The last row is repeated up to ``padded``.
 
         >>> Settings(psi=(1.0, 0.5, 0.7)).rows(1, 3, 4).psi
         (0.5, 0.7, 0.7, 0.7)
@@ -174,7 +178,7 @@ class Settings:
         return replace(self, psi=psi + psi[-1:] * (padded - len(psi)))
 
     def text(self) -> dict[str, str]:
-        """What is needed to sample so again, for text chunks; defaults but psi are left out."""
+        """The settings for text chunks, to sample the same again; defaults other than psi are left out."""
         psis = self.psi if isinstance(self.psi, tuple) else (self.psi,)
         told = {TRUNCATION.told: ",".join(f"{psi:g}" for psi in psis)}
         if self.conditions:

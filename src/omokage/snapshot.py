@@ -1,4 +1,4 @@
-"""One file that rebuilds its model by itself: weights, averages, optimiser states, progress, recipe."""
+"""Snapshots: one file with weights, averaged weights, optimiser states, progress and the recipe."""
 
 import json
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ FORMAT = "omokage-snapshot-1"
 def write_snapshot(
     path: Path, tensors: Mapping[str, Tensor], recipe: Recipe, progress: Mapping[str, Any]
 ) -> None:
-    """Write a snapshot under its final name only when it is whole and on the disk."""
+    """Write a snapshot. It gets its final name only after it is complete and on the disk."""
     metadata = {
         "format": FORMAT,
         "omokage": __version__,
@@ -33,20 +33,20 @@ def write_snapshot(
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, unfinished, metadata)
     except (SafetensorError, OSError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"cannot write {path}: {reason}; make room, then the same command goes on") from None
+        raise UserError(f"cannot write {path}: {reason}; make room and run the same command again") from None
 
 
 def read_snapshot(path: Path, prefix: str = "") -> tuple[dict[str, Tensor], Recipe, dict[str, Any]]:
-    """Tensors whose names start with ``prefix`` (taken off), the recipe and the progress.
+    """The tensors whose names start with ``prefix`` (removed from the names), the recipe and the progress.
 
     Raises:
-        UserError: not a snapshot, cut off, or of a format that this version does not know.
+        UserError: the file is not a snapshot, is cut off, or has a format that this version does not know.
     """
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT:
-                raise UserError(f"{path} is no snapshot of Omokage (format {metadata.get('format')!r})")
+                raise UserError(f"{path} is not a snapshot of Omokage (format {metadata.get('format')!r})")
             names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
             tensors = {name.removeprefix(prefix): file.get_tensor(name) for name in names}
             progress = json.loads(metadata["progress"])
@@ -60,7 +60,7 @@ def read_snapshot(path: Path, prefix: str = "") -> tuple[dict[str, Tensor], Reci
 
 
 def _what(path: Path) -> str | None:
-    """What a file is that was meant to be a snapshot, with what to do; None: it begins like one."""
+    """What a file is that is not a snapshot, and what to do; None: it begins like a snapshot."""
     with path.open("rb") as file:
         known = what_it_is(file.read(1024))
     if known is None or known[0] == "a safetensors file":
@@ -93,7 +93,7 @@ def newest_snapshot(run: str | Path) -> Path:
 
 
 def runs_within(folder: str | Path) -> str:
-    """What to say of a folder that is no run and holds some; "" where it holds none."""
+    """An error message for a folder that is not a run but contains runs; "" if it contains none."""
     inner = sorted(path.parent for path in Path(folder).glob("*/snapshot-*.safetensors"))
     runs = [f"{one}" for one in dict.fromkeys(inner)]
     if not runs:
