@@ -50,7 +50,7 @@ def test_pages_and_pointers_are_named(tmp_path, data, words):
 def test_other_files_are_refused(tmp_path):
     foreign = tmp_path / "foreign.safetensors"
     save_file({"weight": torch.zeros(1)}, foreign)
-    with pytest.raises(UserError, match="no snapshot of Omokage"):
+    with pytest.raises(UserError, match="not a snapshot of Omokage"):
         load_model(foreign)
 
     class Bomb:

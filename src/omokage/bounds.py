@@ -1,6 +1,6 @@
-"""Types of settings that say what a setting may be.
+"""Types for settings, with their allowed ranges.
 
-A constructor or an objective writes them in its signature; `recipe` checks what a recipe gives against them.
+Models and objectives use them in their signatures, and `recipe` checks the values of a recipe against them.
 """
 
 from collections.abc import Sequence
@@ -10,29 +10,29 @@ from typing import Annotated
 from annotated_types import Ge, Gt, Le, Len, Lt, Predicate
 
 Count = Annotated[int, Ge(1)]
-"""How many there are of something, or how large it is: 1 or more."""
+"""A number or size: a whole number of 1 or more."""
 
 CountOrNone = Annotated[int, Ge(0)]
-"""The same where 0 has a meaning, mostly that there is none."""
+"""A whole number of 0 or more; 0 usually means none."""
 
 Counts = Annotated[Sequence[Count], Len(1)]
-"""One or more of them."""
+"""One or more whole numbers of 1 or more."""
 
 Positive = Annotated[float, Gt(0)]
 NotNegative = Annotated[float, Ge(0)]
 
 Share = Annotated[float, Ge(0), Le(1)]
-"""Of a whole: 0 to 1."""
+"""A share of a whole: 0 to 1."""
 
 ShareBelowOne = Annotated[float, Ge(0), Lt(1)]
-"""Of what is dropped, of what a moving mean keeps: never all of it."""
+"""A share below 1, for dropout and for the decay of a moving mean."""
 
 @dataclass(frozen=True)
 class Allowed:
-    """What a setting may be, in words, where its type says it badly."""
+    """The allowed values in words, for types that do not say it clearly."""
 
     words: str
 
 
 Channels = Annotated[int, Predicate(lambda number: number in (1, 3)), Allowed("1 (grey) or 3 (colours)")]
-"""Of an image."""
+"""Channels of an image."""

@@ -1,4 +1,4 @@
-"""What the machine is good at."""
+"""The machine: devices, precision, threads and memory."""
 
 import ctypes
 import platform
@@ -30,14 +30,14 @@ def best_precision(device: torch.device) -> Precision:
 
 
 def cpu_has(instructions: str) -> bool:
-    """Whether PyTorch finds these instructions; false where it cannot tell."""
+    """Whether PyTorch finds these instructions; false if it cannot tell."""
     test = getattr(torch.cpu, f"_is_{instructions}_supported", None)
     return test is not None and bool(test())
 
 
 @contextmanager
 def on_one_thread() -> Iterator[None]:
-    """PyTorch computes on one thread: the order of sums does not depend on how many cores there are."""
+    """Compute on one thread in this block, so that sums do not depend on the number of cores."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -47,13 +47,13 @@ def on_one_thread() -> Iterator[None]:
 
 
 def peak_memory_mb(device: torch.device) -> int | None:
-    """The most memory that this process ever held, in megabytes; on a GPU, what PyTorch held there.
+    """Peak memory of this process in megabytes; on a GPU, PyTorch's peak memory there.
 
-    None where the system does not tell.
+    None if the system does not tell.
     """
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 1e6)
-    try:  # getrusage would begin with the peak of the program that started this one
+    try:  # preferred: getrusage also counts the peak of the program that started this one
         status = Path("/proc/self/status").read_text()
         return round(int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e6)
     except (OSError, IndexError, ValueError):
@@ -62,12 +62,12 @@ def peak_memory_mb(device: torch.device) -> int | None:
         import resource
     except ImportError:
         return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in KiB, but on macOS in bytes
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in KiB; on macOS in bytes
     return round(peak * (1 if sys.platform == "darwin" else 1024) / 1e6)
 
 
 def device_name(device: torch.device) -> str:
-    """The device as a person would know it."""
+    """The name of the device's hardware."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type == "cpu":
@@ -76,12 +76,12 @@ def device_name(device: torch.device) -> str:
 
 
 def machine_name() -> str:
-    """Device, threads and PyTorch, as measurements name where they were made."""
+    """Device, threads and PyTorch's version in one line, for records of measurements."""
     return f"{device_name(best_device())}, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 
 def processor() -> str:
-    """The processor's name, as far as the system tells."""
+    """The processor's name, as far as the system tells it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
     named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -89,11 +89,12 @@ def processor() -> str:
 
 
 def keep_freed_memory(side: int = 0) -> None:
-    """Ask glibc to keep what is freed instead of giving it back to the system.
+    """Ask glibc to keep freed memory instead of returning it to the system.
 
-    Activations are allocated and freed at every step; as fresh pages each time, they cost a fault every
-    4 KiB. Does nothing with another C library, nor where images of ``side`` px and more than 256 are trained
-    on: glibc before 2.38 does not find large aligned blocks again, and a fault is little beside their work.
+    Activations are allocated and freed at every step. Memory that is fresh from the system costs a page fault
+    every 4 KiB. Nothing is done with another C library, or if ``side``, the side of the images in pixels, is
+    more than 256: glibc before 2.38 does not reuse large aligned blocks, and page faults are a small part of
+    the work on large images.
     """
     if not sys.platform.startswith("linux") or side > 256:
         return

@@ -1,8 +1,8 @@
-"""Ctrl-C and termination signals: one line and exit code 130, at once or after what has to be finished.
+"""Ctrl-C and termination signals: the program ends with one line and exit code 130, if need be after saving.
 
-Python runs its signal handlers in the main thread, between two of its own instructions. A computation in a
-library may take minutes to the next one, so a thread hears signals too: it answers at once, and after a
-second signal it ends the program if that does not end by itself.
+Python runs signal handlers in the main thread, between two Python instructions. If a library computes for
+minutes, the handler has to wait. So a second thread receives signals too. It replies at once, and after a
+second signal it ends the program if the main thread does not.
 """
 
 import os
@@ -17,7 +17,7 @@ from typing import Any
 from .files import discard_unfinished
 
 CODE = 130
-PATIENCE = 2.0  # seconds that the program has after the second signal to end by itself
+PATIENCE = 2.0  # seconds from the second signal until the thread ends the program
 FINISHING = "finishing this step, then saving; again to stop now"
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
@@ -25,12 +25,12 @@ SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name
 
 
 class _Watch:
-    """A thread that hears signals while the main thread is busy.
+    """A thread that receives signals while the main thread is busy.
 
     Attributes:
-        program: this process is the command line, which may be ended from here.
-        request: what is told of the first signal; None: nothing.
-        told: the line that says how the program ended.
+        program: whether this process is the command line; only then may the thread end it.
+        request: called at the first signal; None: nothing is called.
+        told: the line printed when the program is ended.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class _Watch:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Hear signals until the block ends."""
+        """Receive signals until the block ends."""
         if self._users:  # already
             yield
             return
@@ -64,7 +64,7 @@ class _Watch:
 
     @contextmanager
     def requested(self, stop: "Stop") -> Iterator[None]:
-        """The first signal from here on is a request."""
+        """In this block, the first signal asks ``stop`` to end, and only the second one interrupts."""
         told = self.told
         self._heard, self.request, self.told = 0, stop.tell, f"interrupted: {stop.cut}"
         try:
@@ -79,7 +79,7 @@ class _Watch:
                     self._hear()
                 elif others != -1:
                     with suppress(OSError):
-                        os.write(others, bytes([number]))  # of an event loop, say
+                        os.write(others, bytes([number]))  # pass it on, for example to an event loop
 
     def _hear(self) -> None:
         self._heard += 1
@@ -91,10 +91,10 @@ class _Watch:
             timer.start()
 
     def end(self) -> None:
-        """End the program now: nothing half-written stays, and one line says so."""
+        """End the program now: delete unfinished files and print one line."""
         discard_unfinished()
         if sys.stderr is not None and os.isatty(2):
-            os.write(2, b"\x1b[?25h\r\x1b[K")  # the cursor that a bar has hidden
+            os.write(2, b"\x1b[?25h\r\x1b[K")  # show the cursor, which a progress bar hides
         os.write(2, f"{self.told}\n".encode())
         os._exit(CODE)
 
@@ -104,22 +104,22 @@ _listening: Any = None
 
 
 def begin() -> None:
-    """Answer signals as a program does: call first of all, once, in the main thread.
+    """Install the signal handlers of the command line. Call once, before all else, in the main thread.
 
-    A signal raises KeyboardInterrupt, which `__main__.main` turns into one line. While a module is being
-    imported the program ends at once instead: an exception that is raised there may come out as any other.
+    A signal raises KeyboardInterrupt, which `__main__.main` turns into one line. During an import, the
+    program ends at once instead, because an import may turn the exception into another one.
     """
     global _listening
     _watch.program = True
     _listening = _watch.listening()
     _listening.__enter__()
     for number in SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as in the background of a script
+        if signal.getsignal(number) is not signal.SIG_IGN:  # ignored for background jobs of a script
             signal.signal(number, _raise)
 
 
 def end() -> None:
-    """The process is about to end: from here on a signal changes nothing, unless it still takes seconds."""
+    """Ignore signals while the process ends; after a second one, the thread still ends a hanging process."""
     if _watch.program:
         for number in SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:
@@ -146,11 +146,11 @@ def _children() -> bool:
 
 
 class Stop:
-    """True once the training shall end.
+    """A flag that becomes true when the training should end.
 
     Args:
-        say: is told what the first signal does.
-        cut: what a second one raises KeyboardInterrupt with.
+        say: called with a text that says what the first signal does.
+        cut: message of the KeyboardInterrupt that a second signal raises.
     """
 
     def __init__(self, say: Callable[[str], None], cut: str) -> None:
@@ -159,11 +159,11 @@ class Stop:
         self._at_once = self._deaf = False
 
     def __bool__(self) -> bool:
-        # A thread of its own gets no signals; its training ends when the program that began it does.
+        # Signals do not reach other threads. A training in one ends when the main thread has ended.
         return self.asked or (self._deaf and not threading.main_thread().is_alive())
 
     def ask(self, number: int, frame: FrameType | None) -> None:
-        """The handler: the first signal is a request, the second one raises KeyboardInterrupt."""
+        """The signal handler: the first signal sets the flag, the second one raises KeyboardInterrupt."""
         second, self.asked = self.asked, True
         if second or self._at_once:
             raise KeyboardInterrupt(self.cut)
@@ -175,7 +175,7 @@ class Stop:
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Work that may be broken off anywhere: the first signal ends the block, and nothing is raised."""
+        """For work that may stop anywhere: the first signal ends the block, without an exception after it."""
         self._at_once = True
         try:
             yield
@@ -188,10 +188,11 @@ class Stop:
 
 @contextmanager
 def stop_requests(say: Callable[[str], None], cut: str) -> Iterator[Stop]:
-    """Turn the first Ctrl-C, SIGTERM or hang-up into a request, so that no step is cut in half.
+    """Turn the first Ctrl-C, SIGTERM or hang-up into a request to stop, so that a training step is finished.
 
-    ``say`` is told at once what the first one does. A second one cuts: as KeyboardInterrupt with the words
-    ``cut``, or, where a library computes on for seconds in the command line's process, by its end.
+    ``say`` is called at once with a text that says what the first signal does. A second signal raises
+    KeyboardInterrupt with the message ``cut``. If the command line stays busy in a library for some seconds,
+    its process is ended.
 
     >>> with stop_requests(lambda told: None, "cut") as stop:
     ...     signal.raise_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Values that change with the images seen."""
+"""Schedules: values that change with the number of images seen."""
 
 import math
 from bisect import bisect_right
@@ -7,15 +7,15 @@ from typing import Any
 
 from .errors import UserError
 
-# A constant; points [kimg, value] with straight lines between them, or a jump where two have the same kimg;
-# or a table of CURVE's settings.
+# A number (constant); points [kimg, value] with straight lines between them, where two points with the same
+# kimg make a jump; or a table with the settings of CURVE. kimg: thousands of images seen.
 Schedule = float | Sequence[Sequence[float]] | Mapping[str, float]
 
-# A straight rise from 0, then half a cosine down. What is left out has this value.
+# A straight rise from 0, then half a cosine down. These are the defaults of its settings.
 CURVE = {
     "peak": 0.0,  # the largest value; must be given
-    "warm_up": 0.0,  # kimg until the peak
-    "cosine": 0.0,  # kimg, counted from the start, at which the last value is reached; 0: stay at the peak
+    "warm_up": 0.0,  # kimg at which the peak is reached
+    "cosine": 0.0,  # kimg at which the last value is reached, counted from the start; 0: stay at the peak
     "last": 0.0,  # the last value
 }
 
@@ -40,7 +40,7 @@ def check_schedule(schedule: Schedule, where: str) -> None:
 
 
 def _rising(kimgs: Sequence[float]) -> bool:
-    """Whether each is above the last, but for pairs behind 0: where they are, the value jumps."""
+    """Whether kimg rises. A kimg above 0 may occur twice: there the value jumps."""
     each_twice_at_most = all(kimgs.count(kimg) <= (2 if kimg > 0 else 1) for kimg in set(kimgs))
     return list(kimgs) == sorted(kimgs) and each_twice_at_most
 
@@ -54,7 +54,7 @@ def _check_curve(curve: Mapping[str, float], where: str) -> None:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
             raise UserError(f"{where}.{key}: got {value!r}, must be a number of 0 or more")
     if curve.get("cosine") and curve["cosine"] <= curve.get("warm_up", 0):
-        raise UserError(f"{where}.cosine: got {curve['cosine']}, must lie behind warm_up")
+        raise UserError(f"{where}.cosine: got {curve['cosine']}, must be above warm_up")
 
 
 def value_at(schedule: Schedule, images: int) -> float:
@@ -88,7 +88,7 @@ def value_at(schedule: Schedule, images: int) -> float:
     return v0 + (v1 - v0) * (kimg - k0) / (k1 - k0)
 
 
-# Images a step: one whole number, or points [kimg, images] as in a schedule.
+# Images per step: a whole number, or points [kimg, images] as in a schedule.
 Batch = int | Sequence[Sequence[float]]
 
 
@@ -109,9 +109,9 @@ def check_batch(batch: Any, where: str) -> None:
 
 
 def batch_at(batch: Batch, images: int, processes: int = 1) -> int:
-    """Images in the step that follows after ``images`` images, all processes together.
+    """Batch size, over all processes, of the step that starts after ``images`` images.
 
-    Between two points it is rounded to a multiple of ``processes``; a plain number is what it is.
+    A value between two points is rounded to a multiple of ``processes``; a plain number is not changed.
 
     >>> batch_at(48, 0), [batch_at([[0, 16], [1, 16], [1, 8]], images) for images in (999, 1_000)]
     (48, [16, 8])

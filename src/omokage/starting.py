@@ -1,7 +1,7 @@
-"""What the command line's process does first, before it imports what takes long; imported for that alone.
+"""Prepares signals and standard streams when the command line starts, before slow imports.
 
-Ctrl-C in the first second ends in one line, and standard streams that are closed are nobody's file numbers.
-Does nothing in any other process: a notebook, a test, a worker.
+Importing this module is enough. So Ctrl-C in the first second prints one line, and no file gets the number of
+a closed standard stream. In other processes (a notebook, a test, a worker) it does nothing.
 """
 
 import sys
@@ -14,7 +14,7 @@ def is_program() -> bool:
     """Whether this process was started as ``omokage`` or ``python -m omokage``."""
     processes = sys.modules.get("multiprocessing")
     if processes is not None and processes.parent_process() is not None:
-        return False  # a worker, which begins like its parent
+        return False  # a worker process, whose command line looks like that of its parent
     started = Path(sys.argv[0] if sys.argv else "")
     return started.stem == "omokage" or started.parts[-2:] == ("omokage", "__main__.py")
 

@@ -1,4 +1,4 @@
-"""Standard streams that are closed, or whose other end goes away, must not stop the work."""
+"""Keeps the work going if a standard stream is closed or its reader goes away."""
 
 import errno
 import io
@@ -6,16 +6,16 @@ import os
 import sys
 from typing import TextIO
 
-# What writing to a stream says that is gone: a reader that left, a closed number, a terminal hung up.
+# Errors of writing to a lost stream: the reader left, the file descriptor is closed, the terminal hung up.
 GONE = {errno.EPIPE, errno.EBADF, errno.EIO, errno.ENXIO}
 
 
 class _Lasting(io.FileIO):
-    """A standard stream that takes everything: once its other end is gone, what is written is dropped.
+    """A standard stream whose writes never fail because the reader is gone; such output is dropped.
 
     Attributes:
-        closed_before: it was closed when the program began.
-        lost: something was dropped.
+        closed_before: whether it was closed when the program started.
+        lost: whether output was dropped.
     """
 
     def __init__(self, number: int, closed_before: bool) -> None:
@@ -45,10 +45,10 @@ def _to_nowhere(number: int) -> None:
 
 
 def keep() -> None:
-    """Make the standard streams of this process last: call once, before anything opens a file.
+    """Make the standard streams of this process safe to write to. Call once, before any file is opened.
 
-    A closed number is opened on the null device, or the next file that is opened would get it, and with it
-    all that is printed.
+    A closed file descriptor is opened on the null device. Otherwise the next file that is opened would get
+    its number, and everything printed would go into that file.
     """
     closed = []
     for number in (0, 1, 2):
@@ -58,26 +58,26 @@ def keep() -> None:
             _to_nowhere(number)
             closed.append(number)
     if sys.stdin is None:
-        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - as long as the process
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - stays open until the process ends
     sys.stdout = _kept(sys.stdout, 1, 1 in closed)
     sys.stderr = _kept(sys.stderr, 2, 2 in closed)
 
 
 def _kept(stream: TextIO | None, number: int, closed_before: bool) -> TextIO:
     if stream is not None and not isinstance(stream, io.TextIOWrapper):
-        return stream  # somebody else's
+        return stream  # replaced by other code, such as a notebook
     raw = _Lasting(number, closed_before)
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
         encoding="utf-8" if stream is None else stream.encoding,
-        errors="replace",  # a terminal without a letter shows "?" instead of failing
+        errors="replace",  # a letter that the terminal cannot show becomes "?"
         line_buffering=stream is None or stream.line_buffering,
         write_through=stream is not None and stream.write_through,
     )
 
 
 def output_lost() -> str | None:
-    """Why something printed on standard output reached nobody: "closed" or "left"; None: it all did."""
+    """Why output was lost: "closed" (from the start) or "left" (the reader left); None: it was not lost."""
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     if not isinstance(raw, _Lasting) or not raw.lost:
         return None
