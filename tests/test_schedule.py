@@ -35,7 +35,7 @@ def test_either_half_alone():
         ({"peak": 1.0, "warmup": 3}, "no setting 'warmup'"),
         ({"peak": -1.0}, "0 or more"),
         ({"peak": True}, "0 or more"),
-        ({"peak": 1.0, "warm_up": 5, "cosine": 5}, "behind warm_up"),
+        ({"peak": 1.0, "warm_up": 5, "cosine": 5}, "above warm_up"),
         ("fast", "write a number"),
         ([[0, 1.0], [0, 2.0]], "kimg must rise"),
     ],
