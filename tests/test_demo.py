@@ -33,6 +33,7 @@ def test_demo_makes_what_it_says_and_can_be_repeated(needs, tmp_path, monkeypatc
             minutes=0.01,
             protocol="fid24-full-inception2015",
             overrides=("batch=4",),
+            frames_per_leg=15,
             console=told,
         )
         text = told.file.getvalue()

@@ -60,13 +60,15 @@ def demo(
     minutes: float = MINUTES,
     protocol: str = PROTOCOL,
     overrides: tuple[str, ...] = (),
+    frames_per_leg: int = 45,
     progress: Progress | None = None,
     console: Console | None = None,
 ) -> list[Made]:
     """Draw faces, build a face set, train ``fast``, sample, evaluate; then show the shipped model.
 
     Everything goes into the folder ``out``. Run again it goes on where it stopped: finished parts are kept,
-    pictures and figures are made anew. ``overrides`` change the recipe. Where the file of the Inception
+    pictures and figures are made anew. ``overrides`` change the recipe;
+    ``frames_per_leg`` are those of the walk from face to face. Where the file of the Inception
     network is missing, that is said first, and the measurement of FID is left out. Returns what was made.
     UserError: ``out`` holds something else under one of the names, or is a face set.
     """
@@ -120,7 +122,14 @@ def demo(
     with steps.step("The model that ships: a contact sheet", "contact sheet with seeds", sheet):
         write_sheet(model, range(100, 124), sheet, settings=Settings(psi=0.8), progress=progress)
     with steps.step("The model that ships: a walk through its latents", "latent walk, MP4", walk):
-        write_walk(model, range(8), walk, settings=Settings(psi=0.8), progress=progress)
+        write_walk(
+            model,
+            range(8),
+            walk,
+            settings=Settings(psi=0.8),
+            frames_per_leg=frames_per_leg,
+            progress=progress,
+        )
 
     _show(console, steps.made, time.monotonic() - started, out)
     if without is not None:
