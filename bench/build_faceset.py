@@ -1,4 +1,4 @@
-"""How fast a face set is built and read, and what it costs on disk.
+"""The time to build and read a face set, and its size on disk.
 
     python bench/build_faceset.py [DATA]
 
@@ -39,7 +39,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def peak_memory_of_a_build(source: Path, out: Path) -> float:
-    """Peak memory in MB of a process that does nothing but build."""
+    """Peak memory in MB of a process that only builds."""
     code = (
         "import resource, sys; from omokage.data.build import build;"
         "build([sys.argv[1]], sys.argv[2], as_faces=True);"
@@ -104,7 +104,7 @@ def main() -> None:
 
 
 def hashes(folder: Path) -> set[str]:
-    """Content hashes of all face sets in ``folder``: the tar and the folder give the same names and bytes."""
+    """Content hashes of all face sets in ``folder``; a tar and a folder must give the same ones."""
     return {FaceSet.open(path.parent).content_hash for path in folder.glob("*/manifest.json")}
 
 

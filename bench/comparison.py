@@ -1,16 +1,17 @@
-"""All models side by side: each trained for the same minutes, measured by one yardstick.
+"""Compares all models: each is trained for the same time and measured in the same way.
 
     python bench/comparison.py --data faces/ [--minutes 20] [--only NAME ...] [--status]
     python bench/comparison.py --data faces/ --split split/ --hours [--only NAME ...] [--status]
 
-Trains VAEs and GANs for 20 minutes each, with `--hours` style-based generators and flows for an hour each,
-one after another in `--runs`; measures each by `--protocol` with a second feature space and the two-sample
-test, and writes `docs/comparison.md` (between its markers; the rest of that page is left alone), its
-pictures, `bench/results/comparison.jsonl` and what `omokage recipes NAME` shows. The same command again goes
-on where it was stopped, at whatever point, and leaves alone what is done. `--status` says what is left. Any
-recipe can be named after `--only`, also one that is not in the lists below. Flows learn from the training
-part of the split (`omokage faces split faces/ --holdout 0.05 -o split/`), are measured in bits per dimension
-on the other one, and sampled at several temperatures.
+It trains VAEs and GANs for 20 minutes each, one after another in `--runs`. With `--hours` it trains
+style-based generators and flows for an hour each. It measures each model by `--protocol`, with a second
+feature space and the two-sample test. Then it writes `docs/comparison.md` (only between its markers), the
+pictures of that page, `bench/results/comparison.jsonl`, and the results that `omokage recipes NAME` shows.
+
+The same command resumes after any interruption; finished work is not repeated. `--status` prints what is
+left. `--only` takes any recipe, even one that is not in the lists below. Flows are trained on the training
+part of the split (`omokage faces split faces/ --holdout 0.05 -o split/`). They are measured in bits per
+dimension on the other part, and sampled at several temperatures.
 """
 
 import argparse
@@ -43,9 +44,9 @@ from omokage.snapshot import newest_snapshot, read_snapshot
 
 ROOT = Path(__file__).resolve().parent.parent
 SHEET_SEEDS = range(12)
-CLOSE = 0.05  # of a figure: two that differ by less are not told apart
+CLOSE = 0.05  # relative difference below which two figures count as equal
 
-# What a training says that ends because it cannot go on, not because the machine refused something.
+# Messages of a training that cannot go on. After other errors, such as a full disk, it is tried again.
 GIVEN_UP = ("training stops", "no longer finite")
 
 
@@ -54,11 +55,12 @@ class Entry:
     """One training of the comparison.
 
     Attributes:
-        like: train as many images as this other entry saw, in place of the minutes.
-        about: what is special, for the page.
-        extra: trained only when it is named.
-        minutes: of training; 0: those of the plan.
-        flow: trained on the training part of the split, measured in bits per dimension and at `COOLER` too.
+        like: the name of another entry; train as many images as it saw, and ignore the minutes.
+        about: what is special about this entry, for the page.
+        extra: train it only if it is named.
+        minutes: minutes of training; 0 for those of the plan.
+        flow: train on the training part of the split; also measure bits per dimension, and samples at
+            `COOLER`.
     """
 
     name: str
@@ -72,7 +74,7 @@ class Entry:
 
 
 COOLER = (0.7,)
-"""Temperatures at which a flow's samples are measured besides 1."""
+"""Temperatures below 1 at which a flow's samples are measured too."""
 SHOWN_TEMPERATURES = (0.5, 0.7, 1.0)
 
 ENTRIES = (
@@ -154,12 +156,12 @@ HOURS = (
     ),
 )
 BESIDE = ("fast", "turubayev2022-dcgan")
-"""Of the 20 minutes, shown beside the hours."""
+"""Entries of 20 minutes that are shown in the table of one hour."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Where things are and how they are measured."""
+    """The paths and the protocols of the comparison."""
 
     data: Path | None
     runs: Path
@@ -176,7 +178,7 @@ class Plan:
         return self.runs / entry.name
 
     def log(self, entry: Entry) -> Path:
-        """Where the commands of an entry print to."""
+        """The log file for the output of an entry's commands."""
         return self.run(entry) / "commands.log"
 
     def time(self, entry: Entry) -> float:
@@ -184,10 +186,10 @@ class Plan:
         return entry.minutes or self.minutes
 
     def faces(self, entry: Entry) -> Path | None:
-        """What an entry is trained on.
+        """The face set that an entry is trained on.
 
         Raises:
-            UserError: it is a flow, and there is no split.
+            UserError: the entry is a flow and there is no split.
         """
         if not entry.flow:
             return self.data
@@ -197,7 +199,7 @@ class Plan:
 
 
 def chosen(names: Sequence[str], hours: bool = False) -> list[Entry]:
-    """The entries of that name, or recipes that have none; without names, all that are not extra."""
+    """The entries with these names; other names are recipes. Without names, all that are not extra."""
     known = {entry.name: entry for entry in (*ENTRIES, *HOURS)}
     if not names:
         return [entry for entry in (HOURS if hours else ENTRIES) if not entry.extra]
@@ -211,13 +213,13 @@ def chosen(names: Sequence[str], hours: bool = False) -> list[Entry]:
 
 
 def progress_of(run: Path) -> dict[str, Any]:
-    """Of the newest whole snapshot; empty where there is none."""
+    """The progress in the newest complete snapshot; empty if there is none."""
     found = read_run(run) if run.is_dir() else ""
     return {} if isinstance(found, str) else found.progress
 
 
 def trained(plan: Plan, entry: Entry) -> bool:
-    """Whether the training of an entry has reached its end."""
+    """Whether the training of an entry is finished."""
     done = progress_of(plan.run(entry))
     if not done:
         return False
@@ -228,10 +230,10 @@ def trained(plan: Plan, entry: Entry) -> bool:
 
 
 def images_wanted(plan: Plan, entry: Entry) -> int:
-    """How many images the entry that this one follows saw.
+    """The number of images that the entry ``like`` saw.
 
     Raises:
-        UserError: that one is not trained yet.
+        UserError: that entry is not trained yet.
     """
     other = next(one for one in ENTRIES if one.name == entry.like)
     if not trained(plan, other):
@@ -240,9 +242,9 @@ def images_wanted(plan: Plan, entry: Entry) -> int:
 
 
 def record_of(plan: Plan, entry: Entry, protocol: str) -> dict[str, Any] | None:
-    """The record of the newest snapshot by ``protocol``; None where it is missing.
+    """The record of the newest snapshot by ``protocol``; None if it is missing.
 
-    By the plan's own protocol it must be whole, with the second feature space and the two-sample test.
+    A record by the plan's own protocol must include the second feature space and the two-sample test.
     """
     lines = plan.run(entry) / "evaluations.jsonl"
     if not lines.exists():
@@ -257,7 +259,7 @@ def record_of(plan: Plan, entry: Entry, protocol: str) -> dict[str, Any] | None:
 
 
 def measurements(plan: Plan, entry: Entry) -> dict[str, list[str]]:
-    """Protocols by which an entry is measured, with the further arguments of `omokage evaluate`."""
+    """The protocols for an entry, with the other arguments of `omokage evaluate`."""
     second = [] if plan.protocol.endswith("-tags") else ["--also", "tags"]
     wanted = {plan.protocol: ["--data", str(plan.data), "--two-sample", *second]}
     if entry.flow:
@@ -268,13 +270,13 @@ def measurements(plan: Plan, entry: Entry) -> dict[str, list[str]]:
 
 
 def rows(plan: Plan, having: str = "name") -> dict[str, dict[str, Any]]:
-    """The newest line of each entry in the results, by name; of those that have ``having``."""
+    """The newest line of each entry in the results, by name; only lines with the key ``having``."""
     lines = read_lines(plan.results) if plan.results.exists() else []
     return {row["name"]: row for row in lines if having in row}
 
 
 def status(plan: Plan, entry: Entry) -> str:
-    """In a few words, how far an entry is."""
+    """The state of an entry in a few words."""
     row = rows(plan).get(entry.name, {})
     done = progress_of(plan.run(entry))
     so_far = f"{done['seconds'] / 60:.1f} minutes, {done['images']:,} images" if done else "not begun"
@@ -295,10 +297,10 @@ def status(plan: Plan, entry: Entry) -> str:
 
 
 def train_and_measure(plan: Plan, entry: Entry, say: Callable[[str], None]) -> None:
-    """Bring one entry to its end; what was done before is left alone.
+    """Finish one entry; finished steps are not repeated.
 
     Raises:
-        UserError: it cannot be trained or measured; this is in the results then.
+        UserError: it cannot be trained or measured; the results then have the reason.
         KeyboardInterrupt: after Ctrl-C, when the training has saved.
     """
     run, trouble = plan.run(entry), ""
@@ -321,7 +323,7 @@ def train_and_measure(plan: Plan, entry: Entry, say: Callable[[str], None]) -> N
             *limit,
         ]
         trouble = call(plan, entry, command, say)
-        # Where the watchdog gave up, what was reached is measured; anything else is to be tried again.
+        # If the watchdog gave up, the last snapshot is measured. After any other error, it is tried again.
         if trouble and not (progress_of(run) and any(word in trouble for word in GIVEN_UP)):
             raise UserError(fail(plan, entry, trouble))
     records = {}
@@ -351,7 +353,7 @@ def train_and_measure(plan: Plan, entry: Entry, say: Callable[[str], None]) -> N
 
 
 def about(plan: Plan, entry: Entry) -> dict[str, Any]:
-    """What the results say of an entry beside its measurement."""
+    """The fields of an entry in the results, without its measurement."""
     run = read_run(plan.run(entry))
     counts = speed = memory = minutes = seed = machine = None
     if not isinstance(run, str):
@@ -374,15 +376,15 @@ def about(plan: Plan, entry: Entry) -> dict[str, Any]:
 
 
 def fail(plan: Plan, entry: Entry, reason: str) -> str:
-    """Write down that an entry failed; returns the reason."""
+    """Record that an entry failed; returns the reason."""
     append_line(plan.results, {**about(plan, entry), "protocol": plan.protocol, "failed": reason})
     return reason
 
 
 def call(plan: Plan, entry: Entry, command: Sequence[str], say: Callable[[str], None]) -> str:
-    """Run one command of omokage to its end, printing to the entry's log; returns its error, or nothing.
+    """Run one command of omokage, with its output in the entry's log; returns its error, or "".
 
-    It runs in a session of its own, so that Ctrl-C reaches it once, as a SIGTERM from here, and it saves.
+    It runs in a session of its own. So Ctrl-C does not reach it directly; it gets one SIGTERM, and saves.
     """
     plan.run(entry).mkdir(parents=True, exist_ok=True)
     wait_until_free(plan.run(entry), say)
@@ -395,7 +397,7 @@ def call(plan: Plan, entry: Entry, command: Sequence[str], say: Callable[[str], 
         try:
             code = child.wait()
         except BaseException:
-            child.terminate()  # an interrupt is lost on a child that inherited to ignore it
+            child.terminate()  # SIGTERM, because a child may have inherited that SIGINT is ignored
             child.wait()
             raise
     if code == 0:
@@ -410,7 +412,7 @@ def call(plan: Plan, entry: Entry, command: Sequence[str], say: Callable[[str], 
 
 
 def wait_until_free(run: Path, say: Callable[[str], None]) -> None:
-    """Wait for a training of ``run`` that outlived an earlier call of this program."""
+    """Wait for a training of ``run`` that an earlier call of this program has left running."""
     told = False
     while (run / ".lock").exists():
         with open(run / ".lock", "a") as lock:
@@ -428,7 +430,7 @@ def wait_until_free(run: Path, say: Callable[[str], None]) -> None:
 
 
 def write_all(plan: Plan) -> None:
-    """The page, its sheets of samples, and what the package shows, from the results and the snapshots."""
+    """Write the page, its sheets of samples, and the package's results, from results and snapshots."""
     known = rows(plan, having="fid")
     write_text(plan.measured, packaged(known, curve(plan.results.with_name(CURVE))))
     page = plan.document.read_text(encoding="utf-8") if plan.document.exists() else PAGE
@@ -448,20 +450,20 @@ def write_all(plan: Plan) -> None:
 
 
 CURVE = "fid_over_minutes.jsonl"
-HOUR = 61.0  # minutes; trainings end a moment after they were to
+HOUR = 61.0  # minutes; trainings end slightly later than their limit
 
 
 def curve(path: Path) -> list[dict[str, Any]]:
-    """The snapshots of trainings of `fast` as it is now, by seed and minutes; none where there is no file."""
+    """Snapshots of trainings of the current recipe `fast`, by seed and minutes; none without the file."""
     lines = read_lines(path) if path.exists() else []
     now = [{"overrides": [], "name": "fast", **row} for row in lines if "recipe_then" not in row]
     return sorted(now, key=lambda row: (row["training_seed"], row["trained_minutes"]))
 
 
 def packaged(known: dict[str, dict[str, Any]], curve: Sequence[dict[str, Any]]) -> str:
-    """What `omokage recipes` shows, as JSON.
+    """The results that `omokage recipes` shows, as JSON.
 
-    By recipe the longest training of at most an hour, first seed; other trainings under ``others``.
+    For each recipe: the longest training of at most an hour with the first seed; the rest in ``others``.
     """
     found: dict[str, list[dict[str, Any]]] = {}
     for name, row in known.items():
@@ -481,7 +483,7 @@ def packaged(known: dict[str, dict[str, Any]], curve: Sequence[dict[str, Any]]) 
 
 
 def parts(known: dict[str, dict[str, Any]]) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
-    """The rows of twenty minutes, and those of an hour with some of the others beside them."""
+    """The rows of the 20-minute table, and those of the one-hour table with some 20-minute rows."""
     longer = {entry.name for entry in HOURS}
     short = {name: row for name, row in known.items() if name not in longer}
     beside = BESIDE if longer & known.keys() else ()
@@ -489,7 +491,7 @@ def parts(known: dict[str, dict[str, Any]]) -> tuple[dict[str, dict[str, Any]], 
 
 
 def tables(plan: Plan, known: dict[str, dict[str, Any]]) -> dict[str, str]:
-    """The page's tables, by the name of their markers."""
+    """The tables of the page, by the names of their markers."""
     short, hours = parts(known)
     return {
         "quality": quality_table(plan, short, ENTRIES),
@@ -502,14 +504,14 @@ def tables(plan: Plan, known: dict[str, dict[str, Any]]) -> dict[str, str]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Whole or not at all."""
+    """Write ``text`` atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
 
 
 def with_block(page: str, name: str, content: str) -> str:
-    """The page with what stands between the markers of ``name`` replaced; appended where there are none.
+    """The page with the text between the markers of ``name`` replaced; appended if it has no markers.
 
     >>> with_block("a\\n<!-- x -->\\nold\\n<!-- /x -->\\nb\\n", "x", "new")
     'a\\n<!-- x -->\\nnew\\n<!-- /x -->\\nb\\n'
@@ -523,7 +525,7 @@ def with_block(page: str, name: str, content: str) -> str:
 
 
 def summary(row: dict[str, Any]) -> dict[str, Any]:
-    """What `omokage recipes NAME` shows of a row."""
+    """The part of a row that `omokage recipes NAME` shows."""
     also, test, sharp = (row.get("also") or [{}])[0], row.get("two_sample") or {}, row.get("sharpness") or {}
     names = ("protocol", "fid", "kid", "precision", "recall", "density", "coverage")
     return {name: row.get(name) for name in names} | {
@@ -551,12 +553,12 @@ def cell(value: Any, form: str = "{:.2f}") -> str:
 
 
 def changes(row: dict[str, Any]) -> str:
-    """What was changed in the recipe, each change as code."""
+    """The changes to the recipe, each formatted as code."""
     return " ".join(f"`{change}`" for change in row["overrides"])
 
 
 def in_order(known: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Best FID first."""
+    """The rows, best FID first."""
     return sorted(known.values(), key=lambda row: row["fid"])
 
 
@@ -575,13 +577,13 @@ def heading(columns: str) -> list[str]:
 
 
 def way(row: dict[str, Any]) -> tuple[str, ...]:
-    """What must be the same for two rows to be comparable."""
+    """The fields that must be equal for two rows to be comparable."""
     names = ("protocol", "face_set_hash", "resolution", "extractor_precision")
     return tuple(str(row.get(name)) for name in names)
 
 
 def further(row: dict[str, Any], protocol: str) -> dict[str, Any]:
-    """What a row says by another protocol; empty where it does not."""
+    """The record of a row by another protocol; empty if there is none."""
     return next((one for one in row.get("further", ()) if one["protocol"] == protocol), {})
 
 
@@ -597,7 +599,7 @@ def bits_of(row: dict[str, Any]) -> str:
 
 
 def temperature_table(known: dict[str, dict[str, Any]]) -> str:
-    """Of the flows: samples nearer to the mode."""
+    """The table of flows sampled at lower temperatures."""
     lines = heading("model, temperature, FID, KID × 1000, precision, recall, not finite")
     begun = len(lines)
     for row in in_order(known):
@@ -611,9 +613,9 @@ def temperature_table(known: dict[str, dict[str, Any]]) -> str:
 
 
 def quality_table(plan: Plan, known: dict[str, dict[str, Any]], entries: Sequence[Entry] = ENTRIES) -> str:
-    """One table for each way of measuring; then what was not measured, and why.
+    """One table for each way of measuring; then the entries that were not measured, and why.
 
-    Of the ``HOURS`` it says the minutes, and the bits per dimension of those that have any.
+    The tables of ``HOURS`` also have the minutes, and the bits per dimension where there are any.
     """
     lines = []
     hours = entries is HOURS
@@ -661,7 +663,7 @@ def quality_table(plan: Plan, known: dict[str, dict[str, Any]], entries: Sequenc
 
 
 def cost_table(known: dict[str, dict[str, Any]]) -> str:
-    """What each training cost."""
+    """The table of the cost of each training."""
     lines = heading(COST)
     for row in in_order(known):
         counts = " + ".join(f"{count / 1e6:.2f}" for count in (row.get("parameters") or {}).values()) or "–"
@@ -689,7 +691,7 @@ def cost_table(known: dict[str, dict[str, Any]]) -> str:
 
 
 def published_table(known: dict[str, dict[str, Any]]) -> str:
-    """What the sources published beside what was measured here, and what hinders the comparison."""
+    """The table of published and measured results, with the limits of their comparison."""
     lines = heading(PUBLISHED)
     for name, told in published().items():
         row = known.get(name)
@@ -711,7 +713,7 @@ def published_table(known: dict[str, dict[str, Any]]) -> str:
 
 
 def in_words(told: dict[str, Any], row: dict[str, Any] | None) -> str:
-    """Whether ours is better or worse than a published figure, and that it is no fair comparison."""
+    """Whether our figure is better or worse than a published one, and why they are hard to compare."""
     if row is None:
         return "not measured here"
     if told["name"] != "FID":
@@ -724,7 +726,7 @@ def in_words(told: dict[str, Any], row: dict[str, Any] | None) -> str:
     )
 
 
-# What the reports found: the figure, whose is expected to be lower, whose higher, in words, source.
+# Findings of the reports: the figure, the entry expected lower, the entry expected higher, words, source.
 FINDINGS = (
     ("sharpness", "yao2021-vae", "yao2021-dcgan", "The VAE is blurry beside the DCGAN", "yao2021"),
     ("fid", "yao2021-dcgan", "yao2021-wgan", "The DCGAN is better than the WGAN", "yao2021"),
@@ -739,11 +741,11 @@ FINDINGS = (
 
 
 TWO_SEEDS = ("liao2021-dcgan", "turubayev2022-dcgan")
-"""The same settings and the same time, from two seeds."""
+"""Entries with the same settings and time, but two seeds."""
 
 
 def apart(known: dict[str, dict[str, Any]], key: str) -> float:
-    """The share by which figures differ that are told apart: what a seed alone changed, at least `CLOSE`."""
+    """The relative difference above which figures differ: the effect of the seed, but at least `CLOSE`."""
     pair = [known[name] for name in TWO_SEEDS if name in known]
     if len(pair) < 2 or way(pair[0]) != way(pair[1]):
         return CLOSE
@@ -752,7 +754,7 @@ def apart(known: dict[str, dict[str, Any]], key: str) -> float:
 
 
 def findings_table(known: dict[str, dict[str, Any]]) -> str:
-    """The reports' findings, shown again or contradicted by the numbers: by both FIDs, or by sharpness."""
+    """The reports' findings, confirmed or contradicted by our figures: by both FIDs, or by sharpness."""
     lines = ["| finding | source | figure | numbers here | verdict |", "|---|---|---|---|---|"]
     for key, low, high, text, source in FINDINGS:
         found = [known.get(low), known.get(high)]
@@ -777,7 +779,7 @@ def findings_table(known: dict[str, dict[str, Any]]) -> str:
 
 
 def figure(row: dict[str, Any], key: str) -> float | None:
-    """FID, second FID or sharpness of a row."""
+    """The FID, the second FID or the sharpness of a row."""
     if key == "second FID":
         return number((row.get("also") or [{}])[0].get("fid"))
     return number((row.get("sharpness") or {}).get("value") if key == "sharpness" else row[key])
@@ -787,7 +789,7 @@ NOT_MEASURED = "not measured"
 
 
 def verdict(low: float | None, high: float | None, close: float = CLOSE) -> str:
-    """Of two figures of which the first is expected to be lower; ``close``: see `apart`.
+    """The verdict on two figures if the first is expected to be lower; ``close``: see `apart`.
 
     >>> verdict(30.0, 60.0), verdict(60.0, 30.0), verdict(30.0, 30.5), verdict(None, 1.0)
     ('shown again', 'contradicted', 'undecided: less than 5% apart', 'not measured')
@@ -800,7 +802,7 @@ def verdict(low: float | None, high: float | None, close: float = CLOSE) -> str:
 
 
 def together(verdicts: dict[str, str]) -> str:
-    """What the figures of that name say together; one that was not measured says nothing.
+    """The combined verdict of several figures; figures that were not measured do not count.
 
     >>> together({"fid": "shown again", "second FID": "contradicted"})
     'undecided: shown again by FID, contradicted by second FID'
@@ -816,14 +818,14 @@ def together(verdicts: dict[str, str]) -> str:
 
 PAPER, INK, FAINT = (250, 248, 245), (43, 40, 51), (122, 116, 131)
 SIDE, GAP, MARGIN, NAMES, HEAD = 64, 4, 24, 236, 46
-"""Of a sheet, in pixels: a face, what lies between two, the margin, room for names and for seeds."""
+"""Sizes in a sheet, in pixels: a face, the gap, the margin, the space for names and for seeds."""
 
 
 def write_sheet(plan: Plan, known: dict[str, dict[str, Any]], path: Path) -> bool:
-    """A row a model, a column a seed; False, and nothing is written, where no row can be drawn.
+    """Write a sheet with a row for each model and a column for each seed. Returns whether it was written.
 
-    Of a model whose snapshot is no longer at hand, the row is taken from the sheet that ``path`` holds; with
-    a row that is nowhere, that sheet stays as it is.
+    If the snapshot of a model is missing, its row is taken from the old sheet at ``path``. If a row is
+    missing there too, the old sheet is kept.
     """
     flows = {entry.name for entry in HOURS if entry.flow}
     last = strips(path) if path.exists() else {}
@@ -845,7 +847,7 @@ def write_sheet(plan: Plan, known: dict[str, dict[str, Any]], path: Path) -> boo
             missing = missing or not keys.keys() <= last.keys()
             found |= {key: last[key] for key in keys if key in last}
     if not found or (missing and path.exists()):
-        return False  # a sheet with fewer rows than the last one would be a step back
+        return False  # do not replace the old sheet by one with fewer rows
     width, height = next(iter(found.values())).size
     sheet = Image.new("RGB", (width + 2 * MARGIN, HEAD + len(found) * (height + GAP) + MARGIN), PAPER)
     draw = ImageDraw.Draw(sheet)
@@ -864,13 +866,13 @@ def write_sheet(plan: Plan, known: dict[str, dict[str, Any]], path: Path) -> boo
 
 
 def sheet_record(known: dict[str, dict[str, Any]]) -> str:
-    """What identifies the figures that a sheet says: SHA-256 of its rows in order."""
+    """The id of the figures in a sheet: SHA-256 of its rows in order."""
     told = [(row["name"], row["snapshot_hash"], row["protocol"], caption(row)) for row in in_order(known)]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
 def caption(row: dict[str, Any]) -> str:
-    """What a sheet says of a row."""
+    """The caption of a row in a sheet."""
     return f"FID {row['fid']:.1f}, {row['images_seen'] / 1000:,.0f} k images"
 
 
@@ -894,7 +896,7 @@ def strip(row: dict[str, Any], model: Model, psi: float, flow: bool) -> Image.Im
 
 
 def strips(path: Path) -> dict[str, Image.Image]:
-    """The rows of a sheet that `write_sheet` wrote, by what it calls them."""
+    """The rows of a sheet that `write_sheet` wrote, by their names."""
     with Image.open(path) as sheet:
         names = [name for name in str(sheet.info.get("rows", "")).split(",") if name]
         whole = sheet.convert("RGB")
@@ -955,7 +957,7 @@ not agree on.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what is left to do; 1 where something failed, 130 after Ctrl-C."""
+    """Do the remaining work. Returns 1 if something failed, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -975,7 +977,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     given = parser.parse_args(arguments)
 
-    def stop(number: int, frame: object) -> None:  # not by way of SIGINT, which the background ignores
+    def stop(number: int, frame: object) -> None:  # not through SIGINT, which background processes ignore
         raise KeyboardInterrupt
 
     given_plan = (given.data, given.runs, given.results, given.document, given.measured, given.minutes)
@@ -995,7 +997,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def compare(plan: Plan, entries: Sequence[Entry], *, status_only: bool, again: bool) -> int:
-    """Train and measure ``entries`` one after another, and show what is known after each."""
+    """Train and measure ``entries`` one after another; update the page after each."""
     width = max(len(entry.name) for entry in entries)
     if not status_only and plan.data is None:
         raise UserError("--data is missing, for example --data faces/")

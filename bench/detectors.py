@@ -2,9 +2,9 @@
 
     python bench/detectors.py [DATA] [--drawn 2000] [--detectors network,cascade,...]
 
-On the illustrations with boxes in DATA (never used for training) and on drawn illustrations. A hit: IoU of at
-least 0.4, or the centre of the finding inside the box; every box is found once. Intervals are Wilson's, 95%.
-Writes bench/results/detectors.md.
+Measured on the illustrations with boxes in DATA (never used for training), and on drawn illustrations. A
+detection is a hit if its IoU with a box is at least 0.4, or if its centre is inside the box; a box counts
+once. Intervals are Wilson's, 95%. Writes bench/results/detectors.md.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def wilson(hits: int, n: int) -> str:
 
 
 def matched(found: list[Face], boxes: list[list[int]]) -> int:
-    """How many boxes have a finding: the surest finding takes the box that it overlaps most."""
+    """The number of boxes with a detection. Detections with high scores choose first, by largest overlap."""
     left = [Face(*map(float, box), 1.0) for box in boxes]
     hits = 0
     for face in found:
@@ -71,11 +71,11 @@ def real(data: Path) -> Iterator[tuple[str, np.ndarray, list[list[int]]]]:
                 yield name, np.asarray(picture), boxes[name]
 
 
-_detectors: dict[str, Detector] = {}  # of a worker
+_detectors: dict[str, Detector] = {}  # of a worker process
 
 
 def make_detectors(names: list[str], weights: Path | None, precision: Precision) -> None:
-    """In a worker, once."""
+    """Called once in each worker process."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     for name in names:
@@ -87,7 +87,7 @@ def make_detectors(names: list[str], weights: Path | None, precision: Precision)
 
 
 def look(picture: np.ndarray) -> dict[str, tuple[list[Face], float]]:
-    """What every detector finds, and its CPU seconds."""
+    """The faces that each detector finds, and its CPU seconds."""
     told = {}
     for name, detector in _detectors.items():
         started = time.process_time()

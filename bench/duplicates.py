@@ -1,11 +1,11 @@
-"""How many planted copies are found among real faces, and how many faces are taken for copies that are none.
+"""The recall of planted copies among real faces, and the share of faces wrongly taken for copies.
 
     python bench/duplicates.py [DATA]
 
 DATA is the folder that has `getchu-faces-64.tar` (else the environment variable OMOKAGE_DATA, else
-../shared/data beside the repository). The faces come with many copies of their own; faces that resemble
-another by plain pixels are left out first, which does not use the method that is judged. Prints a table and
-writes it to bench/results/duplicates.md.
+../shared/data beside the repository). The real faces contain many copies. Faces that resemble another are
+left out first, by a comparison of pixels, which is not the method under test. Prints a table and writes it to
+bench/results/duplicates.md.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def all_faces(archive: Path) -> np.ndarray:
 def without_resemblances(faces: np.ndarray, wanted: int) -> np.ndarray:
     """The first ``wanted`` faces that correlate less than `RESEMBLE` with all before them.
 
-    Compared are 16x16 colour pictures in nine places a pixel (four of the face) apart, standardised.
+    It compares standardised 16x16 colour pictures at nine shifts of one pixel (four pixels of the face).
     """
     small = faces.reshape(-1, 16, 4, 16, 4, 3).mean((2, 4), dtype=np.float32)
 
@@ -52,7 +52,7 @@ def without_resemblances(faces: np.ndarray, wanted: int) -> np.ndarray:
 
     centre = standard(small[:, 1:15, 1:15])
     kept: list[int] = []
-    # In blocks: against what is kept, then within the block.
+    # In blocks: first against the kept faces, then within the block.
     for start in range(0, len(faces), 500):
         block = np.arange(start, min(start + 500, len(faces)))
         near = np.zeros((len(block), len(kept) + len(block)), np.float32)
@@ -141,7 +141,7 @@ def main() -> None:
         hit = groups[FACES:] == groups[of]
         planted.update(names)
         found.update(name for name, met in zip(names, hit, strict=True) if met)
-        # A face is grouped wrongly if its group holds anything but itself and its own copy.
+        # A face is grouped wrongly if its group has anything other than the face and its own copy.
         belongs = np.concatenate([np.arange(FACES), of])
         kept = best_of_groups(groups, rows)
         _, number = np.unique(groups, return_inverse=True)

@@ -1,8 +1,8 @@
 """Training pictures for the face detector: real crops and drawn characters on backgrounds without faces.
 
-Nothing here looks at a whole illustration of anybody: backgrounds are drawn, computed, or collages of the
-parts of face crops that hold no face. The box of a face in a crop is that of the cascade, shrunk from the
-head to the face (see `TO_FACE`), or the mean box of its data set where the cascade finds none.
+No whole illustration of an artist is used. Backgrounds are drawn, computed, or collages of parts of face
+crops without a face. The box of a face in a crop is the cascade's box, reduced from the head to the face (see
+`TO_FACE`). If the cascade finds none, it is the mean box of the data set.
 """
 
 import io
@@ -22,9 +22,9 @@ from omokage.data.drawn.scene import draw_illustration
 
 SIDE = 128
 TO_FACE = 1 / 1.43
-"""Side of the face (brow to chin) over the side of the cascade's box, which takes in part of the hair."""
+"""Side of the face (brow to chin) divided by the side of the cascade's box, which includes some hair."""
 RISE = 0.07
-"""How far the centre of the face lies above that of the cascade's box, in sides of the face."""
+"""Distance of the face's centre above the centre of the cascade's box, in sides of the face."""
 
 # tar, side of the crop, usual box of the cascade (centre x, centre y, side) as parts of it
 SETS = (
@@ -43,7 +43,7 @@ class Crop:
 
 
 def load_crops(data: Path, cascade: cv2.CascadeClassifier, most: int, skip: int = 0) -> list[Crop]:
-    """Up to ``most`` crops of each set, leaving out the first ``skip`` in a fixed random order."""
+    """Up to ``most`` crops of each set, in a fixed random order, without the first ``skip``."""
     crops = []
     for name, side, usual in SETS:
         with tarfile.open(data / name) as archive:
@@ -110,7 +110,7 @@ class Scenes:
         if flip := rng.random() < 0.5:
             matrix = np.array([[-1, 0, SIDE], [0, 1, 0]]) @ np.vstack([matrix, [0, 0, 1]])
         mode = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        if scale < 0.7:  # warpAffine knows no area average
+        if scale < 0.7:  # warpAffine cannot average areas
             image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=mode)
             scaled = np.diag([1 / scale, 1 / scale, 1])
             matrix_image = matrix @ scaled
@@ -163,12 +163,12 @@ class Scenes:
         return image
 
     def _fragment(self, rng: np.random.Generator) -> np.ndarray:
-        """Part of a crop that shows no face: a piece beside it, a detail, or its patches shuffled."""
+        """A part of a crop without a face: a piece beside the face, a detail, or shuffled patches."""
         crop = self.crops[rng.integers(len(self.crops))]
         image, (cx, cy, side) = crop.image, crop.box
         total = image.shape[0]
         kind = rng.random()
-        if kind < 0.4:  # shuffled: every stroke of a face and no face
+        if kind < 0.4:  # shuffled patches: all strokes of a face, but no face
             n = int(rng.integers(3, 8))
             step = total // n
             tiles = [
@@ -231,7 +231,7 @@ class Scenes:
         if border == cv2.BORDER_REFLECT_101 and rng.random() < 0.3:
             mask = np.ones_like(mask)  # one face fills the window
         image[:] = (image * (1 - mask) + face * mask + 0.5).astype(np.uint8)
-        if rng.random() < 0.15:  # a hand, a strand, an object before the face
+        if rng.random() < 0.15:  # a hand, hair or an object in front of the face
             reach = side * rng.uniform(0.15, 0.4)
             where = place + rng.uniform(-0.5, 0.5, 2) * side
             colour = tuple(int(v) for v in rng.integers(0, 256, 3))
@@ -285,7 +285,7 @@ def _texture(rng: np.random.Generator) -> np.ndarray:
             wave *= np.sin((-x * np.sin(turn) + y * np.cos(turn)) * 2 * np.pi / step)
         on = (wave > rng.uniform(-0.5, 0.5))[..., None]
         image = np.where(on, rng.integers(0, 256, 3), rng.integers(0, 256, 3))
-    else:  # rays, as behind speech
+    else:  # rays, as behind speech bubbles
         y, x = np.mgrid[:SIDE, :SIDE]
         centre = rng.uniform(0, SIDE, 2)
         rays = np.sin(np.arctan2(y - centre[1], x - centre[0]) * int(rng.integers(6, 40)))[..., None] > 0
@@ -304,7 +304,7 @@ def _shape(image: np.ndarray, rng: np.random.Generator) -> None:
         cv2.fillPoly(image, [points], colour)
         if rng.random() < 0.6:
             cv2.polylines(image, [points], True, line, int(rng.integers(1, 3)), cv2.LINE_AA)
-    elif kind < 0.7:  # round things, also two beside each other or within each other, as eyes are
+    elif kind < 0.7:  # round shapes; sometimes two side by side or one inside another, like eyes
         radius = int(rng.integers(2, 28))
         axes, turn = (radius, max(1, int(radius * rng.uniform(0.4, 1)))), rng.uniform(0, 180)
         places = (
@@ -317,7 +317,7 @@ def _shape(image: np.ndarray, rng: np.random.Generator) -> None:
             if rng.random() < 0.5:
                 inner = (max(1, axes[0] // 2), max(1, axes[1] // 2))
                 cv2.ellipse(image, tuple(int(v) for v in place), inner, turn, 0, 360, line, -1, cv2.LINE_AA)
-    else:  # a bundle of strokes, as hair and folds are
+    else:  # a bundle of strokes, like hair and folds
         start, to = rng.normal(0, 30, 2), rng.normal(0, 50, 2)
         for _ in range(int(rng.integers(2, 14))):
             a = (centre + start + rng.normal(0, 6, 2)).astype(int)
@@ -357,13 +357,13 @@ def _paste(image: np.ndarray, piece: np.ndarray, x: int, y: int, mask: np.ndarra
 
 
 def _cut_out(source: np.ndarray, rng: np.random.Generator, box: tuple[float, float, float]) -> np.ndarray:
-    """Opacity of a crop, uint8: the whole square, a soft ellipse, or all that is not its plain background."""
+    """The opacity of a crop, uint8: the whole square, a soft ellipse, or all but a plain background."""
     total = source.shape[0]
     cx, cy, side = box
     kind = rng.random()
     if kind < 0.45:
         corners = source[[0, 0, -1, -1], [0, -1, 0, -1]].astype(int)
-        if np.abs(corners[:2] - corners[:2].mean(0)).max() < 12:  # plain above: cut along the hair
+        if np.abs(corners[:2] - corners[:2].mean(0)).max() < 12:  # plain background above: cut along the hair
             mask = np.zeros((total + 2, total + 2), np.uint8)
             for x in (0, total - 1):
                 flags = 4 | (255 << 8) | cv2.FLOODFILL_MASK_ONLY | cv2.FLOODFILL_FIXED_RANGE
@@ -392,7 +392,7 @@ def _recolour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _spoil(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What happens to pictures: light, casts, grey, blur, noise, JPEG."""
+    """Degrade a picture: brightness, colour casts, grey, blur, noise, JPEG."""
     out = image.astype(np.float32) / 255
     if rng.random() < 0.5:
         out = out ** np.float32(np.exp(rng.normal(0, 0.35)))
@@ -413,7 +413,7 @@ def _spoil(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def contact_sheet(scenes: Scenes, seed: int, n: int = 48, columns: int = 8) -> bytes:
-    """A PNG of ``n`` windows with their boxes, to look at."""
+    """A PNG of ``n`` windows with their boxes, for inspection."""
     rng, tiles = np.random.default_rng(seed), []
     for _ in range(n):
         image, faces = scenes.window(rng)

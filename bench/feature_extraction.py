@@ -1,12 +1,12 @@
-"""Inception features: images a second against the TorchScript as it comes, and what that changes in FID.
+"""Inception features: speed compared with the original TorchScript, and the effect on FID.
 
     python bench/feature_extraction.py --faces ../shared/data/getchu-faces-64.tar --count 10000
 
-Two sets are compared: real faces, and other real faces that were shrunk, grown back and sprinkled with noise,
-as a stand-in for what a generator draws. (--samples RUN takes samples of a run instead.) Both go through the
-TorchScript in float32 and through ours. Features of the TorchScript, the slow part, are kept in --cache and
-made in pieces, so that the command may be stopped and repeated. The speeds are measured in turns, batch by
-batch in one process, so that other work on the machine slows both.
+Two sets are compared: real faces, and other real faces that were shrunk, enlarged and made noisy, in place of
+generated ones. (With --samples RUN, samples of a run are used instead.) Both sets go through the TorchScript
+in float32 and through our network. The features of the TorchScript, the slow part, are computed in pieces and
+kept in --cache, so the command can be stopped and repeated. Speeds are measured alternately, batch by batch
+in one process, so that other work on the machine affects both.
 """
 
 import argparse
@@ -37,7 +37,7 @@ PIECE = 25 * BATCH
 
 
 def torchscript(file: Path):
-    """The network as it comes: float32, resize by the grid of the usual implementation."""
+    """The original network in float32; images are resized by the grid of the usual implementation."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         module = torch.jit.load(str(file)).eval()
@@ -58,7 +58,7 @@ def torchscript(file: Path):
 
 
 def spoiled(image: np.ndarray, seed: int) -> np.ndarray:
-    """A face as a weak generator would draw it: softened, then noisy."""
+    """A face as a weak generator would draw it: blurred, then noisy."""
     small = Image.fromarray(image).resize((36, 36), Image.Resampling.BOX)
     soft = np.asarray(small.resize((64, 64), Image.Resampling.BICUBIC), np.float32)
     noise = np.random.default_rng(seed).normal(0, 3, soft.shape)
@@ -94,13 +94,13 @@ def in_pieces(features, images: np.ndarray, cache: Path, name: str) -> np.ndarra
 
 
 def speeds(ways: dict, images: np.ndarray, rounds: int) -> dict[str, tuple[float, float]]:
-    """Median images a second and a second of processor time, for each way; all ways in turn."""
+    """Median images per second, and per second of processor time, for each network; measured alternately."""
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for round_ in range(rounds + 1):
         for name, features in ways.items():
             wall, processor = time.perf_counter(), time.process_time()
             features(images[:BATCH])
-            if round_:  # the first one warms up
+            if round_:  # the first round is a warm-up
                 taken[name].append((time.perf_counter() - wall, time.process_time() - processor))
     return {
         name: tuple(BATCH / medians.median(one) for one in zip(*t, strict=True)) for name, t in taken.items()

@@ -1,10 +1,10 @@
-"""Quality over the minutes of a training: one row a snapshot, by one protocol.
+"""Quality during a training: one row for each snapshot, by one protocol.
 
     python bench/fid_over_minutes.py runs/fast --data faces/ [--minutes 10 20 30] [--protocol NAME] [--full]
 
-Train with `training.keep=0`, so that every snapshot is still there. `--full` adds, for the last snapshot, the
-Fréchet distance in the second feature space and the classifier two-sample test. Rows go to `--out`, a JSON
-lines file that the table is made from; those that it has already are not measured again.
+Train with `training.keep=0`, so that all snapshots are kept. `--full` adds, for the last snapshot, the
+Fréchet distance in the second feature space and the classifier two-sample test. Rows are appended to
+`--out`, a JSON lines file from which the table is made. Existing rows are not measured again.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from omokage.snapshot import read_snapshot, snapshots
 
 
 def nearest(run: Path, minutes: list[float]) -> dict[float, Path]:
-    """The snapshot that lies nearest to each of ``minutes``; without any, the newest."""
+    """The snapshot nearest to each of ``minutes``; without ``minutes``, the newest one."""
     reached = {path: read_snapshot(path, "none.")[2]["seconds"] / 60 for path in snapshots(run)}
     wanted = minutes or [max(reached.values())]
     return {minute: min(reached, key=lambda path: abs(reached[path] - minute)) for minute in wanted}

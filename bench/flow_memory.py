@@ -1,19 +1,19 @@
-"""Memory and time of backward passes of Glow, through the inverse and with activations kept.
+"""Memory and time of Glow's backward passes: recomputed through the inverse, or with stored activations.
 
     python bench/flow_memory.py [--size 64 --levels 3 --hidden 64 --batch 16] [--repeats 5] [--write]
     python bench/flow_memory.py --published [3 4] [--write]
 
-Every case is a process of its own. Its peak is how far resident memory (on a GPU: allocated memory) rises in
-one forward and backward pass above what it was before, less the gradients' own bytes: activations, in short.
-Weights, gradients and optimiser states do grow with the steps, and are given beside it. Times are medians of
-passes of the two ways in turns, in one process (on a CPU, of its own processor seconds: other work changes
-those little); gradients of the two ways are compared there too.
+Each case runs in its own process. The peak is the rise of resident memory (on a GPU: allocated memory) in one
+forward and backward pass, minus the bytes of the gradients. This is the memory of the activations. Weights,
+gradients and optimiser states grow with the number of flow steps; they are listed too. Times are medians over
+passes of the two ways, measured alternately in one process. On a CPU they are processor seconds, which other
+work hardly changes. The gradients of the two ways are compared in the same process.
 
-``--published`` measures another thing alone: the first training step, its start from data and Adam included,
-of a Glow of the published size (32 steps a level, 512 hidden channels, 64 px, batch 16) with so many levels,
-and the peak of everything in its process, from the interpreter's start to its end; about a minute of a core
-each. The limit is 8 GB.
-``--write`` writes the table to bench/results, or adds the rows there.
+``--published`` measures only a Glow of the published size (32 steps a level, 512 hidden channels, 64 px,
+batch 16) with the given numbers of levels. It runs the first training step, including the data-dependent
+initialisation and Adam. The peak is that of the whole process, from start to end. Each number of levels takes
+about a minute on one core. The limit is 8 GB.
+``--write`` writes the table, or adds rows to it, in bench/results.
 """
 
 import argparse
@@ -48,7 +48,7 @@ Seconds are by the clock; other work makes them longer. CPU seconds are those of
 
 
 class Peak:
-    """How high memory was in a block, and what it was before, in bytes."""
+    """The peak of memory in a block, and the memory before it, in bytes."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -60,7 +60,7 @@ class Peak:
             torch.cuda.reset_peak_memory_stats()
             self.before = torch.cuda.memory_allocated()
         else:
-            Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew
+            Path("/proc/self/clear_refs").write_text("5")  # resets the peak
             self.before = resident("VmRSS")
         return self
 
@@ -80,7 +80,7 @@ def resident(entry: str) -> int:
 
 
 def build(settings: dict, saving: bool) -> tuple[Glow, torch.Tensor]:
-    """A flow at its start, and images."""
+    """An untrained flow, and images."""
     torch.manual_seed(0)
     names = ("size", "levels", "steps", "hidden")
     flow = Glow(**{name: settings[name] for name in names}, reversible=saving).to(best_device())
@@ -90,7 +90,7 @@ def build(settings: dict, saving: bool) -> tuple[Glow, torch.Tensor]:
 
 @torch.no_grad()
 def disturbed(flow: Glow, images: torch.Tensor) -> tuple[Glow, torch.Tensor]:
-    """The flow off its start, where half of its gradients would be zero."""
+    """The flow with changed weights: at the start, half of its gradients would be zero."""
     flow.log_prob(images[:2])
     for parameter in flow.parameters():
         parameter.add_(0.01 * torch.randn_like(parameter))
@@ -107,7 +107,7 @@ def one_pass(flow: Glow, images: torch.Tensor) -> None:
 
 def memory(settings: dict) -> dict:
     flow, images = disturbed(*build(settings, settings["saving"]))
-    one_pass(flow, images[:2])  # what libraries set up once is not counted
+    one_pass(flow, images[:2])  # so that one-time setup of libraries is not counted
     flow.zero_grad()
     with Peak(best_device()) as peak:
         one_pass(flow, images)
@@ -125,11 +125,11 @@ def speed(settings: dict) -> dict:
             flow.zero_grad()
             began = clock()
             one_pass(flow, images)
-            if repeat:  # the first warms up
+            if repeat:  # the first is a warm-up
                 seconds[flow.reversible].append(clock() - began)
             gradients[flow.reversible] = torch.cat([p.grad.flatten() for p in flow.parameters()])
-    # Of the whole gradient: a rectifier that rounding turns over moves the gradient of a single small layer
-    # by a thousandth, in either way of working.
+    # Relative to the whole gradient: if rounding flips a ReLU, the gradient of a small layer changes by a
+    # thousandth, in both ways.
     difference = float((gradients[True] - gradients[False]).norm() / gradients[False].norm())
     saving, plain = (statistics.median(seconds[way]) for way in (True, False))
     return {"saving": saving, "plain": plain, "difference": difference}
@@ -151,14 +151,14 @@ def published(settings: dict) -> dict:
 
 
 def machine() -> str:
-    """What it runs on, in words."""
+    """The machine in words."""
     if best_device().type == "cuda":
         return torch.cuda.get_device_name()
     return f"{processor()}, {torch.get_num_threads()} threads"
 
 
 def published_rows(options: argparse.Namespace) -> list[str]:
-    """A row for each number of levels, each measured in a process of its own."""
+    """A row for each number of levels, each measured in its own process."""
     rows = []
     for levels in options.published:
         size = {name: getattr(options, name) for name in ("size", "hidden", "batch")}
@@ -179,7 +179,7 @@ def published_rows(options: argparse.Namespace) -> list[str]:
 
 
 def apart(work: str, **settings: object) -> dict:
-    """The result of ``work`` in a process of its own."""
+    """The result of ``work``, run in its own process."""
     command = [sys.executable, __file__, "--case", json.dumps({"work": work, **settings})]
     told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return json.loads(told.splitlines()[-1])

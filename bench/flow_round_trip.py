@@ -1,10 +1,9 @@
-"""How exactly trained flows lead real faces back: the largest error of |x - f⁻¹(f(x))|.
+"""How exactly trained flows reconstruct real faces: the largest |x - f⁻¹(f(x))|.
 
     python bench/flow_round_trip.py RUN... --data faces/ [--count 64] [--write]
 
-Images are in [-1, 1]; faces are the first of an order drawn by the seed, the same for every run. The aims
-are 1e-9 in float64 and 1e-3 in float32. ``--write`` writes the table to bench/results, where rows of other
-recipes stay.
+Images are in [-1, 1]. The faces are drawn with the seed, and are the same for every run. The limits are 1e-9
+in float64 and 1e-3 in float32. ``--write`` writes the table to bench/results; rows of other recipes stay.
 """
 
 import argparse
@@ -63,7 +62,7 @@ def main() -> None:
 
 
 def written() -> dict[str, str]:
-    """The rows that stand in the table, by recipe."""
+    """The rows of the existing table, by recipe."""
     lines = RESULTS.read_text(encoding="utf-8").splitlines() if RESULTS.exists() else []
     rows = [line for line in lines if line.startswith("| ") and not line.startswith("| model ")]
     return {row.split(" | ")[0][2:]: row for row in rows}

@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python bench/judge_tag_encoder.py --data ../shared/data
 
-Half of the real faces of `getchu-faces-64.tar` is the reference, as many others are damaged more and more;
-the Fréchet distance between the two should rise at every step from that of the two halves as they are.
+One half of the real faces in `getchu-faces-64.tar` is the reference. The other half is damaged more and more.
+The Fréchet distance between the two should rise at every step, starting from that of the undamaged halves.
 """
 
 import argparse
@@ -32,7 +32,7 @@ Damage = Callable[[np.ndarray, float], np.ndarray]
 
 
 def each(change: Callable[[Image.Image, float], Image.Image]) -> Damage:
-    """The same change of every image."""
+    """Apply ``change`` to every image."""
     return lambda images, amount: np.stack(
         [np.asarray(change(Image.fromarray(image), amount)) for image in images]
     )
@@ -69,7 +69,7 @@ def noise(images: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def moved(images: np.ndarray, displacement: torch.Tensor) -> np.ndarray:
-    """Sampled at places moved by ``displacement`` (N or 1, 64, 64, 2), in pixels."""
+    """Images sampled at positions shifted by ``displacement`` (N or 1, 64, 64, 2), in pixels."""
     axis = (torch.arange(64) + 0.5) / 32 - 1
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     grid = torch.stack([x, y], dim=2) + displacement / 32
@@ -80,7 +80,7 @@ def moved(images: np.ndarray, displacement: torch.Tensor) -> np.ndarray:
 
 
 def swirl(images: np.ndarray, degrees: float) -> np.ndarray:
-    """Turned by ``degrees`` in the centre, less and less towards the edge."""
+    """Images rotated by ``degrees`` in the centre, and less towards the edge."""
     axis = torch.arange(64) - 31.5
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     angle = np.deg2rad(degrees) * torch.exp(-(x**2 + y**2) / (2 * 14**2))
@@ -89,7 +89,7 @@ def swirl(images: np.ndarray, degrees: float) -> np.ndarray:
 
 
 def elastic(images: np.ndarray, pixels: float) -> np.ndarray:
-    """Bent at random, by ``pixels`` as a standard deviation, smooth over about ten pixels."""
+    """Random smooth distortion: standard deviation ``pixels``, correlated over about ten pixels."""
     coarse = torch.randn(len(images), 2, 7, 7, generator=torch.Generator().manual_seed(0))
     smooth = F.interpolate(coarse, size=(64, 64), mode="bicubic")
     return moved(images, (smooth / smooth.std() * pixels).permute(0, 2, 3, 1))
@@ -105,7 +105,7 @@ def swap_quarter(images: np.ndarray, share: float) -> np.ndarray:
 
 
 def collapse(images: np.ndarray, kept: float) -> np.ndarray:
-    """Only ``kept`` different faces, shown again and again."""
+    """Only ``kept`` different faces, repeated."""
     return np.resize(images[: int(kept)], images.shape)
 
 
@@ -168,7 +168,7 @@ def main() -> None:
     for name, damage, amounts in DAMAGES:
         row(name, amounts, [distance(mine, features(damage(others, a))) for a in amounts], floor)
 
-    # Modes that go missing: years of publication, and hair colours by the crowd's tags, not by the encoder's.
+    # Missing modes: years of publication, and hair colours by people's tags (not by the encoder's estimates).
     newest = [y for y in range(2009, 1999, -1) if (years == y).any()]
     dropped = [1, 2, 3, 4]
     of_others = years[args.count :]
@@ -217,7 +217,7 @@ def main() -> None:
 
 
 def about_encoder() -> list[str]:
-    """What the weight file says about its training."""
+    """Facts about the encoder's training, from the weight file."""
     import omokage
 
     file = Path(omokage.__file__).parent / "assets" / WEIGHTS

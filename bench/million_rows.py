@@ -1,13 +1,13 @@
-"""Duplicates, split and stats of a million faces: seconds and memory.
+"""Time and memory of duplicates, split and stats for a million faces.
 
     python bench/million_rows.py [DATA] [--rows N ...]
 
 DATA is the folder that has `getchu-faces-64.tar` (else the environment variable OMOKAGE_DATA, else
-../shared/data beside the repository); N is a million by default, several give a table with a part for each.
-A synthetic face is a blend of two real ones in about equal parts, which keeps the statistics of frequencies
-and colours; blending their cosine transforms makes a million signatures without decoding a million pictures.
-A tenth of the rows are copies of others with some bits turned, artists have 1 to 400 pictures. Every step
-runs in a process of its own, so that its peak memory is its own. Prints a table and writes it to
+../shared/data beside the repository). N is a million by default; several numbers give a table with a part for
+each. A synthetic face is a blend of two real ones in about equal parts, which keeps the statistics of
+frequencies and colours. Cosine transforms are blended, so no million pictures need decoding. A tenth of the
+rows are copies of others with some bits flipped; artists have 1 to 400 pictures. Every step runs in its own
+process, so that its peak memory is measured alone. Prints a table and writes it to
 bench/results/million_rows.md.
 """
 
@@ -38,21 +38,21 @@ from omokage.hardware import processor
 
 HERE = Path(__file__).resolve().parent
 REAL = 6000
-SHARE = (0.42, 0.58)  # further apart, blends that have one face in common would be variants of one drawing
+SHARE = (0.42, 0.58)  # with a wider range, blends that share a face would count as variants of one drawing
 TURNED = 10
 
 
 def megabytes() -> float:
     """Peak memory of this process so far."""
     status = Path("/proc/self/status")
-    if status.exists():  # getrusage would begin with the peak of the process that started this one
+    if status.exists():  # getrusage would include the peak of the parent process
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def synthetic(faces: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Signatures (n,), and for each row the row that it is a copy of, or itself."""
+    """Signatures (n,), and for each row the index of its original (its own index if it is no copy)."""
     draw = np.random.default_rng(1)
     waves = np.concatenate([duplicates.waves(faces[i : i + 200]) for i in range(0, len(faces), 200)])
     colour = duplicates.signatures(faces)["colour"].astype(np.float32)
@@ -80,7 +80,7 @@ def synthetic(faces: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def synthetic_index(of: np.ndarray) -> pa.Table:
-    """An index of as many rows; copies have the artist of what they are copies of."""
+    """An index with as many rows; a copy has the artist of its original."""
     n = len(of)
     draw = np.random.default_rng(2)
     digests = np.frombuffer(draw.bytes(32 * n), "S32")
@@ -108,7 +108,7 @@ def synthetic_index(of: np.ndarray) -> pa.Table:
 
 
 def step(name: str, folder: Path) -> dict[str, object]:
-    """One step on what lies in ``folder``: its seconds, its peak memory, and what it found."""
+    """Run one step on the files in ``folder``; returns its seconds, its peak memory and its results."""
     index = pq.read_table(folder / "index.parquet") if name != "groups" else None
     rows = np.load(folder / "rows.npy") if name != "stats" else None
     of = np.load(folder / "of.npy")

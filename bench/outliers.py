@@ -2,16 +2,16 @@
 
     python bench/outliers.py RUN... --heldout DIR/heldout [--larger faces-256.tar] [--count 400] [--write]
 
-Good faces are one half of the held-out part; bad pictures of several kinds are mixed in. A score's area is
-the chance that a bad one scores above a good one: 0.5 is chance, below it the score is misled. Beside it
-stands what compressed length alone would find (shorter is worse): many bad pictures compress well, and then
-the correction alone does the work. Kinds that need a face are made of the other half, so that no face is on
-both sides. ``--larger``: a tar, zip or folder of larger faces, of which corners are cut ("off-centre crops")
-and which are also shrunk whole, as a control: good faces of another source, which ought to stay near 0.5.
-Where the face set holds JPEGs, all these pictures are compressed as its faces are, else a score could tell
-them by that alone.
-Of several runs, of any family with a likelihood, each has a table; at one resolution they judge the same
-pictures. ``--write`` writes the tables to bench/results, where those of other recipes stay.
+Good faces are one half of the held-out part; bad pictures of several kinds are added. The ROC area of a score
+is the probability that a bad picture scores above a good one: 0.5 is chance, and below 0.5 the score is
+misled. The table also has the area for compressed length alone (shorter is worse): many bad pictures compress
+well, and then the correction does all the work. Bad pictures that are made of faces use the other half, so no
+face is on both sides. ``--larger`` is a tar, zip or folder of larger faces. Their corners are cut out
+("off-centre crops"). They are also shrunk whole, as a control: good faces of another source should stay near
+0.5. If the face set has JPEGs, all these pictures are compressed in the same way; otherwise a score could
+recognise them by that.
+Each run, of any family with a likelihood, has its own table. Runs of one resolution judge the same pictures.
+``--write`` writes the tables to bench/results; tables of other recipes stay.
 """
 
 import argparse
@@ -50,17 +50,17 @@ def noise(count: int, size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def flat(count: int, size: int, rng: np.random.Generator) -> np.ndarray:
-    """One colour each."""
+    """Pictures of one colour each."""
     return np.broadcast_to(rng.integers(0, 256, (count, 1, 1, 3), np.uint8), (count, size, size, 3)).copy()
 
 
 def noisy(faces: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Faces under normal noise, its deviation a tenth of the range."""
+    """Faces with normal noise; its standard deviation is a tenth of the range."""
     return (faces + rng.normal(0, 25.5, faces.shape)).round().clip(0, 255).astype(np.uint8)
 
 
 def shifted(faces: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Faces moved by 3/8 to 5/8 of their side in a random direction, the edge repeated where they left."""
+    """Faces moved by 3/8 to 5/8 of their side in a random direction; the edge is repeated."""
     size, out = faces.shape[1], np.empty_like(faces)
     for i, face in enumerate(faces):
         angle, far = rng.uniform(0, 2 * np.pi), size * rng.uniform(3 / 8, 5 / 8)
@@ -73,7 +73,7 @@ def shifted(faces: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def drawn(count: int, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Squares of drawn illustrations that no face touches."""
+    """Squares of drawn illustrations without a face."""
     found: list[np.ndarray] = []
     while len(found) < count:
         scene = draw_illustration(int(rng.integers(2**62)))
@@ -94,7 +94,7 @@ def drawn(count: int, size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def corners(faces: FaceSet, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Squares of 0.55 times the side out of a random corner of larger faces."""
+    """Squares of 0.55 times the side from a random corner of larger faces."""
     out = np.empty((len(faces), size, size, 3), np.uint8)
     for i in range(len(faces)):
         image = faces.image(i)
@@ -105,7 +105,7 @@ def corners(faces: FaceSet, size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def jpeg_settings(faces: FaceSet) -> list[dict[str, Any]]:
-    """How each face that is a JPEG was compressed."""
+    """The compression settings of each face that is a JPEG."""
     settings = []
     for i in range(len(faces)):
         with Image.open(io.BytesIO(faces.image_bytes(i)), formats=("JPEG", "PNG", "WEBP")) as face:
@@ -115,7 +115,7 @@ def jpeg_settings(faces: FaceSet) -> list[dict[str, Any]]:
 
 
 def stored_alike(shown: np.ndarray, settings: list[dict[str, Any]], rng: np.random.Generator) -> np.ndarray:
-    """Pictures as they come back from JPEGs of ``settings``, one drawn for each; none: as they are."""
+    """Pictures compressed as JPEGs with random ``settings``; unchanged if there are no settings."""
     if not settings:
         return shown
     out = np.empty_like(shown)
@@ -129,7 +129,7 @@ def stored_alike(shown: np.ndarray, settings: list[dict[str, Any]], rng: np.rand
 def pictures(
     faces: FaceSet, size: int, options: argparse.Namespace
 ) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Good faces, bad pictures by kind, and controls by kind; the same for every model of that resolution."""
+    """Good faces, bad pictures by kind, and controls by kind; the same for all models of a resolution."""
     rng = np.random.default_rng(options.seed)
     order = rng.permutation(len(faces))
     good = faces.pixels(np.sort(order[: len(order) // 2]), size)
@@ -164,7 +164,7 @@ WAYS = {
 
 
 def areas(model: Model, faces: FaceSet, options: argparse.Namespace) -> list[str]:
-    """A table in Markdown of how well the scores by one model find bad pictures."""
+    """A Markdown table of how well the scores of one model find bad pictures."""
     good, bad, control = pictures(faces, model.resolution[0], options)
     progress = TerminalProgress()
     standard = score(model, good, seed=options.seed, progress=progress)
@@ -222,7 +222,7 @@ def main() -> None:
 
 
 def tables_of_others(recipes: set[str]) -> list[str]:
-    """The tables that stand in the results, but for those of ``recipes``."""
+    """The existing tables in the results, without those of ``recipes``."""
     text = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else ""
     tables = [part.strip() for part in text.split("\n## ")[1:]]
     return [f"## {table}" for table in tables if table.splitlines()[0] not in recipes]

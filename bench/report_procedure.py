@@ -1,9 +1,9 @@
-"""`omokage build` against the procedure of rai2020 on the same pictures: faces a minute.
+"""`omokage build` and the procedure of rai2020 on the same pictures: faces per minute.
 
     python bench/report_procedure.py [DATA] [--drawn 600] [--real 42] [--size 512] [--nth 16]
 
-The procedure is written anew after its description: a dozen shell commands, each of them a process, most of
-them one a picture or a face.
+The procedure is rewritten from its description. It is a dozen shell commands; most of them start a process
+for each picture or face.
 
 1. the detector: a Python process a picture, `lbpcascade_animeface` through OpenCV with the settings of its
    author's example; it prints boxes;
@@ -11,14 +11,15 @@ them one a picture or a face.
 3. `find -empty -delete` (the report also deleted files under 100 kB; drawn faces are smaller than that by
    nature, so here nothing is deleted for its size, in favour of the procedure);
 4. `fdupes --delete` over all faces;
-5. `identify` a face, and where a side is below the target waifu2x, twice the size: a process a face;
+5. `identify` for each face; if a side is below the target, waifu2x doubles the size: a process a face;
 6. `mogrify` to the size, sRGB, JPEG: one process for all faces, in favour of the procedure.
 
-Pictures: drawn illustrations (`omokage draw`), every tenth there twice so that there is something to find,
-and the real illustrations of DATA (else the environment variable OMOKAGE_DATA, else ../shared/data beside
-the repository) where present. Faces a minute are counted by the clock, start of the programs included, each
-side as it is run: the procedure's commands one after the other, `omokage build` with its default workers.
-By CPU seconds of all processes the second core does not count; both are written. The machine must be quiet.
+The pictures are drawn illustrations (`omokage draw`), every tenth of them twice, so that there are duplicates
+to find. The real illustrations of DATA (else the environment variable OMOKAGE_DATA, else ../shared/data
+beside the repository) are added if present. Faces per minute are measured by the clock, including the start
+of the programs. Each side is run as usual: the procedure's commands one after the other, `omokage build`
+with its default workers. Faces per CPU minute of all processes are also given; there a second core is no
+advantage. No other work may run on the machine.
 waifu2x is the same network with the same engine on both sides. Needs ImageMagick 6 and fdupes. Writes
 bench/results/report_procedure.md.
 """
@@ -42,7 +43,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def detect(cascade: str, picture: str) -> None:
-    """Step 1, in a process of its own: boxes of faces, one a line."""
+    """Step 1, in its own process: print boxes of faces, one on each line."""
     import cv2
 
     cv2.setNumThreads(1)
@@ -57,7 +58,7 @@ def detect(cascade: str, picture: str) -> None:
 
 
 def waifu2x(models: str, picture: str, out: str) -> None:
-    """Step 5, in a process of its own: ``picture`` at twice the size."""
+    """Step 5, in its own process: write ``picture`` at twice the size."""
     import ncnn
     import numpy as np
     from PIL import Image
@@ -111,7 +112,7 @@ class Clock:
 
 
 def procedure(pictures: list[Path], out: Path, size: int, models: Path | None) -> tuple[Clock, int]:
-    """All steps; how long they took, and how many faces there are in the end."""
+    """Run all steps; returns their times and the number of faces at the end."""
     clock = Clock()
     cascade = HERE.parent / "src" / "omokage" / "assets" / "lbpcascade_animeface.xml"
     faces = out / "faces"
@@ -157,7 +158,7 @@ def build(folder: Path, out: Path, size: int, options: list[str]) -> tuple[Clock
 
 
 def gather(folder: Path, data: Path, drawn: int, real: int) -> str:
-    """Fills ``folder`` with pictures; says which."""
+    """Fill ``folder`` with pictures; returns a description of them."""
     from omokage.data.drawn import draw
 
     illustrations = draw(drawn, folder / "drawn", seed=3, illustrations=True, workers=1)
@@ -251,7 +252,7 @@ def _line(
     faces: int,
     base: tuple[float, float] | None = None,
 ) -> tuple[float, float]:
-    """Adds a line to the table; returns the faces a minute and the faces a CPU minute."""
+    """Add a line to the table; returns the faces per minute and per CPU minute."""
     speeds = tuple(60 * faces / seconds for seconds in clock.total)
     times = ("", "") if base is None else tuple(f"{a / b:.1f}" for a, b in zip(speeds, base, strict=True))
     wall, cpu = clock.total

@@ -1,4 +1,4 @@
-"""What measurements have in common: where the data lies."""
+"""Shared by the measurements: the path of the data."""
 
 import argparse
 import os
@@ -8,7 +8,7 @@ BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def data_argument(parser: argparse.ArgumentParser) -> None:
-    """Add ``data``, the folder of the real faces: OMOKAGE_DATA or ../shared/data where it is left out."""
+    """Add ``data``, the folder of the real faces; the default is OMOKAGE_DATA or ../shared/data."""
     parser.add_argument(
         "data",
         nargs="?",

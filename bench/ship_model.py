@@ -1,4 +1,4 @@
-"""Make the model that ships out of a trained run: averaged weights in half precision.
+"""Make the model that ships from a trained run: averaged weights in half precision.
 
 python bench/ship_model.py runs/fast/snapshot-000000327680.safetensors
 """
@@ -13,7 +13,7 @@ MOST_BYTES = 8_000_000
 
 
 def main() -> None:
-    """Write it, and look whether it is small enough and loads."""
+    """Write the model; check that it is small enough and can be loaded."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("snapshot", type=Path)
     write_small(load_model(parser.parse_args().snapshot, device="cpu"), SHIPPED)

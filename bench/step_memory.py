@@ -2,9 +2,9 @@
 
     python bench/step_memory.py rai2020-stylegan-512 --batch 4 [--images N] [--steps 1] [key=value ...]
 
-Peak is the highest resident memory of the process (on a GPU: allocated memory): weights, averages, gradients,
-states of the optimisers, activations and PyTorch itself. ``--images`` is the position in training; the
-default is where everything has grown. ``--precision bf16`` as on a GPU. ``--write`` appends a line to
+The peak is the highest resident memory of the process (on a GPU: allocated memory): weights, averages,
+gradients, optimiser states, activations and PyTorch itself. ``--images`` is the position in training; by
+default, all sizes have grown in. ``--precision bf16`` is what a GPU uses. ``--write`` appends a line to
 bench/results/step_memory.md.
 """
 

@@ -1,14 +1,14 @@
-"""What the docs and the package show of recipes and results, made from the records.
+"""Makes the tables of recipes and results in the docs and the package from the records.
 
-    python bench/tables.py            # write what is stale, and name it
-    python bench/tables.py --check    # only name it; exit code 1 where something is stale
+    python bench/tables.py            # write the files that are stale, and name them
+    python bench/tables.py --check    # only name them; exit code 1 if a file is stale
 
 The records are the recipes, `published.toml` in `src/omokage/assets`, and `comparison.jsonl` and
 `fid_over_minutes.jsonl` in `bench/results`. From them come `recipes.json` and `measured.json` in
 `src/omokage/assets`, the tables between markers in README.md, docs/comparison.md and
 bench/results/fid_over_minutes.md, and docs/images/report.png (with `chromium`, which must be installed). The
-pictures of samples in docs/comparison.md need the runs: `bench/comparison.py` makes them, and here it is only
-said that they are stale.
+pictures of samples in docs/comparison.md need the runs: `bench/comparison.py` makes them. This command only
+says whether they are stale.
 """
 
 import argparse
@@ -35,7 +35,7 @@ IMAGES = ROOT / "docs" / "images"
 
 
 def curve() -> list[dict[str, Any]]:
-    """The snapshots of trainings of `fast` as it is now, by seed and minutes."""
+    """Snapshots of trainings of the current recipe `fast`, by seed and minutes."""
     return comparison.curve(RESULTS / comparison.CURVE)
 
 
@@ -44,17 +44,17 @@ def compared() -> dict[str, dict[str, Any]]:
     return {row["name"]: row for row in comparison.read_lines(RESULTS / "comparison.jsonl") if "fid" in row}
 
 
-# What each thing should be.
+# The contents that each file should have.
 
 
 def recipes_json() -> str:
-    """What each recipe is, with the parameters of its networks."""
+    """A description of each recipe, with the parameter counts of its networks."""
     known = {name: catalogue.outline(load_recipe(name)) for name in recipe_names()}
     return json.dumps(known, indent=1, ensure_ascii=False) + "\n"
 
 
 def measured_json() -> str:
-    """What was measured of each recipe."""
+    """The measured results of each recipe."""
     return comparison.packaged(compared(), curve())
 
 
@@ -68,7 +68,7 @@ THERE = {"150 epochs": "GPU, 150 epochs", "3,500 iterations, 9 hours on one note
 
 
 def results_table() -> str:
-    """The README's table: what was published, and what `fast` and `fast-style` reached here."""
+    """The README's table: published results, and those of `fast` and `fast-style` here."""
     lines = ["| system | data | trained on | FID |", "|---|---|---|---|"]
     for name, title in TITLES.items():
         told = catalogue.published()[name]
@@ -91,7 +91,7 @@ def results_table() -> str:
     return "\n".join(lines)
 
 
-# What each family is, and what it is for. A test compares the names with the table of families.
+# What each family is, and its use. A test compares the names with the table of families.
 FAMILIES = {
     "skipgan": ("projected GAN with a small generator", "new faces from a CPU in an hour; begin here"),
     "stylegan2": ("StyleGAN2", "style mixing, truncation; reads weights that others trained"),
@@ -109,7 +109,7 @@ FAMILIES = {
 
 
 def families_table() -> str:
-    """The README's table: each family with what it is for and its best recipe here, by FID."""
+    """The README's table: each family with its use and its best recipe here, by FID."""
     lines = ["| family | what it is | for | recipe | runs on | FID here |", "|---|---|---|---|---|---|"]
     known, measured = catalogue.recorded(), json.loads(measured_json())
     for family, (what, purpose) in FAMILIES.items():
@@ -126,7 +126,7 @@ def families_table() -> str:
 
 
 def curve_table() -> str:
-    """The table of `fast` as it is now."""
+    """The table of the current recipe `fast`."""
     lines = comparison.heading(
         "seed, minutes, images, FID, KID × 1000, precision, recall, density, coverage, FID of tags, "
         "two-sample, sharpness"
@@ -149,7 +149,7 @@ def shipped_hash() -> str:
 
 
 def with_blocks(path: Path, blocks: dict[str, str]) -> str:
-    """The page with its tables made anew; markers that it lacks are not added."""
+    """The page with its tables replaced; missing markers are not added."""
     page = path.read_text(encoding="utf-8")
     for name, content in blocks.items():
         if f"<!-- {name} -->" in page:
@@ -158,7 +158,7 @@ def with_blocks(path: Path, blocks: dict[str, str]) -> str:
 
 
 def comparison_page() -> str:
-    """docs/comparison.md with its tables made anew; what is said under its pictures stays."""
+    """docs/comparison.md with its tables replaced; the text under its pictures stays."""
     plan = comparison.Plan(None, Path("runs"), RESULTS / "comparison.jsonl", Path(), Path(), 20.0, PROTOCOL)
     return with_blocks(ROOT / "docs" / "comparison.md", comparison.tables(plan, compared()))
 
@@ -181,7 +181,7 @@ TEXTS: dict[Path, Callable[[], str]] = {
 
 
 def record_of(path: Path) -> str:
-    """The ``record`` that a PNG says it was made from; "" where it says none."""
+    """The ``record`` in the text of a PNG, from which it was made; "" if it has none."""
     with Image.open(path) as image:
         return str(image.info.get("record", ""))
 
@@ -192,13 +192,13 @@ def report_rows() -> list[dict[str, Any]]:
 
 
 def report_record() -> str:
-    """What identifies the figures of docs/images/report.png."""
+    """The id of the figures in docs/images/report.png."""
     told = [(row["trained_minutes"], row["images_seen"], f"{row['fid']:.2f}") for row in report_rows()]
     return hashlib.sha256(json.dumps([told, shipped_hash()]).encode()).hexdigest()
 
 
 def make_report_picture(out: Path) -> None:
-    """A report of the model that ships and its evaluations, as a picture: the page's first 1,272 rows."""
+    """A picture of the report on the model that ships: the first 1,272 pixel rows of the page."""
     from omokage.report.page import write_report
 
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -236,7 +236,7 @@ def stamp(image: Image.Image, out: Path, text: dict[str, str]) -> None:
 
 
 def sheets() -> dict[Path, str]:
-    """The pictures of the comparison, with the record that each should have been made from."""
+    """The pictures of the comparison, with the current record of each."""
     short, hours = comparison.parts(compared())
     return {
         IMAGES / "comparison.png": comparison.sheet_record(short),
@@ -251,7 +251,7 @@ def known_snapshots() -> set[str]:
 
 
 def stale_pictures() -> list[str]:
-    """Pictures in docs/images that were made from other records than those of today, and why."""
+    """Pictures in docs/images that were not made from the current records, with the reason."""
     found = []
     for path, record in {IMAGES / "report.png": report_record(), **sheets()}.items():
         if record_of(path) != record:
@@ -265,7 +265,7 @@ def stale_pictures() -> list[str]:
 
 
 def stale(texts: Sequence[Path] | None = None) -> list[str]:
-    """What is not as the records have it; ``texts``: of `TEXTS`, None: all."""
+    """The files that do not match the records; ``texts`` are some of `TEXTS`, None means all."""
     found = [
         f"{path.relative_to(ROOT)}: not what the records say"
         for path, make in TEXTS.items()
@@ -276,7 +276,7 @@ def stale(texts: Sequence[Path] | None = None) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write what is stale; 1 where something stays so."""
+    """Write the stale files; returns 1 if something stays stale."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

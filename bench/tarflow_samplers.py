@@ -1,11 +1,11 @@
-"""TarFlow's ways to draw: token after token with a cache, and Jacobi iterations; time and difference.
+"""TarFlow's samplers compared: token by token with a cache, and Jacobi iterations; time and difference.
 
     python bench/tarflow_samplers.py RUN [--count 32] [--iterations 4 8 16 32] [--temperature 1.0]
         [--guidance 0] [--write]
 
-The same latents go each way. The difference is that of the images from those of the cached way, in levels of
-256: the mean over colour values, the largest, and the share of images that differ nowhere by more than one
-level. Times are of one pass over all images, the ways in turns, the median of ``--repeats``.
+All samplers get the same latents. Differences are from the images of the cached sampler, in levels of 256:
+the mean over colour values, the largest, and the share of images with no difference above one level. Times
+are for one pass over all images; samplers are measured alternately, and the median of ``--repeats`` is taken.
 """
 
 import argparse
@@ -29,7 +29,7 @@ RESULTS = Path(__file__).parent / "results" / "tarflow_samplers.md"
 def drawn(
     network: torch.nn.Module, z: torch.Tensor, sampler: str, iterations: int, guidance: float
 ) -> torch.Tensor:
-    """Images (N, C, H, W) in levels, not clamped and with the noise left in: where the ways may differ."""
+    """Images (N, C, H, W) in levels, before clamping and denoising, where the samplers can differ."""
     beyond = {"guidance": guidance} if guidance else {}
     parts = [
         network.inverse(part, sampler=sampler, iterations=iterations, **beyond)  # type: ignore[operator]
@@ -53,7 +53,7 @@ def main() -> None:
         raise UserError(
             f"{options.run}: {model.recipe.model['name']} has no samplers to choose from; name a tarflow"
         )
-    model.check(Settings(guidance=options.guidance))  # refused where there is none
+    model.check(Settings(guidance=options.guidance))  # refused if the model has no guidance
     z = options.temperature * latents(range(options.count), model.latent_shape).to(model.device)
     ways = [("cached", 0), *(("jacobi", iterations) for iterations in options.iterations)]
     seconds: dict[tuple[str, int], list[float]] = {way: [] for way in ways}

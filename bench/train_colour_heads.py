@@ -1,12 +1,12 @@
-"""Train what names hair and eye colours from the features of the tag encoder (`omokage.data.colours`).
+"""Train the classifiers of hair and eye colour on features of the tag encoder (`omokage.data.colours`).
 
     python bench/train_colour_heads.py --data ../shared/data --out src/omokage/assets/colour-heads.safetensors
 
-The encoder stays as it is; two multinomial regressions on its features are fitted to the tags of
-`tagged-faces-96`, on the faces that the encoder was trained on, each seen whole and in ``--views`` cuts that
-vary as a detector's boxes do. The faces held out are those of `train_tag_encoder.py`. They are judged whole,
-and as a build sees them: found by the detector, cut out by its box. Drawn faces, whose colours are known and
-of which nothing was learned, are judged, too. Everything goes into the file's metadata.
+The encoder is not changed. Two multinomial regressions on its features are fitted to the tags of
+`tagged-faces-96`, on the faces that the encoder was trained on. Each face is used whole and in ``--views``
+crops that vary like a detector's boxes. The held-out faces are those of `train_tag_encoder.py`. They are
+tested whole, and as in a build: found by the detector and cropped to its box. Drawn faces, which have known
+colours and were not used for training, are tested too. All results go into the file's metadata.
 """
 
 import argparse
@@ -32,7 +32,7 @@ DRAWN = 600
 
 
 def views(faces: np.ndarray, count: int, draw: np.random.Generator) -> np.ndarray:
-    """Each face whole, then in ``count`` cuts by boxes that vary as a detector's do; uint8, 64 pixels."""
+    """Each face whole, then in ``count`` crops that vary like a detector's boxes; uint8, 64 pixels."""
     out = []
     for face in faces:
         height = len(face)
@@ -77,7 +77,7 @@ def fit(x: Tensor, tags: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def agreement(names: list[tuple[str, str]], hair: np.ndarray, eyes: np.ndarray) -> dict[str, float | int]:
-    """The share of faces whose name is among their tags, of those that have one."""
+    """The share of tagged faces whose estimated colour is among their tags."""
     out: dict[str, float | int] = {"faces": len(names)}
     for at, (what, known, tags) in enumerate((("hair", HAIR, hair), ("eyes", EYES, eyes))):
         hits = [
@@ -109,7 +109,7 @@ def main() -> None:
     colours = ColourNames(weights)
     detector = open_detector("network")
     judged = {"whole": agreement([colours(face, None) for face in faces[held]], hair[held], eyes[held])}
-    # With a border, so that there is more around a face than its cut, as in an illustration.
+    # With a border, so that there is something around the crop, as in an illustration.
     framed = {i: cv2.copyMakeBorder(faces[i], *[24] * 4, cv2.BORDER_REFLECT_101) for i in held.tolist()}
     boxes = {i: found[0] for i, picture in framed.items() if (found := detector(picture))}
     judged["found by the detector"] = agreement(

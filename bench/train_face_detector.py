@@ -2,9 +2,9 @@
 
     python bench/train_face_detector.py --data DATA --out face-detector.safetensors
 
-DATA holds the three archives of faces and the cascade (see face_scenes.py). Whole illustrations of the
-measurements are never seen. About 25 minutes of one core; the same seed gives the same training pictures.
-Repeating the command goes on from the last checkpoint (OUT with the suffix .checkpoint).
+DATA holds the three archives of faces and the cascade (see face_scenes.py). The whole illustrations that
+detectors are measured on are not used. Training takes about 25 minutes on one core. The same seed gives the
+same training pictures. The same command resumes from the last checkpoint (OUT with the suffix .checkpoint).
 """
 
 import argparse
@@ -25,7 +25,7 @@ CELLS = SIDE // STRIDE
 
 
 def targets(faces: list[tuple]) -> tuple[np.ndarray, np.ndarray]:
-    """Wanted centre map (CELLS, CELLS) and (8, CELLS, CELLS): weight, then the other outputs and a spare."""
+    """Target centre map (CELLS, CELLS), and (8, CELLS, CELLS): weight, the other outputs, and one unused."""
     centre = np.zeros((CELLS, CELLS), np.float32)
     rest = np.zeros((7, CELLS, CELLS), np.float32)
     y, x = np.mgrid[:CELLS, :CELLS].astype(np.float32)
@@ -43,7 +43,7 @@ def targets(faces: list[tuple]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def loss(out: torch.Tensor, centre: torch.Tensor, rest: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Focal loss on the centres as in the paper, L1 on the rest near the centres; both a face."""
+    """Focal loss on the centres as in the paper, L1 loss on the rest near centres; both per face."""
     score = out[:, 0].float()
     log_p, log_not = torch.nn.functional.logsigmoid(score), torch.nn.functional.logsigmoid(-score)
     p = score.sigmoid()
@@ -70,7 +70,7 @@ def main() -> None:
     torch.manual_seed(args.seed)
     started = time.process_time()
     cascade = cv2.CascadeClassifier(str(args.data / "lbpcascade_animeface.xml"))
-    # The first 200 of every set in the fixed order are left for whoever wants faces that it never saw.
+    # The first 200 faces of every set, in the fixed order, are left out, as unseen faces for tests.
     scenes = Scenes(load_crops(args.data, cascade, args.crops, skip=200), args.drawn, 10**6 + args.seed)
     args.out.with_suffix(".png").write_bytes(contact_sheet(scenes, 1))
     print(f"{len(scenes.crops)} crops, {time.process_time() - started:.0f} s", flush=True)
@@ -92,7 +92,7 @@ def main() -> None:
         images = torch.from_numpy(np.stack([image for image, _ in windows])).permute(0, 3, 1, 2)
         wanted = [targets(faces) for _, faces in windows]
         centre, rest = (torch.from_numpy(np.stack([w[i] for w in wanted])) for i in (0, 1))
-        # Constant, then down to nothing over the last third: where to stop can be decided late.
+        # Constant, then falling to zero over the last third, so the end can be chosen late.
         rate = 2e-3 * min(1, (step + 1) / 100, (args.steps - step) / (0.35 * args.steps))
         for group in optimiser.param_groups:
             group["lr"] = rate

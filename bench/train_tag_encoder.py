@@ -2,16 +2,17 @@
 
     OMP_NUM_THREADS=1 python bench/train_tag_encoder.py --data ../shared/data --out tag-encoder.safetensors
 
-reads `tagged-faces-96.tar` and `.csv` from the data folder and writes half-precision weights, with what was
-done as JSON under `training` in the metadata of the file. The same seed on the same kind of processor gives
-the same bytes. Copy the file to `src/omokage/assets/` and its printed SHA-256 to `WEIGHTS_SHA256` to ship it.
+It reads `tagged-faces-96.tar` and `.csv` from the data folder and writes half-precision weights. The metadata
+of the file describes the training, as JSON under `training`. The same seed on the same kind of processor
+gives the same bytes. To ship the file, copy it to `src/omokage/assets/`, and its printed SHA-256 to
+`WEIGHTS_SHA256`.
 
 Three losses share one pass over two views of each face:
- * hair and eye colour, cross-entropy with label smoothing, since the tags are a crowd's;
- * which of the 8x8 cells were pasted over, from another face or from this one upside down (after Li et al.
-   2021, "CutPaste"): colours alone do not tell, so that the features must know how a face is put together;
- * which two views are of one face, InfoNCE (Chen et al. 2020, "SimCLR") without colour jitter: the features
-   must tell faces of the same colours apart.
+ * hair and eye colour: cross-entropy with label smoothing, because people's tags have errors;
+ * which of the 8x8 cells were pasted over, from another face or from this face upside down (after Li et al.
+   2021, "CutPaste"): colours do not show this, so the features must learn the structure of faces;
+ * which two views show one face: InfoNCE (Chen et al. 2020, "SimCLR") without colour jitter, so the features
+   must distinguish faces of the same colours.
 """
 
 import argparse
@@ -37,11 +38,11 @@ from omokage.tag_encoder import SIDE, TagEncoder, network_input
 
 HAIR, EYES = list(HAIR_COLOURS), list(EYE_COLOURS)
 HELD_OUT = 0.1
-CHUNKS = 8  # views of one chunk share the size of their crop, so that one antialiased resize serves them all
+CHUNKS = 8  # views in a chunk have one crop size, so that one antialiased resize is enough for all
 
 
 def multi_hot(text: str, names: list[str]) -> np.ndarray:
-    """The tags of one cell of the table; all zeros where the cell is empty."""
+    """The tags in one cell of the table; all zeros if the cell is empty."""
     tags = text.split("|") if text else []
     return np.array([name in tags for name in names], np.float32)
 
@@ -61,7 +62,7 @@ def read_tagged(data: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def views(faces: Tensor, rng: torch.Generator) -> Tensor:
     """One random view of each face: crop of 70 to 100 percent, flip, slight light and contrast; in [-1, 1].
 
-    Colours stay: they are what the tags are about.
+    Colours are not changed, because the tags are about colours.
     """
     side = faces.shape[2]
     parts = []
@@ -83,7 +84,7 @@ def views(faces: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def paste(x: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Half of the faces get a rectangle of something else; the mask of it (B, 1, 64, 64)."""
+    """Paste a rectangle of another picture into half of the faces; also returns its mask (B, 1, 64, 64)."""
     n = len(x)
     size = torch.randint(12, 33, (2, n, 1), generator=rng)
     start = (torch.rand(2, n, 1, generator=rng) * (SIDE + 1 - size)).long()
@@ -97,7 +98,7 @@ def paste(x: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
 
 
 class Heads(nn.Module):
-    """What the features are trained with; thrown away afterwards."""
+    """The heads that train the features; they are not kept afterwards."""
 
     def __init__(self, encoder: TagEncoder) -> None:
         super().__init__()
@@ -108,7 +109,7 @@ class Heads(nn.Module):
 
 
 def tag_loss(logits: Tensor, tags: Tensor, smoothing: float = 0.1) -> Tensor:
-    """Cross-entropy against the tags shared out evenly; faces without a tag do not count."""
+    """Cross-entropy against a face's tags with equal weights; faces without a tag do not count."""
     known = tags.sum(1) > 0
     target = tags[known] / tags[known].sum(1, keepdim=True)
     target = (1 - smoothing) * target + smoothing / tags.shape[1]
@@ -169,7 +170,7 @@ def train(faces: np.ndarray, hair: np.ndarray, eyes: np.ndarray, *, epochs: int,
 
 
 def average_precision(scores: np.ndarray, truth: np.ndarray) -> float:
-    """Area under precision over recall, by the sum over the hits."""
+    """Area under the precision-recall curve, as a sum over the hits."""
     hits = truth[np.argsort(-scores, kind="stable")]
     precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
     return float((precision * hits).sum() / hits.sum())
@@ -177,7 +178,7 @@ def average_precision(scores: np.ndarray, truth: np.ndarray) -> float:
 
 @torch.inference_mode()
 def judge_tags(encoder: TagEncoder, head: nn.Linear, faces: np.ndarray, tags: np.ndarray) -> dict[str, float]:
-    """Accuracy on faces of one tag, the share of the commonest tag beside it, and mean average precision."""
+    """Accuracy on faces with one tag, the share of the most frequent tag, and mean average precision."""
     parts = [faces[i : i + 256] for i in range(0, len(faces), 256)]
     logits = torch.cat([head(encoder(network_input(p))) for p in parts]).numpy()
     single = tags.sum(1) == 1
@@ -232,7 +233,7 @@ def main() -> None:
         "held_out": judged,
     }
     temporary = args.out.with_name(args.out.name + ".part")
-    # One entry: several would come in an order that changes from run to run, and the hash with it.
+    # One entry only: the order of several would change between runs, and with it the hash.
     data = safetensors.torch.save(weights, {"training": json.dumps(metadata)})
     temporary.write_bytes(data)
     os.replace(temporary, args.out)

@@ -1,15 +1,15 @@
-"""How fast training is, end to end with data loading, against a plain loop on the same networks.
+"""The speed of training with data loading, compared with a plain loop on the same networks.
 
     python bench/training_speed.py --faces ../shared/data/getchu-faces-64.tar [--seconds 30] [--rounds 3]
 
-The plain loop is that of the well-known PyTorch DCGAN tutorial, written anew: a dataset that opens and
-decodes a JPEG file an item, a DataLoader with two workers, float32, the default memory layout, one Adam for
-each network, three passes through the discriminator a step, the losses read out at every step. Ours is
+The plain loop is rewritten from the well-known PyTorch DCGAN tutorial: a dataset that opens and decodes a
+JPEG file for each item, a DataLoader with two workers, float32, the default memory layout, one Adam for each
+network, three passes through the discriminator in each step, and losses read at every step. Ours is
 `omokage.training`, as a user runs it.
 
-Both trainings run as processes of their own on all cores, and take turns: while one trains for a slice,
-the other stands still between two of its steps. A slice counts whole steps only. Rates are medians over
-slices; the first steps of each process (start-up, compilation of kernels) are left out.
+The two trainings run in separate processes on all cores and take turns: while one trains for a slice of time,
+the other waits between two steps. A slice counts only whole steps. Rates are medians over slices; the first
+steps of each process (start-up, compilation of kernels) are left out.
 """
 
 import argparse
@@ -54,7 +54,7 @@ SPAWN = multiprocessing.get_context("spawn")
 
 
 class FolderOfFaces(Dataset):
-    """Resize, centre crop, flip, scale to [-1, 1]; a JPEG file an item, decoded each time it is asked for."""
+    """A JPEG file for each item, decoded at each access; resize, centre crop, flip, scale to [-1, 1]."""
 
     def __init__(self, folder: Path, size: int, mirror: bool) -> None:
         self.paths = sorted(folder.iterdir())
@@ -127,7 +127,7 @@ def plain(name: str, overrides: list[str], folder: Path, tick: Tick) -> None:
 
 
 def ours(name: str, overrides: list[str], faces: Path, run: Path, tick: Tick) -> None:
-    """A training as `omokage train` starts it, but that every step is logged: each line is a tick."""
+    """A training as `omokage train` starts it, except that every step is logged; each line is a tick."""
 
     class Ticking:
         training = False
@@ -145,7 +145,7 @@ def ours(name: str, overrides: list[str], faces: Path, run: Path, tick: Tick) ->
 
 
 def waiting_share(run: Path) -> float:
-    """Share of the time of all steps but the first in which a run waited for data, from its log."""
+    """The share of time in which a run waited for data, without the first step; from its log."""
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()][WARM_UP_STEPS:]
     seconds = [1 / line["speed/images per second"] for line in lines]
     waited = [s * line["speed/waiting for data"] for s, line in zip(seconds, lines, strict=True)]
@@ -153,19 +153,19 @@ def waiting_share(run: Path) -> float:
 
 
 class Done(BaseException):
-    """The last slice is over. (Not an Exception: no training may take it for a failure of its own.)"""
+    """The last slice is over. It is not an Exception, so that no training handles it as an error."""
 
 
 @dataclass
 class Slice:
-    """What one training did in one turn."""
+    """The work of one training in one turn."""
 
     images: int
     seconds: float
 
 
 def take_turns(link: Connection, work: Callable[[Tick], None]) -> None:
-    """Run ``work`` in this process, in slices whose length comes through ``link``."""
+    """Run ``work`` in this process, in slices; their lengths come through ``link``."""
     steps, images, began, until = 0, 0, 0.0, 0.0
 
     def tick(n: int) -> None:
@@ -192,7 +192,7 @@ def take_turns(link: Connection, work: Callable[[Tick], None]) -> None:
 
 @dataclass
 class Runner:
-    """A training in a process of its own."""
+    """A training in its own process."""
 
     name: str
     work: Callable[[Tick], None]
@@ -223,7 +223,7 @@ class Runner:
 
     @property
     def rate(self) -> float:
-        """Images a second, median over slices."""
+        """Images per second, median over slices."""
         return statistics.median(s.images / s.seconds for s in self.slices)
 
 
@@ -234,7 +234,7 @@ def contest(
     seconds: float,
     rounds: int,
 ) -> tuple[Runner, Runner]:
-    """Both trainings in turns; the one that goes first changes from round to round."""
+    """Run both trainings in turns; the order alternates between rounds."""
     pair = Runner(f"{name}, ours", ours_work), Runner(f"{name}, plain", plain_work)
     for runner in pair:
         runner.start()

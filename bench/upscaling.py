@@ -1,17 +1,18 @@
-"""How well faces come back that were shrunk: waifu2x against Lanczos.
+"""How well waifu2x and Lanczos restore faces that were shrunk.
 
     python bench/upscaling.py [DATA] [--faces 400] [--small 64,100] [--methods lanczos,anime,cunet]
 
 DATA is the folder that has `faces-256.tar` (else the environment variable OMOKAGE_DATA, else ../shared/data
-beside the repository). Faces of 256 pixels are shrunk by area average and brought back by
-`omokage.data.upscale.to_size`, which is what `omokage build` does. Every method sees the same faces.
+beside the repository). Faces of 256 pixels are shrunk by area average and enlarged again by
+`omokage.data.upscale.to_size`, as in `omokage build`. Every method gets the same faces.
 
-PSNR is of all three channels of a face, averaged over faces. The perceptual distance has the form of Zhang
+PSNR is over all three channels of a face, averaged over faces. The perceptual distance has the form of Zhang
 et al. 2018 ("The unreasonable effectiveness of deep features as a perceptual metric", equation 1) without
 learned weights: differences of features normalised over channels, squared, summed over channels, averaged
-over places, summed over layers. The features are the four maps (strides 4, 8, 16, 32) of EfficientNet-Lite0
-trained on ImageNet, so the number compares methods here and is not the LPIPS of other papers. Intervals are
-those of the mean over faces, 95%. Prints a table and writes it to bench/results/upscaling.md.
+over positions, summed over layers. The features are the four maps (strides 4, 8, 16, 32) of
+EfficientNet-Lite0 trained on ImageNet. The number compares the methods here; it is not the LPIPS of other
+papers. Intervals are 95% intervals of the mean over faces. Prints a table and writes it to
+bench/results/upscaling.md.
 """
 
 import argparse
@@ -40,7 +41,7 @@ SIDE = 256
 def faces(data: Path, n: int) -> Iterator[np.ndarray]:
     with tarfile.open(data / "faces-256.tar") as archive:
         members = sorted((m for m in archive if m.isfile()), key=lambda m: m.name)
-        # Some of them evenly, whatever the order of the names stands for.
+        # Evenly spaced, so that the order of the names does not matter.
         for i in np.unique(np.linspace(0, len(members) - 1, min(n, len(members))).astype(int)):
             picture = Image.open(io.BytesIO(archive.extractfile(members[i]).read())).convert("RGB")
             if picture.size == (SIDE, SIDE):

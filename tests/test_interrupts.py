@@ -143,7 +143,7 @@ def test_a_stream_that_is_gone_does_not_stop_the_work(tmp_path, streams):
         ("omokage recipes fast --toml 2>&- <&- | cat >kept", 0, ""),
         ("omokage report nothing 2>&-", 2, ""),
         ("omokage report nothing >&- 2>&- <&-", 2, ""),
-        ("mkdir gone; cd gone; rmdir ../gone; omokage doctor", 2, "error: the folder that you are in"),
+        ("mkdir gone; cd gone; rmdir ../gone; omokage doctor", 2, "error: the current folder"),
     ],
 )
 def test_the_status_says_whether_it_was_done(tmp_path, command, code, told):

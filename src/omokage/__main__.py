@@ -1,8 +1,14 @@
-"""The command line: one verb, one plain function that a notebook can call with the same arguments.
+"""The command line. Each verb is a plain function; a notebook can call it with the same arguments.
 
-Exit codes: 0 done, 1 ``doctor`` found something essential missing, or a reader left before it had all that a
-verb only prints, 2 something the user can mend (one line on standard error), 130 interrupted. What reaches
-nobody (a reader that left, a closed stream) does not stop the work. A traceback is a bug.
+Exit codes:
+
+* 0: done.
+* 1: ``doctor`` found that something essential is missing, or output was cut off for a verb whose only result
+  is what it prints.
+* 2: an error that the user can fix (one line on standard error).
+* 130: interrupted.
+
+Output that nobody reads (a closed pipe or stream) does not stop the work. A traceback is a bug.
 """
 
 from . import starting  # noqa: F401  isort: skip - before all that takes long
@@ -32,15 +38,15 @@ from .verbs.recipes import recipes
 from .verbs.report import card, report
 from .verbs.sample import sample
 
-# What typer raises for a wrong call; its version of click is its own, so click's class would not do.
+# The exception that typer raises for a wrong call. Typer has its own copy of click, so click's class differs.
 _Complaint: type[Exception] = typer.TyperException
 
-# Verbs whose work is what they print.
+# Verbs whose only result is what they print.
 _PRINTED = (("recipes",), ("doctor",), ("faces", "stats"))
 
 
 class _Interrupted(Exception):
-    """Ctrl-C with what was said about it, which typer would lose."""
+    """Ctrl-C with its message; typer would lose the message."""
 
 
 class _Verbs(Group):
@@ -98,11 +104,11 @@ def draw(
     ] = None,
     seed: Annotated[int, typer.Option(callback=within(0, 2**63 - 1), help="Another seed, other faces.")] = 0,
     illustrations: Annotated[
-        bool, typer.Option("--illustrations", help="Whole pictures with face boxes.")
+        bool, typer.Option("--illustrations", help="Draw whole pictures, with face boxes.")
     ] = False,
     workers: Annotated[int | None, WORKERS] = None,
 ) -> None:
-    """Draw parametric anime faces, with their factors in factors.csv."""
+    """Draw anime faces by program; their parameters are in factors.csv."""
     from .data.drawn import draw as run
 
     run(number, out, size=size, seed=seed, illustrations=illustrations, workers=workers, progress=progress())
@@ -125,14 +131,14 @@ def train(
     minutes: Annotated[
         float | None,
         typer.Option(
-            callback=within(0, 10_000_000), help="Stop after this much training, all pieces together."
+            callback=within(0, 10_000_000), help="Stop after this many minutes, all sessions together."
         ),
     ] = None,
     images: Annotated[
         int | None, typer.Option(callback=within(1, 10**12), help="Stop after this many images seen.")
     ] = None,
     heldout: Annotated[
-        Path | None, typer.Option(help="A face set not trained on; the log says how its faces are judged.")
+        Path | None, typer.Option(help="A face set that is not trained on; the log has its losses.")
     ] = None,
     start: Annotated[
         str | None,
@@ -186,7 +192,7 @@ app.command()(recipes)
 
 @app.command()
 def doctor() -> None:
-    """Say what this machine can do, and what to install for what is missing."""
+    """Say what works on this machine, what is missing, and how to install it."""
     from .doctor import examine, show
 
     findings = examine()
@@ -197,7 +203,7 @@ def doctor() -> None:
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write.")] = Path("demo"),
 ) -> None:
-    """The whole job on drawn faces in minutes, and pictures from the model that ships."""
+    """Run every step on drawn faces in minutes, and draw pictures with the shipped model."""
     from .demo import demo as run
 
     run(out, progress=progress())
@@ -214,7 +220,7 @@ def _complain(message: str) -> None:
     print(label, " ".join(message.split()), file=sys.stderr)
 
 
-# How typer says what kind of value it wants, and how it is said here.
+# Typer's messages about wrong values, and ours.
 _WORDS = {
     "Input should be a valid integer, unable to parse string as an integer": "write a whole number, like 8",
     "Input should be a valid number, unable to parse string as a number": "write a number, like 0.7",
@@ -222,7 +228,7 @@ _WORDS = {
 
 
 def _usage(error: Exception) -> str:
-    """One line for a usage error of typer: what is wrong, the nearest right option, where to read more."""
+    """One line for a usage error of typer: what is wrong, the nearest right option, where the help is."""
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "omokage"
     message = error.format_message().rstrip(".")  # type: ignore[attr-defined]
@@ -239,7 +245,7 @@ def _usage(error: Exception) -> str:
     return f"{message}{'' if message.endswith('?') else '.'} See {command} --help"
 
 
-# What the machine refuses, not what the program does wrong: one line instead of a traceback.
+# Refusals of the operating system, which are not bugs: they get one line instead of a traceback.
 _REFUSALS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -250,15 +256,15 @@ _REFUSALS = {
 
 
 def _drop_output() -> None:
-    """What standard output still holds cannot be written; at its end Python would complain of it again."""
+    """Drop output that cannot be written; otherwise Python would report the error again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line with ``arguments`` (None: those of the process) and give its exit code."""
+    """Run the command line with ``arguments`` (None: those of the process) and return the exit code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without a letter shows "?" instead of failing
+            stream.reconfigure(errors="replace")  # a letter that the terminal cannot show becomes "?"
     try:
         code = app(
             args=None if arguments is None else list(arguments), prog_name="omokage", standalone_mode=False
@@ -290,24 +296,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     done = code is None and _makes_something(sys.argv[1:] if arguments is None else arguments)
     if (lost := streams.output_lost()) and not done:
         if lost == "closed":
-            _complain("standard output is closed, and what was asked for is printed there")
+            _complain("standard output is closed, so the result cannot be printed")
             return 2
         return 1
     return code if isinstance(code, int) else 0
 
 
 def _makes_something(arguments: Sequence[str]) -> bool:
-    """Whether a verb has more to show for itself than what it prints."""
+    """Whether a verb has results other than what it prints."""
     words = tuple(word for word in arguments if not word.startswith("-"))
     return "--dry-run" not in arguments and not any(words[: len(verb)] == verb for verb in _PRINTED)
 
 
 def _check_folder() -> None:
-    """UserError where the working folder is gone: no relative path means anything, and libraries give up."""
+    """Raise `UserError` if the working folder was deleted: relative paths and libraries would fail."""
     try:
         os.getcwd()
     except OSError:
-        raise UserError("the folder that you are in has been deleted; change into another one") from None
+        raise UserError("the current folder has been deleted; change into another one") from None
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`omokage build`: from illustrations, or from faces, to a face set."""
+"""`omokage build`: makes a face set from illustrations, or from faces."""
 
 import shlex
 from pathlib import Path
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from ..data.build import BuildReport
 
 BEYOND = ("too far beyond the border", "crop not wholly in the picture")
-MAIN_LOSS = 0.05  # of the faces found
+MAIN_LOSS = 0.05  # share of the faces found that counts as a main loss
 
 
 def build(
     sources: Annotated[
-        list[str], typer.Argument(metavar="SOURCE", help="Folders, tar or zip files, images; paths or URLs.")
+        list[str], typer.Argument(metavar="SOURCE", help="Folders, tar or zip files, images: paths or URLs.")
     ],
     out: Annotated[
         str, typer.Option("--out", "-o", help="The face set to write: a folder, or a URL like s3://b/faces.")
@@ -33,7 +33,7 @@ def build(
     labels: Annotated[
         Path | None,
         typer.Option(
-            help="A CSV whose column file names the image, or JSON lines of a booru; joins the index."
+            help="Labels to join: a CSV whose column file names the image, or JSON lines of a booru."
         ),
     ] = None,
     labels_from: Annotated[
@@ -44,15 +44,15 @@ def build(
         ),
     ] = None,
     drop: Annotated[
-        str, typer.Option(help="Copies, with --as-faces: none (default: keep), exact, or near (re-encoded).")
+        str, typer.Option(help="Copies to drop with --as-faces: none (default), exact, near (re-encoded).")
     ] = "none",
     workers: Annotated[int | None, WORKERS] = None,
     engine: Annotated[
-        str, typer.Option(help="Who does the work: local (default), or ray. The face set is the same.")
+        str, typer.Option(help="What does the work: local (default), or ray. The face set is the same.")
     ] = "local",
     address: Annotated[
         str | None,
-        typer.Option(help="Of a Ray cluster, or auto; default: Ray is started here for the build."),
+        typer.Option(help="Address of a Ray cluster, or auto; default: Ray is started here."),
     ] = None,
     detector: Annotated[
         str | None,
@@ -60,17 +60,17 @@ def build(
     ] = None,
     no_detect: Annotated[bool, typer.Option("--no-detect", help="Every image is one face.")] = False,
     detections: Annotated[
-        Path | None, typer.Option(help="A face set of the same sources: use its boxes, detect nothing again.")
+        Path | None, typer.Option(help="A face set of the same sources: use its boxes instead of a detector.")
     ] = None,
-    detector_threshold: Annotated[float | None, typer.Option(help="Least score of a face, 0 to 1.")] = None,
+    detector_threshold: Annotated[float | None, typer.Option(help="Lowest score of a face, 0 to 1.")] = None,
     rotations: Annotated[
-        bool, typer.Option("--rotations", help="Cascades also look at the image turned by 15 degrees.")
+        bool, typer.Option("--rotations", help="Cascades also search the image rotated by 15 degrees.")
     ] = False,
     crop: Annotated[str | None, typer.Option(help="portrait (default), tight, or rai2020.")] = None,
-    no_crop: Annotated[bool, typer.Option("--no-crop", help="The face's box alone.")] = False,
+    no_crop: Annotated[bool, typer.Option("--no-crop", help="Crop to the face's box.")] = False,
     aspect: Annotated[float | None, typer.Option(help="Width over height of a crop; default 1.")] = None,
-    enlarge: Annotated[float | None, typer.Option(help="A further factor of the crop's sides.")] = None,
-    upright: Annotated[bool, typer.Option("--upright", help="Turn tilted heads upright.")] = False,
+    enlarge: Annotated[float | None, typer.Option(help="Multiply the crop's sides by this.")] = None,
+    upright: Annotated[bool, typer.Option("--upright", help="Rotate tilted heads upright.")] = False,
     border: Annotated[
         str | None, typer.Option(help="Beyond the image: reflect (default), edge, white, or leave-out.")
     ] = None,
@@ -79,47 +79,47 @@ def build(
         typer.Option(help="Faces whose crop is mostly beyond the image: leave-out (default), or tight."),
     ] = None,
     frames: Annotated[
-        int | None, typer.Option(help="Of animations, every so many-th frame; default: the first alone.")
+        int | None, typer.Option(help="Of animations, use every N-th frame; default: only the first.")
     ] = None,
     background: Annotated[
-        str | None, typer.Option(help="Under transparent pixels, such as black or '#d0e0f0'; default: white.")
+        str | None, typer.Option(help="For transparent pixels, like black or '#d0e0f0'; default: white.")
     ] = None,
     threshold: Annotated[
         list[str] | None,
         typer.Option(help="NAME=NUMBER or NAME=off, for example sharpness=0.06; see docs/building.md."),
     ] = None,
-    no_clean: Annotated[bool, typer.Option("--no-clean", help="Keep faces however poor.")] = False,
+    no_clean: Annotated[bool, typer.Option("--no-clean", help="Keep poor faces too.")] = False,
     mirrored: Annotated[bool, typer.Option("--mirrored", help="Mirror images are duplicates too.")] = False,
     no_duplicates: Annotated[bool, typer.Option("--no-duplicates", help="Keep duplicates.")] = False,
     upscale: Annotated[str | None, typer.Option(help="auto (default), waifu2x, or lanczos.")] = None,
     noise: Annotated[
-        int | None, typer.Option(callback=within(-1, 3), help="waifu2x: noise removal, -1 none, to 3.")
+        int | None, typer.Option(callback=within(-1, 3), help="Noise removal by waifu2x: -1 (none) to 3.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Of waifu2x: anime (default), or cunet, finer.")] = None,
+    model: Annotated[str | None, typer.Option(help="Of waifu2x: anime (default), or cunet (finer).")] = None,
     no_upscale: Annotated[
-        bool, typer.Option("--no-upscale", help="Leave out what is smaller than --size.")
+        bool, typer.Option("--no-upscale", help="Leave out faces smaller than --size.")
     ] = False,
     no_label: Annotated[
-        bool, typer.Option("--no-label", help="Do not look at .txt and .json beside images, nor at colours.")
+        bool, typer.Option("--no-label", help="No labels from .txt and .json beside images or from colours.")
     ] = False,
     estimate: Annotated[
-        bool, typer.Option("--estimate", help="With --as-faces: name hair and eye colours by a network.")
+        bool, typer.Option("--estimate", help="With --as-faces: a network names hair and eye colours.")
     ] = False,
     min_confidence: Annotated[
         float | None,
-        typer.Option(callback=within(0, 1), help="Estimated colours that are less sure stay empty, 0 to 1."),
+        typer.Option(callback=within(0, 1), help="Lowest confidence of estimated colours, 0 to 1."),
     ] = None,
-    ratings: Annotated[str | None, typer.Option(help="Ratings to use, by commas; default: general.")] = None,
+    ratings: Annotated[str | None, typer.Option(help="Ratings to use; default: general.")] = None,
     precision: Annotated[
         str | None, typer.Option(help="Of the detector's network: auto (default), bf16, or fp32.")
     ] = None,
-    opt_out: Annotated[Path | None, typer.Option(help="A list of artists and hashes not to use.")] = None,
+    opt_out: Annotated[Path | None, typer.Option(help="A list of artists and hashes to leave out.")] = None,
     encoding: Annotated[
         str | None,
         typer.Option("--format", help="Of the faces: jpg (default), png, or webp (both lossless)."),
     ] = None,
 ) -> None:
-    """Find the faces in illustrations, cut them out, clean, scale and label them: a face set."""
+    """Make a face set: find faces in illustrations, cut them out, clean, scale and label them."""
     for off, name, given in (
         (no_detect, "detect", detector),
         (no_crop, "crop", crop),
@@ -187,7 +187,7 @@ def _colour(name: str) -> tuple[int, int, int]:
         red, green, blue, *_ = ImageColor.getrgb(name)
     except ValueError:
         raise UserError(
-            f"--background {one_line(name, 40)!r} is no colour: give a name like black, or #rrggbb"
+            f"--background {one_line(name, 40)!r} is not a colour: give a name like black, or #rrggbb"
         ) from None
     return red, green, blue
 
@@ -242,17 +242,17 @@ def _lines(lines: list[str]) -> None:
 
 
 def _tell_copies(report: "BuildReport") -> None:
-    """Copies that are kept, and variants of one drawing, which are no copies."""
+    """Print how many copies were kept, and how many variants of one drawing, which are not copies."""
     if report.duplicates:
         how = "--drop exact leaves them out, --drop near also those in another encoding"
         how = how if report.pictures is None else "without --no-duplicates they are left out"
-        print(f"{report.duplicates:,} are byte for byte copies of others, and kept: {how}")
+        print(f"{report.duplicates:,} byte-for-byte copies of others are kept: {how}")
     if report.variants:
-        print(f"variants, no copies, of another face (eyes closed, other clothes): {report.variants:,}, kept")
+        print(f"{report.variants:,} variants of others (eyes closed, other clothes) are kept, no copies")
 
 
 def _tell_close_ups(report: "BuildReport", out: str) -> None:
-    """Where crops that reach beyond the image are a main loss: what keeps those faces."""
+    """If many faces are lost because their crops reach beyond the image, say how to keep them."""
     lost = sum(report.reasons.get(reason, 0) for reason in BEYOND)
     if lost and lost >= MAIN_LOSS * report.found:
         print(
@@ -263,17 +263,17 @@ def _tell_close_ups(report: "BuildReport", out: str) -> None:
 
 
 def _tell_beside(report: "BuildReport", sources: list[str]) -> None:
-    """Files of labels beside faces, which are no pictures that were left out, and how to use them."""
+    """Say which label files beside the faces were not used, and how to use them."""
     if report.tables:
         named = _as_typed(report.tables[0], sources)
         several = f" and {len(report.tables) - 1} more" if len(report.tables) > 1 else ""
         print(f"not used: the table of labels {named}{several}; --labels {shlex.quote(named)} joins it")
     if others := report.beside - len(report.tables):
-        print(f"not used: {others:,} files of labels beside images; --as-faces reads none, --labels a table")
+        print(f"not used: {others:,} label files beside images; --as-faces does not read them, use --labels")
 
 
 def _as_typed(file: str, sources: list[str]) -> str:
-    """The path of a file of a source, which is known as NAME/FILE, as the user would type it."""
+    """The path of a source's file, given as NAME/FILE, in the form that the user would type."""
     source, _, name = file.partition("/")
     for given in sources:
         place = Path(given).expanduser() / name
@@ -284,6 +284,6 @@ def _as_typed(file: str, sources: list[str]) -> str:
 
 def _list(total: int, reasons: dict[str, int], what: str) -> None:
     if total:
-        print(f"{total:,} {what} give no face:")
+        print(f"{total:,} {what} without a usable face:")
         for reason, count in sorted(reasons.items(), key=lambda item: -item[1]):
             print(f"{count:>9,}  {reason}")

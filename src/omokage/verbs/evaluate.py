@@ -1,4 +1,4 @@
-"""omokage evaluate: samples or held-out faces to figures, and a line that says what made them."""
+"""`omokage evaluate`: measures samples or held-out faces, and records the figures as a line of JSON."""
 
 import sys
 from pathlib import Path
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..data.faceset import FaceSet
     from ..model import Model
 
-NEIGHBOURS = 16  # samples whose nearest training faces are shown
+NEIGHBOURS = 16  # number of samples whose nearest training faces are shown
 
 
 def evaluate(
@@ -28,10 +28,10 @@ def evaluate(
             help="How to measure: samples, faces, feature network. Or fid2k-full-tags, bpd-heldout-8bit, ..."
         ),
     ] = "fid10k-full-inception2015",
-    psi: Annotated[float, typer.Option(callback=within(0, 2), help="Truncation; 1 is the usual.")] = 1.0,
+    psi: Annotated[float, typer.Option(callback=within(0, 2), help="Truncation; 1 is usual.")] = 1.0,
     seed: Annotated[int, typer.Option(callback=within(0, 2**62), help="The first seed.")] = 0,
     also: Annotated[
-        list[str] | None, typer.Option(help="A further feature network for the same samples: tags.")
+        list[str] | None, typer.Option(help="Another feature network for the same samples: tags.")
     ] = None,
     two_sample: Annotated[
         bool, typer.Option("--two-sample", help="Also train a network to tell real from generated.")
@@ -108,7 +108,7 @@ def _warn(line: str) -> None:
 
 
 def _check_neighbours(model: "Model", faces: "FaceSet", picture: Path) -> None:
-    """Refuse what `_show_neighbours` would refuse after all samples."""
+    """Check, before sampling, everything that `_show_neighbours` would refuse afterwards."""
     from ..metrics.features import load_extractor
     from ..metrics.neighbours import check_neighbours
     from ..metrics.records import check_writable

@@ -1,4 +1,4 @@
-"""``omokage explore``: what a model makes of pictures that the user has."""
+"""``omokage explore``: encodes the user's own pictures, and works with their latents."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +12,7 @@ app = typer.Typer(
     help="Encode your own pictures, walk between them, find bad ones in a face set.",
 )
 
-MODEL = typer.Option("--model", "-m", help="A run or snapshot whose family can do it.")
+MODEL = typer.Option("--model", "-m", help="A run or snapshot of a family that supports this.")
 FILES = typer.Argument(metavar="FILE...", help="Pictures: PNG, JPEG, WebP and others.")
 
 
@@ -20,7 +20,7 @@ def _sheet(name: str) -> Any:
     return typer.Option("--out", "-o", help=f"The PNG to write. Default: {name}.")
 
 
-SEED = typer.Option(callback=within(0, 2**62), help="Another seed, other random numbers.")
+SEED = typer.Option(callback=within(0, 2**62), help="Seed of the random numbers.")
 
 
 @app.command()
@@ -30,7 +30,7 @@ def reconstruct(
     out: Annotated[Path | None, _sheet("reconstructions.png")] = None,
     double: Annotated[bool, typer.Option("--double", help="Count in float64: slower, more exact.")] = False,
 ) -> None:
-    """Encode pictures, lead them back, and say how far they are from what they were."""
+    """Encode pictures, decode them again, and print how much they changed."""
     from ..abilities import Encodes
     from ..explore.inversion import names, read_pictures, reconstructions, round_trip
     from ..model import load_model
@@ -46,12 +46,12 @@ def reconstruct(
         loaded.about,
         reconstructions(trip, called),
         path,
-        title="There and back",
+        title="Reconstruction",
         columns=min(len(files), 8),
         text={"pictures": ", ".join(called), "precision": precision},
     )
     for name, largest, mean, changed in zip(called, trip.largest, trip.mean, trip.changed, strict=True):
-        print(f"{name}: largest error {largest:.3g}, mean {mean:.3g}, {changed:.2%} of values another level")
+        print(f"{name}: largest error {largest:.3g}, mean {mean:.3g}, {changed:.2%} of values changed level")
     print(f"errors are of images in [-1, 1], in {precision}; one level is 0.0078")
     print(path)
     tell_count(int((~trip.finite).sum()))
@@ -66,7 +66,7 @@ def interpolate(
     ] = None,
     video: Annotated[Path | None, typer.Option(help="The walk as MP4, back to the first picture.")] = None,
     steps: Annotated[
-        int, typer.Option(callback=within(2, 100), help="Faces from a picture to the next, both counted.")
+        int, typer.Option(callback=within(2, 100), help="Faces from one picture to the next, both included.")
     ] = 8,
 ) -> None:
     """Walk from picture to picture through latent space."""
@@ -86,7 +86,7 @@ def interpolate(
     trip = round_trip(loaded, read_pictures(files, loaded.resolution), progress())
     text = {"pictures": ", ".join(called)}
     for name, largest in zip(called, trip.largest, strict=True):
-        print(f"{name}: there and back with a largest error of {largest:.3g} (images in [-1, 1])")
+        print(f"{name}: reconstructed with a largest error of {largest:.3g} (images in [-1, 1])")
     if strip is not None:
         walks = between(loaded, trip, called, steps)
         lost += sum(walk.not_finite for walk in walks)
@@ -141,7 +141,7 @@ def outliers(
     print(path)
     print(listed)
     if lost:
-        told = f"of {lost:,} of {len(opened):,} faces the likelihood is not finite; they come first"
+        told = f"the likelihood of {lost:,} of {len(opened):,} faces is not finite; they come first"
         typer.echo(told, err=True)
 
 
@@ -153,22 +153,22 @@ def attribute(
     end: Annotated[str, typer.Option("--to", help="The tag to go to, like hair=black.")],
     files: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[FILE...]", help="Pictures. Default: faces of the set with the first tag."),
+        typer.Argument(metavar="[FILE...]", help="Pictures. Default: faces of the set with the tag --from."),
     ] = None,
     out: Annotated[Path | None, _sheet("attribute.png")] = None,
-    strengths: Annotated[str, typer.Option(help="Multiples of the way.")] = "0,0.5,1,1.5,2",
+    strengths: Annotated[str, typer.Option(help="Multiples of the change.")] = "0,0.5,1,1.5,2",
     max_faces: Annotated[
         int,
         typer.Option(
             "--max-faces",
             "--most",
             callback=within(1, 10**6),
-            help="Faces of each tag to take the mean of.",
+            help="How many faces of each tag to average.",
         ),
     ] = 500,
     seed: Annotated[int, SEED] = 0,
 ) -> None:
-    """Change an attribute: add the way from one tag to another to the latents of faces."""
+    """Change an attribute: add the difference between two tags' mean latents to the latents of faces."""
     from math import isfinite
 
     try:
@@ -176,7 +176,7 @@ def attribute(
     except ValueError:
         multiples = []
     if not multiples or not all(map(isfinite, multiples)):
-        raise UserError(f"--strengths: {strengths!r} is no list of numbers; write it like 0,0.5,1")
+        raise UserError(f"--strengths: {strengths!r} is not a list of numbers; write it like 0,0.5,1")
     from ..abilities import Encodes
     from ..data.faceset import FaceSet
     from ..data.read import one_line
@@ -194,7 +194,7 @@ def attribute(
     way = direction(loaded, faces, begin, aim, max_faces=max_faces, seed=seed, progress=progress())
     if pictures is None:
         if not len(way.others):
-            raise UserError(f"too few faces have {begin} to show some; name pictures of your own")
+            raise UserError(f"too few faces have {begin}; name pictures of your own")
         pictures = faces.pixels(way.others, loaded.resolution)
     called = names(files or []) or [one_line(faces.keys[i], 40) for i in way.others]
     rows = pictures_along(loaded, pictures, called, way, multiples)
@@ -221,5 +221,5 @@ def attribute(
 
 
 def _left_out(number: int) -> str:
-    """What a picture says of the faces that a mean is not taken over."""
+    """How many faces a mean leaves out, as text for the picture."""
     return f", {number:,} left out: latent not finite" if number else ""

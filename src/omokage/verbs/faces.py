@@ -1,4 +1,4 @@
-"""`omokage faces`: look at finished face sets, count, split, join and export them."""
+"""`omokage faces`: shows, counts, splits, joins and exports finished face sets."""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +16,7 @@ OUT = typer.Option("--out", "-o", help="The folder to write.")
 WHERE = typer.Option(
     "--where", metavar="CONDITION", help="Only these, like hair=blonde or 'width>=96'; may be repeated."
 )
-OPT_OUT = typer.Option(help="A list of hashes and artists to leave out, one a line.")
+OPT_OUT = typer.Option(help="A list of hashes and artists to leave out, one on each line.")
 
 
 @app.command()
@@ -24,7 +24,7 @@ def show(
     faces: Annotated[Path, FACES],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="A PNG. Default: faces.png.")] = None,
     number: Annotated[
-        int, typer.Option("-n", "--number", callback=within(1, 10_000), help="How many faces at most.")
+        int, typer.Option("-n", "--number", callback=within(1, 10_000), help="At most this many faces.")
     ] = 64,
     conditions: Annotated[list[str] | None, WHERE] = None,
     label: Annotated[
@@ -32,14 +32,14 @@ def show(
     ] = None,
     seed: Annotated[int, typer.Option(callback=within(0, 2**63 - 1), help="Another seed, other faces.")] = 0,
     columns: Annotated[
-        int | None, typer.Option(callback=within(1, 1000), help="Faces a row. Default: near a square.")
+        int | None, typer.Option(callback=within(1, 1000), help="Faces in a row. Default: about square.")
     ] = None,
     duplicates: Annotated[
-        bool, typer.Option("--duplicates", help="Groups of pictures that are alike, one a row.")
+        bool, typer.Option("--duplicates", help="Show groups of similar pictures, one in each row.")
     ] = False,
     workers: Annotated[int | None, WORKERS] = None,
 ) -> None:
-    """Write a sheet with faces of a face set, drawn by chance."""
+    """Write a sheet with random faces of a face set."""
     import numpy as np
 
     from ..data.choose import nearest, where
@@ -80,7 +80,7 @@ def show(
 
 
 def _tell_unknown(unknown: str) -> None:
-    """Say which conditions name a value that no face has, where some faces are left all the same."""
+    """Say which conditions name a value that no face has, although other faces meet the conditions."""
     if unknown:
         typer.echo(f"--where: {unknown}", err=True)
 
@@ -90,7 +90,7 @@ def stats(
     faces: Annotated[Path, FACES],
     as_json: Annotated[bool, typer.Option("--json", help="All figures, as JSON.")] = False,
     near: Annotated[
-        bool, typer.Option("--near/--no-near", help="Look at every picture for near duplicates.")
+        bool, typer.Option("--near/--no-near", help="Compare all pictures to find near-duplicates.")
     ] = True,
     workers: Annotated[int | None, WORKERS] = None,
 ) -> None:
@@ -116,19 +116,19 @@ def split(
         list[str] | None,
         typer.Option(
             metavar="COLUMN",
-            help="Equal values stay on one side; may be repeated. Default: artist, source if many.",
+            help="Keep equal values on one side; may be repeated. Default: artist, source if many.",
         ),
     ] = None,
     together_from: Annotated[
         str | None,
         typer.Option(
             metavar="folder|PATTERN",
-            help="The same by file names: their folder, or a pattern's named groups.",
+            help="The same for file names: their folder, or a pattern's named groups.",
         ),
     ] = None,
     workers: Annotated[int | None, WORKERS] = None,
 ) -> None:
-    """Split into OUT/train and OUT/heldout, with nothing of one in the other."""
+    """Split into OUT/train and OUT/heldout; copies and groups stay on one side."""
     from ..data.names import told
     from ..data.split import split as run
 
@@ -156,13 +156,13 @@ def merge(
     faces: Annotated[list[Path], typer.Argument(metavar="FACES...", help="Face sets; one to clean it.")],
     out: Annotated[Path, OUT],
     drop: Annotated[
-        str, typer.Option(help="Duplicates to drop: none, exact, or near (copies too; the best stays).")
+        str, typer.Option(help="Duplicates to drop: none, exact, or near (with copies). The best stays.")
     ] = "none",
     conditions: Annotated[list[str] | None, WHERE] = None,
     opt_out: Annotated[Path | None, OPT_OUT] = None,
     workers: Annotated[int | None, WORKERS] = None,
 ) -> None:
-    """Join face sets into one; or drop duplicates, and those who opted out, from one."""
+    """Join face sets into one, or clean one: drop duplicates and artists who opted out."""
     from ..data.merge import merge as run
     from ..data.optout import OPTED_OUT, told
 

@@ -1,4 +1,4 @@
-"""omokage fid: the distance between two folders of pictures."""
+"""`omokage fid`: the FID between two folders of pictures."""
 
 import sys
 from pathlib import Path
@@ -13,7 +13,7 @@ def fid(
     a: Annotated[
         str, typer.Argument(metavar="A", help="Pictures to measure: a folder, an archive or a face set.")
     ],
-    b: Annotated[str, typer.Argument(metavar="B", help="Pictures to compare with, likewise.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Pictures to compare with, in the same forms.")],
     protocol: Annotated[
         str,
         typer.Option(
@@ -22,11 +22,11 @@ def fid(
     ] = "inception2015",
     size: Annotated[
         int | None,
-        typer.Option(callback=within(1, 8192), help="Pixels a side. Default: the commonest size of A."),
+        typer.Option(callback=within(1, 8192), help="Pixels a side. Default: the most frequent size in A."),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="JSON lines to append to.")] = None,
 ) -> None:
-    """Measure FID between two folders of pictures; no run is needed."""
+    """Measure FID between two folders of pictures, without a run."""
     from ..metrics.folders import counted, fid_folders, skipped_in_words
     from ..metrics.records import append_line, check_writable
 

@@ -1,4 +1,4 @@
-"""``omokage figure``: pictures to publish, one command each."""
+"""``omokage figure``: pictures for publication, one command for each."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from ..model import Model
 
 app = typer.Typer(
-    help="Figures to publish: one command, one PNG with margins and labels.",
+    help="Figures for publication: each command writes a PNG with margins and labels.",
 )
 
 Source = Annotated[Path | None, typer.Argument(metavar="RUN|SNAPSHOT", help="Default: the model that ships.")]
 Styled = Annotated[Path, typer.Argument(metavar="RUN|SNAPSHOT", help="Of a family with styles.")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="The PNG. Default: the figure's name.")]
 Psi = Annotated[float, typer.Option(callback=within(-2, 2), help=TRUNCATION.help)]
-Title = Annotated[str | None, typer.Option(help="Another title; an empty one for no heading at all.")]
+Title = Annotated[str | None, typer.Option(help="Another title; an empty one leaves the heading out.")]
 
 
 def _model(source: Path | None, figure: str, *psis: float) -> "Model":
@@ -50,11 +50,11 @@ def uncurated(
     psi: Psi = 1.0,
     rows: Annotated[int, typer.Option(callback=within(1, 64), help="Rows of the largest faces.")] = 2,
     sizes: Annotated[
-        str, typer.Option(help="Columns: how many times each one's faces are half as large.")
+        str, typer.Option(help="For each column, how many times its faces are halved in size.")
     ] = "0,0,1,1,2,2,3,3",
     title: Title = None,
 ) -> None:
-    """Faces of consecutive seeds in several sizes, none left out."""
+    """Faces of consecutive seeds in several sizes, without selection."""
     from ..explore.faces import Faces
     from ..pages import figures
     from ..pages.files import checked_file
@@ -120,16 +120,16 @@ def mixing(
 def truncation(
     source: Source = None,
     out: Out = None,
-    seeds: Annotated[str, typer.Option(help="One row each.")] = "0-5",
+    seeds: Annotated[str, typer.Option(help="Seeds, one row for each.")] = "0-5",
     psi: Annotated[
         list[float] | None,
         typer.Option(
-            callback=each_within(-2, 2), help="One column each. Default: 1.2,1,0.7,0.5,0.25,0,-0.25,-0.5,-1."
+            callback=each_within(-2, 2), help="Columns. Default: 1.2,1,0.7,0.5,0.25,0,-0.25,-0.5,-1."
         ),
     ] = None,
     title: Title = None,
 ) -> None:
-    """The same seeds at many psi: from all variety to the average face, and to the other side of it."""
+    """The same seeds at several psi: from full variety to the average face, and beyond it."""
     from ..explore.truncation import check_psis, psis_for
     from ..explore.truncation import truncation as truncate
     from ..pages import figures
@@ -151,10 +151,10 @@ def noise_detail(
     out: Out = None,
     seeds: Annotated[str, typer.Option(help="One row each.")] = "0-2",
     psi: Psi = 0.7,
-    noise_seed: Annotated[int, typer.Option(callback=within(0, 2**62), help="Other noises.")] = 0,
+    noise_seed: Annotated[int, typer.Option(callback=within(0, 2**62), help="Seed of the noise.")] = 0,
     title: Title = None,
 ) -> None:
-    """What noise changes in a face: near, and its deviation over a hundred noises."""
+    """What noise changes in a face: a detail, and the standard deviation over a hundred noises."""
     from ..explore.noise import noise_detail as look
     from ..pages import figures
     from ..pages.files import checked_file
@@ -185,7 +185,7 @@ def noise_components(
     psi: Psi = 0.7,
     title: Title = None,
 ) -> None:
-    """Noise in all layers, in none, in the fine ones and in the coarse ones."""
+    """Noise in all layers, in none, in the fine ones, and in the coarse ones."""
     from ..explore.noise import noise_components as look
     from ..pages import figures
     from ..pages.files import checked_file
@@ -206,8 +206,8 @@ def noise_components(
 def progression(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The run folder.")],
     out: Out = None,
-    seeds: Annotated[str, typer.Option(help="One column each.")] = "0-7",
-    rows: Annotated[int, typer.Option(callback=within(2, 64), help="At most so many moments.")] = 8,
+    seeds: Annotated[str, typer.Option(help="Seeds, one column for each.")] = "0-7",
+    rows: Annotated[int, typer.Option(callback=within(2, 64), help="At most this many moments.")] = 8,
     stages: Annotated[
         Literal["auto", "snapshots", "grids"],
         typer.Option("--from", help="snapshots; grids that training drew (seeds 0-63); auto: the most."),
@@ -216,7 +216,7 @@ def progression(
     video: Annotated[Path | None, typer.Option(help="Also a montage of all moments as MP4.")] = None,
     title: Title = None,
 ) -> None:
-    """The same seeds over a run, as a picture and as a film."""
+    """The same seeds during a training, as a picture and as a video."""
     from ..explore.history import spread
     from ..explore.history import stages as find
     from ..pages import figures

@@ -1,6 +1,6 @@
-"""How the command line explains itself: options in groups, then examples; and how --psi is written.
+"""Help texts of the command line: options in groups, then examples. It also parses several --psi.
 
-`shaped` is called once, when all verbs are registered. Help is plain text, in as many columns as there are.
+`shaped` is called once, when all verbs are registered. Help is plain text, as wide as the terminal.
 """
 
 import re
@@ -12,7 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from ..errors import UserError
 
-# By verb: what a user types. Each fits 76 columns.
+# Examples by verb, as a user types them. Each fits 76 columns.
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "build": (
         "omokage build pictures/ -o faces/ --size 64",
@@ -88,7 +88,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "figure progression": ("omokage figure progression runs/fast --video progression.mp4",),
 }
 
-# By verb and group: the options in it. Those that stand nowhere here stand under "Options".
+# The options in each group, by verb. Options that are not listed here are shown under "Options".
 GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     "build": {
         "Output": ("--out", "--size", "--format"),
@@ -125,7 +125,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
 
 
 class _Explains:
-    """Options in groups, no types of switches, examples as they are typed."""
+    """Formats help: options in groups, switches without a type, examples unwrapped."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         arguments, groups = [], dict[str, list[tuple[str, str]]]()
@@ -161,10 +161,10 @@ class _Explains:
 
 
 class Verb(_Explains, TyperCommand):
-    """A verb: its help, and one way to write the numbers of ``--psi``."""
+    """A verb with this help. It accepts the numbers of ``--psi`` in every form."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """``--psi 1 0.5``, ``--psi 1,0.5`` and ``--psi 1 --psi 0.5`` are the same."""
+        """Treat ``--psi 1 0.5``, ``--psi 1,0.5`` and ``--psi 1 --psi 0.5`` as the same."""
         option = next((one for one in self.params if "--psi" in one.opts), None)
         if option is not None:
             args = repeated(args, "--psi")
@@ -175,16 +175,16 @@ class Verb(_Explains, TyperCommand):
 
 
 class Group(_Explains, TyperGroup):
-    """A verb with verbs of its own; without one of them it prints its help."""
+    """A verb with subcommands; without a subcommand it prints its help."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Each verb with the first paragraph of its help, whole."""
+        """List each verb with the whole first paragraph of its help."""
         told = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
         with formatter.section("Commands"):
             formatter.write_dl([(name, _first(one.help or "")) for name, one in told if one is not None])
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Print the help, and end well, where nothing is asked for."""
+        """Without arguments, print the help and exit with code 0."""
         if not args and not self.invoke_without_command:
             print(ctx.get_help())
             ctx.exit(0)
@@ -199,12 +199,12 @@ def _first(text: str) -> str:
 
 
 def _path(ctx: Any) -> str:
-    """What was typed after the program's name."""
+    """The command as typed, without the program's name."""
     return str(ctx.command_path).partition(" ")[2]
 
 
 def _broken(example: str, width: int) -> list[str]:
-    """A command in lines of at most ``width``, which a shell joins again.
+    """A command broken into lines of at most ``width`` columns; a shell joins them again.
 
     >>> _broken("omokage sample runs/fast -o faces.png", 24)
     ['omokage sample \\\\', '  runs/fast \\\\', '  -o faces.png']
@@ -223,7 +223,7 @@ def _broken(example: str, width: int) -> list[str]:
 
 
 def _phrases(line: str) -> list[str]:
-    """Words, an option together with its value."""
+    """The words of a command, with each option and its value together."""
     found: list[str] = []
     for word in line.split():
         if found and found[-1].startswith("-") and " " not in found[-1] and not word.startswith("-"):
@@ -234,7 +234,9 @@ def _phrases(line: str) -> list[str]:
 
 
 def repeated(arguments: Sequence[str], option: str) -> list[str]:
-    """The arguments with ``option`` before each of the numbers that follow it, by spaces or by commas.
+    """The arguments with ``option`` repeated before each of its numbers.
+
+    The numbers may be separated by spaces or commas.
 
     >>> repeated(["run", "--psi", "1", "-0.5", "-n", "8"], "--psi")
     ['run', '--psi', '1', '--psi', '-0.5', '-n', '8']
@@ -242,7 +244,7 @@ def repeated(arguments: Sequence[str], option: str) -> list[str]:
     ['--psi', '1', '--psi', '0.7', '--psi', '-1', '--psi', '0', 'run']
     """
     found: list[str] = []
-    follows = asked = False  # whether a number of the option may come; whether one has to
+    follows = asked = False  # whether a number may follow; whether a number must follow
     for place, argument in enumerate(arguments):
         if argument == "--":
             return found + list(arguments[place:])
@@ -273,7 +275,7 @@ def _is_number(text: str) -> bool:
 
 
 def shaped(app: typer.Typer) -> None:
-    """Give every verb of ``app``, and of the groups in it, this help."""
+    """Give this help to every verb of ``app`` and of its groups."""
     for command in app.registered_commands:
         command.cls = Verb
     for group in app.registered_groups:

@@ -1,4 +1,4 @@
-"""``omokage import``: what others trained, as a snapshot."""
+"""``omokage import``: makes a snapshot of a model that others trained."""
 
 import sys
 from pathlib import Path
@@ -16,7 +16,7 @@ def import_model(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The snapshot to write (.safetensors).")],
 ) -> None:
-    """Turn a StyleGAN2 generator that others trained into a snapshot; nothing in the file is executed."""
+    """Convert a StyleGAN2 generator of others into a snapshot; nothing in the file is executed."""
     from ..interop.stylegan2 import import_stylegan2
 
     print(import_stylegan2(file, out, tell=lambda line: print(line, file=sys.stderr)))

@@ -20,7 +20,7 @@ MAX_SEEDS = 1_000_000
 
 
 def within(low: float, high: float) -> Callable[[float | None], float | None]:
-    """A check that names the value got and what is allowed; NaN is outside of every range."""
+    """A check of a range. Its error names the value and the range; NaN is outside of every range."""
 
     def check(value: float | None) -> float | None:
         if value is not None and not low <= value <= high:
@@ -43,10 +43,10 @@ def each_within(low: float, high: float) -> Callable[[list[float] | None], list[
 
 @dataclass(frozen=True)
 class Chosen:
-    """What the options of sampling say.
+    """The chosen options of sampling.
 
     Attributes:
-        each: settings, one for each psi asked for; at least one.
+        each: settings, one for each psi; at least one.
         temperature: whether psi was given as a temperature, which only flows have.
     """
 
@@ -54,7 +54,7 @@ class Chosen:
     temperature: bool
 
     def check(self, model: "Model") -> "Chosen":
-        """UserError where the model cannot be sampled so."""
+        """Raise `UserError` if the model cannot be sampled with these settings."""
         from ..abilities import HasDensity
         from ..families import able
 
@@ -63,15 +63,15 @@ class Chosen:
         if self.temperature and not model.can(HasDensity):
             name = model.recipe.model["name"]
             raise UserError(
-                f"--temperature: {name} draws by none, these do: {able(HasDensity)}; with {name}, --psi"
+                f"--temperature: {name} has none, these do: {able(HasDensity)}; with {name}, use --psi"
             )
         return self
 
 
 def sampling_options(verb: Callable[..., None]) -> Callable[..., None]:
-    """Give a verb with a parameter ``chosen`` the options of sampling, made from `omokage.settings.OFFERED`.
+    """Replace a verb's parameter ``chosen`` by the options of sampling, from `omokage.settings.OFFERED`.
 
-    The options stand where ``chosen`` stands in its signature.
+    The options take the place of ``chosen`` in the signature.
     """
     signature = inspect.signature(verb)
     parameters = []
@@ -117,7 +117,7 @@ def _option(setting: Setting) -> inspect.Parameter:
         assert setting.high is not None
         kind, default = list[float] | None, None
         check = each_within(setting.low, setting.high)
-        text += " Several, like --psi 1,0.5,-0.5, write a folder each into the folder -o."
+        text += " Several, like --psi 1,0.5,-0.5, write one folder each into the folder -o."
     elif setting is TEMPERATURE:
         kind, default = float | None, None
     option = typer.Option(setting.option, callback=check, help=text)
@@ -152,7 +152,7 @@ _CONDITIONS = [
     }.items()
 ]
 
-WORKERS = typer.Option(callback=within(1, 1024), help="Processes; default: one a core.")
+WORKERS = typer.Option(callback=within(1, 1024), help="Processes; default: one for each core.")
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -182,7 +182,7 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def parse_conditions(pairs: Sequence[str], **short: str | None) -> dict[str, str]:
-    """Conditions by name from ``NAME=VALUE`` and from options that are called like them.
+    """Conditions by name, from ``NAME=VALUE`` and from options that have the name of a condition.
 
     Raises UserError for anything else, and for two values of one condition.
 
@@ -200,9 +200,9 @@ def parse_conditions(pairs: Sequence[str], **short: str | None) -> dict[str, str
 
 
 def default_out(given: Path | None, name: str, *beside: str) -> Path:
-    """``given``, which may be overwritten; without it ``name`` or the next free one, which is told.
+    """``given``, which may be overwritten; without it, ``name`` or the next free name, with a message.
 
-    ``beside``: suffixes of files that are written beside it and must be free too.
+    ``beside`` are suffixes of files that are written beside it and must be free too.
     """
     if given is not None:
         return given
@@ -210,9 +210,9 @@ def default_out(given: Path | None, name: str, *beside: str) -> Path:
 
 
 def free_path(wanted: Path, *beside: str, hint: str = "") -> Path:
-    """``wanted``, a file or folder that is not there yet, or the next free name, which is told.
+    """``wanted`` if nothing has that name yet; otherwise the next free name, with a message.
 
-    ``beside`` as in `default_out`; ``hint``: how to overwrite it all the same.
+    ``beside`` is as in `default_out`; ``hint`` says how to overwrite the file anyway.
     """
     path, number = wanted, 1
     while any(path.with_suffix(suffix).exists() for suffix in (path.suffix, *beside)):
@@ -224,14 +224,14 @@ def free_path(wanted: Path, *beside: str, hint: str = "") -> Path:
 
 
 def progress() -> "TerminalProgress":
-    """Bars on the terminal."""
+    """Progress bars on the terminal."""
     from ..progress import TerminalProgress
 
     return TerminalProgress()
 
 
 def tell_broken(of_what: str, named: str, broken: list[int]) -> None:
-    """Say which images are not finite, if any; their pixels are shown black."""
+    """Say which images are not finite, if any; their pixels are black."""
     if broken:
         from ..sampling import seed_ranges
 
@@ -240,7 +240,7 @@ def tell_broken(of_what: str, named: str, broken: list[int]) -> None:
 
 
 def tell_finite(model: "Model", number: int, broken: list[int]) -> None:
-    """Say which of ``number`` images are not finite; of a flow, whose inverse can overflow, also if none."""
+    """Say which of ``number`` images are not finite. For a flow, whose inverse may overflow, also if none."""
     from ..abilities import HasDensity
 
     if not broken and model.can(HasDensity):
@@ -249,7 +249,7 @@ def tell_finite(model: "Model", number: int, broken: list[int]) -> None:
 
 
 def tell_count(number: int) -> None:
-    """Say how many faces of a figure are not finite, if any; their pixels are shown black."""
+    """Say how many faces of a figure are not finite, if any; their pixels are black."""
     if number:
         faces = "face is" if number == 1 else "faces are"
         typer.echo(f"{number:,} {faces} not finite and shown black", err=True)

@@ -1,4 +1,4 @@
-"""omokage recipes: what ships, and one of them in full."""
+"""`omokage recipes`: lists the recipes, or shows one of them in full."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ import typer
 def recipes(
     name: Annotated[str | None, typer.Argument(help="Show this one: a recipe's name or a TOML file.")] = None,
     toml: Annotated[
-        bool, typer.Option("--toml", help="Print it as a TOML file, every setting written out.")
+        bool, typer.Option("--toml", help="Print it as a TOML file with every setting.")
     ] = False,
 ) -> None:
     """List the recipes, or show one with what was published and measured."""

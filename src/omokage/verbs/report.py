@@ -1,4 +1,4 @@
-"""omokage report and omokage card: pages about runs."""
+"""`omokage report` and `omokage card`: pages about runs."""
 
 import sys
 from pathlib import Path
@@ -15,12 +15,12 @@ def report(
         Path | None, typer.Option("--out", "-o", help="The folder to write. Default: report.")
     ] = None,
     title: Annotated[str | None, typer.Option(help="The page's heading.")] = None,
-    seeds: Annotated[str, typer.Option(help="Of the faces that every run draws; '' draws none.")] = "0-31",
+    seeds: Annotated[str, typer.Option(help="Seeds of faces that every run draws; '' draws none.")] = "0-31",
     neighbours: Annotated[
         bool, typer.Option(help="Show the runs' nearest training faces, where measured: real faces.")
     ] = True,
 ) -> None:
-    """Compare runs on one HTML page: figures, faces of the same seeds, curves; and a CSV."""
+    """Compare runs on an HTML page (figures, faces of the same seeds, curves) and in a CSV file."""
     chosen = parse_seeds(seeds) if seeds.strip() else []
     from ..report.page import write_report
 
@@ -40,7 +40,7 @@ def card(
         Path | None, typer.Option("--out", "-o", help="The file to write; default: print.")
     ] = None,
 ) -> None:
-    """Write a run's model card: what it is, its data with licences and artists, its figures, its limits."""
+    """Write a run's model card: the model, its data with licences and artists, its figures and limits."""
     from ..report.card import write_card
 
     text = write_card(run)

@@ -36,16 +36,16 @@ def sample(
     number: Annotated[
         int | None, typer.Option("-n", "--number", callback=within(1, MAX_SEEDS), help="Seeds from 0 on.")
     ] = None,
-    each: Annotated[bool, typer.Option("--each", help="One file a seed.")] = False,
+    each: Annotated[bool, typer.Option("--each", help="One file for each seed.")] = False,
     sheet: Annotated[bool, typer.Option("--sheet", help="A contact sheet: larger, with seeds.")] = False,
     columns: Annotated[
-        int | None, typer.Option(callback=within(1, 1000), help="Faces a row. Default: near a square.")
+        int | None, typer.Option(callback=within(1, 1000), help="Faces in a row. Default: about square.")
     ] = None,
     video: Annotated[
-        Path | None, typer.Option(help="A walk from seed to seed as MP4; also -o if both are given.")
+        Path | None, typer.Option(help="A walk from seed to seed as MP4; with -o, also the picture.")
     ] = None,
 ) -> None:
-    """Draw new faces with a trained model: a picture, one file a seed, or a video."""
+    """Draw new faces with a trained model: a picture, one file for each seed, or a video."""
     if each and out is None:
         raise UserError("sample: --each needs a folder, for example -o samples/")
     if each and sheet:
@@ -56,11 +56,11 @@ def sample(
     settings, *others = chosen.each
     if others and (out is None or sheet or video):
         raise UserError(
-            "sample: several --psi write files into a folder; give it by -o, no --sheet or --video"
+            "sample: several --psi write files into a folder; give it with -o, without --sheet or --video"
         )
     if out is not None and not each and not others and (out.is_dir() or not out.suffix):
         raise UserError(
-            f"sample: -o {out} is a folder: add --each for one file a seed in it, or name one picture, like "
+            f"sample: -o {out} is a folder: add --each for one file for each seed, or name one picture, like "
             f"{out / 'faces.png'}"
         )
     from ..model import load_model
