@@ -1,8 +1,9 @@
-"""What is known of the recipes that ship: networks counted, results published, results measured here.
+"""Facts about the recipes that ship: parameter counts, published results, results measured here.
 
-The list of all recipes is made from records alone, so that it needs no PyTorch. They are in ``assets``:
-``recipes.json`` (what each is, with the parameters of its networks), ``needs.toml`` and ``measured.json``.
-``bench/tables.py`` writes the first and the last; tests compare them with recipes, networks and results.
+The list of recipes is made from records in ``assets`` alone, so that it does not need PyTorch:
+``recipes.json`` (family, objective and parameter counts of each recipe), ``needs.toml`` and
+``measured.json``. ``bench/tables.py`` writes the first and the last; tests compare them with recipes,
+networks and results.
 """
 
 import json
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from .recipe import Recipe
     from .settings import Setting
 
-REMARK_WIDTH = 105  # comments in recipes are broken at 110 columns, or a little before
+REMARK_WIDTH = 105  # text width at which comments in recipes are wrapped
 
 
 @cache
@@ -39,13 +40,13 @@ def published() -> Mapping[str, dict[str, Any]]:
 
 @cache
 def measured() -> Mapping[str, dict[str, Any]]:
-    """By recipe, what ``bench/comparison.py`` measured; empty where it has measured nothing yet."""
+    """By recipe, the results of ``bench/comparison.py``; empty if there are none yet."""
     return _json("measured.json")
 
 
 @cache
 def recorded() -> Mapping[str, dict[str, Any]]:
-    """By recipe, what it is: ``family``, ``objective``, ``title``, ``source``, and ``counts`` by network.
+    """By recipe: ``family``, ``objective``, ``title``, ``source``, and parameter ``counts`` by network.
 
     >>> recorded()["fast"]["family"]
     'skipgan'
@@ -74,7 +75,7 @@ def _json(name: str) -> Mapping[str, dict[str, Any]]:
 
 
 def outline(recipe: "Recipe") -> dict[str, Any]:
-    """What the record says of a recipe, made anew from the recipe and its networks."""
+    """The record of a recipe, made from the recipe and its networks."""
     from .parameters import counted
 
     return {
@@ -87,7 +88,7 @@ def outline(recipe: "Recipe") -> dict[str, Any]:
 
 
 def time_to_faces(name: str) -> str:
-    """After which time of training samples of a recipe showed faces, in words; a dash: not known.
+    """Training time until samples of a recipe showed faces, in words; a dash: not known.
 
     >>> time_to_faces("fast"), time_to_faces("wu2020-stylegan"), time_to_faces("stylegan2-512")
     ('20 min', '> 60 min', '–')
@@ -101,7 +102,7 @@ def time_to_faces(name: str) -> str:
 
 
 def fid_here(name: str) -> str:
-    """The FID that a recipe reached here, with the minutes of training; a dash: not measured.
+    """The FID of a recipe measured here, with the minutes of training; a dash: not measured.
 
     >>> fid_here("fast"), fid_here("sagan")
     ('14.7, 60 min', '–')
@@ -113,7 +114,7 @@ def fid_here(name: str) -> str:
 
 
 def remarks(name: str) -> list[str]:
-    """The comment at the head of a recipe that ships, by paragraph: what was published, what chosen."""
+    """The paragraphs of the comment at the top of a shipped recipe."""
     from .recipe import recipe_names
 
     if name not in recipe_names():
@@ -125,7 +126,7 @@ def remarks(name: str) -> list[str]:
         if not line.startswith("#"):
             break
         line = line[1:].removeprefix(" ")
-        # A line goes on with the one before where its first word had no room there.
+        # A line continues the paragraph if its first word did not fit on the line before.
         first = line.partition(" ")[0]
         if lines and first and len(last) + 1 + len(first) > REMARK_WIDTH:
             lines[-1] += f" {line}"
@@ -160,7 +161,7 @@ def objective(table: Mapping[str, Any]) -> str:
 
 
 def short_source(source: str) -> str:
-    """Authors and years of a recipe's source, without what stands in brackets.
+    """Authors and years of a recipe's source, without the text in brackets.
 
     >>> short_source("yao2021 (Yale CPSC 553); Kingma & Welling 2014 (arXiv 1312.6114)")
     'yao2021; Kingma & Welling 2014'
@@ -168,11 +169,11 @@ def short_source(source: str) -> str:
     return re.sub(r"\s*\([^()]*\)", "", source)
 
 
-FIRST = ("fast", "fast-style")  # of the list: where to begin
+FIRST = ("fast", "fast-style")  # recommended for beginners, so first in the list
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """The order of the list: where to begin, then the others.
+    """The order of the list: `FIRST`, then the others in their order.
 
     >>> in_order(["dcgan", "fast-style", "fast"])
     ['fast', 'fast-style', 'dcgan']
@@ -181,13 +182,13 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 
 def show_list(names: Iterable[str], console: Console | None = None) -> None:
-    """Print the recipes by family, with as many columns as the terminal has room for; none is cut."""
+    """Print the recipes by family, with as many columns as fit the terminal; no column is cut."""
     console = console or Console(highlight=False)
     width = console.width
     known = dict(recorded())
     families: dict[str, list[str]] = {}
     for name in in_order(names):
-        if name not in known:  # one that was added since the record was written
+        if name not in known:  # added after the record was written
             from .recipe import load_recipe
 
             known[name] = outline(load_recipe(name))
@@ -225,14 +226,14 @@ def show_list(names: Iterable[str], console: Console | None = None) -> None:
 _LEGEND = (
     "runs on: CPU, made for two cores and quicker on a GPU; GPU, takes days on a CPU.",
     "time to faces: of training on two CPU cores, until samples showed faces; with GPU: as published.",
-    "FID here: by fid10k-full-inception2015, after so long a training; lower is better; –: not measured.",
+    "FID here: by fid10k-full-inception2015, with the training time; lower is better; –: not measured.",
     "parameters: trained, in millions: of the network that draws + the one that judges (+ an encoder).",
     "omokage recipes NAME shows one recipe and how to sample it; --toml prints every setting.",
 )
 
 
 def show_recipe(recipe: "Recipe", asked: str, console: Console | None = None) -> None:
-    """Print one recipe: networks, settings, what was published and what was measured here."""
+    """Print one recipe: networks, settings, published results and results measured here."""
     console = console or Console(highlight=False)
     console.print(Text(recipe.name, style="bold magenta"))
     console.print(Text(recipe.title))
@@ -290,7 +291,7 @@ def _rate(rate: Any) -> str:
 
 
 def _counts(recipe: "Recipe", asked: str) -> "dict[str, Count]":
-    """The numbers of its networks: those of the record for a recipe that ships, else counted."""
+    """Parameter counts of its networks: from the record for a shipped recipe, else counted."""
     from .parameters import Count, counted
     from .recipe import recipe_names
 
@@ -300,7 +301,7 @@ def _counts(recipe: "Recipe", asked: str) -> "dict[str, Count]":
 
 
 def _sampling(recipe: "Recipe") -> Table:
-    """The settings that its family has: option, range, default and what each does; then the conditions."""
+    """The settings of its family: option, range, default and effect of each; then the conditions."""
     from .families import MODELS
 
     row = MODELS[recipe.model["name"]]
@@ -320,7 +321,7 @@ def _default(setting: "Setting") -> str:
 
 
 def _conditions(recipe: "Recipe") -> str:
-    """Whether faces can be chosen by labels, and what has to be done for it."""
+    """Whether faces can be chosen by labels, and how."""
     from .abilities import TakesConditions
     from .families import MODELS
 
@@ -338,7 +339,7 @@ def _conditions(recipe: "Recipe") -> str:
 def _published(recipe: "Recipe", counts: "Mapping[str, Count]") -> Table | Text:
     known = published().get(recipe.name)
     if not known:
-        return Text("nothing that is known here", style="dim")
+        return Text("nothing known", style="dim")
     table = _grid()
     for key in ("data", "training", "found"):
         if key in known:
@@ -353,7 +354,7 @@ def _published(recipe: "Recipe", counts: "Mapping[str, Count]") -> Table | Text:
 
 
 def _compared(told: Mapping[str, int], ours: "Mapping[str, Count]") -> str:
-    """The published counts, and whether ours are the same, counted the source's way."""
+    """The published parameter counts, and whether ours are the same when counted as the source does."""
     parts = []
     for role, number in told.items():
         mine = list(ours.values()) if role == "all" else [ours[role]]

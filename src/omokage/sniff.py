@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, for one true sentence about a file that was meant to be another."""
+"""Recognises files by their first bytes, so that an error can say what a wrong file is."""
 
 import re
 
@@ -21,22 +21,23 @@ _LFS = "fetch the file itself with git lfs pull"
 
 
 def begins_like_picture(start: bytes) -> bool:
-    """Whether ``start``, 16 bytes or more, begins like a picture of pixels that is in wide use.
+    """Whether ``start``, 16 bytes or more, is the start of a common pixel picture format.
 
     >>> begins_like_picture(b"GIF89a"), begins_like_picture(b"PK\\x03\\x04")
     (True, False)
     """
     if start[:4] == b"RIFF":
         return start[8:12] == b"WEBP"
-    if start[:2] == b"BM":  # two letters alone are too few
+    if start[:2] == b"BM":  # two letters alone are not enough
         return start[6:10] == bytes(4)
     return start.startswith(PICTURES) or (start[4:8] == b"ftyp" and start[8:12] in _FTYP_PICTURES)
 
 
 def what_it_is(start: bytes) -> tuple[str, str] | None:
-    """What a file with the first bytes ``start`` (512 or more, or all) is, and what to do; None: not known.
+    """What a file is and what to do with it, from its first bytes (512 or more, or all); None: not known.
 
-    Known are files that are often taken for a picture or a model. The second text may be empty.
+    It knows files that are often given by mistake instead of a picture or a model. The second text may be
+    empty.
 
     >>> what_it_is(b"version https://git-lfs.github.com/spec/v1\\noid sha256:0")
     ('a pointer of Git LFS', 'fetch the file itself with git lfs pull')
@@ -96,5 +97,5 @@ def what_it_is(start: bytes) -> tuple[str, str] | None:
 
 
 def is_text(start: bytes) -> bool:
-    """Whether ``start`` looks like text: no control characters but those of text."""
+    """Whether ``start`` looks like text: it has no control characters other than those used in text."""
     return bool(start) and not any(byte < 32 and byte not in b"\t\n\r\f" for byte in start)

@@ -1,6 +1,6 @@
 """A small face encoder trained from scratch on hair and eye tags of anime faces.
 
-`metrics.tag_features` measures with its features, `data.colours` names hair and eyes by them.
+`metrics.tag_features` uses its features to compare faces, `data.colours` to estimate hair and eye colours.
 ``bench/train_tag_encoder.py`` trains it.
 """
 
@@ -22,7 +22,7 @@ SIDE = 64
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut (He et al. 2016, figure 2), normalised by batch."""
+    """Two 3x3 convolutions with batch norm, and a shortcut (He et al. 2016, figure 2)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class ResidualBlock(nn.Module):
 
 
 class Down(nn.Module):
-    """A convolution that halves the sides, normalised, rectified."""
+    """A convolution that halves the sides, batch norm, ReLU."""
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int = 3) -> None:
         super().__init__()
@@ -52,8 +52,9 @@ class TagEncoder(nn.Module):
     """Images in [-1, 1], (B, 3, 64, 64), to features (B, ``dimensions``).
 
     Args:
-        widths: channels at 32, 16, 8 and 4 pixels. The features are the spatial means of the last three,
-            side by side: strokes and texture from the first, the layout of the face from the last.
+        widths: channels at 32, 16, 8 and 4 pixels. The features are the spatial means of the last three
+            feature maps, concatenated. The first describes strokes and texture, the last the layout of the
+            face.
     """
 
     def __init__(self, widths: tuple[int, int, int, int] = (32, 64, 128, 224)) -> None:
@@ -78,8 +79,8 @@ class TagEncoder(nn.Module):
 def network_input(images: np.ndarray) -> Tensor:
     """uint8 (B, H, W, 3) to float32 (B, 3, 64, 64) in [-1, 1], by the rule ``antialiased-bilinear-64``.
 
-    The rule: both sides go to 64 by a triangle filter as wide as the shrinking (PyTorch's antialiased
-    bilinear interpolation, pixel centres at halves); images of 64x64 pass untouched.
+    The rule: both sides are resized to 64 with a triangle filter that is widened by the scale factor
+    (PyTorch's antialiased bilinear interpolation, pixel centres at halves). 64x64 images are not changed.
 
     >>> network_input(np.full((1, 96, 80, 3), 255, np.uint8)).mean()
     tensor(1.)
@@ -93,7 +94,7 @@ def network_input(images: np.ndarray) -> Tensor:
 
 
 def encoder_bytes() -> bytes:
-    """The weight file as it ships; UserError if it is missing or not the pinned one."""
+    """The shipped weight file; UserError if it is missing or its SHA-256 is not the pinned one."""
     file = resources.files("omokage") / "assets" / WEIGHTS
     try:
         data = file.read_bytes()
@@ -107,7 +108,7 @@ def encoder_bytes() -> bytes:
 
 @lru_cache(maxsize=1)
 def tag_encoder() -> TagEncoder:
-    """The shipped encoder, checked against its pinned SHA-256, to be used and not trained.
+    """The shipped encoder in evaluation mode, checked against its pinned SHA-256.
 
     Raises:
         UserError: the weight file is missing or altered.
