@@ -293,7 +293,7 @@ def status(plan: Plan, entry: Entry) -> str:
     return f"to be trained: {so_far}"
 
 
-# What is to be done.
+# What remains to be done.
 
 
 def train_and_measure(plan: Plan, entry: Entry, say: Callable[[str], None]) -> None:

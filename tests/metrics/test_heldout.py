@@ -97,7 +97,7 @@ def test_faces_that_the_model_may_have_seen_are_refused(parts, tmp_path):
         check_unseen(train, None)
     with pytest.raises(UserError, match="trained on this face set"):
         check_unseen(heldout, heldout.content_hash)
-    with pytest.raises(UserError, match="trained on the whole that this was split from"):
+    with pytest.raises(UserError, match="trained on the set that it was split from"):
         check_unseen(heldout, WHOLE)
     shutil.copytree(heldout.path, tmp_path / "plain")
     manifest = json.loads((tmp_path / "plain" / "manifest.json").read_text())
@@ -164,7 +164,7 @@ def test_faces_without_a_finite_likelihood_are_counted_and_told(parts, monkeypat
     assert record["faces_not_finite"] == 2  # one a batch
     console = Console(width=200, record=True, file=io.StringIO())
     print_results([record], console)
-    assert "2 of 20 faces the likelihood was not finite" in console.export_text()
+    assert "likelihood was not finite for 2 of 20 faces" in console.export_text()
 
 
 @pytest.mark.parametrize("name", ["bpd-heldout", "bpd-heldout-9bit", "bpd-heldout-0bit", "bpd-train-8bit"])

@@ -42,11 +42,11 @@ def check_unseen(faces: FaceSet, trained_on: str | None) -> bool:
     if not isinstance(split, dict) or split.get("part") != "heldout":
         part = f"the {one_line(split.get('part'))} part" if isinstance(split, dict) else "not part"
         raise UserError(
-            f"{shown} is {part} of a split: bits per dimension count on held-out faces; "
+            f"{shown} is {part} of a split: bits per dimension are measured on held-out faces; "
             "omokage faces split faces/ -o DIR makes DIR/train to train on and DIR/heldout for this"
         )
     if trained_on is not None and trained_on in (faces.content_hash, split.get("of")):
-        which = "this face set" if trained_on == faces.content_hash else "the whole that this was split from"
+        which = "this face set" if trained_on == faces.content_hash else "the set that it was split from"
         raise UserError(
             f"{shown}: the model was trained on {which}; train on the part named train beside it, "
             "then measure that run"

@@ -19,11 +19,11 @@ COLUMNS = (
         "bits_per_dimension",
         "{:.4f}",
         LOWER,
-        "bits a colour value that a lossless code by the model would need, at most, for faces not trained on",
+        "upper bound of the bits per colour value in a lossless code by the model, on unseen faces",
         "Theis et al. 2016",
         interval="interval",
     ),
-    Column("faces", "faces", "{:,}", NEITHER, "how many faces that is the mean of"),
+    Column("faces", "faces", "{:,}", NEITHER, "number of faces in the mean"),
 )
 BATCH = 16  # images at once; a last smaller batch is filled up with its last image, as in sampling
 
@@ -80,7 +80,7 @@ def bits_per_dimension(
     """
     model.require(HasDensity)
     if images.ndim != 4 or len(images) == 0 or images.shape[1:] != (*model.resolution, 3):
-        raise UserError(f"got images of shape {images.shape}, must be (N, {model.resolution}, 3), N above 0")
+        raise UserError(f"images: got shape {images.shape}, must be (N, {model.resolution}, 3), N above 0")
     if not 1 <= bits <= 8:
         raise UserError(f"bits: got {bits}, must be from 1 to 8")
     dimensions = math.prod(images.shape[1:])
@@ -100,6 +100,6 @@ def bits_per_dimension(
             task.advance(kept)
     finite = each[np.isfinite(each)]
     if len(finite) == 0:
-        raise UserError(f"of all {len(images):,} images the likelihood is not finite: this model is broken")
+        raise UserError(f"no image of {len(images):,} has a finite likelihood: this model is broken")
     error = float(finite.std(ddof=1) / math.sqrt(len(finite))) if len(finite) > 1 else math.nan
     return BitsPerDimension(float(finite.mean()), error, len(images), len(images) - len(finite), bits, each)

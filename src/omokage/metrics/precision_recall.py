@@ -222,7 +222,7 @@ METRIC = Metric(
             "density",
             "{:.3f}",
             HIGHER,
-            "how thickly faces lie around the samples; may exceed 1 (k = 5)",
+            "density of faces around the samples; may exceed 1 (k = 5)",
             "Naeem et al. 2020",
         ),
         Column(
@@ -230,7 +230,7 @@ METRIC = Metric(
             "coverage",
             "{:.3f}",
             HIGHER,
-            "share of faces with a sample near by (k = 5)",
+            "share of faces that have a sample nearby (k = 5)",
             "Naeem et al. 2020",
         ),
     ),

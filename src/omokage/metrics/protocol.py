@@ -79,7 +79,7 @@ def parse_protocol(name: str) -> Measurement:
     samples = int(match["count"]) * (1000 if match["thousands"] else 1)
     if samples < 2:
         raise UserError(
-            f"protocol {name!r} asks for {samples} sample: ask for two or more, ten thousand is usual"
+            f"protocol {name!r} asks for {samples} sample: ask for two or more; ten thousand is usual"
         )
     psi = float(match["psi"]) if match["psi"] else 1.0
     return Measurement(samples, match["extractor"], psi)

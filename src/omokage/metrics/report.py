@@ -269,7 +269,7 @@ def print_results(
             console.print(Text(f"{label}: all {record['samples']:,} samples were finite", "dim"))
         if record.get("faces_not_finite"):
             bad, asked = record["faces_not_finite"], record["faces"]
-            told = f"{label}: of {bad:,} of {asked:,} faces the likelihood was not finite; they were left out"
+            told = f"{label}: likelihood was not finite for {bad:,} of {asked:,} faces; they were left out"
             console.print(Text(told, "red"))
         if record.get("trained_on_the_other_part") is False:
             told = (
@@ -278,7 +278,7 @@ def print_results(
             console.print(Text(told, "yellow"))
         if record.get("trained_noise"):
             told = (
-                f"{label}: trained with normal noise in place of dequantisation, so the bound is a loose one"
+                f"{label}: trained with normal noise in place of dequantisation, so the bound is loose"
             )
             console.print(Text(told, "yellow"))
         for line in record.get("warnings", ()) if warnings else ():

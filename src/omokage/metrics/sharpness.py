@@ -122,7 +122,7 @@ METRIC = Metric(
             "sharpness.value",
             "{:.2f}",
             NEITHER,
-            "fine detail's share of the energy, samples over faces; below 1 is blur, above 1 noise",
+            "fine detail in samples, divided by that in faces; below 1 is blur, above 1 is noise",
             "Durall et al. 2020",
             ideal="1 is that of real faces",
         ),

@@ -241,7 +241,7 @@ METRIC = Metric(
             "two_sample.accuracy",
             "{:.3f}",
             LOWER,
-            "how well a small network, trained for it, tells held-out samples from faces",
+            "accuracy of a small network, trained to tell samples from faces, on held-out ones",
             "Lopez-Paz & Oquab 2017",
             ideal="0.5 is chance",
             interval="two_sample.interval",
