@@ -73,7 +73,7 @@ def test_what_is_not_finite_is_counted():
     found = bits_per_dimension(model(Logistic(broken=[0.9])), images)
     assert (found.images, found.not_finite) == (5, 1)
     assert np.isfinite(found.value)
-    with pytest.raises(UserError, match="not finite"):
+    with pytest.raises(UserError, match="no image of 5 has a finite likelihood"):
         bits_per_dimension(model(Logistic(broken=[-2.0])), images)
 
 
