@@ -186,7 +186,7 @@ def evaluate(
     doubtful, such as few faces.
 
     Raises:
-        UserError: as `omokage.metrics.report.evaluate`, or ``data`` is no face set.
+        UserError: as `omokage.metrics.report.evaluate`, or ``data`` is not a face set.
     """
     from .metrics.heldout import evaluate_heldout
     from .metrics.report import evaluate as run

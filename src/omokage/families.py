@@ -113,7 +113,7 @@ OBJECTIVES = {
 
 # Error messages for a missing ability: what the family lacks, and what to use instead.
 INSTEAD: dict[type, tuple[str, str]] = {
-    Encodes: ("cannot encode images", "omokage sample --video walks between faces of its own"),
+    Encodes: ("cannot encode images", "omokage sample --video walks between faces that it draws"),
     HasDensity: ("has no likelihood", "omokage evaluate measures samples"),
     HasStyles: ("has no styles", "use omokage figure uncurated, truncation or progression"),
     DrawsByTokens: ("draws whole images at once", "leave Jacobi iterations out"),

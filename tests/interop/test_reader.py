@@ -451,7 +451,7 @@ def test_what_is_no_model_is_named(tmp_path, data, words):
 
 def test_what_is_no_file_is_named(tmp_path):
     os.mkfifo(tmp_path / "pipe.pkl")
-    with pytest.raises(UserError, match="no regular file"):
+    with pytest.raises(UserError, match="not a regular file"):
         read_objects(tmp_path / "pipe.pkl")
     with pytest.raises(UserError, match="directory"):
         read_objects(tmp_path)

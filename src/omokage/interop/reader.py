@@ -250,7 +250,7 @@ def _bytes(path: Path) -> bytes:
         with os.fdopen(handle, "rb") as file:
             status = os.fstat(handle)
             if not stat.S_ISREG(status.st_mode):
-                raise UserError(f"{path} is no regular file; give a .pkl or .pt")
+                raise UserError(f"{path} is not a regular file; give a .pkl or .pt")
             if status.st_size > MAX_FILE_BYTES:
                 raise UserError(f"{path} has {status.st_size:,} bytes, the limit is {MAX_FILE_BYTES:,}")
             return file.read()
@@ -300,11 +300,11 @@ def _load(file: Any, names: Any, budget: Budget, persistent: Callable[[Any], Any
 def _described(pid: Any) -> tuple[torch.dtype, str, int]:
     """Type, name and size of the storage that a torch.save file refers to."""
     if type(pid) is not tuple or len(pid) < 5:
-        raise ValueError("a reference to something that is no storage")
+        raise ValueError("a reference to something that is not a storage")
     word, kind, key, _, count, *_ = pid
     dtype = getattr(kind, "dtype", None)
     if word != "storage" or not isinstance(key, str) or not isinstance(dtype, torch.dtype):
-        raise ValueError("a reference to something that is no storage")
+        raise ValueError("a reference to something that is not a storage")
     return dtype, key, count
 
 

@@ -178,7 +178,7 @@ def _check_is(layer: Module, attribute: str, expected: Any, place: str) -> None:
 def _check_linear(layer: Any, weight: Tensor, place: str, rate: float, activation: str) -> None:
     """UserError unless a fully connected layer computes the same as ours. ``weight``: (out, in)."""
     if not isinstance(layer, Module):
-        raise UserError(f"its {place} is no layer")
+        raise UserError(f"its {place} is not a layer")
     _check_is(layer, "activation", activation, place)
     _check_is(layer, "bias_gain", rate, place)
     if weight.ndim != 2 or 0 in weight.shape:
@@ -227,7 +227,7 @@ def _of_nvidia(generator: Module) -> Found:
             raise UserError(f"its synthesis.b{size} has a part {others[0][:60]!r}, unknown in StyleGAN2")
         for name in (*layers, *(name for name in ("torgb", "skip") if name in parts)):
             if not isinstance(parts.get(name), Module):
-                raise UserError(f"its synthesis.b{size}.{name} is no layer")
+                raise UserError(f"its synthesis.b{size}.{name} is not a layer")
         architectures[str(_plain(block.state["architecture"], f"synthesis.b{size}.architecture"))] = None
         for j, layer in enumerate(layers):
             place = f"synthesis.b{size}.{layer}"
@@ -305,7 +305,7 @@ def _nvidia_mapping(mapping: Module, given: "_Weights", weights: dict[str, Tenso
     if depth == 0:
         raise UserError("its mapping network has no layers")
     if not isinstance(parts["fc0"], Module):
-        raise UserError("its mapping.fc0 is no layer")
+        raise UserError("its mapping.fc0 is not a layer")
     if _plain(mapping.state.get("z_dim"), "mapping.z_dim") == 0:
         raise UserError("its mapping network takes no latents (z_dim=0)")
     rate = _plain(parts["fc0"].state["bias_gain"], "mapping.fc0.bias_gain")
