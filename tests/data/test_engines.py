@@ -62,7 +62,7 @@ def test_a_script_without_the_main_guard_is_told_of_it_and_leaves_nothing(verb, 
     assert told.stderr.count("Traceback") == 1  # of the script itself, none of its workers
     assert "BrokenProcessPool" not in told.stderr
     assert GUARD in last_word(told)
-    assert "omokage.errors.UserError" in told.stderr.splitlines()[-1]
+    assert "omokage.errors.UserError" in last_word(told)
     assert not out.exists()
     assert not out.parent.exists() or not any(out.parent.iterdir())
     # No lock is left, and with the guard the same call works.
@@ -77,7 +77,7 @@ def test_a_script_from_standard_input_is_told_to_become_a_file(tmp_path):
     told = subprocess.run([sys.executable, "-"], input=source, capture_output=True, text=True)
     assert told.returncode == 1
     assert told.stderr.count("Traceback") == 1
-    assert "save it as" in told.stderr.splitlines()[-1]
+    assert "save it as" in last_word(told)
     assert not (tmp_path / "out").exists()
 
 

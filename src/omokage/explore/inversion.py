@@ -121,7 +121,7 @@ def reconstructions(trip: RoundTrip, called: Sequence[str]) -> list[Faces]:
         Faces(
             trip.back,
             [f"largest error {error:.2g}" for error in trip.largest],
-            "Decoded from their latents",
+            "Out of their latents",
             trip.finite,
         ),
         Faces(
