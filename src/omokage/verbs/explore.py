@@ -46,7 +46,7 @@ def reconstruct(
         loaded.about,
         reconstructions(trip, called),
         path,
-        title="Reconstruction",
+        title="There and back",
         columns=min(len(files), 8),
         text={"pictures": ", ".join(called), "precision": precision},
     )
