@@ -425,7 +425,7 @@ def test_refusals(illustrations, tmp_path):
         (Options(precision="fp8"), "--precision"),
         (Options(frames=0), "--frames"),
         (Options(ratings=("nice",)), "rating"),
-        (Options(limits=("sharp=1",)), "no threshold"),
+        (Options(limits=("sharp=1",)), "not a threshold"),
         (Options(aspect=9.0), "aspect"),
         (Options(opt_out=str(tmp_path / "none.txt")), "opt-out"),
         (Options(detector=str(tmp_path / "none.onnx")), "none.onnx|onnxruntime"),

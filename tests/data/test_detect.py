@@ -131,7 +131,7 @@ def test_yolo_boxes_of_every_layout(tmp_path):
         assert (face.x, face.y, face.width, face.height) == (48, 16, 32, 32), name
         assert face.score == pytest.approx(0.9)
     (tmp_path / "no.onnx").write_bytes(b"no")
-    with pytest.raises(UserError, match="no ONNX file"):
+    with pytest.raises(UserError, match="not an ONNX file"):
         open_detector(str(tmp_path / "no.onnx"))
 
 
@@ -140,7 +140,7 @@ def test_refusals(tmp_path):
     for call, message in [
         (lambda: open_detector("faces"), "no detector"),
         (lambda: open_detector(threshold=2.0), "impossible"),
-        (lambda: NetworkDetector(path=tmp_path / "no.safetensors"), "no face detector"),
+        (lambda: NetworkDetector(path=tmp_path / "no.safetensors"), "not an omokage face detector"),
         (lambda: NetworkDetector(path=tmp_path / "none"), "cannot be read"),
         (lambda: CascadeDetector(path=tmp_path / "none"), "cannot be read"),
     ]:

@@ -49,14 +49,14 @@ def test_with_several_sources_their_names_are_tried_too():
 @pytest.mark.parametrize(
     ("how", "words"),
     [
-        ("(?P<a>", "no regular expression"),
+        ("(?P<a>", "not a regular expression"),
         ("(?P<a>x){99999999999999999999}", "repeats too much"),
-        ("(?P<1>x)", "no regular expression"),
-        ("(?P<a>x)(?P<a", "no regular expression"),
+        ("(?P<1>x)", "not a regular expression"),
+        ("(?P<a>x)(?P<a", "not a regular expression"),
         ("[a-z]+/", "names no group"),
         ("", "names no group"),
         ("folders", "names no group"),
-        ("(" * 600, "no regular expression"),
+        ("(" * 600, "not a regular expression"),
         ("(?P<a>" + "x" * 2000 + ")", "1,000 at most"),
     ],
 )
@@ -156,7 +156,7 @@ def test_impossible_names_end_the_build_before_it_begins(named, tmp_path, capsys
         ("(?P<who>zzz)", (), "no name meets it, of 9 such as"),
         ("(?P<file>.)", (), "a column of every face set"),
         ("(?P<character>.)", ("--labels", "labels.csv"), "a column of --labels"),
-        ("(?P<a>", (), "no regular expression"),
+        ("(?P<a>", (), "not a regular expression"),
     ):
         assert main(["build", "in", "--as-faces", "-o", "set", "--labels-from", how, *more]) == 2
         told = capsys.readouterr().err.splitlines()[-1]

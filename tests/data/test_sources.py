@@ -296,7 +296,7 @@ def test_sources_that_are_none(tmp_path):
     for name, message in {
         "nowhere": "there is no",
         "empty.tar": "empty",
-        "broken.zip": "no readable tar or zip",
+        "broken.zip": "not a tar or zip that can be read",
         "plain.gz": "not a tar",
         "cut.tar.gz": "cannot be decompressed|not a tar",
         "pipe": "neither a file nor a folder",

@@ -58,7 +58,7 @@ def thresholds(changes: Sequence[str] = ()) -> dict[str, float | None]:
         if not equals or name not in CRITERIA:
             known = ", ".join(CRITERIA)
             raise UserError(
-                f"{one_line(change)!r} is no threshold: write NAME=NUMBER or NAME=off; names: {known}"
+                f"{one_line(change)!r} is not a threshold: write NAME=NUMBER or NAME=off; names: {known}"
             )
         try:
             chosen[name] = None if value == "off" else float(value)

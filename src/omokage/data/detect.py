@@ -173,7 +173,7 @@ class CascadeDetector:
         )
         self._cascade = cv2.CascadeClassifier()
         if not self._cascade.read(storage.getFirstTopLevelNode()):
-            raise UserError(f"{one_line(file)} is no cascade that OpenCV reads")
+            raise UserError(f"{one_line(file)} is not a cascade that OpenCV can read")
         self.scale, self.neighbours, self.smallest = scale, neighbours, smallest
         self.angles, self.min_score = tuple(angles), min_score
         self.described = {
@@ -362,7 +362,7 @@ def load_network(path: str, precision: "Precision" = "fp32") -> tuple["DetectorN
             f"the face detector {one_line(path)} cannot be read: {reason}; reinstall omokage"
         ) from None
     except Exception as error:  # safetensors and torch raise many kinds of errors
-        raise UserError(f"{one_line(path)} is no face detector of omokage: {one_line(error, 100)}") from None
+        raise UserError(f"{one_line(path)} is not an omokage face detector: {one_line(error, 100)}") from None
     network.eval().requires_grad_(False)
     for module in network.modules():
         if isinstance(module, torch.nn.Sequential) and len(module) >= 2:
@@ -427,7 +427,7 @@ class OnnxDetector:
             wanted = self._session.get_inputs()[0]
         except Exception as error:
             raise UserError(
-                f"{one_line(path)} is no ONNX file that runs here: {one_line(error, 120)}"
+                f"{one_line(path)} is not an ONNX file that runs here: {one_line(error, 120)}"
             ) from None
         shape = wanted.shape
         if len(shape) != 4 or (shape[1] not in (3, None) and not isinstance(shape[1], str)):
@@ -470,7 +470,7 @@ class OnnxDetector:
         if out.ndim == 3 and out.shape[0] == 1:
             out = out[0]
         if out.ndim != 2 or max(out.shape) < 5:
-            raise UserError(f"the detector {one_line(self._path)} gives {out.shape}, no YOLO boxes")
+            raise UserError(f"the detector {one_line(self._path)} gives {out.shape}, not YOLO boxes")
         values, boxes = out.shape
         turned = boxes != 6 and values >= 5 and (boxes < 5 or values < boxes)
         rows = out.T if turned else out

@@ -1,9 +1,9 @@
 """A face set: tar shards, `index.parquet` and `manifest.json` in one folder.
 
-A shard is an ordinary `.tar.gz` that tar, tarfile and WebDataset readers stream. Its deflate stream is reset
-before every member (a "full flush"), so that a member can also be inflated alone, from its offset. (A gzip
-member for each would be a valid `.tar.gz` too, but `tarfile`, and so WebDataset, streams only the first.)
-Deflating makes up for what a tar header costs beside a picture of three kilobytes.
+A shard is an ordinary `.tar.gz`, which tar, tarfile and WebDataset can read as a stream. Its deflate stream
+is reset before every member (a "full flush"), so that a member can also be inflated alone, from its offset.
+(A file with one gzip member per picture would be a valid `.tar.gz` too, but `tarfile`, and so WebDataset,
+reads only the first.) Compression compensates for the tar header, which is large beside a picture of 3 kB.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ COLUMNS = {
     "width": pa.int32(),
     "height": pa.int32(),
     "format": pa.string(),  # jpg, png or webp
-    "done": pa.string(),  # what was done to the picture, "" if its bytes are kept as they came
+    "done": pa.string(),  # what was done to the picture, "" if its bytes are unchanged
     "source": pa.string(),  # name of the folder or archive it came from
     "file": pa.string(),  # its name there
     "sha256": pa.binary(32),  # of the picture's bytes
@@ -54,20 +54,20 @@ _OPEN_SHARDS = 128
 
 
 def tar_member(name: str, data: bytes) -> bytes:
-    """Header, data and padding of one member, the same bytes every time."""
+    """Header, data and padding of one tar member. The same input gives the same bytes."""
     info = tarfile.TarInfo(name)
     info.size, info.mode = len(data), 0o644
     return info.tobuf(tarfile.USTAR_FORMAT, "utf-8", "strict") + data + bytes(-len(data) % tarfile.BLOCKSIZE)
 
 
 def deflate_member(raw: bytes) -> bytes:
-    """``raw`` deflated so that it depends on nothing before it and something may follow."""
+    """``raw`` deflated, independent of the data before it, and open to further data after it."""
     deflater = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
     return deflater.compress(raw) + deflater.flush(zlib.Z_FULL_FLUSH)
 
 
 def shard_end(crc: int, size: int) -> bytes:
-    """What closes a shard whose members have this CRC-32 and size before deflation."""
+    """The last bytes of a shard. crc, size: of all its members before compression (CRC-32, bytes)."""
     blocks = bytes(2 * tarfile.BLOCKSIZE)
     deflater = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
     crc, size = zlib.crc32(blocks, crc), (size + len(blocks)) % 2**32
@@ -76,7 +76,7 @@ def shard_end(crc: int, size: int) -> bytes:
 
 
 def content_hash(keys: Iterable[str], digests: Iterable[bytes]) -> str:
-    """Hex SHA-256 over key, zero byte and SHA-256 of the picture's bytes, of every picture in order."""
+    """Hex SHA-256 over all pictures in order: of each its key, a zero byte, and the SHA-256 of its bytes."""
     total = hashlib.sha256()
     for key, digest in zip(keys, digests, strict=True):
         total.update(key.encode() + b"\0" + digest)
@@ -84,7 +84,7 @@ def content_hash(keys: Iterable[str], digests: Iterable[bytes]) -> str:
 
 
 def partial_folder(out: Path) -> Path:
-    """Where the face set ``out`` lies until it is finished."""
+    """The folder of the face set ``out`` until it is finished."""
     return out.parent / f".{out.name}.partial"
 
 
@@ -94,8 +94,8 @@ class FaceSet:
     path: its folder.
     manifest: `manifest.json` as a dict: options, sources, counts, shards.
     content_hash: hex SHA-256 over keys and pictures; equal hashes mean equal faces in equal order.
-    keys: one a picture, in natural order.
-    index: the table of `COLUMNS` (and labels, if any), rows in the order of ``keys``.
+    keys: one per picture, in natural order.
+    index: the table with `COLUMNS` (and labels, if any), rows in the order of ``keys``.
     """
 
     def __init__(self, path: Path, manifest: dict[str, Any], index: pa.Table) -> None:
@@ -111,7 +111,7 @@ class FaceSet:
 
     @classmethod
     def open(cls, path: str | Path) -> "FaceSet":
-        """Open the face set in folder ``path``; one at a URL (``s3://...``) is brought into the cache first.
+        """Open the face set in folder ``path``. One at a URL (``s3://...``) is downloaded to the cache first.
 
         Raises `UserError` if there is none, if it is unfinished, or if its files do not belong together.
         """
@@ -133,11 +133,11 @@ class FaceSet:
             os.close(handle)
 
     def image_bytes(self, i: int) -> bytes:
-        """The bytes of picture ``i`` as stored; checked against their SHA-256, `UserError` if damaged."""
+        """The stored bytes of picture ``i``; `UserError` if they do not match their SHA-256."""
         return self.member(i)[0]
 
     def member(self, i: int) -> tuple[bytes, bytes, bytes]:
-        """Picture ``i`` as `image_bytes`, its whole tar member, and that member deflated as it is stored."""
+        """The bytes of picture ``i``, its whole tar member, and that member in its stored, deflated form."""
         i = range(len(self))[i]
         numbers = self._numbers
         shard, size = int(numbers["shard"][i]), int(numbers["bytes"][i])
@@ -186,7 +186,7 @@ class FaceSet:
             out = np.empty((len(self), *shape, 3), np.uint8)
         except MemoryError:
             raise UserError(f"{len(self):,} faces of {shape[0]}×{shape[1]} do not fit into memory") from None
-        # In the order of the disk.
+        # Read in the order on the disk.
         order = np.lexsort((self._numbers["offset"], self._numbers["shard"]))
         parts = np.array_split(order, max(1, len(order) // 64))
 
@@ -227,7 +227,7 @@ class FaceSet:
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -239,7 +239,7 @@ def _shape(size: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def read_manifest(folder: Path, shown: str) -> dict[str, Any]:
-    """The manifest of a face set; raises `UserError` if it is none that this version can read."""
+    """The manifest of a face set; raises `UserError` if this version cannot read it."""
     try:
         text = (folder / MANIFEST).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
@@ -253,7 +253,7 @@ def read_manifest(folder: Path, shown: str) -> dict[str, Any]:
 
 
 def is_face_set(path: str | Path) -> bool:
-    """Whether ``path``, a folder of this machine, is a finished face set, as far as its manifest tells."""
+    """Whether ``path``, a local folder, is a finished face set. Only its manifest is checked."""
     try:
         parse_manifest((Path(path).expanduser() / MANIFEST).read_bytes(), "")
     except (OSError, ValueError, UserError):
@@ -262,19 +262,22 @@ def is_face_set(path: str | Path) -> bool:
 
 
 def refuse_face_set(path: str | Path, instead: str) -> None:
-    """`UserError` if ``path`` is a face set, where one cannot work. instead: what can be done about it."""
+    """Raises `UserError` if ``path`` is a face set. For places that take something else.
+
+    instead: what the user can do; a part of the message.
+    """
     if url_of(path) is None and is_face_set(path):
         raise UserError(f"{one_line(path)} is a face set already: {instead}")
 
 
 def parse_manifest(text: bytes, shown: str) -> dict[str, Any]:
-    """The manifest in the bytes of a `manifest.json`; raises `UserError` if it is none for this version."""
+    """The manifest in the bytes of a `manifest.json`; raises `UserError` if this version cannot read it."""
     try:
         manifest = json.loads(text)
         good = manifest["kind"] == KIND and isinstance(manifest["content_hash"], str)
         newer = good and manifest["format"] > FORMAT
         names = [shard["name"] for shard in manifest["shards"]]
-        # Names from a file are not trusted to stay in the folder.
+        # Names from a file are not trusted: they must not lead out of the folder.
         good = good and all(isinstance(n, str) and Path(n).name == n and n not in ("", "..") for n in names)
         good = good and all(isinstance(shard["bytes"], int) for shard in manifest["shards"])
         good = good and isinstance(manifest["counts"]["kept"], int)
@@ -311,7 +314,7 @@ def _open(cls: type[FaceSet], path: Path, shown: str) -> FaceSet:
         good = good and content_hash(keys, digests) == manifest["content_hash"] and _in_range(fixed, manifest)
     except (FileNotFoundError, PermissionError) as error:
         raise UserError(f"{shown} is damaged, {INDEX}: {one_line(error.strerror)}: {again}") from None
-    except Exception as error:  # pyarrow has many ways to dislike a damaged file
+    except Exception as error:  # pyarrow raises many kinds of errors for a damaged file
         message = f"{shown} is damaged, {INDEX} cannot be read ({one_line(error, 80)}): {again}"
         raise UserError(message) from None
     if not good:

@@ -1,11 +1,11 @@
-"""What decoders do not tell of PSD, JPEG, BMP and DDS files, read from their headers."""
+"""Facts about PSD, JPEG, BMP and DDS files that decoders do not report, read from the headers."""
 
 import struct
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
-# How the pixels of a BMP are packed, by its number.
+# How the pixels of a BMP are packed, by the number in its header.
 _BMP = {
     0: "",
     1: ", RLE8",
@@ -18,7 +18,7 @@ _BMP = {
 
 
 def trouble_of_merged(data: bytes, resources: Iterable[tuple[int, Any, bytes]]) -> str | None:
-    """Why the merged picture of a PSD is none, None if it is one. resources: as Pillow lists them."""
+    """Why the merged picture of a PSD cannot be used; None if it can. resources: as Pillow lists them."""
     for number, _, content in resources:
         if number == 1057 and content[4:5] == b"\0":  # version information: is there a true merged picture?
             return "a PSD without its merged picture: save it with maximum compatibility"
@@ -28,7 +28,7 @@ def trouble_of_merged(data: bytes, resources: Iterable[tuple[int, Any, bytes]]) 
 
 
 def psd_layers(data: bytes) -> int:
-    """How many layers there are; below 0 if the fourth channel is what they leave transparent."""
+    """Number of layers; negative if the fourth channel is the transparency of the merged picture."""
     try:
         at = 26
         for _ in range(2):  # colours and resources
@@ -40,7 +40,7 @@ def psd_layers(data: bytes) -> int:
 
 
 def psd_trouble(data: bytes) -> str:
-    """Why Pillow does not open a file that begins like a PSD."""
+    """Why Pillow does not open a file that starts like a PSD."""
     if len(data) < 26:
         return "cut short: a PSD without its header"
     (version,), (bits,) = struct.unpack_from(">H", data, 4), struct.unpack_from(">H", data, 22)
@@ -60,9 +60,9 @@ def psd_trouble(data: bytes) -> str:
 
 
 def has_all_scans(data: bytes) -> bool:
-    """Whether a JPEG has begun all its scans: those of each component, each coefficient, to the last bit."""
+    """Whether a JPEG has the start of all its scans: for each component, coefficient and bit."""
     at, components = 2, 0
-    known: dict[tuple[int, int], int] = {}  # bits still to come, by component and coefficient
+    known: dict[tuple[int, int], int] = {}  # bits not yet seen, by component and coefficient
     while at + 4 <= len(data):
         if data[at] != 0xFF:
             at = data.find(b"\xff", at)
@@ -88,16 +88,16 @@ def has_all_scans(data: bytes) -> bool:
 
 
 def next_restart(data: bytes) -> bytes | None:
-    """The restart marker that may follow the last bytes of a JPEG; None: it has no such markers."""
+    """The restart marker that may follow the last bytes of a JPEG; None if it has no such markers."""
     at = data.rfind(b"\xff\xda")
-    if data.rfind(b"\xff\xdd", 0, at) < 0:  # nothing says how far they are apart
+    if data.rfind(b"\xff\xdd", 0, at) < 0:  # no interval defined
         return None
     last = max(data.rfind(bytes([0xFF, marker]), at) for marker in range(0xD0, 0xD8))
     return bytes([0xFF, 0xD0 + ((data[last + 1] - 0xD0 + 1) % 8 if last >= 0 else 0)])
 
 
 def variant(data: bytes, message: str) -> str:
-    """What is said of a picture of a format that is read, but not in this variant. message: the decoder's."""
+    """The reason for a file of a known format in an unsupported variant. message: that of the decoder."""
     if data[:2] == b"BM" and len(data) >= 18:
         (header,) = struct.unpack_from("<I", data, 14)
         if len(data) < 14 + header and header < 200:

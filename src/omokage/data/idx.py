@@ -1,7 +1,7 @@
-"""IDX files, the format of MNIST (LeCun et al. 1998): sizes, then one byte a pixel or a label.
+"""IDX files, the format of MNIST (LeCun et al. 1998): sizes, then one byte per pixel or label.
 
-Files are hostile: sizes are checked against what is there before anything is believed, and of a compressed
-file no more is unpacked than its header claims. Whatever is wrong is an `Unreadable` with the reason.
+Files may be hostile: the sizes in the header are compared with the real size first, and a compressed file is
+unpacked no further than its header claims. Any fault is raised as `Unreadable` with the reason.
 """
 
 import gzip
@@ -19,7 +19,7 @@ from PIL import Image
 from .read import MAX_PIXELS, Unreadable, one_line, to_png
 
 MAX_BYTES = 2**31
-"""A file that claims more bytes of pixels is refused before it is read."""
+"""A file whose header claims more bytes is refused before it is read."""
 
 _GZIP, _BYTES = b"\x1f\x8b", 0x08
 _BLOCK = 2**20
@@ -61,7 +61,7 @@ class Idx:
             )
 
     def check(self) -> None:
-        """Raise `Unreadable` unless exactly what the header claims is there."""
+        """Raise `Unreadable` unless the file has exactly the bytes that the header claims."""
         claimed = prod(self.shape)
         try:
             if self._compressed():
@@ -79,13 +79,13 @@ class Idx:
             raise Unreadable(f"an IDX file whose header claims {claimed:,} bytes, but it has {more}")
 
     def items(self) -> Iterator[bytes]:
-        """The bytes of one picture, or one label, after the other."""
+        """The bytes of each picture, or of each label, in order."""
         with self._opened() as file:
             file.read(self.start)
             for _ in range(self.shape[0]):
                 try:
                     item = file.read(prod(self.shape[1:]))
-                except (OSError, EOFError, zlib.error):  # it was sound when it was checked
+                except (OSError, EOFError, zlib.error):  # changed since it was checked
                     item = b""
                 yield item
 
@@ -111,7 +111,7 @@ class Idx:
 
 
 def looks_like_idx(name: str) -> bool:
-    """Whether a file's name is like those of MNIST: ``train-images-idx3-ubyte.gz``, ``x.idx3``, ...
+    """Whether a file is named like those of MNIST: ``train-images-idx3-ubyte.gz``, ``x.idx3``, ...
 
     >>> looks_like_idx("t10k-labels.idx1-ubyte"), looks_like_idx("idx3.png")
     (True, False)
@@ -121,7 +121,7 @@ def looks_like_idx(name: str) -> bool:
 
 
 def begins_like_pictures(path: Path) -> bool:
-    """Whether a file, compressed or not, begins with what IDX files of pictures begin with."""
+    """Whether a file, compressed or not, starts like an IDX file of pictures."""
     try:
         return len(Idx(path).shape) == 3
     except Unreadable:
@@ -129,7 +129,7 @@ def begins_like_pictures(path: Path) -> bool:
 
 
 def labels_beside(name: str) -> list[str]:
-    """Names that the labels of a file of pictures may have.
+    """Possible names of the label file for a file of pictures.
 
     >>> labels_beside("train-images-idx3-ubyte.gz")
     ['train-labels-idx1-ubyte.gz', 'train-labels-idx1-ubyte']

@@ -1,7 +1,7 @@
-"""What is known of a picture from files beside it or a table: tags, rating, artist, licence.
+"""Labels of a picture, from files beside it or from a table: tags, rating, artist, licence.
 
-Every tool writes it in its own way. What is adult, or by somebody, must be known as such in all of them, so a
-mark that is not understood is taken for the stricter one.
+Every tool writes them in its own way. A rating or an artist must be recognised in each of these ways. A
+rating that is not understood counts as the stricter one.
 """
 
 import csv
@@ -34,7 +34,7 @@ _FIRST_IS_A_PICTURE = re.compile(
     r'\s*\{\s*"[^"\\]+\.(?:png|jpe?g|webp|gif|bmp|tiff?|avif)"\s*:', re.IGNORECASE
 )
 
-# Words without case, blanks and signs (`_squashed`), after the boards that use them: Danbooru and Gelbooru
+# Words in the form of `_squashed` (lower case, letters and digits only). They come from Danbooru and Gelbooru
 # (general, sensitive, questionable, explicit), e621, Sankaku and moebooru (safe, questionable, explicit),
 # Szurubooru (safe, sketchy, unsafe), Derpibooru (safe, suggestive, ...), pixiv (R-18, R-18G), FurAffinity,
 # Weasyl and Inkbunny (general, mature, adult), Newgrounds (everyone, teen, mature, adult). "mature" is nudity
@@ -85,9 +85,9 @@ _ARTIST_KEYS = (
     "creators", "creatorname", "creatorid", "illustrator", "illustrators", "painter", "drawnby", "blogname",
 )  # fmt: skip
 _POSTER_KEYS = ("user", "username", "account", "screenname", "blog")
-"""Who posted a picture, on sites where that is the artist; used where nothing names one."""
+"""Keys of the person who posted a picture. They count as the artist if the record names no artist."""
 _BOARD_KEYS = {"md5", "checksum", "tagstring", "tagstringgeneral", "uploader", "uploaderid"}
-"""What only records of boards have, where who posted is seldom the artist."""
+"""Keys that only records of boards have. There, the person who posted is seldom the artist."""
 _NAME_KEYS = (
     "name", "username", "account", "nick", "nickname", "screenname", "handle", "displayname", "fullname",
     "login", "artistname",
@@ -95,9 +95,9 @@ _NAME_KEYS = (
 _WRAPPERS = ("post", "illust", "work", "deviation", "submission", "image", "metadata", "info", "data")
 _DIGEST = re.compile(r"[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{64}|[0-9a-f]{128}")
 
-# Where `s` is the mildest rating of three, by gallery-dl's name of the site and by the host of its files.
-# Danbooru and Gelbooru had it so until the spring of 2022; their `s` is "sensitive" since, so without further
-# evidence it is taken for that.
+# Sites where `s` means safe, the mildest of three ratings: by gallery-dl's name of the site and by the host
+# of its files. On Danbooru and Gelbooru it meant that until spring 2022. Since then it means "sensitive".
+# Without further evidence, `s` is read as "sensitive".
 _S_IS_SAFE_SITES = {
     "e621", "e926", "e6ai", "sankaku", "sankakucomplex", "idolcomplex", "yandere", "konachan", "lolibooru",
     "sakugabooru", "3dbooru",
@@ -118,13 +118,13 @@ MAX_TAGS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """What the files beside a picture, or a table, say of it; empty or None where they say nothing.
+    """The labels of a picture, from files beside it or a table; a field without a label is empty or None.
 
     rating: one of `RATINGS`, or None.
     artist: several names, or spellings of one, are joined by a vertical bar.
     other: further columns of a table.
-    digests: hex digits of hashes of the picture as its board has it.
-    also: names of artists that another file says, beside those of ``artist``.
+    digests: hex digits of hashes of the original file on its board.
+    also: names of artists from another file, in addition to ``artist``.
     """
 
     tags: tuple[str, ...] = ()
@@ -151,7 +151,7 @@ class Labels:
 
 
 def merge(first: Labels, second: Labels) -> Labels:
-    """Both together; where they disagree, ``first`` holds, but the stricter rating."""
+    """Both combined. Where they disagree, ``first`` counts; of two ratings, the stricter one."""
     other_artist = (second.artist,) if second.artist and second.artist != first.artist else ()
     return Labels(
         tuple(dict.fromkeys((*first.tags, *second.tags)))[:MAX_TAGS],
@@ -166,7 +166,7 @@ def merge(first: Labels, second: Labels) -> Labels:
 
 
 def _merged(many: Sequence[Labels]) -> Labels:
-    """`merge` of all of them, of a hundred thousand too; no labels: `Labels`."""
+    """`merge` of all of them, fast also for a hundred thousand; empty `Labels` for none."""
     artists = dict.fromkeys(one.artist for one in many if one.artist)
     artist = next(iter(artists), None)
     also = dict.fromkeys(name for one in many for name in one.also)
@@ -183,10 +183,10 @@ def _merged(many: Sequence[Labels]) -> Labels:
 
 
 class Ambiguous(ValueError):
-    """A file beside one picture has records of several, none of which names it.
+    """A file beside a picture has several records, and none names the picture.
 
     Attributes:
-        labels: the strictest rating, all artists and all hashes of them; no tags.
+        labels: the strictest rating, all artists and all hashes of the records; no tags.
     """
 
     def __init__(self, records: Sequence[Labels]) -> None:
@@ -203,11 +203,11 @@ class Ambiguous(ValueError):
 def read_sidecar(name: str, data: bytes, picture: str | None = None) -> Labels:
     """The labels in a file beside a picture: tags in ``.txt`` and ``.caption``, a record in ``.json``.
 
-    picture: the name of the picture that it lies beside. Of several records (`is_table`), the one that names
-        it by ``file``, ``filename`` or ``md5`` counts. None: such a table is of other pictures and says
-        nothing.
+    picture: the name of the picture beside it. In a file of several records (`is_table`), the record counts
+        that names the picture by ``file``, ``filename`` or ``md5``. None: such a file gives no labels.
 
-    Raises `ValueError` with the reason if it is none of these, `Ambiguous` where no record names the picture.
+    Raises `ValueError` with the reason if the file cannot be read, and `Ambiguous` if no record names the
+    picture.
 
     >>> read_sidecar("a.txt", b"1girl, blue_hair, rating:safe").rating
     'general'
@@ -224,7 +224,7 @@ def read_sidecar(name: str, data: bytes, picture: str | None = None) -> Labels:
         record = json.loads(text)
     except (ValueError, RecursionError) as error:
         if not name.lower().endswith(".json") and not re.match(r"\s*\{\s*\"", text):
-            # tags that begin with a bracket
+            # not JSON: tags that begin with a bracket
             return _with_marks(split_tags(text))
         raise ValueError(f"labels that are no JSON: {one_line(error, 80)}") from None
     try:
@@ -241,7 +241,7 @@ def read_sidecar(name: str, data: bytes, picture: str | None = None) -> Labels:
 
 
 def _own_record(data: bytes, picture: str) -> Labels:
-    """What a file of several records says of the ``picture`` that it lies beside, see `read_sidecar`."""
+    """The labels of ``picture`` in a file of several records beside it, see `read_sidecar`."""
     try:
         records = list(_records(decoded(data)))
     except (ValueError, RecursionError) as error:
@@ -255,7 +255,7 @@ def _own_record(data: bytes, picture: str) -> Labels:
         if called & {named, named.rpartition(".")[0]}:
             own.append(record)
     try:
-        # Several records of one picture say all that they say.
+        # Several records of one picture are combined.
         labels = [from_record(record) for record in own or records]
     except RecursionError:
         raise ValueError("labels that are nested too deeply") from None
@@ -265,7 +265,7 @@ def _own_record(data: bytes, picture: str) -> Labels:
 
 
 def marks_in(data: bytes) -> Labels:
-    """Rating and artists that labels seem to say which cannot be read, cut short or damaged as they are.
+    """Rating and artists found by searching labels that cannot be parsed, because cut short or damaged.
 
     >>> marks_in(b'{"tags": ["smile"], "rating": "e", "sou').rating
     'explicit'
@@ -287,10 +287,10 @@ def marks_in(data: bytes) -> Labels:
 
 
 def is_table(name: str, data: bytes) -> bool:
-    """Whether a file has labels of many pictures by their names, as `LabelTable` reads them.
+    """Whether a file has labels of many pictures by name, as `LabelTable` reads them.
 
-    Also a JSON object whose first name is that of a picture, like the `boxes.json` of drawn illustrations.
-    Only the beginning is looked at.
+    A JSON object whose first key is the name of a picture counts too, like the `boxes.json` of drawn
+    illustrations. Only the beginning of the file is checked.
 
     >>> is_table("factors.csv", b"file,hair\\n0.png,blue\\n"), is_table("0.json", b'{"tags": "smile"}')
     (True, False)
@@ -299,7 +299,7 @@ def is_table(name: str, data: bytes) -> bool:
         return False
     try:
         text = decoded(data[: 2**16], zeros=True).lstrip()
-    except ValueError:  # also where the cut went through a letter
+    except ValueError:  # the cut may also divide a letter
         text = data[: 2**16].decode("utf-8-sig", "ignore").lstrip()
     if name.lower().endswith(".csv"):
         try:
@@ -319,9 +319,9 @@ def is_table(name: str, data: bytes) -> bool:
 
 
 def from_record(record: Mapping[str, Any], posters: bool = True) -> Labels:
-    """The labels in one record of a board or a tool (see docs/building.md for those that are known).
+    """The labels in one record of a board or a tool (docs/building.md lists those that are known).
 
-    posters: whether who posted a picture is its artist, where nothing names one.
+    posters: whether the person who posted a picture counts as its artist if the record names none.
 
     >>> from_record({"author": {"name": "mira"}, "tags": ["smile"], "x_restrict": 1}).rating
     'explicit'
@@ -331,7 +331,7 @@ def from_record(record: Mapping[str, Any], posters: bool = True) -> Labels:
     artists: list[str] = []
     for key in _TAG_KEYS:
         value = known.get(key)
-        if not (isinstance(value, str) and "</" in value):  # a caption in HTML has no tags of a board
+        if not (isinstance(value, str) and "</" in value):  # an HTML caption has no tags
             _read_tags(value, tags, artists)
     for key in _ARTIST_TAG_KEYS:
         value = known.get(key)
@@ -341,7 +341,7 @@ def from_record(record: Mapping[str, Any], posters: bool = True) -> Labels:
         artists += labels.artist.split("|")
     board = bool(_BOARD_KEYS & known.keys())
     for key in _ARTIST_KEYS:
-        if not (board and artists and key in ("author", "creator")):  # there, who uploaded the picture
+        if not (board and artists and key in ("author", "creator")):  # on boards, this is the uploader
             artists += _named(known.get(key))
     if posters and not artists and not board:
         artists = [name for key in _POSTER_KEYS for name in _named(known.get(key)) if not name.isdigit()]
@@ -362,10 +362,10 @@ def from_record(record: Mapping[str, Any], posters: bool = True) -> Labels:
 
 
 def _read_tags(value: object, tags: list[str], artists: list[str]) -> None:
-    """Add the tags in ``value``, in any of the ways that tools nest them."""
+    """Add the tags in ``value``, in any nesting that tools use."""
     if isinstance(value, str):
         tags += split_tags(value)
-    elif isinstance(value, Mapping):  # by category
+    elif isinstance(value, Mapping):  # tags by category
         for category, names in value.items():
             kind = _squashed(str(category))
             some: list[str] = []
@@ -387,7 +387,7 @@ def _read_tags(value: object, tags: list[str], artists: list[str]) -> None:
 
 
 def _named(value: object) -> list[str]:
-    """The names in what a record says of a person: a word, an object, or a list of them."""
+    """The names in a record's value for a person: a string, an object, or a list of them."""
     if isinstance(value, str):
         return [one_line(value, 200)] if value.strip() else []
     if isinstance(value, list):
@@ -400,7 +400,7 @@ def _named(value: object) -> list[str]:
 
 
 def _unlike(names: Iterable[str]) -> list[str]:
-    """``names`` without those that are one before in another spelling."""
+    """``names`` without those that repeat an earlier name in another spelling."""
     seen: dict[str, str] = {}
     for name in names:
         if name:
@@ -425,12 +425,12 @@ def _tag(text: str) -> str:
 
 
 def _with_marks(tags: list[str]) -> Labels:
-    """Tags, with those taken out that say a rating or an artist."""
+    """Labels from tags. Tags for a rating or an artist become those fields."""
     plain, artists, rating = [], [], None
     for tag in (part for whole in tags for part in _MARK_INSIDE.split(whole)):
         squashed = _squashed(tag)
         if (mark := _RATING_MARK.fullmatch(tag)) and (":" in tag or "=" in tag or _known(mark[1])):
-            # "rating: e 1girl solo", where lines have no commas
+            # "rating: e 1girl solo", if lines have no commas
             rating = _stricter(rating, _rating(mark[1] if _known(mark[1]) else mark[1].split()[0]))
         elif squashed in _TAGGED:
             rating = _stricter(rating, _RATING[squashed])
@@ -444,7 +444,7 @@ def _with_marks(tags: list[str]) -> Labels:
 
 
 def _squashed(text: str) -> str:
-    """``text`` without case and all but letters and digits.
+    """``text`` in lower case, with letters and digits only.
 
     >>> _squashed("x_restrict"), _squashed("xRestrict"), _squashed("R-18G")
     ('xrestrict', 'xrestrict', 'r18g')
@@ -461,27 +461,27 @@ def _known(word: str) -> bool:
 
 
 def _rating(value: object) -> str | None:
-    """One of `RATINGS` from what stands under a key for ratings; None if that says nothing."""
+    """One of `RATINGS` from the value of a rating key; None if the value is empty."""
     if isinstance(value, str):
         word = _squashed(value.strip().lower().removeprefix("rating:"))
         if not value.strip(" -") or word in _NO_RATING:
             return None
-        # An unknown word is no licence to keep the picture.
+        # An unknown word does not mean that the picture is harmless.
         return _RATING.get(word, "explicit")
     if isinstance(value, list):
         return _stricter(*map(_rating, value))
     if isinstance(value, Mapping):
         likely = {key: part for key, part in value.items() if isinstance(part, int | float)}
-        if likely and len(likely) == len(value):  # how sure a tagger is of each
+        if likely and len(likely) == len(value):  # a tagger's confidence for each
             return _rating(str(max(likely, key=lambda key: float(likely[key]))))
         words = [value[key] for key in ("name", "rating", "value", "slug", "label") if key in value]
         return _stricter(*map(_rating, words)) if words else "explicit" if value else None
-    # Numbers have as many meanings as sites; of none it is known that they are harmless, but 0 is nothing.
+    # The meaning of numbers differs between sites, so none is known to be harmless. 0 means no rating.
     return "explicit" if value else None
 
 
 def _rating_of(known: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
-    """The strictest rating that a record says. known: its values by their squashed keys."""
+    """The strictest rating in a record. known: its values by squashed keys (`_squashed`)."""
     said = [_rating_by_site(value, known, record) for key, value in known.items() if key in _RATING_KEYS]
     if (restrict := known.get("xrestrict")) is not None:  # pixiv: 0, 1 R-18, 2 R-18G
         said.append("explicit" if _is_true(restrict) else "general")
@@ -498,9 +498,9 @@ def _rating_of(known: Mapping[str, Any], record: Mapping[str, Any]) -> str | Non
         if number is not None and 0 < number < 1:
             sure[word] = max(number, sure.get(word, 0.0))
         elif _is_true(value) and (flag is not None or key.startswith("rating")):
-            # A post that is only said to be sensitive may be anything.
+            # A post marked only as sensitive may be of any kind.
             said.append("explicit" if word == "sensitive" and not key.startswith("rating") else word)
-    if sure:  # how sure a tagger is of each rating
+    if sure:  # a tagger's confidence for each rating
         likely = max(sure, key=lambda word: sure[word])
         said.append(likely if "general" in sure or sure[likely] >= 0.5 else None)
     if {"porn", "sexual", "nudity"} & _words(known.get("labels")):  # Bluesky
@@ -509,7 +509,7 @@ def _rating_of(known: Mapping[str, Any], record: Mapping[str, Any]) -> str | Non
 
 
 def _rating_by_site(value: object, known: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
-    """`_rating`, where letters mean what they mean on the site that the record is from."""
+    """`_rating`, with the meaning that letters have on the site of the record."""
     letter = value.strip().lower() if isinstance(value, str) else ""
     site = _squashed(str(known.get("category") or known.get("site") or ""))
     if site == "newgrounds":  # everyone, teen, mature, adult
@@ -528,7 +528,7 @@ def _rating_by_site(value: object, known: Mapping[str, Any], record: Mapping[str
 
 
 def _is_danbooru20xx(record: Mapping[str, Any]) -> bool:
-    """Whether a record is of the data sets Danbooru2017 to 2021: they are older than "sensitive"."""
+    """Whether a record is from Danbooru2017 to 2021, data sets older than the rating "sensitive"."""
     tags = record.get("tags")
     return (
         isinstance(tags, list)
@@ -559,7 +559,7 @@ def _is_true(value: object) -> bool:
 
 
 def _words(value: object, depth: int = 4) -> set[str]:
-    """All words in a nest of lists and objects."""
+    """All words in nested lists and objects."""
     if isinstance(value, str):
         return {value.strip().lower()}
     inner = value if isinstance(value, list) else value.values() if isinstance(value, Mapping) else ()
@@ -577,8 +577,8 @@ def _text(record: Mapping[str, Any], *keys: str) -> str | None:
 class LabelTable:
     """Labels by file name: a CSV with a column `file`, or JSON lines with `file`, `filename`, `md5` or `id`.
 
-    columns: the names of further columns, which go to the index as they are.
-    met: which rows met a file, once `meet` was called.
+    columns: the names of further columns, which go to the index unchanged.
+    met: which rows matched a file, once `meet` was called.
     """
 
     def __init__(self, path: str | Path, taken: Iterable[str] = ()) -> None:
@@ -621,7 +621,7 @@ class LabelTable:
         try:
             for record in _records(text):
                 if not isinstance(record, dict):
-                    raise ValueError("a record that is no object")
+                    raise ValueError("a record that is not an object")
                 called = (record.get(key) for key in _NAMES)
                 names = [str(name) for name in called if isinstance(name, str | int) and name]
                 if not names:
@@ -637,7 +637,7 @@ class LabelTable:
         return self.met
 
     def get(self, file: str, source: str = "") -> Labels | None:
-        """The row of a file, None if it has none; see `matching.Rows`."""
+        """The labels in the row of a file; None if it has no row. See `matching.Rows`."""
         if self.met is not None:
             row = self.met.places.get((source, one_line(file, 1000)))
         else:
@@ -648,7 +648,7 @@ class LabelTable:
 def read_table(text: str, path: Path) -> tuple[list[str], list[list[str]]]:
     """The header of a CSV that names files in a column `file`, and its rows, all as long as the header.
 
-    Raises `UserError` if it is none.
+    Raises `UserError` if the text is not such a CSV.
     """
     try:
         rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
@@ -665,12 +665,12 @@ def read_table(text: str, path: Path) -> tuple[list[str], list[list[str]]]:
 
 
 def _records(text: str) -> Iterator[Any]:
-    """The records of a JSON list, of lines of JSON, or of an object by the names of pictures."""
+    """The records of a JSON list, of JSON lines, or of a JSON object keyed by picture names."""
     if text.lstrip().startswith("["):
         yield from json.loads(text)
         return
     if _FIRST_IS_A_PICTURE.match(text):
-        with suppress(ValueError):  # else it is lines after all
+        with suppress(ValueError):  # otherwise it is JSON lines
             by_name = json.loads(text)
             if all(isinstance(record, dict) for record in by_name.values()):
                 yield from ({**record, "file": name} for name, record in by_name.items())

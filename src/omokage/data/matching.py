@@ -1,4 +1,4 @@
-"""Which row of a table belongs to which file: by names that were written by other systems and other tools."""
+"""Finds the row of a table for each file, although other systems and tools may write names differently."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,27 +9,27 @@ from ..errors import UserError
 from .read import one_line
 from .spelling import canonical, folded
 
-_MAX_FOLDERS = 32  # that a row has before the name of a file
+_MAX_FOLDERS = 32  # most folders of a row's path before the file name
 
 SHOWN = 3
-"""So many files or rows are named in a message."""
+"""Number of files or rows named in a message."""
 
 _MISREAD: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("cp437", ("utf-8", "cp932", "gb18030", "euc_kr", "big5")),  # by programs that read zips
+    ("cp437", ("utf-8", "cp932", "gb18030", "euc_kr", "big5")),  # programs that read zips assume cp437
     ("cp1252", ("utf-8", "cp932", "gb18030")),
     ("latin-1", ("utf-8", "cp932", "gb18030")),
     ("cp932", ("utf-8", "gb18030")),
     ("gb18030", ("utf-8", "cp932")),
 )
-"""Encodings in which names are read by mistake, each with those in which they may have been written."""
+"""Encodings that programs wrongly assume for names, each with the possible true encodings."""
 
 
 @dataclass(frozen=True)
 class Met:
-    """Which rows met a file.
+    """Which rows matched a file.
 
-    rows: how many there are. met: how many of them met one. unmet: names of the first that did not.
-    places: the row of every file that has one, by the name of its source and its own (as in an index).
+    rows: number of rows. met: number of rows that matched. unmet: names of the first rows that did not.
+    places: the row of every matched file, by the names of its source and of the file (as in an index).
     """
 
     rows: int
@@ -44,10 +44,10 @@ class Met:
 
 
 class Rows:
-    """The rows of a table by their names, to be found by the names of files.
+    """Finds the rows of a table by file names.
 
-    names: of each row, the surer first (a table may know a file by its name, its MD5 and its number).
-    same: whether two rows say the same. table: what the table is called, in messages.
+    names: the names of each row, the most reliable first (a table may name a file by name, MD5 and number).
+    same: tells whether two rows have the same content. table: name of the table in messages.
     """
 
     def __init__(self, names: Sequence[Sequence[str]], same: Callable[[int, int], bool], table: str) -> None:
@@ -55,7 +55,7 @@ class Rows:
         self._by_path: dict[str, list[tuple[int, int, bool]]] = {}
         for row, place, path, guessed in self._paths():
             self._by_path.setdefault(path, []).append((row, place, guessed))
-        self._longer: dict[str, list[tuple[int, int, bool]]] | None = None  # by what their paths end in
+        self._longer: dict[str, list[tuple[int, int, bool]]] | None = None  # rows by the ends of their paths
 
     def _paths(self) -> Iterator[tuple[int, int, str, bool]]:
         for row, several in enumerate(self._names):
@@ -64,7 +64,7 @@ class Rows:
                     yield row, place, folded(spelled), guessed
 
     def best(self, source: str, file: str) -> int | None:
-        """The row of one file, None if it has none; `UserError` if several that differ fit equally well."""
+        """The row of one file, None if it has none; `UserError` if several different rows fit equally."""
         found = self._fitting(source, file)
         return found[1] if found else None
 
@@ -107,13 +107,13 @@ class Rows:
         return Met(len(self._names), len(met), tuple(unmet[:SHOWN]), places)
 
     def _fitting(self, source: str, file: str) -> tuple[tuple, int, int] | None:
-        """How well the best row fits, the row, and which of its names it is by."""
+        """The best match of a file: its rank, the row, and which of the row's names matched."""
         if quick := self._exactly(source, file):
             return quick
         for spelled, guessed in _spellings(file):
             found: list[tuple[tuple, int, int]] = []
             for without_ending in (False, True):
-                if not found or found[0][0][0]:  # none, or by guessing
+                if not found or found[0][0][0]:  # no match yet, or only by a guess
                     found = sorted({*found, *self._candidates(source, spelled, guessed, without_ending)})
             if not found:
                 continue
@@ -129,7 +129,7 @@ class Rows:
         return None
 
     def _exactly(self, source: str, file: str) -> tuple[tuple, int, int] | None:
-        """What `_fitting` finds where one row alone has the very name, as most have."""
+        """A fast path of `_fitting` for the usual case: exactly one row has this very name."""
         for called in (f"{canonical(source)}/{canonical(file)}", canonical(file)):
             entries = self._by_path.get(folded(called), ())
             if len(entries) == 1 and entries[0][1:] == (0, False):
@@ -193,7 +193,7 @@ def told(labels: dict[str, Any] | None) -> list[str]:
 
 
 def _spellings(name: str) -> Iterator[tuple[str, bool]]:
-    """``name``, and what it may have been before it was read in a wrong encoding: (name, whether a guess)."""
+    """``name``, and what it may be if it was read in a wrong encoding: (name, whether a guess)."""
     yield name, False
     if name.isascii():
         return

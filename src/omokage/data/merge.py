@@ -1,4 +1,4 @@
-"""Several face sets in one, duplicates across them dropped on demand, and those who opted out removed."""
+"""Merges face sets into one; can drop duplicates across them and remove opted-out pictures."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -27,9 +27,9 @@ DROPS = ("none", "exact", "near")
 class MergeReport:
     """What a merge did: ``kept + sum(reasons.values()) == found``.
 
-    already: the face set was there already, nothing was done.
-    opt_out: what the list met (`optout.OptOut.summary`), None without one.
-    unknown: conditions whose value no face has, and what was meant (`choose.nearest`); "" if there are none.
+    already: whether the face set was finished before, so that nothing was done.
+    opt_out: what the list matched (`optout.OptOut.summary`); None without a list.
+    unknown: suggestions for conditions whose value no face has (`choose.nearest`); "" if there are none.
     """
 
     path: Path
@@ -51,16 +51,16 @@ def merge(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> MergeReport:
-    """Write the face set ``out`` with the pictures of ``sets`` (one is allowed), their bytes untouched.
+    """Write the face set ``out`` with the pictures of ``sets`` (one or more). Their bytes do not change.
 
-    drop: "none" keeps all; "exact" drops pictures whose bytes are those of an earlier one; "near" also
-        drops copies (`duplicates.SAME`) and keeps the best of each group (`duplicates.best_of_groups`).
-    conditions: only rows that meet them (`choose.where`).
+    drop: "none" keeps all; "exact" drops a picture with the same bytes as an earlier one; "near" also drops
+        copies (`duplicates.SAME`) and keeps the best of each group (`duplicates.best_of_groups`).
+    conditions: keep only rows that meet them (`choose.where`).
     opt_out: a list of hashes and artists to leave out (`optout.read_opt_out`).
 
-    Keys that occur again get a number. A column that a set lacks is empty there. What is left out is listed
-    in `rejected.csv` with its reason. Repeating the call goes on where an interrupted one stopped.
-    Raises `UserError` for damaged sets, unknown columns, a full disk, and where nothing would be left.
+    A repeated key gets a number. If a set lacks a column, its rows are empty there. `rejected.csv` lists the
+    pictures left out, with reasons. Repeat the call to go on where an interrupted one stopped.
+    Raises `UserError` for damaged sets, unknown columns, a full disk, or if no face would be left.
     """
     if drop not in DROPS:
         raise UserError(f"--drop {one_line(drop)} is unknown: give {', '.join(DROPS)}")
@@ -167,7 +167,7 @@ def _dropped(
 
 
 def joined_index(tables: Sequence[pa.Table]) -> pa.Table:
-    """``tables`` one below the other; columns that one lacks are empty there, clashing types become words."""
+    """``tables`` concatenated. Missing columns become null; columns of different types become text."""
     kinds: dict[str, Any] = {name: None for name in COLUMNS}
     for table in tables:
         for field in table.schema:
@@ -190,7 +190,7 @@ def joined_index(tables: Sequence[pa.Table]) -> pa.Table:
 
 
 def _unique(keys: Sequence[str]) -> list[str]:
-    """``keys`` with a number behind those that came before; case is ignored, as file systems may."""
+    """``keys`` with a number added to repeated ones. Case is ignored, as some file systems do."""
     taken = Counter(key.casefold() for key in keys)
     seen: Counter[str] = Counter()
     out = []

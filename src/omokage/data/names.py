@@ -1,7 +1,7 @@
 """Labels from the names of files: their folder, or the named groups of a regular expression.
 
-The library `regex` matches: it reads what `re` reads, and stops after a given time. So an expression that
-takes for ever on some name ends in a sentence, not in a process that hangs.
+The library `regex` does the matching: it has the syntax of `re`, and a time limit. So an expression that is
+too slow on some name ends in an error message instead of a process that hangs.
 """
 
 import re
@@ -20,21 +20,21 @@ from .read import one_line
 from .sources import Source
 
 FOLDER = "folder"
-LABEL = "label"  # the column of labels that a source knows itself, and of folders
+LABEL = "label"  # column of labels that a source has itself, and of folder names
 MAX_PATTERN = 1000
 MAX_SIZE = 20_000
-"""Letters of an expression with its repetitions written out, which is what it costs to read it."""
+"""Most letters of an expression with its repetitions written out; compiling it takes time for each."""
 
 ONE_NAME_SECONDS = 2.0
 ALL_NAMES_SECONDS = 20.0
-"""What matching may take, besides a tenth of a millisecond a name."""
+"""Seconds that matching may take, in addition to a tenth of a millisecond per name."""
 
 EXAMPLES = 3
 
 
 @dataclass(frozen=True)
 class Met:
-    """How many names gave labels, how many did not, and the first few of those."""
+    """Number of names that gave labels, number of those that did not, and the first few of the latter."""
 
     matched: int
     unmatched: int
@@ -50,7 +50,7 @@ _TOKEN = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\{(\d*)(?:,(\d*))?\}|.", re
 
 
 def _written_out(pattern: str) -> int:
-    """The letters of an expression once every ``{N}`` is written out.
+    """The number of letters of an expression when every ``{N}`` is written out.
 
     >>> _written_out("(ab{3}){10}") > 10 * (1 + 3)
     True
@@ -71,14 +71,14 @@ def _written_out(pattern: str) -> int:
 
 
 LABELS = ("tags", "rating", "artist", "license", "url")
-"""Groups that mean, for illustrations, what they mean in files beside pictures."""
+"""Groups that, for illustrations, have the same meaning as in files beside pictures."""
 
 
 def with_named(row: Labels | None, named: dict[str, str]) -> Labels:
     """The labels of a picture from a table (or None) and from the groups of its name.
 
-    Where both name an artist, both count: who opted out under either name is left out. The stricter rating
-    holds.
+    If both name an artist, both names count, so that an opt-out of either is respected. Of two ratings, the
+    stricter one counts.
 
     >>> with_named(Labels(artist="mori"), {"artist": "rin", "set": "2"}).artist
     'mori|rin'
@@ -93,17 +93,18 @@ def with_named(row: Labels | None, named: dict[str, str]) -> Labels:
 
 
 class NameLabels:
-    """Labels by the name of a file in its source, folders included, with ``/`` between them.
+    """Labels from the name of a file in its source, including its folders, separated by ``/``.
 
-    how: `FOLDER`: the column `LABEL` is the name of the folder that the file lies in. Else a regular
-        expression that is looked for in the name; each named group, like ``(?P<artist>[^/]+)/``, is a column.
-    several: whether there are several sources. Then a file that lies in no folder of its source, or whose
-        name does not match, is also tried with the name of the source before it.
-    option: what the user calls ``how``, for messages.
+    how: `FOLDER`: the column `LABEL` is the name of the folder that the file is in. Otherwise a regular
+        expression that is searched for in the name; each named group, like ``(?P<artist>[^/]+)/``, is a
+        column.
+    several: whether there are several sources. Then a file without a folder, or without a match, is also
+        tried with the name of its source before it.
+    option: name of the option for ``how`` in messages.
 
     columns: the names of the columns.
 
-    Raises `UserError` for an expression that cannot be read or names no group.
+    Raises `UserError` for an expression that is not valid or has no named group.
 
     >>> NameLabels(FOLDER)("faces", "by hand/rin/1.png")
     {'label': 'rin'}
@@ -125,12 +126,12 @@ class NameLabels:
         if len(how) > MAX_PATTERN:
             raise UserError(f"{shown} has {len(how):,} letters: give {MAX_PATTERN:,} at most")
         if _written_out(how) > MAX_SIZE:
-            raise UserError(f"{shown} repeats too much: {{N}} multiplies what it stands behind")
+            raise UserError(f"{shown} repeats too much: {{N}} multiplies the part before it")
         try:
             self._pattern = regex.compile(unicodedata.normalize("NFC", how))
         except (regex.error, ValueError, OverflowError, RecursionError, MemoryError) as error:
             why = one_line(error, 100) or "too deep"
-            raise UserError(f"{shown} is no regular expression: {why}") from None
+            raise UserError(f"{shown} is not a regular expression: {why}") from None
         groups = self._pattern.groupindex
         self.columns = sorted(groups, key=groups.__getitem__)
         if not self.columns:
@@ -141,11 +142,11 @@ class NameLabels:
 
     @property
     def described(self) -> dict[str, Any]:
-        """What determines the labels, as JSON."""
+        """Everything that determines the labels, as JSON."""
         return {"from": self.how, "several": self.several}
 
     def refuse_columns(self, taken: Iterable[str], whose: str) -> None:
-        """`UserError` if one of the columns is among ``taken``, columns of ``whose``."""
+        """Raises `UserError` if a column is among ``taken``. whose: what those are, for the message."""
         if clash := sorted(set(self.columns) & set(taken)):
             raise UserError(
                 f"{self._option}: the column {clash[0]!r} is there already, as {whose}: "
@@ -153,7 +154,7 @@ class NameLabels:
             )
 
     def __call__(self, source: str, file: str) -> dict[str, str] | None:
-        """The labels of a file, None if its name gives none; `UserError` if matching takes too long."""
+        """The labels of a file; None if its name gives none; `UserError` if matching takes too long."""
         name = unicodedata.normalize("NFC", one_line(file, 1000))
         found = self._labels(name)
         return self._labels(f"{source}/{name}") if found is None and self.several else found
@@ -182,7 +183,10 @@ class NameLabels:
         )
 
     def check(self, sources: Sequence[Source]) -> None:
-        """`UserError` if no file meets them, or matching takes too long, where names are known beforehand."""
+        """Raises `UserError` if no file name matches, or if matching takes too long.
+
+        Only sources that know the names beforehand are checked.
+        """
         known = [source for source in sources if source.total is not None]
         asked, first = 0, ""
         met = False
@@ -198,7 +202,7 @@ class NameLabels:
             )
 
     def table(self, source: pa.ChunkedArray, file: pa.ChunkedArray) -> tuple[list[dict[str, str]], Met]:
-        """The labels of every row of an index, {} where there are none, and how many different names met."""
+        """The labels of every row of an index ({} for none), and how many different names matched."""
         places = list(zip(source.to_pylist(), file.to_pylist(), strict=True))
         known = {place: self(*place) for place in dict.fromkeys(places)}
         without = [file for (_, file), labels in known.items() if labels is None]
@@ -206,7 +210,7 @@ class NameLabels:
         return [known[place] or {} for place in places], met
 
     def join(self, index: pa.Table) -> tuple[pa.Table, Met]:
-        """``index`` with the columns added, null where a name gives nothing."""
+        """``index`` with the columns added, null where a name gives no label."""
         rows, met = self.table(index["source"], index["file"])
         for name in self.columns:
             index = index.append_column(name, pa.array([row.get(name) for row in rows], pa.string()))
@@ -214,7 +218,7 @@ class NameLabels:
 
 
 def told(met: dict[str, Any] | None) -> list[str]:
-    """What a command prints of `Met.described`: a line, or none."""
+    """The line that a command prints about `Met.described`; an empty list for None."""
     if met is None:
         return []
     total = met["matched"] + met["unmatched"]

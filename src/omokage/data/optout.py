@@ -1,6 +1,6 @@
-"""Who does not want to be in a face set: one list, read alike by every command that leaves pictures out.
+"""Opt-out lists: artists and pictures that must not be in a face set. All commands read them in one way.
 
-A line of the list is an artist, a hash of a picture, or a page; `read_opt_out` tells how each may be written.
+A line of the list is an artist, a hash of a picture, or a page; `read_opt_out` describes the spellings.
 """
 
 import base64
@@ -30,10 +30,10 @@ OPTED_OUT = "opted out"
 """The reason in `rejected.csv`."""
 
 LISTED = 100
-"""So many entries that met no picture are named in a record; the rest is counted."""
+"""Number of entries without a picture that a record names; the rest is counted."""
 
 SHOWN = 10
-"""So many of them are named on the terminal."""
+"""Number of them that are named on the terminal."""
 
 ARTIST_COLUMNS = ("artist", "artists", "author", "authors", "creator", "creators", "illustrator")
 """Columns of an index that name artists."""
@@ -56,7 +56,7 @@ _PREFIX = re.compile(
     re.IGNORECASE,
 )
 _BULLET = re.compile(r"(?:[-*•+]|\d{1,4}[.)])\s+(?=\S)")
-_MINUS = re.compile(r"-(?=\w)")  # as boards write what must not be found
+_MINUS = re.compile(r"-(?=\w)")  # boards write excluded tags so
 _PICTURE = re.compile(r"[^\s].*\.(?:png|jpe?g|webp|gif|bmp|tiff?|avif|jxl|psd)", re.IGNORECASE)
 
 
@@ -64,9 +64,9 @@ _PICTURE = re.compile(r"[^\s].*\.(?:png|jpe?g|webp|gif|bmp|tiff?|avif|jxl|psd)",
 class OptOutEntry:
     """A line of the list.
 
-    text: as written, without its remark. names: readings as an artist's name (`plain_name`).
+    text: as written, without its comment. names: possible names of an artist (`plain_name`).
     digests: (algorithm of hashlib, hex digits). page: an address without its scheme.
-    trouble: why it is not understood, or "".
+    trouble: why the line is not understood, or "".
     """
 
     line: int
@@ -79,9 +79,9 @@ class OptOutEntry:
 
 @dataclass(frozen=True)
 class OptOut:
-    """Who does not want to be in a face set: the entries of a list, `read_opt_out`.
+    """The entries of an opt-out list, see `read_opt_out`.
 
-    described: name and hash of the list, and how many entries it has.
+    described: name and hash of the list, and its number of entries.
     """
 
     entries: tuple[OptOutEntry, ...]
@@ -107,13 +107,13 @@ class OptOut:
 
     @property
     def names_artists(self) -> bool:
-        """Whether an entry may be an artist or a page, which only labels can tell."""
+        """Whether an entry may be an artist or a page. Only labels tell whether it matches a picture."""
         return bool(self._names or self._pages)
 
     def of_picture(self, data: bytes | None, labels: "Labels", file: str = "") -> tuple[int, ...]:
-        """Numbers of the entries that mean a picture: by its bytes, what is known of it, and its name.
+        """Numbers of the entries that match a picture: by its bytes, its labels, and its name.
 
-        data: None if there are no bytes. Where no artist is known, a tag or a folder of the same name counts.
+        data: None if there are no bytes. If no artist is known, a tag or a folder of the same name counts.
         """
         artists = "|".join(filter(None, (labels.artist, *labels.also)))
         found = self._named(artists, labels.tags, labels.url or "", file)
@@ -125,10 +125,10 @@ class OptOut:
     def of_rows(
         self, index: pa.Table, read: Callable[[int], bytes] | None = None
     ) -> tuple[np.ndarray, Counter[int]]:
-        """Which rows of a face set's index are theirs, and how many of them each entry means.
+        """Which rows of a face set's index are opted out, and how many rows each entry matches.
 
-        Looked at: columns of hashes (`sha256`, `..._sha256`, `..._md5` and so on), `ARTIST_COLUMNS`, `tags`,
-        `url`, and file names. read: gives the bytes of the picture in a row, for hashes without a column.
+        Columns of hashes (`sha256`, `..._sha256`, `..._md5` and so on), `ARTIST_COLUMNS`, `tags`, `url` and
+        file names are searched. read: returns the bytes of the picture in a row, for hashes without a column.
 
         Returns bool (N,), and a count by number of the entry.
         """
@@ -163,9 +163,9 @@ class OptOut:
         return theirs, met
 
     def summary(self, met: Mapping[int, int]) -> dict[str, Any]:
-        """What a record says of the list: entries, how many met a picture, and (bounded) which did not.
+        """The list's entry in a record: how many entries there are, how many matched, and which did not.
 
-        met: how many pictures each entry means, by its number.
+        At most a fixed number of entries is named. met: number of pictures per entry, by the entry's number.
         """
         unmet = [entry for number, entry in enumerate(self.entries) if not met.get(number)]
         return {
@@ -198,15 +198,15 @@ class OptOut:
 
 
 def read_opt_out(path: str | Path) -> OptOut:
-    """Read a list of who must not be used; a line is one of
+    """Read a list of artists and pictures that must not be used. A line is one of
 
     - an artist: ``mira``, ``Mira_(pix)``, ``artist: mira``, ``@mira``, ``by mira``, quoted or not;
     - a hash of a picture as tools print it: hex digits alone, with a file's name, as ``md5:...`` or
       ``MD5 (a.png) = ...``; MD5, SHA-1, SHA-2, SHA-3 and BLAKE2; also base64 of them;
-    - a page: what has it or one below it as `url` is left out.
+    - a page: pictures whose `url` is this page or one below it are left out.
 
-    What follows ``#`` after a blank is a remark. What may be read in two ways (``mira; asked by mail``) is
-    read in both. Raises `UserError` if the list cannot be read or has no entry.
+    Text after a blank and ``#`` is a comment. A line with two possible meanings (``mira; asked by mail``)
+    counts with both. Raises `UserError` if the list cannot be read or has no entry.
     """
     path = Path(path).expanduser()
     try:
@@ -235,7 +235,7 @@ def read_opt_out(path: str | Path) -> OptOut:
 
 
 def told(summary: Mapping[str, Any] | None) -> list[str]:
-    """Lines for the terminal: how many entries met a picture, and the first that did not.
+    """Lines for the terminal: how many entries matched a picture, and the first that did not.
 
     >>> told({"entries": 2, "met": 1, "met_nobody": [{"line": 3, "entry": "kei"}]})
     ['opt-out: 1 of 2 entries met a picture; these met none:', '     line 3: kei']
@@ -266,7 +266,7 @@ def _entry(number: int, line: str) -> OptOutEntry | None:
         further = re.split(r"(?:^|\s)#", line[quoted.end() :])[0]
     else:
         text, further = re.split(r"(?:^|\s)#", line)[0].strip(), ""
-    if not re.search(r"[^\s\[\]{}()=*\-_.,;|+~\"']", text):  # brackets, rulers
+    if not re.search(r"[^\s\[\]{}()=*\-_.,;|+~\"']", text):  # brackets, separator lines
         return None
     shown = one_line(text, 200)
     prefix = _PREFIX.match(text)
@@ -278,7 +278,7 @@ def _entry(number: int, line: str) -> OptOutEntry | None:
             kind = _algorithm(named[1])
             if kind is None:
                 return OptOutEntry(number, shown, trouble=f"{named[1]} is no hash that can be compared")
-            if named[2].strip() or not re.fullmatch(r"[A-Za-z]{1,19}", named[3]):  # no artist "md5 fan"
+            if named[2].strip() or not re.fullmatch(r"[A-Za-z]{1,19}", named[3]):  # "md5 fan" is an artist
                 return _of_digest(number, shown, kind, named[3])
         digests = {(_BY_LENGTH[len(digits)], digits) for digits in _HEX.findall(text.lower())}
         digests |= {(_BY_LENGTH[len(d)], d) for d in map(_from_base64, _BASE64.findall(text)) if d}
@@ -308,7 +308,7 @@ def _of_digest(number: int, shown: str, kind: str, digest: str) -> OptOutEntry:
 
 
 def _algorithm(name: str) -> str | None:
-    """What hashlib calls an algorithm that tools call ``name``.
+    """The hashlib name of an algorithm that tools call ``name``; None if it is not known.
 
     >>> [_algorithm(name) for name in ("MD5", "SHA2-256", "sha-512", "SHA3-256", "BLAKE2b", "CRC32")]
     ['md5', 'sha256', 'sha512', 'sha3_256', 'blake2b', None]
@@ -332,7 +332,7 @@ def _from_base64(text: str) -> str | None:
 
 
 def _readings(text: str) -> set[str]:
-    """All names that a line may mean."""
+    """All artist names that a line may mean."""
     whole = {text, re.split(r"\s+(?:;|//|--|—|–)\s*|\t+|;\s+|#\s", text)[0]}
     parts = {part for one in whole for part in (one, *re.split(r"[,、|]", one))}
     parts |= {unquote(part) for part in parts if "%" in part}
@@ -349,7 +349,7 @@ def _readings(text: str) -> set[str]:
 
 
 def _artist_names(artist: str) -> set[str]:
-    """The names in an artist column: several are joined by a bar, and some tools have other ways."""
+    """The names in an artist column. Several are joined by a bar; some tools use other separators."""
     names = set()
     for one in artist.split("|"):
         names.add(plain_name(one))
@@ -360,7 +360,7 @@ def _artist_names(artist: str) -> set[str]:
 
 
 def _page(address: str) -> str:
-    """``address`` without scheme, query and what differs by chance.
+    """``address`` in one form: without the scheme, most queries, and other differences without meaning.
 
     >>> _page("https://www.Example.org/Mira/?x=1"), _page("https://x.com/mira")
     ('example.org/mira', 'twitter.com/mira')

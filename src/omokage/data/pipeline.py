@@ -1,7 +1,7 @@
-"""From illustrations to faces: what happens to one picture, step after step.
+"""From illustrations to faces: the steps for one picture.
 
-`handle` is a plain function of one picture: read, label, detect, crop, clean, scale, encode. `building` calls
-it in this process or in others, and does what needs all faces: duplicates, shards, index.
+`handle` does all steps for one picture: read, label, detect, crop, clean, scale, encode. `building` calls it
+in this process or in others, and does the steps that need all faces: duplicates, shards, index.
 """
 
 import hashlib
@@ -34,30 +34,30 @@ if TYPE_CHECKING:
 FORMATS = ("jpg", "png", "webp")
 PRECISIONS = ("auto", "bf16", "fp32")
 MAX_FACES = 512
-CLOSE_UP = "close-up "  # stands in `done` before the size of a crop by `crop.closer_box`
+CLOSE_UP = "close-up "  # in `done`, before the size of a crop made by `crop.closer_box`
 
 
 @dataclass(frozen=True)
 class Options:
-    """How illustrations become faces; every step can be switched off.
+    """Options of the steps from illustrations to faces. Every step can be switched off.
 
     size: (height, width) of the faces in pixels; None: as large as they are in the picture.
-    frames: of animations, every so many-th frame is a picture; None: the first frame alone.
+    frames: N uses every N-th frame of an animation, from the first; None: the first frame only.
     detector: one of `detect.DETECTORS` or the path of an ONNX file; None: every picture is one face.
-    rotations: cascades look at turned pictures too. threshold: least score, None: the detector's.
-    crop: one of `crop.PRESETS`; None: the face box alone. aspect: width over height; None: that of ``size``.
-    enlarge: a further factor of the crop's sides. upright: turned by the tilt of the head.
-    border: one of `crop.BORDERS`; "leave-out" leaves a face out whose crop is not wholly in the picture.
-    close_ups: one of `crop.CLOSE_UPS`: what becomes of a face whose crop reaches too far beyond the picture:
-        it is left out (by the threshold of ``visible``, or by ``border``), or cut out by `crop.closer_box`.
-    clean: whether thresholds are applied. limits: changes of thresholds, like ``sharpness=0.05``.
+    rotations: the cascade also looks at rotated pictures. threshold: lowest score; None: the detector's.
+    crop: one of `crop.PRESETS`; None: the face box. aspect: width over height; None: that of ``size``.
+    enlarge: a further factor for the crop's sides. upright: rotate the crop by the tilt of the head.
+    border: one of `crop.BORDERS`; "leave-out" leaves out faces whose crop is not wholly in the picture.
+    close_ups: one of `crop.CLOSE_UPS`, for a face whose crop extends too far beyond the picture: it is left
+        out (by the threshold of ``visible``, or by ``border``), or cropped by `crop.closer_box`.
+    clean: whether thresholds are applied. limits: changed thresholds, like ``sharpness=0.05``.
     duplicates: whether copies are left out. mirrored: mirror images are copies too.
-    upscale: one of `upscale.METHODS`; None: smaller crops are left out. noise, model: of waifu2x.
-    label: whether files beside pictures and colours are looked at.
+    upscale: one of `upscale.METHODS`; None: smaller crops are left out. noise, model: those of waifu2x.
+    label: whether labels are read from files beside pictures, and colours are estimated.
     min_confidence: estimated colours with a lower confidence stay empty, 0 to 1.
-    ratings: which ratings are used; pictures without one always are.
-    precision: in which the face detector's network computes: "fp32", "bf16", or "auto", which a build turns
-        into what its machine is best at, the same for all its workers.
+    ratings: the ratings to use; pictures without a rating are always used.
+    precision: of the face detector's network: "fp32", "bf16", or "auto". A build replaces "auto" by the best
+        one for its machine, the same for all its workers.
     format: "jpg" (quality 95, full colour resolution), "png" or "webp" (both lossless).
     background: RGB under transparent pixels.
     opt_out: a list of artists and hashes that must not be used (`optout.read_opt_out`).
@@ -90,7 +90,7 @@ class Options:
     opt_out: str | None = None
 
     def check(self) -> None:
-        """Raises `UserError` for anything impossible."""
+        """Raises `UserError` for an impossible value."""
         for name, value, known in (
             ("--format", self.format, FORMATS),
             ("--precision", self.precision, PRECISIONS),
@@ -120,7 +120,7 @@ class Options:
 
 
 def resolved(options: Options) -> Options:
-    """``options`` with nothing left to the machine."""
+    """``options`` with each automatic choice replaced by the one for this machine."""
     if options.precision != "auto":
         return options
     import torch
@@ -131,7 +131,7 @@ def resolved(options: Options) -> Options:
 
 
 class Tools:
-    """What a process needs to handle pictures: networks, once loaded. described: for the manifest."""
+    """The tools for handling pictures: networks, loaded once per process. described: for the manifest."""
 
     def __init__(self, options: Options) -> None:
         import cv2
@@ -148,7 +148,7 @@ class Tools:
                 threshold=options.threshold,
                 precision=precision,
             )
-        # The network's own finding is its verdict; any other detector's findings are asked again.
+        # Faces found by the network have its score already; those of other detectors are scored by it.
         self.judge: FaceScore | None = (
             FaceScore(precision=precision) if options.clean and options.detector != "network" else None
         )
@@ -173,8 +173,8 @@ class Tools:
 class Job:
     """One picture to handle.
 
-    data: its bytes, or why there are none. sidecars: (name, bytes) of files beside it. table: its row.
-    found: what another build detected in it; None: detect.
+    data: its bytes, or the reason why they cannot be read. sidecars: (name, bytes) of files beside it.
+    table: its row in a table of labels. found: faces that another build detected in it; None: detect.
     """
 
     key: str
@@ -188,7 +188,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A face, its learned score, and the frame of an animation (`Picture.frame`) that it is in."""
+    """A face, the network's score for it, and its frame in an animation (`Picture.frame`)."""
 
     face: Face
     score: float | None = None
@@ -197,11 +197,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One face: its row in `detected.parquet`, and its picture if it was kept.
+    """The result for one face: its row in `detected.parquet`, and its picture if it was kept.
 
     row: columns by name; ``reason`` is None for a kept face.
     member: deflated tar member. raw_size, data_size: bytes of the member and of the picture before deflation.
-    signature: of `duplicates`, of the crop before scaling. thumbnail: JPEG, of a face that was left out.
+    signature: `duplicates.signatures` of the crop before scaling. thumbnail: JPEG of a face left out.
     """
 
     row: dict[str, Any]
@@ -213,9 +213,9 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Handled:
-    """What became of one picture: rejected whole (``reason``, ``step``), or its faces.
+    """The result for one picture: rejected as a whole (``reason``, ``step``), or its faces.
 
-    opted_out: the numbers of the entries of the opt-out list that mean it.
+    opted_out: the numbers of the entries of the opt-out list that match it.
     """
 
     source: str
@@ -237,14 +237,14 @@ class _Known:
 
 
 def handle(job: Job, tools: Tools) -> Handled:
-    """Everything that happens to one picture; never raises for what is wrong with it."""
+    """All steps for one picture. Faults of the picture become reasons; they never raise an error."""
     name = one_line(job.file, 1000)
     known = _labels(job, tools)
     thumbnail, size = b"", (0, 0)
     try:
         if isinstance(job.data, str):
             raise Unreadable(job.data)
-        # Before the rating, so that the list's record counts all pictures that it means.
+        # Checked before the rating, so that the list's record counts all pictures that it matches.
         met = () if tools.opt_out is None else tools.opt_out.of_picture(job.data, known.labels, job.file)
         if met:
             return Handled(job.source, name, "label", OPTED_OUT, bad_labels=known.bad, opted_out=met)
@@ -261,7 +261,7 @@ def handle(job: Job, tools: Tools) -> Handled:
         if not outcomes:
             return Handled(job.source, name, "detect", "no face found", (), thumbnail, known.bad, *size)
         digest = hashlib.sha256(job.data).hexdigest()
-        md5 = hashlib.md5(job.data, usedforsecurity=False).hexdigest()  # by which boards call pictures
+        md5 = hashlib.md5(job.data, usedforsecurity=False).hexdigest()  # boards name pictures by it
     except Unreadable as reason:
         return Handled(job.source, name, "read", one_line(reason), bad_labels=known.bad)
     except MemoryError:
@@ -303,7 +303,7 @@ def _labels(job: Job, tools: Tools) -> _Known:
 
 
 def _faces(job: Job, frame: int | None, pixels: np.ndarray, tools: Tools) -> list[Finding]:
-    """The faces of a picture, the surest first, with the learned score of each."""
+    """The faces of a picture, highest score first, each with the network's score."""
     if job.found is not None:
         return [one for one in job.found if one.frame == frame]
     height, width = pixels.shape[:2]
@@ -433,7 +433,7 @@ def _label_columns(pixels: np.ndarray, face: Face, known: _Known, tools: Tools) 
 
 
 def encode(image: np.ndarray, format: str) -> bytes:
-    """RGB uint8 (H, W, 3) as a file of one of `FORMATS`, the same bytes every time."""
+    """RGB uint8 (H, W, 3) as a file of one of `FORMATS`. The same input gives the same bytes."""
     out = io.BytesIO()
     settings: dict[str, dict[str, Any]] = {
         "jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
@@ -457,10 +457,10 @@ def thumbnail_of(pixels: np.ndarray) -> bytes:
 
 
 class Handler:
-    """`handle` with its tools, for any process: only the options travel, tools are made where they are used.
+    """`handle` with its tools, for any process. Only the options are sent; each process makes its own tools.
 
-    tools: those of this process. Elsewhere they must turn out the same in all that is `Tools.described`:
-    `UserError` if not, for then the face set would depend on who did the work.
+    tools: those of this process. The tools of another process must have the same `Tools.described`; if not,
+    `UserError` is raised, because the face set would depend on which process did the work.
     """
 
     def __init__(self, options: Options, tools: Tools) -> None:
@@ -480,7 +480,7 @@ class Handler:
 @lru_cache(maxsize=1)
 def _tools(options: Options) -> Tools:
     tools = Tools(options)
-    if "torch" in sys.modules:  # to load it for this alone would take longer than it saves
+    if "torch" in sys.modules:  # importing it only for this would take longer than it saves
         from ..hardware import keep_freed_memory
 
         keep_freed_memory()
@@ -499,11 +499,11 @@ def _handler_elsewhere(options: Options, expected: dict[str, Any]) -> Handler:
 
 
 def lost(job: Job) -> Handled:
-    """What became of a picture if the process that handled it ended."""
+    """The result for a picture that ended the process handling it."""
     return Handled(job.source, one_line(job.file, 1000), "read", "ended the process that handled it")
 
 
 def found_before(row: Mapping[str, Any]) -> Finding:
-    """From a row of another build's `detected.parquet`."""
+    """The finding in a row of another build's `detected.parquet`."""
     box = (row["face_x"], row["face_y"], row["face_width"], row["face_height"])
     return Finding(Face(*box, row["score"], row["tilt"]), row["face_score"], row["frame"])

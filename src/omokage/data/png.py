@@ -1,8 +1,8 @@
-"""A PNG file made ready for the decoder: side chunks that stop it are taken out, and those of colour read.
+"""Prepares PNG files for the decoder: drops chunks that it refuses, and reads the colour chunks.
 
-The decoder refuses a sound picture for a long text, a large profile or a damaged remark. None of them holds
-pixels, so they are dropped and named. The chunks are those of "Portable Network Graphics (PNG) Specification
-(Third Edition)", W3C 2025.
+The decoder refuses a sound picture because of a long text, a large profile or a damaged comment. These chunks
+contain no pixels, so they are dropped and named. For the chunks see "Portable Network Graphics (PNG)
+Specification (Third Edition)", W3C 2025.
 """
 
 import struct
@@ -11,36 +11,36 @@ from dataclasses import dataclass, field
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
 MAX_TEXT = 2**20
-"""Longer texts, unpacked, are dropped: Pillow, which trainings read with, refuses the picture for them."""
+"""Texts with more bytes when unpacked are dropped: Pillow, which training uses, refuses such pictures."""
 
 MAX_TEXTS = 32 * 2**20
-"""When all texts together are longer, the rest is dropped."""
+"""Bytes of all texts together; the texts beyond are dropped."""
 
 MAX_PROFILE = 16 * 2**20
-"""A colour profile of more bytes, unpacked, is not used."""
+"""A colour profile with more bytes when unpacked is not used."""
 
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
-_COLOUR = {b"cICP": 4, b"iCCP": 0, b"sRGB": 1, b"gAMA": 4, b"cHRM": 32}  # with their least lengths
+_COLOUR = {b"cICP": 4, b"iCCP": 0, b"sRGB": 1, b"gAMA": 4, b"cHRM": 32}  # with their minimal lengths
 _OTHERS = {b"pHYs": 9}
-_OF_PIXELS = (b"tRNS", b"acTL", b"fcTL", b"fdAT")  # small first letter, but the picture hangs on them
-# Pillow keeps texts beside what it found out about the picture itself: one so named would replace it.
+_OF_PIXELS = (b"tRNS", b"acTL", b"fcTL", b"fdAT")  # ancillary by name, but needed for the picture
+# Pillow stores texts in the same dict as its own findings: a text with one of these names would replace one.
 _TAKEN = {
     b"icc_profile", b"transparency", b"gamma", b"chromaticity", b"srgb", b"xmp", b"dpi", b"aspect",
     b"interlace", b"bbox", b"loop", b"duration", b"disposal", b"blend", b"default_image", b"background",
 }  # fmt: skip
 
-# Adam7: first column and row of each pass, and its steps.
+# Adam7 interlacing: first column and row of each pass, and its steps.
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
 
 @dataclass
 class Png:
-    """A PNG file as the decoder is given it.
+    """A PNG file prepared for the decoder.
 
-    data: its bytes; those that came where nothing is in the decoder's way.
-    notes: what was dropped or mended, in words.
-    colour: the chunks that say what the numbers mean, by name, as far as they are whole; ``iCCP`` unpacked.
-    depth: bits a channel. colour_type: as in its header.
+    data: its bytes; unchanged if the decoder can read them.
+    notes: what was dropped or repaired, as text.
+    colour: the colour chunks by name, without damaged ones; ``iCCP`` unpacked.
+    depth: bits per channel. colour_type: as in its header.
     """
 
     data: bytes
@@ -51,13 +51,13 @@ class Png:
 
 
 def prepared(data: bytes) -> Png:
-    """The PNG file ``data`` for the decoder. What is no PNG, or damaged where pixels are, stays as it is."""
+    """The PNG file ``data``, prepared. Other files, and PNGs with damaged pixels, are not changed."""
     png = Png(data)
     if len(data) < 33 or data[12:16] != b"IHDR":
         return png
     png.depth, png.colour_type = data[24], data[25]
     kept: list[tuple[int, int]] = [(0, 8)]
-    notes: dict[str, None] = {}  # in order, each once
+    notes: dict[str, None] = {}  # used as an ordered set
     texts, at, ended, seen = 0, 8, False, False
     while not ended and at + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
@@ -89,7 +89,7 @@ def prepared(data: bytes) -> Png:
         at = end
     if not ended:
         mended = _without_its_end(data, kept, at)
-        if mended is None:  # the decoder says what is wrong, less what it would stumble over before
+        if mended is None:  # the decoder will report this damage
             png.data = b"".join(data[a:b] for a, b in kept) + data[at:] if notes else data
             return png
         png.data, png.notes = mended, [*notes, "end of the file missing, pixels whole"]
@@ -99,7 +99,7 @@ def prepared(data: bytes) -> Png:
 
 
 def _text_trouble(kind: bytes, body: bytes, left: int) -> tuple[str | None, int]:
-    """Why a text is dropped (None: it is not), and its length, unpacked."""
+    """The reason to drop a text chunk (None: keep it), and the unpacked length of its text."""
     name, _, rest = body.partition(b"\0")
     if name.lower() in _TAKEN:
         return "misleading text dropped", 0
@@ -109,7 +109,7 @@ def _text_trouble(kind: bytes, body: bytes, left: int) -> tuple[str | None, int]
             return "text of an unknown compression dropped", 0
         size = _unpacked_size(rest[1:])
     elif kind == b"iTXt" and rest[:1] not in (b"", b"\0") and rest[1:2] == b"\0":
-        # After two bytes come the language and the name in that language, each with a zero at its end.
+        # Two bytes, then the language and the keyword in that language, each ended by a zero byte.
         size = _unpacked_size(rest[2:].partition(b"\0")[2].partition(b"\0")[2])
     if size > MAX_TEXT:
         return f"text of over {MAX_TEXT // 2**20} MB dropped", 0
@@ -119,7 +119,7 @@ def _text_trouble(kind: bytes, body: bytes, left: int) -> tuple[str | None, int]
 
 
 def _unpacked_size(packed: bytes) -> int:
-    """Length of what is packed, at most one more than a text may have."""
+    """Length of the unpacked data; counting stops at one more than the limit of a text."""
     try:
         return len(zlib.decompressobj().decompress(packed, MAX_TEXT + 1))
     except zlib.error:
@@ -127,7 +127,7 @@ def _unpacked_size(packed: bytes) -> int:
 
 
 def _profile(body: bytes) -> tuple[bytes | None, str | None]:
-    """The colour profile in a chunk, and why the chunk is kept from the decoder."""
+    """The colour profile in a chunk, and the reason to drop the chunk (None: keep it)."""
     _, zero, rest = body.partition(b"\0")
     if not zero or rest[:1] != b"\0":
         return None, "colour profile ignored: damaged"
@@ -144,11 +144,11 @@ def _profile(body: bytes) -> tuple[bytes | None, str | None]:
 
 
 def _without_its_end(data: bytes, kept: list[tuple[int, int]], at: int) -> bytes | None:
-    """The file with an end, if all its pixels are there; None if not. ``at`` is where whole chunks end."""
+    """The file with its end added, if it has all pixels; else None. ``at``: where the whole chunks end."""
     rest = data[at:]
     half = rest[8:] if rest[4:8] == b"IDAT" else b""
     if rest[:4] and half:
-        half = half[: struct.unpack(">I", rest[:4])[0]]  # less what is there of its checksum
+        half = half[: struct.unpack(">I", rest[:4])[0]]  # without the part of its checksum
     pixels = [data[a + 8 : b - 4] for a, b in kept[1:] if data[a + 4 : a + 8] == b"IDAT"] + [half]
     if not _all_pixels(data, pixels):
         return None

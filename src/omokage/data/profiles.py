@@ -1,7 +1,7 @@
-"""Colours as files mean them, to sRGB.
+"""Converts the colours of files to sRGB.
 
-A profile is judged by what it does to colours, never by its name. PNG chunks that say what the numbers mean
-(gAMA, cHRM, cICP) become a profile first, so that everything goes one way.
+A profile is judged by the colours it gives, never by its name. The PNG colour chunks gAMA, cHRM and cICP are
+first turned into a profile, so that all conversions work in the same way.
 """
 
 import io
@@ -13,9 +13,9 @@ import numpy as np
 from PIL import Image, ImageCms
 
 SAME = 2
-"""A profile is sRGB if it moves no colour by more than this many of 255."""
+"""A profile counts as sRGB if it changes no colour by more than this, of 255."""
 
-_SRGB = (0.3127, 0.3290, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)  # white, red, green, blue: x and y
+_SRGB = (0.3127, 0.3290, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)  # x and y of white, red, green, blue
 _P3 = (0.680, 0.320, 0.265, 0.690, 0.150, 0.060)
 # ITU-T H.273 (2024), table 2: colour primaries by their number.
 _PRIMARIES = {
@@ -32,18 +32,18 @@ _PRIMARIES = {
 }
 _D50 = np.array([0.9642, 1.0, 0.8249])
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
-_WHITE_NITS = 203.0  # of a white page in a picture of high dynamic range (ITU-R BT.2408)
+_WHITE_NITS = 203.0  # luminance of white paper in a high-dynamic-range picture (ITU-R BT.2408)
 
 
 class NoProfile(Exception):
-    """Why a profile cannot be used, in a few words."""
+    """A profile cannot be used; the message is the reason in a few words."""
 
 
 class Conversion:
-    """What a profile does to 8-bit pixels of a mode; make with `conversion`.
+    """The conversion of 8-bit pixels from a profile to sRGB; made by `conversion`.
 
-    same: whether it does nothing, because the profile is sRGB.
-    mode: of the pictures it takes, "RGB", "L" or "CMYK".
+    same: whether it changes nothing, because the profile is sRGB.
+    mode: mode of the pictures it takes, "RGB", "L" or "CMYK".
     """
 
     def __init__(self, profile: bytes, mode: str) -> None:
@@ -52,15 +52,15 @@ class Conversion:
             space = source.profile.xcolor_space.strip()
         except Exception:
             raise NoProfile("damaged") from None
-        # A profile of RGB says what grey is, too: equal parts of each.
+        # An RGB profile also fits grey pictures: grey has equal parts of each channel.
         self.mode = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK"}.get(space, "")
         if self.mode != mode and (mode, space) != ("L", "RGB"):
             kind = {"L": "grey", "CMYK": "CMYK"}.get(mode, "RGB")
             raise NoProfile(f"it is for {space or 'other'} pictures, not for {kind}")
         intent = ImageCms.Intent.PERCEPTUAL if space == "CMYK" else ImageCms.Intent.RELATIVE_COLORIMETRIC
-        # Without a cache within, one transform serves several threads.
+        # Without the internal cache, one transform can be used by several threads.
         flags = ImageCms.Flags.NOCACHE
-        if self.mode == "L":  # else between few points, too coarse where it is dark
+        if self.mode == "L":  # the default interpolates between few points, too coarse for dark colours
             flags |= ImageCms.Flags.NOOPTIMIZE
         if space != "CMYK":
             flags |= ImageCms.Flags.BLACKPOINTCOMPENSATION
@@ -76,11 +76,11 @@ class Conversion:
         if np.abs(seen[0] - seen[1]).max() < 64:
             raise NoProfile("damaged, black and white are alike in it")
         self.same = self.mode != "CMYK" and int(np.abs(seen - probe).max()) <= SAME
-        # Of grey there are only so many levels; the probes begin with black, white and those between.
+        # Grey has only 256 levels, so a table is enough. The probes begin with black and white.
         self._greys = None if mode != "L" else seen[[0, *range(2, 256), 1]].astype(np.uint8)
 
     def __call__(self, image: Image.Image) -> Image.Image:
-        """``image``, of the mode or grey, as RGB in sRGB."""
+        """``image``, of this mode or grey, converted to RGB in sRGB."""
         if self.same:
             return image if image.mode == "RGB" else image.convert("RGB")
         if self._greys is not None and image.mode == "L":
@@ -90,7 +90,7 @@ class Conversion:
         return out
 
     def of_16_bits(self, values: np.ndarray) -> Image.Image:
-        """uint16 (H, W) or (H, W, 3) as RGB in sRGB, without the steps that 8 bits make in dark colours."""
+        """uint16 (H, W) or (H, W, 3) as RGB in sRGB, without the banding of 8 bits in dark colours."""
         strips = [self._strip(values[top : top + 256]) for top in range(0, len(values), 256)]
         return Image.fromarray(np.concatenate(strips))
 
@@ -100,7 +100,7 @@ class Conversion:
         base = self._pixels(low)
         out = base.copy()
         steps = [slice(None)] if values.ndim == 2 else [np.s_[..., c] for c in range(3)]
-        for step in steps:  # each channel by its share of the way to the next of 255 levels
+        for step in steps:  # interpolate each channel between neighbouring 8-bit levels
             next_, share = low.copy(), np.zeros_like(part)
             next_[step] = np.minimum(low[step], 254) + 1
             share[step] = part[step]
@@ -121,7 +121,7 @@ def _kept(profile: bytes, mode: str) -> Conversion | NoProfile:
 
 
 def conversion(profile: bytes, mode: str) -> Conversion:
-    """What ``profile`` does to pictures of ``mode``, "RGB", "L" or "CMYK"; raises `NoProfile`."""
+    """The conversion from ``profile`` for pictures of ``mode``, "RGB", "L" or "CMYK"; raises `NoProfile`."""
     found = _kept(profile, mode)
     if isinstance(found, NoProfile):
         raise found
@@ -140,7 +140,7 @@ def _levels() -> np.ndarray:
     return np.array([0, 255, *range(1, 255)], np.uint8)[:, None]
 
 
-# What a profile is tried on, by mode, (N, channels): the first two are black and white.
+# Colours to test a profile with, by mode, (N, channels): the first two are black and white.
 _PROBES: dict[str, Callable[[], np.ndarray]] = {
     "L": _levels,
     "RGB": _colours,
@@ -149,10 +149,10 @@ _PROBES: dict[str, Callable[[], np.ndarray]] = {
 
 
 def of_chunks(chunks: dict[bytes, bytes], grey: bool) -> tuple[bytes | None, str, list[str]]:
-    """The profile that the chunks of a PNG amount to (None: sRGB), its name, and what was not understood.
+    """The profile defined by the chunks of a PNG (None: sRGB), its name, and notes on ignored chunks.
 
-    The first of cICP, iCCP, sRGB, and gAMA with cHRM that can be used counts (PNG, third edition, section
-    4.3). A gamma of 1/2.2 with the primaries of sRGB is what writers of sRGB say to old readers.
+    The first usable one of cICP, iCCP, sRGB, and gAMA with cHRM counts (PNG, third edition, section 4.3). A
+    gamma of 1/2.2 with the primaries of sRGB counts as sRGB: programs write it so for old readers.
     """
     notes: list[str] = []
     if (code := chunks.get(b"cICP")) is not None:
@@ -211,14 +211,14 @@ def _of_video(x: np.ndarray) -> np.ndarray:
 
 
 def _of_pq(x: np.ndarray) -> np.ndarray:
-    """SMPTE ST 2084, cut where paper is white."""
+    """SMPTE ST 2084, clipped at the luminance of white paper."""
     power = x ** (1 / 78.84375)
     linear = (np.maximum(power - 0.8359375, 0) / (18.8515625 - 18.6875 * power)) ** (1 / 0.1593017578125)
     return np.minimum(linear * 10_000 / _WHITE_NITS, 1)
 
 
 def _of_hlg(x: np.ndarray) -> np.ndarray:
-    """ITU-R BT.2100, hybrid log-gamma on a screen of 1,000 nits, cut where paper is white."""
+    """ITU-R BT.2100, hybrid log-gamma on a screen of 1,000 nits, clipped at the luminance of white paper."""
     a, b, c = 0.17883277, 0.28466892, 0.55991073
     scene = np.where(x <= 0.5, x**2 / 3, (np.exp((x - c) / a) + b) / 12)
     return np.minimum(scene**1.2 * 1000 / _WHITE_NITS, 1)
@@ -241,7 +241,7 @@ _CURVES: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def _matrix(primaries: tuple[float, ...]) -> np.ndarray | None:
-    """Linear RGB to XYZ under D50, (3, 3); None if there is none. ``primaries`` like `_SRGB`."""
+    """Matrix from linear RGB to XYZ under D50, (3, 3); None if impossible. ``primaries``: as in `_SRGB`."""
     points = np.array(primaries).reshape(4, 2)
     if (points < 0).any() or (points[:, 1] <= 0).any() or (points.sum(1) > 1.0001).any():
         return None
@@ -250,7 +250,7 @@ def _matrix(primaries: tuple[float, ...]) -> np.ndarray | None:
     if abs(np.linalg.det(colours)) < 1e-3:
         return None
     shares = np.linalg.solve(colours, white)
-    if (shares <= 0).any():  # the white lies outside of the triangle
+    if (shares <= 0).any():  # white is outside the triangle
         return None
     cones = np.diag(_BRADFORD @ _D50 / (_BRADFORD @ white))
     out = np.linalg.inv(_BRADFORD) @ cones @ _BRADFORD @ (colours * shares)
@@ -258,10 +258,10 @@ def _matrix(primaries: tuple[float, ...]) -> np.ndarray | None:
 
 
 def made(curve: Callable[[np.ndarray], np.ndarray], primaries: tuple[float, ...], grey: bool) -> bytes:
-    """An ICC profile (version 2.4) of pictures whose numbers ``curve`` makes linear, both in 0 to 1."""
+    """An ICC profile (version 2.4). curve: maps the values of a picture to linear light, both in 0 to 1."""
     matrix = _matrix(primaries)
     assert matrix is not None
-    # A point for each of the 256 levels, so that nothing is read between two of them.
+    # A point for each of the 256 levels, so that no interpolation is needed.
     levels = np.rint(np.clip(curve(np.arange(256) / 255), 0, 1) * 65535).astype(">u2")
     curves = b"curv" + bytes(4) + struct.pack(">I", 256) + levels.tobytes()
     tags = {b"wtpt": _xyz(_D50)}

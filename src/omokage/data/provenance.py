@@ -1,4 +1,4 @@
-"""Where the faces of a set came from, in short: what a run keeps of its data, for its model card."""
+"""A summary of where the faces of a set came from; a run keeps it for its model card."""
 
 import json
 from collections import Counter
@@ -11,18 +11,18 @@ from .read import one_line
 from .writing import write_file
 
 FACES = "faces.json"
-"""File of a run that says what it was trained on."""
+"""File in a run folder that describes its training data."""
 
 NAMED = 500
-"""Licences and artists that are named, the most frequent first; the rest is counted."""
+"""Number of licences and artists that are named, the most frequent first; the rest is counted."""
 
 
 def provenance(faces: FaceSet) -> dict[str, Any]:
-    """What the manifest and the index say of sources, licences, artists, ratings and opt-outs, as JSON.
+    """Sources, licences, artists, ratings and opt-outs from the manifest and the index, as JSON.
 
-    ``licenses``, ``artists`` and ``ratings`` have ``named`` (faces by name), ``others`` (names beyond
-    `NAMED`) and ``unknown`` (faces); they are missing where the index has no such column. A face by several
-    artists counts for each.
+    ``licenses``, ``artists`` and ``ratings`` have ``named`` (number of faces by name), ``others`` (number of
+    names beyond `NAMED`) and ``unknown`` (number of faces). They are missing if the index has no such column.
+    A face by several artists counts for each.
     """
     manifest = faces.manifest
     options, tools = manifest.get("options") or {}, manifest.get("tools") or {}
@@ -47,7 +47,7 @@ def provenance(faces: FaceSet) -> dict[str, Any]:
 
 
 def write_provenance(faces: FaceSet, run: Path) -> None:
-    """`provenance` into a run folder."""
+    """Write `provenance` into a run folder."""
     told = json.dumps(provenance(faces), indent=1, ensure_ascii=False)
     write_file(run / FACES, told.encode("utf-8") + b"\n")
 

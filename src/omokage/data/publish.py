@@ -1,7 +1,7 @@
-"""Face sets far away: brought there when they are built, brought here when they are opened.
+"""Remote face sets: uploaded when they are built, downloaded when they are opened.
 
-Both ways the manifest comes last, so that what is not complete is no face set to anybody; and both go on
-where they were interrupted. Copies here lie in the cache (`files.cache_folder`).
+In both directions the manifest is copied last, so that an incomplete copy does not count as a face set. Both
+go on where they were interrupted. Local copies are in the cache (`files.cache_folder`).
 """
 
 import hashlib
@@ -22,11 +22,11 @@ from .unfinished import locked, made_by
 from .writing import json_bytes, write_file
 
 NOTE = ".upload.json"
-"""Lies beside an unfinished upload: which face set it is, and which files are ours to replace."""
+"""File beside an unfinished upload: names the face set and the files that may be replaced."""
 
 
 class Target:
-    """A URL where a face set shall be. staging: the folder here in which it is built first."""
+    """A URL to which a face set is uploaded. staging: the local folder in which it is built first."""
 
     def __init__(self, url: str) -> None:
         self.place = Place(url)
@@ -39,14 +39,14 @@ class Target:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """For this process alone, as far as this machine goes."""
+        """Lock the target against other processes of this machine."""
         with locked(self._folder, self.staging, self.place.shown):
             yield
 
     def manifest(self, plan: dict[str, Any]) -> dict[str, Any] | None:
-        """The manifest of the finished face set there, if it is that of ``plan``; None if there is nothing.
+        """The manifest of the finished face set of ``plan`` at the URL; None if the URL is empty.
 
-        Raises `UserError` if there is anything else.
+        Raises `UserError` if it holds anything else.
         """
         there = {entry.name for entry in self.place.files()}
         if MANIFEST in there:
@@ -62,7 +62,7 @@ class Target:
         return None
 
     def forget_other(self, plan: dict[str, Any]) -> None:
-        """Delete the finished copy here if it is that of another plan."""
+        """Delete the finished local copy if it is of another plan."""
         try:
             manifest = parse_manifest((self.staging / MANIFEST).read_bytes(), str(self.staging))
         except (OSError, UserError):
@@ -71,7 +71,7 @@ class Target:
             shutil.rmtree(self.staging)
 
     def upload(self, progress: Progress | None) -> None:
-        """Bring the finished face set in ``staging`` to its place."""
+        """Upload the finished face set in ``staging``."""
         manifest = (self.staging / MANIFEST).read_bytes()
         sizes = {path.name: path.stat().st_size for path in sorted(self.staging.iterdir())}
         note = {"manifest": hashlib.sha256(manifest).hexdigest(), "files": sorted(sizes)}
@@ -96,14 +96,14 @@ class Target:
                 task.advance(sizes[name])
 
     def finish(self) -> None:
-        """What was only needed on the way is deleted, there and here."""
+        """Delete the temporary files, remote and local."""
         (self.place / NOTE).delete()
         if self.staging.exists():
             shutil.rmtree(self.staging)
 
 
 def fetch_face_set(url: str, progress: Progress | None = None) -> Path:
-    """The face set at ``url`` as a folder of this machine, brought here if it is not.
+    """The face set at ``url`` as a local folder; downloaded if it is not in the cache.
 
     Raises `UserError` if there is none or it cannot be read.
     """

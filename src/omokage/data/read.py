@@ -1,7 +1,7 @@
-"""From hostile bytes to a clean RGB picture, or one line that says why not.
+"""Turns untrusted bytes into a clean RGB picture, or into one line that says why this is impossible.
 
-Content decides what a file is, never its name. Nothing here prints or warns, and `Unreadable` is all
-that it raises.
+The type of a file is decided by its content, never by its name. Nothing here prints or warns, and the only
+error raised is `Unreadable`.
 """
 
 import io
@@ -24,37 +24,37 @@ from . import png as png_files
 from .profiles import Conversion, NoProfile, conversion, of_chunks
 
 MAX_PIXELS = 64 * 2**20
-"""A picture of more pixels (8192×8192) is refused by its header, before anything is decoded."""
+"""A picture with more pixels (8192×8192) is refused by its header, before anything is decoded."""
 
 MAX_FILE_BYTES = 256 * 2**20
-"""A file of more bytes is refused before it is read."""
+"""A file with more bytes is refused before it is read."""
 
 MAX_FRAMES = 1000
-"""An animation of which more frames are asked for is refused."""
+"""An animation is refused if more of its frames are asked for."""
 
 RESIZE_RULE = "cover-lanczos-centre"
-"""Scale by Lanczos (antialiased) so that the picture covers the target, then cut out the centre."""
+"""The rule: scale by Lanczos (antialiased) until the picture covers the target, then crop the centre."""
 
-# These run another program, or only hand over to plug-ins that are not there.
+# These formats run another program, or need plug-ins that are not installed.
 _NEVER = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"}
 _FRAMES = {"GIF", "PNG", "WEBP", "AVIF", "FLI", "TIFF"}
-"""Formats of frames or pages. What others have several of (layers, views, sizes) are no pictures apart."""
+"""Formats with frames or pages. Parts of other formats (layers, views, sizes) are not separate pictures."""
 _AS_THEY_COME = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
 
 
 class Unreadable(Exception):
-    """Why a file cannot be used, in one line without the file's name."""
+    """A file cannot be used; the message is the reason, in one line without the file's name."""
 
 
 @dataclass(frozen=True)
 class Picture:
     """A decoded picture.
 
-    image: RGB, upright, sRGB as far as its profile could be applied.
-    extension: "jpg", "png" or "webp" if the bytes as they came are already that picture to any reader;
-        None if they must be written anew.
+    image: RGB, upright, converted to sRGB if its profile can be used.
+    extension: "jpg", "png" or "webp" if the original bytes give this picture in any reader; None if it must
+        be encoded again.
     done: what was done to it, in order, e.g. ("turned upright", "alpha on white").
-    frame: its number in an animation of which several frames were asked for, from 1.
+    frame: number of the frame, from 1, if several frames of an animation were asked for.
     """
 
     image: Image.Image
@@ -83,18 +83,18 @@ _quiet_level = logging.NOTSET
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No Python warning and no message of Pillow's reaches the terminal meanwhile.
+    """Suppress Python warnings and messages of Pillow in this block.
 
     May be nested and used from several threads.
     """
-    # catch_warnings alone saves and restores a global: overlapping threads would leave the wrong one behind.
+    # catch_warnings alone saves and restores a global: overlapping threads would restore the wrong value.
     global _quiet_depth, _quiet_before, _quiet_level
     with _quiet_lock:
         if _quiet_depth == 0:
             _quiet_before = warnings.catch_warnings()
             _quiet_before.__enter__()
             warnings.simplefilter("ignore")
-            # Decoders log the tags of files; without any handler Python prints them on standard error.
+            # Decoders log the tags of files; if there is no handler, Python prints them to standard error.
             _quiet_level = _quiet_log.level
             _quiet_log.setLevel(logging.CRITICAL + 1)
         _quiet_depth += 1
@@ -114,7 +114,7 @@ _mute_lock = threading.Lock()
 
 @contextmanager
 def _mute() -> Iterator[None]:
-    """Nothing reaches the terminal from C code either: libtiff prints its errors, and Pillow lets it."""
+    """Suppress the output of C code: libtiff prints its errors, and Pillow does not stop it."""
     with _mute_lock:
         try:
             before = os.dup(2)
@@ -134,7 +134,7 @@ def _mute() -> Iterator[None]:
 def read_file(path: str | Path, limit: int = MAX_FILE_BYTES) -> bytes:
     """The bytes of a regular file of at most ``limit`` bytes; raises `Unreadable`."""
     try:
-        # O_NONBLOCK: a pipe put in the file's place after a look at it must not hang the build.
+        # O_NONBLOCK: if a pipe has replaced the file since it was listed, the build must not hang.
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(handle, "rb") as file:
             status = os.fstat(handle)
@@ -157,12 +157,12 @@ def read_file(path: str | Path, limit: int = MAX_FILE_BYTES) -> bytes:
 def read_picture(
     data: bytes, *, max_pixels: int = MAX_PIXELS, background: tuple[int, int, int] = (255, 255, 255)
 ) -> Picture:
-    """Decode ``data`` whole; raises `Unreadable` with the reason.
+    """Decode the picture in ``data``; raises `Unreadable` with the reason.
 
-    Animations give their first frame, and files of layers the picture that they make together; transparency
-    is laid on ``background``; 16-bit and floating-point pictures are scaled to 8 bits; CMYK, colour profiles
-    and what a PNG says of its colours are brought to sRGB; EXIF orientation is applied. A file without its
-    last bytes is read if none of its pixels hangs on them.
+    Animations give their first frame, files with layers their merged picture. Transparency is composited on
+    ``background``. 16-bit and floating-point pictures are scaled to 8 bits. CMYK, colour profiles and the
+    colour chunks of PNGs are converted to sRGB. EXIF orientation is applied. If only bytes without pixels are
+    missing at the end, the file is read.
     """
     with _refusing(data, max_pixels):
         try:
@@ -180,10 +180,10 @@ def read_frames(
     max_pixels: int = MAX_PIXELS,
     background: tuple[int, int, int] = (255, 255, 255),
 ) -> Iterator[Picture]:
-    """The first frame of an animation and every ``every``-th after it (of a TIFF: its pages), one at a time.
+    """The first frame of an animation and every ``every``-th after it (for a TIFF: pages), one at a time.
 
-    What is no animation gives what `read_picture` gives. Raises `Unreadable`, before the first frame or at
-    one that is damaged.
+    Other pictures give the result of `read_picture`. Raises `Unreadable`, before the first frame or at a
+    damaged one.
     """
     with _refusing(data, max_pixels):
         image, png = _open(data)
@@ -201,7 +201,7 @@ def read_frames(
             _check_size(image, max_pixels)
             with _mute() if image.format == "TIFF" else nullcontext():
                 image.load()
-            # A copy: turning and converting must not change what later frames are drawn upon.
+            # Work on a copy: later frames are composited on the unchanged one.
             frame = image.copy()
             done = [f"frame {number + 1} of {count}", f"from {image.format}"]
             colours = _colours(frame, png, done)
@@ -212,7 +212,7 @@ def read_frames(
 
 @contextmanager
 def _refusing(data: bytes, max_pixels: int, where: str = "") -> Iterator[None]:
-    """Whatever goes wrong with hostile bytes becomes `Unreadable`, which begins with ``where``."""
+    """Turn every error of a decoder into `Unreadable`; its message starts with ``where``."""
     if not data:
         raise Unreadable("empty file")
     with quiet():
@@ -226,7 +226,7 @@ def _refusing(data: bytes, max_pixels: int, where: str = "") -> Iterator[None]:
             raise Unreadable(f"{where}too many pixels: the limit is {max_pixels:,}") from None
         except MemoryError:
             raise Unreadable(f"{where}needs too much memory") from None
-        except Exception as error:  # whatever a decoder stumbles over
+        except Exception as error:  # decoders raise many kinds of errors
             message = one_line(error) or type(error).__name__
             if isinstance(error, NotImplementedError) or message.lower().startswith(_UNKNOWN):
                 raise Unreadable(where + formats.variant(data, message)) from None
@@ -235,7 +235,7 @@ def _refusing(data: bytes, max_pixels: int, where: str = "") -> Iterator[None]:
 
 
 _UNUSUAL = ("webp", "zstd", "lzma", "lerc", "jbig", "jpeg2000")
-"""Compressions of TIFF that not every libtiff can undo; then it only says that there was an error."""
+"""TIFF compressions that not every libtiff supports; without support it reports only an error."""
 
 _UNKNOWN = ("unsupported", "unimplemented", "unknown pixel format", "not supported")
 
@@ -246,7 +246,7 @@ def _is_cut(error: Exception) -> bool:
 
 
 def kind_of(reason: str) -> str:
-    """The part of a reason that is counted: without its particulars, and without the frame's number.
+    """The part of a reason that is counted: without its details and the frame's number.
 
     >>> kind_of("frame 3: cut short: image file is truncated")
     'cut short'
@@ -270,7 +270,7 @@ def cover(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def to_png(image: Image.Image) -> bytes:
-    """``image`` as PNG bytes, the same every time."""
+    """``image`` as PNG bytes. The same picture gives the same bytes."""
     out = io.BytesIO()
     Image.fromarray(np.asarray(image)).save(out, "PNG")  # through an array: drops profile, EXIF and text
     return out.getvalue()
@@ -282,7 +282,7 @@ def _formats() -> list[str]:
 
 
 def _open(data: bytes) -> tuple[Image.Image, png_files.Png | None]:
-    """The opened picture, not yet decoded, and of a PNG what it was made ready by."""
+    """The opened picture, not yet decoded; for a PNG also the prepared file, else None."""
     png = None
     if data.startswith(png_files.MAGIC):
         png = png_files.prepared(data)
@@ -302,7 +302,7 @@ def _read(data: bytes, max_pixels: int, background: tuple[int, int, int]) -> Pic
             reason = f"a TIFF of a variant that is not read, or damaged: compressed by {how}"
             raise Unreadable(reason) from None
         raise
-    _check_size(image, max_pixels)  # icon formats know their true size only now
+    _check_size(image, max_pixels)  # icon formats give their true size only now
     done: list[str] = []
     if kind in _FRAMES and _animated(image):
         done.append("first frame")
@@ -329,7 +329,7 @@ def _read(data: bytes, max_pixels: int, background: tuple[int, int, int]) -> Pic
 
 
 def _deep(png: png_files.Png, image: Image.Image, convert: Conversion) -> Image.Image | None:
-    """A colour PNG of 16 bits in sRGB: Pillow gives 8 bits, too few for the dark of a linear picture."""
+    """A 16-bit colour PNG in sRGB. Pillow gives 8 bits, too few for dark colours of a linear picture."""
     if png.depth != 16 or png.colour_type not in (2, 6) or convert.mode != "RGB":
         return None
     import cv2
@@ -344,7 +344,7 @@ def _deep(png: png_files.Png, image: Image.Image, convert: Conversion) -> Image.
 
 
 def _merged(image: Image.Image, data: bytes, done: list[str]) -> Image.Image:
-    """The picture that the layers of a PSD make together, which the file has beside them."""
+    """The merged picture of a PSD; the file stores it in addition to the layers."""
     if (trouble := formats.trouble_of_merged(data, getattr(image, "resources", ()))) is not None:
         raise Unreadable(trouble)
     if image.mode == "1":  # in a PSD, 1 is black
@@ -361,12 +361,12 @@ def _with_info(image: Image.Image, of: Image.Image) -> Image.Image:
 
 
 def _completed(data: bytes, max_pixels: int, background: tuple[int, int, int]) -> Picture | None:
-    """A JPEG without its last bytes, if they do not matter: it looks the same whatever they were."""
-    # Of a PNG, it was seen to where it was opened; the decoders of others want no more than the pixels.
+    """A JPEG without its last bytes, if they do not matter: the pixels are the same for any such bytes."""
+    # PNGs were completed when they were opened; decoders of other formats need only the pixels.
     if not data.startswith(b"\xff\xd8\xff") or not formats.has_all_scans(data):
         return None
     data, end = data.removesuffix(b"\xff"), b"\xff\xd9"
-    # Bytes that mean something else, each, to a decoder which still waits for pixels.
+    # Each of these byte sequences gives other pixels if the decoder still needs data.
     patterns = [bytes([byte] * 2048) for byte in (0x00, 0x55, 0xAA)]
     patterns += [b"\xff\0" * 1024, bytes(range(255)) * 8, bytes(range(254, -1, -1)) * 8]
     restart = formats.next_restart(data)
@@ -395,7 +395,7 @@ def _check_size(image: Image.Image, max_pixels: int) -> None:
 
 
 def _animated(image: Image.Image) -> bool:
-    # Only a note hangs on this, so a broken second frame is no reason to lose the first.
+    # This is only for a note, so a damaged second frame must not reject the first.
     try:
         return bool(getattr(image, "is_animated", False))
     except Exception:
@@ -414,7 +414,7 @@ _TURNS = {
 
 
 def _orientation(image: Image.Image) -> int:
-    with suppress(Exception):  # damaged EXIF says nothing about the picture
+    with suppress(Exception):  # damaged EXIF does not make the picture bad
         found = image.getexif().get(0x0112, 1)
         return found if found in _TURNS else 1
     return 1
@@ -427,14 +427,14 @@ def _upright(image: Image.Image) -> Image.Image:
 
 @dataclass(frozen=True)
 class _Colours:
-    """What brings the numbers of a picture to sRGB, and its name; None: nothing has to."""
+    """The conversion of a picture to sRGB, and its name; None: no conversion is needed."""
 
     conversion: Conversion | None = None
     name: str = ""
 
 
 def _colours(image: Image.Image, png: png_files.Png | None, done: list[str]) -> _Colours:
-    """What the file says of its colours; what of it cannot be used is added to ``done``."""
+    """The colour conversion that the file asks for. Unusable colour data is noted in ``done``."""
     mode = image.mode if image.mode in ("L", "RGB", "CMYK") else "RGB"
     if image.mode in ("1", "LA", "La", "I") or image.mode.startswith("I;16"):
         mode = "L"
@@ -461,7 +461,7 @@ def _to_srgb(
     background: tuple[int, int, int],
     deep: Image.Image | None = None,
 ) -> Image.Image:
-    """``image`` as RGB in sRGB. deep: its colours, done already from more than 8 bits."""
+    """``image`` as RGB in sRGB. deep: the colours, if already converted from more than 8 bits."""
     mode, transparent = image.mode, "transparency" in image.info
     if mode.startswith("I;16") or mode == "I":
         values = np.asarray(image).astype(np.int64)

@@ -1,8 +1,8 @@
-"""Files far away, by any URL that fsspec knows: ``s3://``, ``gs://``, ``http(s)://`` and others.
+"""Remote files, by any URL that fsspec knows: ``s3://``, ``gs://``, ``http(s)://`` and others.
 
-What fails on the way is tried again, and what fails for good ends the work with a `UserError` that says how
-to go on: no picture is left out because a network was bad. Only what the other side says about a file itself
-(it is not there, it is too large) is `Unreadable`.
+A failed transfer is tried again. If all attempts fail, the work ends with a `UserError` that says how to go
+on, so that no picture is left out because of the network. `Unreadable` is raised only for facts about the
+file itself (it does not exist, it is too large).
 """
 
 import errno
@@ -25,7 +25,7 @@ from ..errors import UserError
 from .read import MAX_FILE_BYTES, Unreadable, one_line
 
 BLOCK = 4 * 2**20
-"""Bytes of a large file that are asked for at once."""
+"""Bytes of a large file that one request asks for."""
 
 PAUSES = (0.5, 2.0, 8.0)
 """Seconds to wait before each further attempt."""
@@ -37,20 +37,20 @@ T = TypeVar("T")
 
 
 def url_of(place: str | Path) -> str | None:
-    """``place`` as a URL, or None if it is a path of this machine.
+    """``place`` as a URL, or None if it is a local path.
 
     >>> url_of("s3://bucket/faces"), url_of(Path("s3://bucket/faces")), url_of("C:/faces"), url_of("a/b")
     ('s3://bucket/faces', 's3://bucket/faces', None, None)
     """
     match = _URL.fullmatch(str(place))
-    # A Path has made one slash of two.
+    # A Path turns two slashes into one.
     if match is None or (match[2] == "/" and (isinstance(place, str) or Path(place).parent.exists())):
         return None
     return f"{match[1]}://{match[3]}"
 
 
 def shown(url: str) -> str:
-    """``url`` for people: without passwords and signatures.
+    """``url`` for messages: without passwords and signatures.
 
     >>> shown("https://me:secret@host/a%20b.zip?signature=x")
     'https://host/a%20b.zip'
@@ -61,7 +61,7 @@ def shown(url: str) -> str:
 
 @dataclass(frozen=True)
 class Entry:
-    """A file in a listing. name: relative to what was listed. mark: changes with its content, if known."""
+    """A file in a listing. name: relative to the listed place. mark: changes with the content, if known."""
 
     name: str
     path: str
@@ -70,7 +70,7 @@ class Entry:
 
 
 class Place:
-    """What a URL points to. Methods raise `UserError` if it cannot be reached."""
+    """The file or folder at a URL. Methods raise `UserError` if it cannot be reached."""
 
     def __init__(self, url: str, fs: Any = None, path: str = "") -> None:
         self.url, self.shown = url, shown(url)
@@ -85,18 +85,18 @@ class Place:
         return Place(f"{self.url.rstrip('/')}/{name}", self.fs, f"{self.path.rstrip('/')}/{name}")
 
     def at(self, path: str) -> "Place":
-        """Another file of the same file system."""
+        """Another file in the same file system."""
         return Place(self.fs.unstrip_protocol(path), self.fs, path)
 
     def info(self) -> dict[str, Any] | None:
-        """What the other side says about it, None if it is not there."""
+        """What the server says about it; None if it does not exist."""
         try:
             return self._trying(lambda: self.fs.info(self.path))
         except FileNotFoundError:
             return None
 
     def files(self) -> list[Entry]:
-        """All files in it and below, unsorted; none if it is not there."""
+        """All files in it and in its subfolders, unsorted; none if it does not exist."""
         if self.web:
             return self._linked()
         try:
@@ -111,7 +111,7 @@ class Place:
         ]
 
     def _linked(self) -> list[Entry]:
-        """What the pages of a web server's folders link to. fsspec's own walk would pass over failures."""
+        """The files that a web server's folder pages link to. fsspec's own walk would skip failures."""
         start = self.path.rstrip("/") + "/"
         folders = [start]
         links: set[str] = set()
@@ -121,7 +121,7 @@ class Place:
                 found = set(self._trying(partial(self.fs.ls, folder, detail=False)))
             except FileNotFoundError:
                 found = set()
-            # Servers' own links, to sort by size and so on, have queries.
+            # Links with a query are the server's own, for example to sort by size.
             new = {link for link in found if link.startswith(start) and not set("?#") & set(link)} - links
             links |= new
             folders += [link for link in new if link.endswith("/") and link != start]
@@ -130,7 +130,7 @@ class Place:
         ]
 
     def read(self, limit: int = MAX_FILE_BYTES, size: int | None = None) -> bytes:
-        """The whole file. ``size``, if known, saves asking. Raises `Unreadable` too."""
+        """The bytes of the whole file. ``size``, if known, saves a request. Also raises `Unreadable`."""
         try:
             data = self._trying(lambda: self._whole(limit, size))
         except FileNotFoundError:
@@ -148,17 +148,17 @@ class Place:
         parts, total = [], 0
         with self.fs.open(
             self.path, "rb", block_size=0, size=1
-        ) as stream:  # as it comes, without asking first
+        ) as stream:  # without a request for the size
             while total <= limit and (part := stream.read(2**20)):
                 parts.append(part)
                 total += len(part)
         return b"".join(parts)
 
     def range(self, start: int, end: int, size: int) -> bytes:
-        """Bytes ``start`` to ``end`` of a file of ``size`` bytes."""
+        """Bytes ``start`` to ``end`` (not included) of a file of ``size`` bytes."""
 
         def fetch() -> bytes:
-            if self.web:  # this way a server that sends the whole file instead is noticed
+            if self.web:  # detects a server that sends the whole file instead
                 with self.fs.open(self.path, "rb", block_size=BLOCK, cache_type="none", size=size) as file:
                     file.seek(start)
                     try:
@@ -177,7 +177,7 @@ class Place:
             raise UserError(f"{self.shown} is not there any more") from None
 
     def download(self, into: IO[bytes]) -> None:
-        """The whole file, of any size, into a file."""
+        """Download the whole file, of any size, into a file object."""
 
         def fetch() -> None:
             into.seek(0)
@@ -192,7 +192,7 @@ class Place:
             raise UserError(f"{self.shown} is not there any more") from None
 
     def upload(self, data: Path | bytes) -> None:
-        """Write a file of this machine, or bytes, there; whole or not at all."""
+        """Upload a local file, or bytes. The remote file is complete or does not exist."""
         try:
             if isinstance(data, bytes):
                 self._trying(lambda: self.fs.pipe_file(self.path, data), "written")
@@ -212,7 +212,7 @@ class Place:
             except (FileNotFoundError, Unreadable, _OnlyWhole):
                 raise
             except Exception as error:
-                if getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT):  # of a disk here
+                if getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT):  # a local disk is full
                     raise
                 status = getattr(error, "status", 0)
                 if status in (404, 410):
@@ -233,7 +233,7 @@ class Place:
 
 
 class _OnlyWhole(Exception):
-    """The other side does not give parts of files."""
+    """The server does not send parts of files."""
 
 
 def _too_large(size: int, limit: int) -> Unreadable:
@@ -241,7 +241,7 @@ def _too_large(size: int, limit: int) -> Unreadable:
 
 
 def mark_of(info: dict[str, Any]) -> str:
-    """What in a listing changes with the content of a file."""
+    """The part of a listing that changes with a file's content."""
     names = ("ETag", "etag", "md5Hash", "Last-Modified", "LastModified", "updated", "mtime", "last_modified")
     return next((str(info[name]) for name in names if info.get(name)), "")
 
@@ -255,20 +255,20 @@ def _filesystem(url: str) -> tuple[Any, str]:
     except ImportError:
         raise UserError(f"{scheme}:// needs further packages: pip install 'omokage[cloud]'") from None
     except ValueError as error:
-        raise UserError(f"{shown(url)} is no URL that can be used: {one_line(error, 120)}") from None
-    except Exception as error:  # each service has its own ways to miss credentials
+        raise UserError(f"{shown(url)} is not a URL that can be used: {one_line(error, 120)}") from None
+    except Exception as error:  # each service has its own errors for missing credentials
         raise UserError(f"{shown(url)} cannot be reached: {one_line(error, 150)}") from None
 
 
 def open_remote(place: Place, size: int | None) -> IO[bytes]:
-    """A large file far away, to read and seek in."""
+    """A large remote file that can be read and seeked."""
     return io.BufferedReader(_RemoteFile(place, size), 2**16)
 
 
 class _RemoteFile(io.RawIOBase):
-    """Asks for a file in blocks, the next one ahead.
+    """Reads a file in blocks and requests the next block in advance.
 
-    Where a server sends files only whole, this one is brought into a temporary file first.
+    If the server sends only whole files, the file is first downloaded to a temporary file.
     """
 
     def __init__(self, place: Place, size: int | None) -> None:

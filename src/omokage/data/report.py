@@ -1,4 +1,4 @@
-"""The page that shows what a build kept and lost: one HTML file with its pictures inside, for the user."""
+"""The report of a build: one HTML file with its pictures inside, which shows what was kept and left out."""
 
 import base64
 import io
@@ -18,11 +18,11 @@ from .faceset import COLUMNS, FaceSet
 from .read import kind_of
 
 THUMBNAIL = 96
-SHOWN = 96  # faces of a set cut out of illustrations
+SHOWN = 96  # number of faces shown of a set cut out of illustrations
 SHOWN_AS_THEY_CAME = 48
-_NAMED = 12  # files left out that are named for each reason
-_ROWS = 14  # of a table of values, the most common ones
-MAX_VALUES = 100  # a label with more is a number or a name, and is not counted up
+_NAMED = 12  # number of files named for each reason
+_ROWS = 14  # number of rows in a table of values, the most common ones
+MAX_VALUES = 100  # a label with more is an identifier or a name: its values are not counted
 
 _STEPS = (
     ("read", "could be read"),
@@ -46,7 +46,7 @@ class _Table:
     note: str = ""
     lost: bool = False
     others: int = 0  # values that are not shown ...
-    rest: int = 0  # ... and how often they are there
+    rest: int = 0  # ... and how often they occur
 
     @classmethod
     def of(cls, title: str, values: Counter[str], note: str = "", lost: bool = False) -> "_Table":
@@ -57,7 +57,7 @@ class _Table:
 
 @dataclass(frozen=True)
 class _Reason:
-    """Examples of what was left out for one reason: pictures, or lines that name files."""
+    """Examples of files or faces left out for one reason: pictures, or lines that name files."""
 
     title: str
     pictures: list[tuple[str, str]]
@@ -67,7 +67,7 @@ class _Reason:
 
 @dataclass(frozen=True)
 class _Step:
-    """A line of the way from file to face."""
+    """A step between file and face, with its numbers."""
 
     title: str
     left: int
@@ -77,7 +77,7 @@ class _Step:
 
 @dataclass(frozen=True)
 class _Histogram:
-    """Heights are in 80ths of the picture's height, places in 200ths of its width."""
+    """A histogram. Heights are in 80ths of the chart's height, positions in 200ths of its width."""
 
     name: str
     about: str
@@ -121,7 +121,7 @@ def write_report(manifest: dict[str, Any], index: pa.Table, found: pa.Table, exa
 
 
 def write_faces_report(faces: FaceSet, rejected: Sequence[tuple[str, str]]) -> str:
-    """The page of a set of faces that came as such; rejected: file and reason of each one left out."""
+    """The page of a set built with ``as_faces``. rejected: file and reason of each picture left out."""
     manifest, counts = faces.manifest, faces.manifest["counts"]
     sizes = Counter(
         f"{width}×{height}"
@@ -159,7 +159,7 @@ def write_faces_report(faces: FaceSet, rejected: Sequence[tuple[str, str]]) -> s
 
 
 def spread(count: int, number: int) -> list[int]:
-    """At most ``number`` of ``count`` positions, evenly spread, first and last among them."""
+    """At most ``number`` of ``count`` positions, evenly spaced, with the first and the last."""
     return np.unique(np.linspace(0, count - 1, min(number, count)).astype(int)).tolist()
 
 
@@ -171,7 +171,7 @@ def _thumbnail(image: Image.Image) -> str:
 
 
 def _named(reasons: Counter[str], rejected: Sequence[tuple[str, str]]) -> list[_Reason]:
-    """Files by name for each reason, the most common reason first."""
+    """Examples as file names for each reason, the most common reason first."""
     named: dict[str, list[str]] = {}
     for file, reason in rejected:
         there = named.setdefault(kind_of(reason), [])
@@ -183,7 +183,7 @@ def _named(reasons: Counter[str], rejected: Sequence[tuple[str, str]]) -> list[_
 
 
 def _pictured(reasons: dict[str, int], examples: dict[str, Any]) -> list[_Reason]:
-    """Pictures for each reason that has some, the most common reason first."""
+    """Examples as pictures for each reason that has some, the most common reason first."""
     found = []
     for reason in sorted(reasons, key=lambda reason: (-reasons[reason], reason)):
         shown = [(picture, f"{name}: {why}") for name, why, picture in examples.get(reason, []) if picture]

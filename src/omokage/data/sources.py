@@ -1,7 +1,7 @@
-"""What a user has: folders, tars, zips, lists of files, here or by URL. Read as streams, never unpacked.
+"""Sources of pictures: folders, tars, zips, lists of files, local or by URL. Archives are read as streams.
 
-A source yields `Found` items in an order that depends only on its content. Whatever is wrong with one item
-becomes the reason why it is left out; archives are hostile.
+A source yields `Found` items in an order that depends only on its content. A fault of an item becomes the
+reason why it is left out. Archives may be hostile.
 """
 
 import hashlib
@@ -28,14 +28,14 @@ from .text import decoded
 from .unpack import bytes_after, is_compressed, unpacked
 
 MAX_SKIPPED_BYTES = 4 * 2**30
-"""A member of a compressed tar that claims more is not skipped but ends the reading of that archive; so does
-more than this between the end of an archive and another one behind it."""
+"""Limit in bytes for compressed tars. A member that claims more is not skipped: reading of the archive ends
+there. It also ends if more than this is between the end of an archive and the next one in the same file."""
 
 _MAX_HEADER_BYTES = 2**20
 _IGNORED = {"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir"}
-_MOST_ZIPS = 1000  # in one file
+_MOST_ZIPS = 1000  # most zips in one file
 _PROGRAMS = (b"MZ", b"\x7fELF", b"#!")
-"""How programs begin that unpack the zip behind them."""
+"""First bytes of programs that unpack the zip after them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Found:
     load: Callable[[], bytes]
 
     def read(self) -> "bytes | str":
-        """Its bytes, or in one line why there are none."""
+        """Its bytes, or one line that says why they cannot be read."""
         try:
             return self.load()
         except Unreadable as reason:
@@ -62,7 +62,7 @@ def natural(name: str) -> str:
     ['F1', 'f02', 'f2', 'f10']
     """
 
-    # A number sorts by its length without leading zeros, then by its digits: int() refuses very long ones.
+    # A number sorts by its length without leading zeros, then by its digits. int() refuses very long numbers.
     def number(match: re.Match[str]) -> str:
         digits = match[0].lstrip("0")
         return f"0{len(digits):07d}{digits}"
@@ -73,13 +73,13 @@ def natural(name: str) -> str:
 class Source:
     """One source of pictures. Open with `open_source`, use as a context manager.
 
-    name: last part of its path; stands before the names of its files in reports.
+    name: last part of its path; precedes the names of its files in reports.
     kind: "folder", "tar", "zip", "list" or "picture".
-    total: how many files were found, None where only reading tells (a compressed tar).
+    total: number of files found; None if it is known only after reading (a compressed tar).
     fingerprint: changes if the source changes (names, sizes and times of the files).
-    labels: of items, by their names, where the source itself knows them (IDX files do).
+    labels: labels of items by their names, if the source itself has them (IDX files do).
     far: whether reading one item takes long, so that several should be read at a time.
-    folder: where relative names begin, of a source that lists but some of the files that lie there.
+    folder: for a source that lists only some files of a folder: the folder where relative names start.
     """
 
     kind = ""
@@ -94,14 +94,14 @@ class Source:
 
     @property
     def described(self) -> dict[str, str]:
-        """What a manifest says of it."""
+        """Its entry in a manifest."""
         return {"name": self.name, "kind": self.kind, "fingerprint": self.fingerprint}
 
     def __iter__(self) -> Iterator[Found]:
         raise NotImplementedError
 
     def only(self, wanted: Callable[[str], bool]) -> Iterator[Found]:
-        """All items, of which those whose name is not ``wanted`` need not be readable: streams skip them."""
+        """All items. The bytes of those whose name is not ``wanted`` may be missing: streams skip them."""
         return iter(self)
 
     def __enter__(self) -> "Source":
@@ -112,10 +112,9 @@ class Source:
 
 
 def open_source(path: str | Path, skip: tuple[Path, ...] = ()) -> Source:
-    """Find out by content what a path or URL is; raises `UserError` if it is nothing to read pictures from.
+    """Find the kind of source at a path or URL from its content; `UserError` if it cannot have pictures.
 
-    skip: folders that are not looked into (where the face set itself is written), and files that are no
-        pictures.
+    skip: folders to leave out (where the face set itself is written), and files that are not pictures.
     """
     if (url := url_of(path)) is not None:
         return _open_remote(Place(url))
@@ -135,7 +134,7 @@ def open_source(path: str | Path, skip: tuple[Path, ...] = ()) -> Source:
             start = file.read(512)
         if is_compressed(start):
             return _TarStream(path, lambda: open(path, "rb"), True, _file_fingerprint(path))
-        # A zip behind a picture is no reason to lose the picture; one behind a program is the archive.
+        # A picture with a zip after it is still a picture. A program with a zip after it is an archive.
         if begins_like_picture(start) and not _is_tar_header(start):
             return _Single(path)
         if zipfile.is_zipfile(path) and not _is_tar_header(start):
@@ -151,7 +150,7 @@ def open_source(path: str | Path, skip: tuple[Path, ...] = ()) -> Source:
     if not start:
         raise UserError(f"{one_line(path)} is empty (0 bytes)")
     if start.startswith(b"PK") or path.suffix.lower() in _ARCHIVES:
-        raise UserError(f"{one_line(path)} is no readable tar or zip: damaged, or another kind of archive")
+        raise UserError(f"{one_line(path)} is not a tar or zip that can be read: damaged, or of another kind")
     return _Single(path)
 
 
@@ -184,15 +183,15 @@ def _open_remote(place: Place) -> Source:
         raise UserError(f"{place.shown} is empty (0 bytes)")
     suffix = Path(place.name).suffix.lower()
     if suffix in _ARCHIVES:
-        raise UserError(f"{place.shown} is no readable tar or zip: damaged, or another kind of archive")
+        raise UserError(f"{place.shown} is not a tar or zip that can be read: damaged, or of another kind")
     return _RemoteList(place, mark) if suffix == ".txt" else _RemoteSingle(place, mark)
 
 
 def _is_tar_header(block: bytes) -> bool:
-    # Old tars have no magic: the checksum of the header decides.
+    # Old tars have no magic number, so the checksum of the header decides.
     if len(block) < 512 or not any(block):
         return False
-    if not block[148:156].strip(b" \0").isdigit():  # the checksum, quicker than what follows
+    if not block[148:156].strip(b" \0").isdigit():  # the checksum field; a quick test first
         return False
     try:
         tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
@@ -228,7 +227,7 @@ def _digest(*parts: object) -> str:
 
 
 def _labels_mark(folder: Path) -> str:
-    """Changes with the files in a folder that may lie beside pictures; "" if there are none."""
+    """A hash that changes with the files of a folder that may have labels; "" if there are none."""
     try:
         with os.scandir(folder) as entries:
             texts = [entry for entry in entries if entry.name.lower().endswith(SIDECARS)]
@@ -280,7 +279,7 @@ class _Folder(Source):
                 elif not stat.S_ISREG(status.st_mode):
                     found.append((name, "not a regular file"))
                 else:
-                    # A sum does not depend on the order in which the system lists a folder.
+                    # Use a sum: it does not depend on the order in which the system lists a folder.
                     marks += int(_digest(name, status.st_size, status.st_mtime_ns), 16)
                     found.append((name, None))
         found.sort(key=lambda item: natural(item[0]))
@@ -307,8 +306,8 @@ class _Folder(Source):
 class _IdxFiles:
     """The IDX files among the files ``names`` of a folder.
 
-    pictures: those with pictures, whole and sound; reasons: of what others are left out for; read: labels
-    that belong to pictures; labels: of pictures, by their names.
+    pictures: valid files of pictures. reasons: why other files are left out, by name. read: label files that
+    belong to files of pictures. labels: labels of pictures, by the names of the pictures.
     """
 
     def __init__(self, folder: Path, names: list[str]) -> None:
@@ -337,7 +336,7 @@ class _IdxFiles:
         self.reasons |= {name: "IDX labels without as many pictures beside them" for name in others}
 
     def count(self, name: str) -> int:
-        """How many items the file ``name`` is."""
+        """Number of items that the file ``name`` gives."""
         return self.pictures[name].shape[0] if name in self.pictures else 1
 
     def found(self, name: str) -> Iterator[Found]:
@@ -384,7 +383,7 @@ class _Single(Source):
 
 
 class _List(Source):
-    """A text with a path, relative to it, or a URL in every line."""
+    """A text file with a path or a URL in every line; paths are relative to the file's folder."""
 
     kind = "list"
 
@@ -426,7 +425,7 @@ def _lines(text: bytes, name: str) -> list[str]:
 
 
 def _line_name(line: str) -> str:
-    """What a line of a list is called: passwords and signatures of URLs must not get into the index."""
+    """The name for a line of a list. Passwords and signatures in URLs must not get into the index."""
     return line if (url := url_of(line)) is None else shown(url)
 
 
@@ -464,7 +463,7 @@ class _RemoteSingle(Source):
 
 
 class _RemoteList(Source):
-    """Its lines are URLs, or names beside it."""
+    """A remote list: its lines are URLs, or names relative to its folder."""
 
     kind, far = "list", True
 
@@ -491,15 +490,16 @@ class _RemoteList(Source):
 
 
 class _Guarded:
-    """A file for `tarfile` that refuses the giant reads that a forged header asks for.
+    """A file for `tarfile` that refuses the huge reads that a forged header asks for.
 
-    skip_limit: None where skipping is free; of a compressed file how much is unpacked to be skipped.
+    skip_limit: for a compressed file, the most bytes to unpack in order to skip them; None if skipping costs
+        nothing.
     last: the bytes that were read last.
     """
 
     def __init__(self, file: IO[bytes], skip_limit: int | None) -> None:
         self._file, self._skip_limit = file, skip_limit
-        self._again = b""  # was read, and is to be read once more
+        self._again = b""  # bytes to be read a second time
         self.last = b""
 
     def tell(self) -> int:
@@ -526,9 +526,12 @@ class _Guarded:
         return self.tell()
 
     def next_archive(self) -> tuple[bool, str]:
-        """Go on to the next header behind the end: whether there is one, and what else was passed."""
+        """Find the next header after the end of an archive; returns whether there is one, and a note.
+
+        The note counts other bytes before it; "" if there are none.
+        """
         start = self.tell()
-        first = last = None  # of what is neither zero nor a header: where it begins and ends
+        first = last = None  # start and end of bytes that are neither zero nor a header
         while block := self.read(tarfile.BLOCKSIZE):
             at = self.tell() - len(block)
             if block.count(0) == len(block):
@@ -551,9 +554,10 @@ def _strange(first: int | None, last: int | None) -> str:
 
 
 def _members(file: IO[bytes], skip_limit: int | None = None) -> Iterator[tarfile.TarInfo | str]:
-    """The members of a tar and of those that stand behind it in the same file.
+    """The members of a tar and of further tars after it in the same file.
 
-    A text instead for what is there besides, and as the last one where it breaks off.
+    Other bytes in the file give a text instead of a member. If reading fails, the last item is a text with
+    the reason.
     """
     try:
         guarded = _Guarded(file, skip_limit)
@@ -561,9 +565,9 @@ def _members(file: IO[bytes], skip_limit: int | None = None) -> Iterator[tarfile
         while more:
             with tarfile.open(fileobj=guarded, mode="r:") as archive:  # type: ignore[call-overload]
                 while (member := archive.next()) is not None:
-                    archive.members = []  # tarfile remembers every member otherwise
+                    archive.members = []  # otherwise tarfile keeps every member in memory
                     yield member
-            damaged = any(guarded.last)  # tarfile takes a header that makes no sense for the end
+            damaged = any(guarded.last)  # tarfile treats an invalid header as the end
             start = guarded.tell() - len(guarded.last)
             more, strange = guarded.next_archive()
             if damaged:
@@ -575,7 +579,7 @@ def _members(file: IO[bytes], skip_limit: int | None = None) -> Iterator[tarfile
             yield f"{after:,} bytes after the end of the compressed data"
     except UserError:
         raise
-    except Exception as error:  # tarfile raises a good dozen kinds on forged headers
+    except Exception as error:  # tarfile raises many kinds of errors for forged headers
         yield f"the archive breaks off: {one_line(error) or type(error).__name__}"
 
 
@@ -640,7 +644,7 @@ class _Tar(Source):
 
 
 class _TarStream(Source):
-    """A compressed tar, or one far away. Order is that of the archive: it is read from front to back."""
+    """A compressed or remote tar. It is read from start to end, in the order of the archive."""
 
     kind = "tar"
 
@@ -667,7 +671,7 @@ class _TarStream(Source):
     def only(self, wanted: Callable[[str], bool]) -> Iterator[Found]:
         with self._start() as file:
             stream = unpacked(file) if self._compressed else file
-            # What is compressed must be read to be skipped.
+            # In a compressed file, skipping a member means reading it.
             for member in _members(stream, MAX_SKIPPED_BYTES if self._compressed else None):
                 if isinstance(member, str):
                     yield _refused("", member)
@@ -701,7 +705,7 @@ def _read_exactly(stream: IO[bytes], size: int) -> bytes:
 
 
 class _Zip(Source):
-    """A zip, and those that stand before it in the same file: by itself `zipfile` sees the last one alone."""
+    """A zip, with the zips before it in the same file: `zipfile` itself reads only the last one."""
 
     kind = "zip"
 
@@ -793,7 +797,7 @@ class _Front(io.RawIOBase):
 
 
 def _zips(file: IO[bytes]) -> tuple[list[zipfile.ZipFile], int]:
-    """The zips of a file, and how many bytes before the first are none (programs and zeros do not count)."""
+    """The zips in a file, and the number of other bytes before the first (without programs and zeros)."""
     found = [zipfile.ZipFile(file)]
     while True:
         start = min((info.header_offset for info in found[-1].infolist()), default=found[-1].start_dir)
@@ -813,7 +817,7 @@ def _zips(file: IO[bytes]) -> tuple[list[zipfile.ZipFile], int]:
 
 
 def _bytes_after_zip(file: IO[bytes]) -> int:
-    """How many bytes stand behind the end record of a zip and its comment."""
+    """Number of bytes after the end record of a zip and its comment."""
     size = file.seek(0, 2)
     tail = min(size, 2**16 + 22)
     file.seek(size - tail)
@@ -825,14 +829,14 @@ def _bytes_after_zip(file: IO[bytes]) -> int:
 
 
 def stem(name: str) -> str:
-    """The part of a file's relative name that makes its key: without the extension, in safe characters.
+    """The key made from a file's relative name: without the extension, in safe characters.
 
     >>> stem("a b/日本.v2.JPG"), stem("x" * 200 + ".png")[-20:]
     ('a b/日本_v2', 'xxxxxxxxx-6c64d543f1')
     """
     path = PurePosixPath(unicodedata.normalize("NFC", name).replace("\\", "/"))
     parts = [*path.parts[:-1], path.stem]
-    # WebDataset takes everything up to the first dot of the last part as the key, hence no dots.
+    # No dots: WebDataset takes everything up to the first dot of the last part as the key.
     parts = [part for part in parts if part not in ("/", ".")]
     parts = ["".join(c if c.isalnum() or c in "_- " else "_" for c in part) for part in parts]
     key = "/".join(part.strip() or "_" for part in parts) or "_"
@@ -843,14 +847,14 @@ def stem(name: str) -> str:
 
 
 class Keys:
-    """Unique keys from file names, in the order of finding; equal ones get a number."""
+    """Makes unique keys from file names, in the order of calls. A repeated key gets a number."""
 
     def __init__(self) -> None:
         self._next: dict[str, int] = {}
 
     def __call__(self, name: str) -> str:
         base = key = stem(name)
-        # Case is ignored, so that a set can be exported to any file system.
+        # Keys must differ in more than case, so that a set can be exported to any file system.
         while key.casefold() in self._next:
             number = self._next[base.casefold()] = self._next.get(base.casefold(), 1) + 1
             key = f"{base}-{number}"

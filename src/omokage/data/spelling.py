@@ -1,4 +1,4 @@
-"""Names of files and of artists in all their spellings, so that what means one is found to be equal."""
+"""Normal forms of file names and artist names, so that different spellings of one name are equal."""
 
 import html
 import re
@@ -9,7 +9,7 @@ QUOTES = "\"'`“”„‘’«»「」『』"
 
 
 def canonical(name: str) -> str:
-    """``name`` with ``/`` between its parts, none of them empty or ``.``, and accents in their composed form.
+    """``name`` with ``/`` between its parts, without empty parts and ``.``, and with composed accents (NFC).
 
     >>> canonical(".\\\\sub\\\\x.png"), canonical("//a/./b.png") , canonical("か\u3099.png")
     ('sub/x.png', 'a/b.png', 'が.png')
@@ -33,14 +33,14 @@ def folded(name: str) -> str:
 
 @lru_cache(maxsize=2**18)
 def plain_name(name: str) -> str:
-    """``name`` so that all spellings of one artist are equal: case, underscores, width, accents' coding.
+    """``name`` in one form for all spellings of an artist: case, underscores, width, coding of accents.
 
     >>> {plain_name(n) for n in ("Mira_(Pix)", "@mira(pix)", r"mira \\\\(pix\\\\)", "ＭＩＲＡ　（ｐｉｘ）")}
     {'mira (pix)'}
     """
     text = unicodedata.normalize("NFKC", html.unescape(name)).casefold()
     text = "".join(c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf")
-    text = re.sub(r"\\+(?=[^\w\s])", "", text)  # as tools for prompts write parentheses
+    text = re.sub(r"\\+(?=[^\w\s])", "", text)  # prompt tools escape parentheses
     text = re.sub(r"[\s_]+", " ", text)
     text = re.sub(r" ?([(\[]) ?", r" \1", text)
     text = re.sub(r" ([)\]])", r"\1", text)

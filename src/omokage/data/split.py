@@ -1,8 +1,8 @@
-"""A face set in two: one to train on, one held out, with nothing of one in the other.
+"""Splits a face set in two: one to train on, one held out, without related faces on both sides.
 
-Pictures that are alike stay on one side, and so do the faces of one picture, and the pictures of one artist
-or one source where the index knows them. Which groups are held out follows from pictures and seed alone:
-not from their order, nor from the machine.
+Similar pictures stay on one side. So do the faces of one picture, and the pictures of one artist or one
+source if the index has them. Which groups are held out depends only on the pictures and the seed, not on
+their order or the machine.
 """
 
 import hashlib
@@ -35,10 +35,12 @@ _MANY_SOURCES = 20
 
 @dataclass(frozen=True)
 class SplitReport:
-    """What a split did. together: the columns whose values stay on one side. largest: faces in a group.
+    """What a split did.
 
-    already: the split was there already, nothing was done.
-    names: how many names of files gave a group (`names.Met.described`), None if that was not asked for.
+    together: the columns whose values stay on one side.
+    largest: number of faces in the largest group.
+    already: whether the split was finished before, so that nothing was done.
+    names: how many file names gave a group (`names.Met.described`); None if not asked for.
     """
 
     path: Path
@@ -64,16 +66,16 @@ def split(
 ) -> SplitReport:
     """Write the face sets ``out``/train and ``out``/heldout.
 
-    holdout: the share held out, above 0 and below 1. It is met to the face unless the groups are too large.
+    holdout: the fraction to hold out, above 0 and below 1. It is exact unless the groups are too large.
     seed: another seed holds out other faces.
-    together: columns of the index; rows of equal value stay on one side, whatever their number. None: the
-        `artist`, and the `source` where there are at least 20 and none is larger than ``holdout``.
-    together_from: also keep together by the names of files: "folder", or a regular expression with named
-        groups (`names.NameLabels`); a group's equal values stay on one side.
-    workers: threads that decode; None: one a core.
+    together: columns of the index; rows with the same value stay on one side, even if they are many. None:
+        `artist`, and also `source` if there are at least 20 sources and none is larger than ``holdout``.
+    together_from: groups from the names of files too: "folder", or a regular expression with named groups
+        (`names.NameLabels`); files with the same value of a group stay on one side.
+    workers: threads that decode; None: one per core.
 
-    Repeating the call goes on where an interrupted one stopped. Raises `UserError` for impossible values, a
-    damaged face set, a full disk, and where no group can be held out.
+    Repeat the call to go on where an interrupted one stopped. Raises `UserError` for impossible values, a
+    damaged face set, a full disk, or if no group can be held out.
     """
     faces = faces if isinstance(faces, FaceSet) else FaceSet.open(faces)
     if not 0 < holdout < 1:
@@ -137,11 +139,11 @@ def split(
 def split_groups(
     index: pa.Table, signatures: np.ndarray, together: Sequence[str] = (), progress: Progress | None = None
 ) -> np.ndarray:
-    """Which rows must stay on one side: int64 (N,), the number of the group of every row, from 0.
+    """The group of every row, int64 (N,), numbered from 0. Rows of one group must stay on one side.
 
-    Joined are pictures alike by `duplicates.ALIKE`, faces of one file or of equal files (columns that end in
-    `_sha256`), and rows of equal value in the columns ``together``; in the column `artist` several names are
-    joined by a vertical bar, and one is enough.
+    These rows are joined: pictures that are `duplicates.ALIKE`, faces of one file or of equal files (columns
+    that end in `_sha256`), and rows with the same value in a column of ``together``. In the column `artist`,
+    several names are joined by a vertical bar; one common name is enough.
     """
     n = len(signatures)
     tables = 2 * TABLES if n <= _THOROUGH else TABLES
@@ -165,8 +167,9 @@ def held_out(digests: pa.ChunkedArray, groups: np.ndarray, holdout: float, seed:
     """Which rows are held out: bool (N,).
 
     digests: the SHA-256 of every picture. The groups are sorted by a hash of ``seed`` and their lowest
-        digest, and taken while they fit; groups are chosen alike whether large or small, as long as they fit.
-    Raises `UserError` if none fits, or nothing would be left.
+        digest. In this order, each group that fits is held out, so the choice does not depend on the size.
+
+    Raises `UserError` if no group fits, or if no face would be left.
     """
     n = len(groups)
     wanted = round(holdout * n)
@@ -198,10 +201,10 @@ def _checked(
     seed: int,
     progress: Progress | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The groups and which rows are held out, after a comparison of both sides that misses no pair alike.
+    """The groups and the held-out rows, after comparing every face of one side with every face of the other.
 
-    Hashing misses some pairs that only just count as alike. Where one would cross, its groups are joined and
-    chosen again. Sets of more than `_EXACT` faces are left as they are.
+    Hashing misses some pairs that are barely alike. If such a pair is found across the two sides, its groups
+    are joined and the choice is repeated. Sets with more than `_EXACT` faces are not compared.
     """
     while True:
         held = held_out(index["sha256"], groups, holdout, seed)
@@ -220,7 +223,7 @@ def _checked(
 
 
 def _values(column: pa.ChunkedArray, several: bool) -> tuple[np.ndarray, np.ndarray]:
-    """The rows that have a value, and the number of that value; ``several``: parted by vertical bars."""
+    """The rows that have a value, and the number of that value. several: split values at vertical bars."""
     text = as_text(column)
     rows = np.arange(len(text))
     if several:
@@ -252,7 +255,7 @@ def _part(faces: FaceSet, name: str, rows: np.ndarray, how: dict[str, Any]) -> P
 
 
 def _kept(file: Path, faces: FaceSet, workers: int | None, progress: Progress | None) -> np.ndarray:
-    """The signatures of ``faces``, kept in ``file`` in case that the work is interrupted later."""
+    """The signatures of ``faces``, stored in ``file`` in case the work is interrupted later."""
     try:
         signatures = np.load(file, allow_pickle=False)
         if signatures.dtype == SIGNATURE and len(signatures) == len(faces):

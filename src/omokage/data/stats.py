@@ -1,4 +1,4 @@
-"""What is in a face set, counted."""
+"""Statistics of a face set."""
 
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,9 @@ def statistics(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """The figures of a face set, ready for JSON.
+    """The statistics of a face set, ready for JSON.
 
-    near: also look at every picture for near duplicates (some thousand a second); else only for exact ones.
+    near: also compare all pictures to find near duplicates (some thousand per second); else only exact ones.
     """
     faces = faces if isinstance(faces, FaceSet) else FaceSet.open(faces)
     signatures = face_set_signatures(faces, workers=workers, progress=progress) if near else None
@@ -46,7 +46,7 @@ def statistics(
 
 
 def index_statistics(index: pa.Table) -> dict[str, Any]:
-    """The figures that the index alone gives: counts, sizes, formats, sources, exact duplicates, labels."""
+    """The statistics that need only the index: counts, sizes, formats, sources, exact duplicates, labels."""
     width, height = index["width"].to_numpy(), index["height"].to_numpy()
     shapes, numbers = np.unique(np.stack([width, height]), axis=1, return_counts=True)
     order = np.lexsort((shapes[0], -numbers))
@@ -68,7 +68,7 @@ def index_statistics(index: pa.Table) -> dict[str, Any]:
 
 
 def near_statistics(signatures: np.ndarray, progress: Progress | None = None) -> dict[str, int]:
-    """How many pictures are copies of others, and how many share their drawing with others."""
+    """Number of pictures that are copies of others, and of pictures that share a drawing with others."""
     same = duplicate_groups(signatures, likeness=SAME, progress=progress)
     alike = duplicate_groups(signatures, likeness=ALIKE, progress=progress)
     return {
@@ -79,7 +79,7 @@ def near_statistics(signatures: np.ndarray, progress: Progress | None = None) ->
 
 
 def show_statistics(figures: dict[str, Any], console: Console | None = None) -> None:
-    """Print the figures for people, 80 columns wide at most."""
+    """Print the statistics as text, at most 80 columns wide."""
     console = console or Console(highlight=False)
     if console.width > 80:
         console = Console(highlight=False, width=80, file=console.file)
@@ -112,7 +112,7 @@ def show_statistics(figures: dict[str, Any], console: Console | None = None) -> 
             parts += ["", _bars(title, counts, n)]
     parts += ["", _bars("source", figures["sources"], n)]
     for name, column in figures["labels"].items():
-        if not name.endswith("_sha256"):  # for programs: in the JSON
+        if not name.endswith("_sha256"):  # hashes are only in the JSON
             parts += ["", _label(name, column, n)]
     console.print(Group(*(Text(part) if isinstance(part, str) else part for part in parts)))
 
@@ -137,7 +137,7 @@ def _bars(title: str, counts: dict[str, int], n: int) -> Table:
     table.add_column(max_width=28, overflow="fold")
     table.add_column(justify="right", no_wrap=True)
     table.add_column(justify="right", style="dim", no_wrap=True)
-    table.add_column(max_width=_BAR, min_width=4)  # gives way first: numbers are never cut
+    table.add_column(max_width=_BAR, min_width=4)  # the bars shrink first, so that numbers are never cut
     shown = list(counts.items())[:_SHOWN]
     most = max((number for _, number in shown), default=1)
     for value, number in shown:

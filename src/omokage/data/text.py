@@ -1,10 +1,10 @@
-"""Text files as people's tools write them: UTF-8 or UTF-16, with or without a byte order mark."""
+"""Decodes text files: UTF-8 or UTF-16, with or without a byte order mark."""
 
 import codecs
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # begins like the mark of UTF-16, so it comes first
+    (codecs.BOM_UTF32_LE, "utf-32"),  # starts like the mark of UTF-16, so it comes first
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
@@ -23,8 +23,8 @@ def decoded(data: bytes, zeros: bool = False) -> str:
     """
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), None)
     if encoding is None:
-        # In UTF-16 every Latin letter, blank or line end has a zero byte: in which half of the pairs they
-        # stand tells the order.
+        # In UTF-16 every Latin letter, blank or line end has a zero byte. Its position in the pair tells the
+        # byte order.
         start = data[: 2**16]
         first, second, some = start[::2].count(0), start[1::2].count(0), len(start) // 20
         encoding = "utf-16-be" if first > some and not second else "utf-8"

@@ -1,8 +1,8 @@
-"""The hidden folder in which a face set (or what is made of one) comes into being.
+"""The hidden folder in which a face set, or something made from one, is written.
 
-It lies beside the result and is renamed to it when all is done. In its folder `STATE` are the plan, that is
-everything that determines the result, and notes of what is done: the same command goes on from there, another
-one starts anew. One process at a time may work in it.
+It is beside the result and is renamed to it when all is done. Its folder `STATE` has the plan and records of
+the finished work. The plan is everything that determines the result. The same command goes on from there;
+another command starts anew. Only one process at a time may work in it.
 """
 
 import errno
@@ -32,17 +32,17 @@ def target(out: str | Path) -> Path:
 
 
 def begin(partial: Path, plan: dict[str, Any]) -> None:
-    """Make ``partial`` a folder with work on ``plan``: what is there of it stays, other work is thrown away.
+    """Prepare the folder ``partial`` for ``plan``. Work on this plan is kept, other work is deleted.
 
-    Raises `UserError` if something else lies there.
+    Raises `UserError` if something else is there.
     """
     state, plan = partial / STATE, {"omokage": __version__, **plan}
     if _same(state / _PLAN, plan):
         return
     names = {entry.name for entry in partial.iterdir()}
     if names and not names & {STATE, MANIFEST}:
-        raise UserError(f"{one_line(partial)} is in the way and not of omokage: move it away")
-    # The state folder goes last: it is what makes the rest ours to delete.
+        raise UserError(f"{one_line(partial)} is in the way and was not made by omokage: move it away")
+    # Delete the state folder last: it shows that the rest was made by omokage and may be deleted.
     for name in sorted(names, key=lambda name: name == STATE):
         path = partial / name
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
@@ -58,7 +58,7 @@ def _same(file: Path, plan: dict[str, Any]) -> bool:
 
 
 def refuse_foreign(out: Path) -> None:
-    """`UserError` if ``out`` is anything but a new or empty folder."""
+    """Raises `UserError` unless ``out`` is a new or empty folder."""
     if out.exists() and not out.is_dir():
         raise UserError(f"{one_line(out)} is a file: give a folder that does not exist yet with -o")
     if out.is_dir() and any(out.iterdir()):
@@ -71,9 +71,9 @@ def refuse_foreign(out: Path) -> None:
 
 @contextmanager
 def locked(partial: Path, out: Path, shown: str | None = None) -> Iterator[None]:
-    """Hold ``partial`` for this process alone; the system lets go when the process ends, however it ends.
+    """Lock ``partial`` for this process. The system releases the lock when the process ends in any way.
 
-    shown: what ``out`` is called to people, None: its path.
+    shown: name of ``out`` in messages; None: its path.
     """
     while True:
         partial.mkdir(parents=True, exist_ok=True)
@@ -105,7 +105,7 @@ def locked(partial: Path, out: Path, shown: str | None = None) -> Iterator[None]
 
 
 def _is_untouched(partial: Path) -> bool:
-    """Whether nothing is in ``partial`` but, perhaps, the plan: there is nothing to go on with."""
+    """Whether ``partial`` has nothing, or only the plan, so that there is no work to go on with."""
     state = partial / STATE
     if not {path.name for path in partial.iterdir()} <= {STATE}:
         return False
@@ -114,7 +114,7 @@ def _is_untouched(partial: Path) -> bool:
 
 @contextmanager
 def disk_errors(out: Path) -> Iterator[None]:
-    """`UserError` for what the system refuses while ``out`` is written."""
+    """Turn errors of the system while ``out`` is written into `UserError`."""
     try:
         yield
     except OSError as error:
@@ -128,7 +128,7 @@ def disk_errors(out: Path) -> Iterator[None]:
 
 
 def check_room(out: Path, needed: int) -> None:
-    """`UserError` if the disk of ``out`` has not ``needed`` bytes and a little more free."""
+    """Raises `UserError` unless the disk of ``out`` has ``needed`` bytes free, and a little more."""
     folder = partial_folder(out)
     there = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     free = shutil.disk_usage(folder).free + there
@@ -140,7 +140,7 @@ def check_room(out: Path, needed: int) -> None:
 
 
 def is_built(out: Path, plan: dict[str, Any]) -> bool:
-    """Whether ``out`` is the finished face set of this plan; `UserError` if it is one of another."""
+    """Whether ``out`` is the finished face set of this plan; `UserError` if it is that of another plan."""
     if not (out / MANIFEST).is_file():
         return False
     if not made_by(read_manifest(out, one_line(out)), plan):
@@ -153,7 +153,7 @@ def is_built(out: Path, plan: dict[str, Any]) -> bool:
 
 
 def only_to_rename(partial: Path, plan: dict[str, Any]) -> bool:
-    """Whether the face set of this plan is complete in ``partial``: its manifest is written last."""
+    """Whether the face set of this plan is complete in ``partial``. The manifest shows it: it comes last."""
     try:
         return made_by(read_manifest(partial, ""), plan)
     except UserError:
@@ -161,7 +161,7 @@ def only_to_rename(partial: Path, plan: dict[str, Any]) -> bool:
 
 
 def made_by(manifest: dict[str, Any], plan: dict[str, Any]) -> bool:
-    """Whether a manifest is that of a build with this plan."""
+    """Whether a build with this plan made the manifest."""
     labels = manifest.get("labels")
     labels = {name: labels.get(name) for name in ("name", "sha256")} if isinstance(labels, dict) else None
     return {**plan, "labels": labels} == {name: manifest.get(name) for name in plan} | {
@@ -170,7 +170,7 @@ def made_by(manifest: dict[str, Any], plan: dict[str, Any]) -> bool:
 
 
 def put_in_place(partial: Path, out: Path) -> None:
-    """The finished face set in ``partial`` becomes ``out``."""
+    """Rename the finished face set in ``partial`` to ``out``."""
     if (partial / STATE).exists():
         shutil.rmtree(partial / STATE)
     os.rename(partial, out)

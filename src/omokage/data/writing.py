@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and the shards of a face set."""
+"""Writes files completely or not at all, and writes the shards of a face set."""
 
 import io
 import json
@@ -16,17 +16,17 @@ from .faceset import GZIP_START, shard_end
 
 SHARD_PICTURES = 4096
 SHARD_BYTES = 64 * 2**20
-"""A shard is full at so many pictures or stored bytes, whatever comes first."""
+"""A shard is full at this number of pictures or of stored bytes, whichever comes first."""
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a whole file or nothing."""
+    """Write a file completely or not at all."""
     with replacing(path, locked=True, durable=True) as unfinished:
         unfinished.write_bytes(data)
 
 
 def sync_folder(folder: Path) -> None:
-    """What was renamed in ``folder`` survives a power cut."""
+    """Make renames in ``folder`` durable, so that they survive a power failure."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -35,14 +35,14 @@ def sync_folder(folder: Path) -> None:
 
 
 def json_bytes(value: object) -> bytes:
-    """``value`` as JSON for people, the same bytes every time."""
+    """``value`` as readable JSON. The same value gives the same bytes."""
     return json.dumps(value, indent=1, ensure_ascii=False).encode() + b"\n"
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
-    """An index as Parquet, the same bytes every time."""
+    """An index as Parquet. The same table gives the same bytes."""
     out = io.BytesIO()
-    plain = ["key", "offset", "length", "bytes", "file", "sha256"]  # a dictionary of unique values only costs
+    plain = ["key", "offset", "length", "bytes", "file", "sha256"]  # a dictionary does not help unique values
     dictionary = [name for name in table.column_names if name not in plain]
     options = {"compression": "zstd", "compression_level": 9, "write_statistics": False}
     pq.write_table(table, out, use_dictionary=dictionary, **options)
@@ -55,9 +55,9 @@ def shard_name(number: int) -> str:
 
 
 class ShardWriter:
-    """One shard being written: under a temporary name until `close`.
+    """A shard that is being written; it has a temporary name until `close`.
 
-    offset: bytes written so far, where the next member begins. members: how many there are.
+    offset: bytes written so far, where the next member begins. members: number of members so far.
     """
 
     def __init__(self, path: Path) -> None:
@@ -71,7 +71,7 @@ class ShardWriter:
         return self._file.write(data)
 
     def add(self, raw: bytes, deflated: bytes) -> int:
-        """Append a tar member, given plain and deflated (`faceset.deflate_member`); the offset of it."""
+        """Append a tar member, given plain and deflated (`faceset.deflate_member`); returns its offset."""
         begins = self.offset
         self._write(deflated)
         self._crc = zlib.crc32(raw, self._crc)
@@ -85,7 +85,7 @@ class ShardWriter:
         return self.members >= SHARD_PICTURES or self.offset >= SHARD_BYTES
 
     def close(self) -> int:
-        """Finish the shard under its own name: its bytes."""
+        """Finish the shard and give it its final name; returns its size in bytes."""
         self.offset += self._write(shard_end(self._crc, self._size))
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -94,7 +94,7 @@ class ShardWriter:
         return self.offset
 
     def abandon(self) -> None:
-        """Leave nothing behind."""
-        with suppress(OSError):  # what was buffered may not fit on a full disk either
+        """Close and delete the unfinished shard."""
+        with suppress(OSError):  # on a full disk, flushing the buffer may fail too
             self._file.close()
         self._temporary.unlink(missing_ok=True)
