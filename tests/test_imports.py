@@ -20,7 +20,7 @@ FLOORS = [
     ["recipe", "parameters"],
     ["snapshot"],
     ["sampling", "tag_encoder"],
-    ["data"],
+    ["data", "study"],
     ["model"],
     ["training"],
     ["metrics", "interop", "explore"],
@@ -109,6 +109,13 @@ def test_models_import_torch_and_layers_alone():
     for path in modules():
         if path.parts[0] == "models":
             assert all(room(other) in ("models", "bounds", "errors", "") for other in imported(path)), path
+
+
+def test_a_study_knows_pictures_and_tables_but_no_model():
+    for path in modules():
+        if path.parts[0] == "study":
+            allowed = {"study", "errors", "bounds", "files", "progress", "interrupts", "streams", ""}
+            assert {room(other) for other in imported(path)} <= allowed, path
 
 
 def test_there_is_no_circle():
