@@ -1,0 +1,347 @@
+"""`omokage study`: asks people whether they can tell generated faces from real ones."""
+
+import json
+import shlex
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import UserError
+from .options import progress, within
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from ..study.stimuli import Source
+
+app = typer.Typer(help="Ask people: can they tell generated faces from real ones? Serve, report, export.")
+
+STUDY = typer.Argument(metavar="STUDY", help="The study's folder.")
+DATABASE = typer.Option(
+    metavar="URL|FILE", help="postgresql://..., or a file of SQLite. Default: study.sqlite in the study."
+)
+KINDS = ("pairs", "single", "timed", "rating", "preference")
+PICTURES = 100
+
+
+@app.command()
+def new(
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="The folder to make.")],
+    more: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[GENERATED]...", help="Further sources, as after --generated."),
+    ] = None,
+    real: Annotated[
+        list[Path] | None,
+        typer.Option(help="Real faces: a face set, a folder or an archive; may be repeated."),
+    ] = None,
+    generated: Annotated[
+        list[Path] | None,
+        typer.Option(help="Generated faces: a run, a snapshot, a folder or an archive; may be repeated."),
+    ] = None,
+    design: Annotated[
+        str | None, typer.Option(help="pairs, single, timed, rating or preference. Default: pairs.")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="A published protocol to begin with: rai2020.")] = None,
+    trials: Annotated[
+        int | None, typer.Option(callback=within(1, 1000), help="Main trials of each person. Default: 24.")
+    ] = None,
+    practice: Annotated[
+        int | None, typer.Option(callback=within(0, 50), help="Practice trials before them. Default: 2.")
+    ] = None,
+    checks: Annotated[
+        int | None, typer.Option(callback=within(0, 50), help="Attention checks among them. Default: 0.")
+    ] = None,
+    parts: Annotated[
+        str | None, typer.Option(help="What is rated, like overall or hair,eyes,contour,mouth.")
+    ] = None,
+    exposures: Annotated[
+        str | None, typer.Option(help="Milliseconds of a timed study, like 50,100,500.")
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="The title that people see.")] = None,
+    participants: Annotated[
+        int | None, typer.Option(callback=within(1, 1_000_000), help="End after so many complete ones.")
+    ] = None,
+    number: Annotated[
+        int, typer.Option("-n", "--number", callback=within(1, 50_000), help="Pictures of each source.")
+    ] = PICTURES,
+    pixels: Annotated[
+        int | None,
+        typer.Option(callback=within(16, 1024), help="Pixels a side of all. Default: the smallest there is."),
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(callback=within(32, 2048), help="Side on the page, in CSS pixels.")
+    ] = None,
+    psi: Annotated[float, typer.Option(callback=within(-2, 2), help="Truncation of drawn faces.")] = 1.0,
+    seed: Annotated[
+        int, typer.Option(callback=within(0, 2**62), help="Of the design; drawn faces use seeds from it on.")
+    ] = 0,
+    chosen: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--chosen-by-hand",
+            metavar="SOURCE=N",
+            help="Its pictures were picked by hand out of N (0: unknown); the report prints it.",
+        ),
+    ] = None,
+) -> None:
+    """Make a study from real and generated faces. Runs are drawn; all pictures are treated alike."""
+    from ..study.design import preset as preset_settings
+    from ..study.making import make_study
+
+    settings: dict[str, Any] = preset_settings(preset) if preset else {}
+    settings["seed"] = seed
+    if design is not None and design not in KINDS:
+        raise UserError(f"--design: got {design}, allowed is {', '.join(KINDS)}")
+    given = {
+        "kind": design,
+        "trials": trials,
+        "practice": practice,
+        "checks": checks,
+        "title": title,
+        "size": size,
+        "parts": _words(parts),
+        "exposures_ms": _numbers(exposures, "--exposures"),
+    }
+    settings |= {name: value for name, value in given.items() if value is not None}
+    if participants is not None:
+        settings["stopping"] = {"participants": participants}
+    settings["chosen_by_hand"] = dict(_counts(chosen or []))
+    models = [*(generated or []), *(more or [])]
+    if not models and not real:
+        raise UserError("study new: --generated is missing, for example --generated runs/fast")
+    if study.exists() and (not study.is_dir() or any(study.iterdir())):
+        raise UserError(f"{study} is there already and not empty; give the name of a new folder")
+    with tempfile.TemporaryDirectory(prefix="omokage-study-") as drawn:
+        metrics: dict[str, dict[str, float]] = {}
+        sources = [_opened("real", path, number, seed, psi, Path(drawn), {}) for path in real or []]
+        for name, path in _named(models).items():
+            sources.append(_opened(name, path, number, seed, psi, Path(drawn), metrics))
+        made, told, token = make_study(study, settings, sources, pixels=pixels, progress=progress())
+    if metrics:
+        (study / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+    print("\n".join(told.lines()))
+    print(f"{study}: {made.kind}, {made.answers} answers from each person; edit {study / 'design.toml'}")
+    print(f"dashboard token, shown only now: {token}")
+    print(f"next: omokage study serve {shlex.quote(str(study))} --pilot")
+
+
+def _words(text: str | None) -> list[str] | None:
+    return None if text is None else [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _numbers(text: str | None, option: str) -> list[int] | None:
+    words = _words(text)
+    try:
+        return None if words is None else [int(word) for word in words]
+    except ValueError:
+        raise UserError(f"{option}: {text!r} is not a list of whole numbers, like 50,100,500") from None
+
+
+def _counts(pairs: list[str]) -> Iterator[tuple[str, int]]:
+    for pair in pairs:
+        name, equals, count = pair.rpartition("=")
+        if not (equals and name and count.isascii() and count.isdigit()):
+            raise UserError(f"--chosen-by-hand: {pair!r} is not SOURCE=N, for example dcgan=1000")
+        yield name, int(count)
+
+
+def _named(paths: list[Path]) -> dict[str, Path]:
+    """The sources by name: the last part of each path, numbered where two are alike."""
+    named: dict[str, Path] = {}
+    for path in paths:
+        stem = path.resolve().stem if path.suffix else path.resolve().name
+        name, number = stem, 1
+        while name in named or name == "real":
+            number += 1
+            name = f"{stem}-{number}"
+        named[name] = path
+    return named
+
+
+def _opened(
+    name: str,
+    path: Path,
+    number: int,
+    seed: int,
+    psi: float,
+    drawn: Path,
+    metrics: dict[str, dict[str, float]],
+) -> "Source":
+    """A source of pictures: faces drawn from a model, a face set, or files."""
+    from ..data.faceset import FaceSet, is_face_set
+    from ..snapshot import snapshots
+    from ..study.stimuli import Source
+
+    if is_face_set(path):
+        from random import Random
+
+        faces = FaceSet.open(path)
+        rows = Random(seed).sample(range(len(faces)), min(number, len(faces)))
+        about = {"face set": str(path), "content": faces.content_hash, "chosen": f"at random, seed {seed}"}
+        return Source(name, ((faces.keys[i], faces.image(i)) for i in rows), about, len(rows))
+    if path.suffix == ".safetensors" or (path.is_dir() and snapshots(path)):
+        return _drawn(name, path, number, seed, psi, drawn / name, metrics)
+    return Source(name, _files(path, number, seed), {"files": str(path), "chosen": f"at random, seed {seed}"})
+
+
+def _drawn(
+    name: str,
+    path: Path,
+    number: int,
+    seed: int,
+    psi: float,
+    folder: Path,
+    metrics: dict[str, dict[str, float]],
+) -> "Source":
+    from ..model import load_model
+    from ..samples import write_each
+    from ..sampling import seed_ranges
+    from ..settings import Settings
+    from ..study.stimuli import Source
+
+    model, settings, broken = load_model(path), Settings(psi=psi), list[int]()
+    model.check(settings)
+    seeds = list(range(seed, seed + number))
+    files = write_each(model, seeds, folder, settings=settings, progress=progress(), broken=broken)
+    if broken:
+        typer.echo(f"{name}: {len(broken):,} faces are not finite and left out", err=True)
+    kept = [(file, one) for file, one in zip(files, seeds, strict=True) if one not in set(broken)]
+    about = {
+        "run": str(path),
+        "recipe": model.about.recipe,
+        "snapshot": model.about.snapshot_hash,
+        "images seen": model.about.images_seen,
+        "seeds": seed_ranges(seeds),
+        **settings.text(),
+    }
+    if found := _metrics(path if path.is_dir() else path.parent, model.about.snapshot_hash):
+        metrics[name] = found
+    return Source(name, ((f"seed {one}", _picture(file.read_bytes())) for file, one in kept), about, len(kept))
+
+
+def _files(path: Path, number: int, seed: int) -> Iterator[tuple[str, "Image.Image | str"]]:
+    from random import Random
+
+    from ..data.sources import open_source
+
+    with open_source(path) as source:
+        total = source.total
+        chosen = None if total is None else set(Random(seed).sample(range(total), min(number, total)))
+        taken = 0
+        for place, found in enumerate(source):
+            if taken >= number:
+                return
+            if chosen is None or place in chosen:
+                data = found.read()
+                taken += 1
+                yield found.name, data if isinstance(data, str) else _picture(data)
+
+
+def _picture(data: bytes) -> "Image.Image | str":
+    from ..data.read import Unreadable, read_picture
+
+    try:
+        return read_picture(data).image
+    except Unreadable as reason:
+        return str(reason)
+
+
+def _metrics(run: Path, snapshot: str) -> dict[str, float]:
+    """The newest figures of a run's evaluations of this snapshot, by metric."""
+    found: dict[str, float] = {}
+    try:
+        lines = (run / "evaluations.jsonl").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return found
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if not isinstance(record, dict) or record.get("snapshot_sha256", snapshot) != snapshot:
+            continue
+        for key in ("fid", "kid", "precision", "recall", "density", "coverage"):
+            if isinstance(record.get(key), int | float):
+                found[key] = float(record[key])
+    return found
+
+
+@app.command()
+def serve(
+    study: Annotated[Path, STUDY],
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(callback=within(1, 65535), help="The port.")] = 8000,
+    public_url: Annotated[
+        str | None,
+        typer.Option(help="The address that people open, like https://lab.example.org/faces."),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="Another host name to answer to; may be repeated.")
+    ] = None,
+    database: Annotated[str | None, DATABASE] = None,
+    pilot: Annotated[
+        bool, typer.Option("--pilot", help="Mark who starts now as a pilot; nothing is frozen.")
+    ] = False,
+    workers: Annotated[
+        int, typer.Option(callback=within(1, 64), help="Processes; more than one need PostgreSQL.")
+    ] = 1,
+) -> None:
+    """Serve a study: a page to send to people, and a dashboard at /dashboard."""
+    from ..study.server import serve as run
+
+    where = (public_url or f"http://{'localhost' if host in ('0.0.0.0', '::') else host}:{port}").rstrip("/")
+    print(f"for people:     {where}/\nfor you:        {where}/dashboard (with the token)", flush=True)
+    if pilot:
+        print("pilot: who starts now is reported apart", flush=True)
+    run(
+        study,
+        host=host,
+        port=port,
+        database=database,
+        pilot=pilot,
+        public_url=public_url,
+        hosts=tuple(allow_host or ()),
+        workers=workers,
+    )
+
+
+@app.command()
+def token(study: Annotated[Path, STUDY]) -> None:
+    """Print a new token for the dashboard; the old one no longer opens it."""
+    from ..study.design import load_design
+    from ..study.making import new_token
+
+    load_design(study)
+    print(new_token(study))
+    typer.echo("a server that runs already knows the new token once it is started again", err=True)
+
+
+def _set_state(study: Path, database: str | None, state: str) -> None:
+    from ..study.opening import open_store
+    from ..study.sessions import set_state
+
+    with open_store(study, database) as store:
+        store.write(lambda connection: set_state(connection, state))
+    print(f"{study} is {state}")
+
+
+@app.command("open")
+def open_(study: Annotated[Path, STUDY], database: Annotated[str | None, DATABASE] = None) -> None:
+    """Let people start again after a pause or a close."""
+    _set_state(study, database, "open")
+
+
+@app.command()
+def pause(study: Annotated[Path, STUDY], database: Annotated[str | None, DATABASE] = None) -> None:
+    """Let nobody start any more; who has started can go on."""
+    _set_state(study, database, "paused")
+
+
+@app.command()
+def close(study: Annotated[Path, STUDY], database: Annotated[str | None, DATABASE] = None) -> None:
+    """End the study: nobody can start or answer any more."""
+    _set_state(study, database, "closed")
