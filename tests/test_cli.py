@@ -36,6 +36,7 @@ VERBS = (
     "import",
     "figure",
     "fid",
+    "study",
 )
 INNER = tuple(path for path in EXAMPLES if " " in path)
 
@@ -142,7 +143,7 @@ class TestUsage:
             assert f"\n{title}:\n  -" in shown
         assert shown.count("--out") >= 1
 
-    @pytest.mark.parametrize("verb", [[], ["faces"], ["explore"], ["figure"]])
+    @pytest.mark.parametrize("verb", [[], ["faces"], ["explore"], ["figure"], ["study"]])
     def test_a_verb_that_needs_another_prints_its_help(self, verb, capsys):
         assert main(verb) == 0
         out, err = capsys.readouterr()

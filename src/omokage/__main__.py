@@ -37,6 +37,7 @@ from .verbs.options import WORKERS, progress, within
 from .verbs.recipes import recipes
 from .verbs.report import card, report
 from .verbs.sample import sample
+from .verbs.study import app as study
 
 # The exception that typer raises for a wrong call. Typer has its own copy of click, so click's class differs.
 _Complaint: type[Exception] = typer.TyperException
@@ -209,6 +210,7 @@ def demo(
     run(out, progress=progress())
 
 
+app.add_typer(study, name="study")
 app.add_typer(figure.app, name="figure")
 app.command("import")(imports.import_model)
 shaped(app)

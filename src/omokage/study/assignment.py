@@ -9,7 +9,7 @@ people who left become free again.
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 
 from .design import Design
 
@@ -46,8 +46,8 @@ def plan(
         shown: how often each picture has been shown so far; absent: never.
         seed: of this participant. The same arguments give the same trials.
 
-    Each picture is shown at most once, in a rating once for each part. Main trials take the pictures that were
-    shown least; ties are broken by the seed. Sides and kinds are balanced: they differ by at most one.
+    Each picture is shown at most once, in a rating once for each part. Main trials take the pictures that
+    were shown least; ties are broken by the seed. Sides and kinds are balanced: they differ by at most one.
 
     >>> design = Design(kind="pairs", sources=("real", "a"), trials=2, practice=0)
     >>> pictures = {"p": "real", "q": "real", "r": "a", "s": "a", "t": "a"}
@@ -120,16 +120,15 @@ def _trials(
     kinds = _spread(("real", "generated"), count, rng)
     models = _spread(design.generated, kinds.count("generated"), rng)
     # Each kind gets each exposure about equally often.
-    times = {
-        kind: [int(time) for time in _spread([str(one) for one in design.exposures_ms], kinds.count(kind), rng)]
-        if design.kind == "timed"
-        else [None] * kinds.count(kind)
+    times: dict[str, list[str]] = {
+        kind: _spread([str(one) for one in design.exposures_ms], kinds.count(kind), rng)
         for kind in ("real", "generated")
     }
     groups = []
     for kind in kinds:
         picture = pile.take(design.real[0] if kind == "real" else models.pop())
-        groups.append([Planned(phase, (picture,), kind, None, times[kind].pop())])
+        exposure = int(times[kind].pop()) if design.kind == "timed" else None
+        groups.append([Planned(phase, (picture,), kind, None, exposure)])
     return groups
 
 
@@ -144,4 +143,4 @@ def _asked(group: list[Planned], design: Design, rng: random.Random) -> list[Pla
 def _places(groups: int, count: int, rng: random.Random) -> list[int]:
     """Where checks go among the main trials: one in each of ``count`` equal stretches, from the last on."""
     edges = [round(groups * number / max(1, count)) for number in range(count + 1)]
-    return [rng.randint(low, max(low, high - 1)) for low, high in zip(edges[:-1], edges[1:], strict=True)][::-1]
+    return [rng.randint(low, max(low, high - 1)) for low, high in pairwise(edges)][::-1]

@@ -54,7 +54,7 @@ def _time(text: str) -> datetime:
 
 
 def results(store: Store, design: Design, sources: dict[str, str]) -> dict[str, Any]:
-    """Shares of right answers in main trials so far, by source; for ratings and preferences, see the report."""
+    """Shares of right answers in main trials so far, by source. Ratings and preferences: see the report."""
     rows: dict[str, list[int]] = {}
     for answer in store.answers(sources, design.kind):
         if answer["phase"] != "main" or answer["correct"] is None or answer["pilot"]:

@@ -35,7 +35,7 @@ MAX_BYTES = 2**20
 
 
 def _plain(text: str) -> str:
-    if any(ord(letter) < 32 and letter not in "\n\t" or 0xD800 <= ord(letter) < 0xE000 for letter in text):
+    if any((ord(letter) < 32 and letter not in "\n\t") or 0xD800 <= ord(letter) < 0xE000 for letter in text):
         raise ValueError("control characters are not allowed")
     return text
 
@@ -123,23 +123,23 @@ class Exclusion(_Part):
     max_flagged_share: a participant with a larger share of flagged exposures is left out.
     """
 
-    min_checks_passed: int | None = Field(None, ge=0)
-    min_rt_ms: float | None = Field(None, ge=0)
-    max_rt_ms: float | None = Field(None, gt=0)
-    max_flagged_share: float | None = Field(None, ge=0, le=1)
+    min_checks_passed: int | None = Field(default=None, ge=0)
+    min_rt_ms: float | None = Field(default=None, ge=0)
+    max_rt_ms: float | None = Field(default=None, gt=0)
+    max_flagged_share: float | None = Field(default=None, ge=0, le=1)
 
 
 class Stopping(_Part):
     """When the study ends: at this many complete participants, pilots not counted. None: closed by hand."""
 
-    participants: int | None = Field(None, ge=1, le=1_000_000)
+    participants: int | None = Field(default=None, ge=1, le=1_000_000)
 
 
 class Hypotheses(_Part):
     """What is tested: accuracy against chance, and whether it lies within chance ± the margin."""
 
-    chance: float = Field(0.5, gt=0, lt=1)
-    equivalence_margin: float = Field(0.05, gt=0, lt=0.5)
+    chance: float = Field(default=0.5, gt=0, lt=1)
+    equivalence_margin: float = Field(default=0.05, gt=0, lt=0.5)
 
 
 class Design(_Part):
@@ -174,23 +174,23 @@ class Design(_Part):
     title: Text = "Faces"
     kind: Literal["pairs", "single", "timed", "rating", "preference"] = "pairs"
     preset: Name | None = None
-    seed: int = Field(0, ge=0, lt=2**63)
-    size: int = Field(256, ge=32, le=2048)
-    trials: int = Field(24, ge=1, le=1000)
-    practice: int = Field(2, ge=0, le=50)
-    checks: int = Field(0, ge=0, le=50)
-    break_every: int = Field(0, ge=0, le=1000)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    size: int = Field(default=256, ge=32, le=2048)
+    trials: int = Field(default=24, ge=1, le=1000)
+    practice: int = Field(default=2, ge=0, le=50)
+    checks: int = Field(default=0, ge=0, le=50)
+    break_every: int = Field(default=0, ge=0, le=1000)
     exposures_ms: tuple[Annotated[int, Field(ge=10, le=10_000)], ...] = (50, 100, 250, 500, 1000, 2000)
     mask: bool = True
     parts: tuple[Literal["overall", "hair", "eyes", "contour", "mouth"], ...] = ("overall",)
     scale: tuple[int, int] = (1, 5)
-    sources: tuple[SourceName, ...] = Field((), max_length=50)
+    sources: tuple[SourceName, ...] = Field(default=(), max_length=50)
     chosen_by_hand: dict[SourceName, Annotated[int, Field(ge=0)]] = {}
     feedback: bool = True
     show_score: bool = True
-    minimum_age: int = Field(16, ge=0, le=99)
-    languages: tuple[Language, ...] = Field(LANGUAGES, min_length=1, max_length=20)
-    withdrawal_days: int = Field(14, ge=0, le=3650)
+    minimum_age: int = Field(default=16, ge=0, le=99)
+    languages: tuple[Language, ...] = Field(default=LANGUAGES, min_length=1, max_length=20)
+    withdrawal_days: int = Field(default=14, ge=0, le=3650)
     researcher: Contact = Contact()
     supervisor: Contact = Contact()
     consent: tuple[Statement, ...] = Field(
@@ -200,7 +200,7 @@ class Design(_Part):
         ),
         max_length=30,
     )
-    questions: tuple[Question, ...] = Field((), max_length=50)
+    questions: tuple[Question, ...] = Field(default=(), max_length=50)
     panel: Panel | None = None
     exclusion: Exclusion = Exclusion()
     stopping: Stopping = Stopping()
@@ -327,7 +327,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise UserError(f"{path.parent} is not a study (no {path.name}); make one: omokage study new") from None
+        told = f"{path.parent} is not a study (no {path.name}); make one: omokage study new"
+        raise UserError(told) from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     if len(data) > MAX_BYTES:

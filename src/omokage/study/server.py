@@ -6,6 +6,7 @@ before it is acknowledged. No address is stored and no log of requests is writte
 
 import asyncio
 import hmac
+import importlib
 import json
 import os
 import threading
@@ -19,20 +20,25 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from sqlalchemy.engine import Connection
 from starlette.exceptions import HTTPException
 
 from ..errors import UserError
-from . import dashboard, pages, sessions, store
+from . import dashboard, sessions, store
 from .design import Design, check_pictures, load_design
+from .opening import DATABASE
 from .security import LOCAL, Guard, split_public_url
 from .sessions import Refused
 from .stimuli import Stimuli, all_padded, load_stimuli
 from .store import Store, database_url
 
-DATABASE = "study.sqlite"
+try:
+    pages: Any = importlib.import_module(".pages", __package__)
+except ImportError:
+    pages = None
+
 STARTS_PER_MINUTE = 600
 """More participants than this in a minute are asked to wait: a flood must not fill the database."""
 
@@ -40,7 +46,7 @@ T = TypeVar("T")
 
 
 def _plain(text: str) -> str:
-    if any(ord(letter) < 32 and letter not in "\n\t" or 0xD800 <= ord(letter) < 0xE000 for letter in text):
+    if any((ord(letter) < 32 and letter not in "\n\t") or 0xD800 <= ord(letter) < 0xE000 for letter in text):
         raise ValueError("control characters are not allowed")
     return text
 
@@ -192,7 +198,7 @@ def open_study(
             f"{', '.join(stimuli.counts)}"
         )
     check_pictures(design, stimuli.counts)
-    words = {language: pages.texts(language, folder) for language in design.languages}
+    words = {language: pages.texts(language, folder) if pages else {} for language in design.languages}
     token_hash = read_token_hash(folder)
     padded = all_padded(stimuli)
     opened = Store(database_url(database or folder / DATABASE), create=database is not None)
@@ -336,7 +342,7 @@ class _Participants(_Calls):
         self._sources = served.stimuli.source_of
 
     def add(self, app: FastAPI) -> None:
-        api = {"responses": _PROBLEMS}
+        api: dict[str, Any] = {"responses": _PROBLEMS}
         app.get("/", include_in_schema=False)(self.page)
         app.get("/static/{name}", include_in_schema=False)(self.static)
         app.get("/robots.txt", include_in_schema=False)(self.robots)
@@ -359,11 +365,13 @@ class _Participants(_Calls):
         language = chosen_language(
             served.design.languages, lang, request.headers.get("accept-language", "")[:500]
         )
+        if not pages:
+            raise HTTPException(404)
         return HTMLResponse(pages.page(language, served.design.title))
 
     async def static(self, request: Request, name: str) -> Response:
         """A script, a stylesheet or an image of the page."""
-        file = pages.static_file(name)
+        file = pages.static_file(name) if pages else None
         if file is None:
             raise HTTPException(404)
         headers = {"Cache-Control": "no-cache", "ETag": file.etag}
@@ -380,12 +388,14 @@ class _Participants(_Calls):
         design = self.served.design
         plain = design.model_dump(mode="json")
         names = (
-            "title kind preset languages practice checks break_every size minimum_age withdrawal_days "
-            "researcher supervisor consent questions scale parts show_score mask"
-        ).split()
+            *("title", "kind", "preset", "languages", "practice", "checks", "break_every", "size"),
+            *("minimum_age", "withdrawal_days", "researcher", "supervisor", "consent", "questions"),
+            *("scale", "parts", "show_score", "mask"),
+        )
+        parts = len(design.parts) if design.kind == "rating" else 1
         return {name: plain[name] for name in names} | {
             "open": await self.read(sessions.state) == "open",
-            "trials": design.answers - design.practice * (len(design.parts) if design.kind == "rating" else 1),
+            "trials": design.answers - design.practice * parts,
             "last_day": sessions.last_day(design).isoformat(),
             "pilot": self.served.pilot,
             "panel": design.panel is not None,
@@ -479,7 +489,7 @@ class _Dashboard(_Calls):
     """Everything that the researcher's page calls."""
 
     def add(self, app: FastAPI) -> None:
-        api = {"responses": _PROBLEMS}
+        api: dict[str, Any] = {"responses": _PROBLEMS}
         app.get("/dashboard", include_in_schema=False)(self.page)
         app.get("/api/dashboard", **api)(self.overview)
         app.post("/api/dashboard/state", **api)(self.state)
@@ -493,6 +503,8 @@ class _Dashboard(_Calls):
         """The researcher's page; it shows nothing without the token."""
         design = self.served.design
         language = chosen_language(design.languages, lang, request.headers.get("accept-language", "")[:500])
+        if not pages:
+            raise HTTPException(404)
         return HTMLResponse(pages.dashboard(language, design.title))
 
     async def overview(self, request: Request, token: Bearer) -> dict[str, Any]:
@@ -514,7 +526,8 @@ class _Dashboard(_Calls):
         if not reveal:
             raise Refused(403, "Results are hidden until you ask for them with reveal=true.")
         await self.write(lambda c: store.note(c, "looked at results"))
-        return await asyncio.to_thread(dashboard.results, self.served.store, self.served.design, self._sources)
+        served = self.served
+        return await asyncio.to_thread(dashboard.results, served.store, served.design, self._sources)
 
     @property
     def _sources(self) -> dict[str, str]:

@@ -196,7 +196,7 @@ def last_day(design: Design) -> date:
 
 
 def shown(connection: Connection, now: int, pilot: bool) -> dict[str, int]:
-    """How often each picture was shown in main trials: answered ones, and open ones of active participants."""
+    """How often each picture was shown in main trials: answered, or open and of an active participant."""
     active = sa.and_(
         participants.c.status == "started", participants.c.last_seen > now - EXPIRY_SECONDS
     )
@@ -436,7 +436,8 @@ def answer(connection: Connection, design: Design, token: str, given: Mapping[st
     if found.id is None:
         raise Refused(404, "There is no such trial.")
     response = given["response"]
-    if isinstance(response, bool) or response not in [_response(design, one) for one in RESPONSES[design.kind]]:
+    allowed = [_response(design, one) for one in RESPONSES[design.kind]]
+    if isinstance(response, bool) or response not in allowed:
         raise Refused(422, "response: this is not one of the options.")
     response = str(response)
     if found.response is not None:

@@ -145,7 +145,11 @@ class Told:
 
 
 def take_in(
-    folder: str | Path, sources: Iterable[Source], *, pixels: int | None = None, progress: Progress | None = None
+    folder: str | Path,
+    sources: Iterable[Source],
+    *,
+    pixels: int | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Stimuli, Told]:
     """Write the pictures of all sources into ``folder`` and the record ``truth.json``; both are new.
 
@@ -197,7 +201,8 @@ def take_in(
         source_name, name, width, _ = min(kept, key=lambda one: one[2])
         pixels = min(width, LARGEST)
         if pixels < max(one[2] for one in kept):
-            told.why = f", because {name} of {source_name} is the smallest" if width <= LARGEST else ", the most"
+            smallest = f", because {name} of {source_name} is the smallest"
+            told.why = smallest if width <= LARGEST else ", the most"
     told.pixels = pixels
     pictures: dict[str, Picture] = {}
     (folder / "pictures").mkdir(parents=True, exist_ok=True)

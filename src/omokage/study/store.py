@@ -334,9 +334,9 @@ class Store:
     def participants(self) -> list[dict[str, Any]]:
         """One row for each participant, with the columns `columns.PARTICIPANTS` and one for each question."""
         wanted = (
-            "pilot status language started_at finished_at resumes device viewport_width viewport_height "
-            "pixel_ratio refresh_hz pointer"
-        ).split()
+            *("pilot", "status", "language", "started_at", "finished_at", "resumes", "device"),
+            *("viewport_width", "viewport_height", "pixel_ratio", "refresh_hz", "pointer"),
+        )
         check = trials.c.phase == "check"
         tested = (
             sa.select(
@@ -352,23 +352,17 @@ class Store:
             checks = {row.participant: row for row in connection.execute(tested)}
             asked = {name for (name,) in connection.execute(sa.select(questions.c.question).distinct())}
             said: dict[str, dict[str, str]] = {}
-            for row in connection.execute(sa.select(questions)):
-                said.setdefault(row.participant, {})[row.question] = row.value
+            for one in connection.execute(sa.select(questions)):
+                said.setdefault(one.participant, {})[one.question] = one.value
             order = sa.select(participants).order_by(participants.c.started_at, participants.c.id)
             rows = []
-            for row in connection.execute(order).mappings():
-                its = checks.get(row["id"])
-                rows.append(
-                    {"participant": row["id"]}
-                    | {name: row[name] for name in wanted}
-                    | {
-                        "checks_passed": int(its.checks_passed or 0) if its else 0,
-                        "checks": its.checks if its else 0,
-                    }
-                    | {
-                        f"question_{name}": said.get(row["id"], {}).get(name, "") for name in sorted(asked)
-                    }
-                )
+            for person in connection.execute(order).mappings():
+                its = checks.get(person["id"])
+                row = {"participant": person["id"]} | {name: person[name] for name in wanted}
+                row["checks_passed"] = int(its.checks_passed or 0) if its else 0
+                row["checks"] = its.checks if its else 0
+                answered = said.get(person["id"], {})
+                rows.append(row | {f"question_{name}": answered.get(name, "") for name in sorted(asked)})
         return rows
 
     def answers(self, sources: dict[str, str], kind: str) -> list[dict[str, Any]]:
@@ -409,7 +403,7 @@ class Store:
         self.write(lambda connection: note(connection, event, detail))
 
     def shown_texts(self) -> list[dict[str, Any]]:
-        """The words that participants saw: ``hash``, ``language``, ``first_used``, ``words``, ``participants``."""
+        """The words that were shown: ``hash``, ``language``, ``first_used``, ``words``, ``participants``."""
         counts = sa.select(participants.c.texts_hash, sa.func.count().label("n")).group_by(
             participants.c.texts_hash
         )

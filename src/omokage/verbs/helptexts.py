@@ -76,6 +76,24 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "explore attribute": (
         "omokage explore attribute -m runs/glow --data faces/ \\\n  --from hair=blonde --to hair=black",
     ),
+    "study": (
+        "omokage study new study/ --real faces/ --generated runs/fast",
+        "omokage study serve study/",
+    ),
+    "study new": (
+        "omokage study new study/ --real faces/ --generated runs/a runs/b",
+        "omokage study new study/ --real real/ --generated gan/ --preset rai2020",
+        "omokage study new study/ --real faces/ --generated runs/a \\\n"
+        "  --design timed --exposures 50,100,500",
+    ),
+    "study serve": (
+        "omokage study serve study/ --pilot",
+        "omokage study serve study/ --public-url https://lab.example.org/faces",
+    ),
+    "study token": ("omokage study token study/",),
+    "study open": ("omokage study open study/",),
+    "study pause": ("omokage study pause study/",),
+    "study close": ("omokage study close study/",),
     "figure": ("omokage figure uncurated runs/fast -o uncurated.png",),
     "figure uncurated": ("omokage figure uncurated runs/fast --psi 0.8",),
     "figure mixing": ("omokage figure mixing runs/style --a 0-5 --b 10-14",),

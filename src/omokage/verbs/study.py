@@ -220,7 +220,8 @@ def _drawn(
     }
     if found := _metrics(path if path.is_dir() else path.parent, model.about.snapshot_hash):
         metrics[name] = found
-    return Source(name, ((f"seed {one}", _picture(file.read_bytes())) for file, one in kept), about, len(kept))
+    pictures = ((f"seed {one}", _picture(file.read_bytes())) for file, one in kept)
+    return Source(name, pictures, about, len(kept))
 
 
 def _files(path: Path, number: int, seed: int) -> Iterator[tuple[str, "Image.Image | str"]]:
