@@ -39,7 +39,10 @@ def test_a_grid_shows_the_faces_in_the_order_of_the_seeds(disk_model, tmp_path):
 def test_a_grid_says_how_it_was_made(disk_model, tmp_path):
     settings = Settings(psi=0.5)
     path = write_grid(disk_model, [0, 1, 2, 9], tmp_path / "grid.png", settings=settings)
-    assert Image.open(path).text == {
+    text = Image.open(path).text
+    assert json.loads(text.pop("omokage"))["faces"] == [{"seeds": "0-2,9"}]
+    assert "Seed: 0" in text.pop("parameters")
+    assert text == {
         "Software": f"omokage {__version__}",
         "recipe": "disk",
         "snapshot": disk_model.about.snapshot_hash,

@@ -25,6 +25,8 @@ from .settings import NOISE, Noises, Setting, Settings
 from .snapshot import load_weights, newest_snapshot, read_snapshot, write_snapshot
 
 SHIPPED = Path(__file__).parent / "assets" / "fast-getchu-64.safetensors"
+# Models that ship with the package, by the names that commands take.
+SHIPPED_MODELS = {"shipped": SHIPPED, "fast-64": SHIPPED}
 PLAIN = Settings()
 
 
@@ -338,18 +340,19 @@ def snapshot_file(source: str | Path | None = None) -> Path:
     """The snapshot file that ``source`` names.
 
     A run folder: its newest snapshot. A file: that file. None or "shipped": the model that ships with the
-    package; if a file or folder is called "shipped", that one is taken.
+    package. `SHIPPED_MODELS` has the names of all models that ship; if a file or folder has such a name, that
+    one is taken.
 
     Raises:
         UserError: there is no such file.
     """
     path = SHIPPED if source is None else Path(source)
-    if str(source) == "shipped" and not path.exists():
-        path = SHIPPED
+    if not path.exists():
+        path = SHIPPED_MODELS.get(str(source), path)
     if path.is_dir() or not path.suffix:
         path = newest_snapshot(path)
     if not path.is_file():
-        missing = path == SHIPPED
+        missing = path in SHIPPED_MODELS.values()
         hint = "the installation is incomplete" if missing else "give a run folder or a snapshot file"
         raise UserError(f"{path}: no such file; {hint}")
     return path

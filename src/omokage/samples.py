@@ -2,21 +2,26 @@
 
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from torch import Tensor
 
 from .errors import UserError
 from .explore.faces import Faces
+from .explore.inputs import Gathered
+from .explore.points import drawn
+from .explore.provenance import Provenance, faces_of, settings_for
 from .explore.walks import closed_walk, frames
 from .model import PLAIN, About
-from .pages.files import checked_file, checked_folder, provenance, save_png
+from .pages.files import checked_file, checked_folder, provenance, recipe_text, save_png
 from .pages.sheet import bands, check_bands, check_grid, chosen_columns, grid
+from .pages.upscale import AS_THEY_ARE, Upscale
 from .pages.video import check_film, tiled, write_video
 from .progress import Progress, Task, opened
-from .sampling import Decoder, gathered, latents, sample, seed_ranges
+from .sampling import Batch, Decoder, gathered, latents, sample, seed_ranges
 from .settings import Settings
 
 
@@ -41,82 +46,153 @@ def checked_seeds(seeds: Sequence[int]) -> list[int]:
     return [int(seed) for seed in seeds]
 
 
+Which = Sequence[int] | Gathered
+"""Faces to draw: seeds, or faces of any kind from `omokage.explore.inputs.gather`."""
+
+
+@dataclass(frozen=True)
+class _Faces:
+    """Faces to draw, whether they are seeds or not.
+
+    Attributes:
+        labels: the seed of each face; for faces that are not all seeds, their numbers from 1.
+        captions: one for each face.
+        entries: as in `omokage.explore.provenance.Provenance.faces`.
+        settings: those of the recipe.
+    """
+
+    labels: list[int]
+    captions: list[str]
+    entries: list[dict[str, Any]]
+    settings: Settings
+    which: Which
+
+    @classmethod
+    def of(cls, which: Which, settings: Settings) -> "_Faces":
+        if not isinstance(which, Gathered):
+            seeds = checked_seeds(which)
+            entries: list[dict[str, Any]] = [{"seed": seed} for seed in seeds]
+            return cls(seeds, [str(seed) for seed in seeds], entries, settings, seeds)
+        entries, seeds = faces_of(which.points, which.origins), which.seeds or []
+        captions = [str(seed) for seed in seeds] or which.names
+        labels = seeds or list(range(1, len(which) + 1))
+        return cls(labels, captions, entries, settings_for(which.points, settings), which)
+
+    def drawn(self, model: DrawsFaces, progress: Progress | None) -> Iterator[Batch]:
+        if isinstance(self.which, Gathered):
+            return drawn(model, self.which.points, self.settings, progress)  # type: ignore[arg-type]
+        return sample(model, self.which, self.settings, progress)
+
+    def text(
+        self, kind: str, model: DrawsFaces, enlarge: Upscale, rows: slice = slice(None), **arguments: Any
+    ) -> Provenance:
+        height, width = model.resolution
+        settings = self.settings
+        if isinstance(settings.psi, tuple):
+            settings = replace(settings, psi=settings.psi[rows])
+            if len(settings.psis) == 1:
+                settings = replace(settings, psi=settings.psis[0])
+        size = (width, height)
+        return Provenance(kind, model.about, self.entries[rows], settings, arguments, enlarge.text, size)
+
+
 def write_grid(
     model: DrawsFaces,
-    seeds: Sequence[int],
+    faces: Which,
     out: str | Path,
     *,
     settings: Settings = PLAIN,
     columns: int | None = None,
+    enlarge: Upscale = AS_THEY_ARE,
     progress: Progress | None = None,
     broken: list[int] | None = None,
 ) -> Path:
-    """Write one PNG with the faces of ``seeds`` in order, row by row, with thin gutters between them.
+    """Write one PNG with faces in order, row by row, with thin gutters between them.
 
-    Faces are not resized. The text chunks say how to make the picture again. ``columns``: None chooses a
-    near-square grid. Seeds whose image is not finite are appended to ``broken`` and named in the text chunks.
-    Returns the path written.
+    The text chunks say how to make the picture again. ``faces``: seeds, or faces from
+    `omokage.explore.inputs.gather`. ``columns``: None chooses a near-square grid. ``enlarge``: without it,
+    faces are not resized. Seeds whose image is not finite are appended to ``broken`` (for faces that are not
+    all seeds, their numbers from 1) and named in the text chunks. Returns the path written.
 
     Raises:
         UserError: no seeds, a negative seed, a name that does not end in .png or cannot be written, or a
             picture too large to open.
     """
-    seeds = checked_seeds(seeds)
-    check_grid(len(seeds), model.resolution, columns, out)
-    faces, finite = gathered(sample(model, seeds, settings, progress))
-    _note(seeds, finite, broken)
-    return grid(faces, columns, out, provenance(model.about, seeds, settings, finite))
+    which = _Faces.of(faces, settings)
+    check_grid(len(which.labels), _times(model.resolution, enlarge), columns, out)
+    pixels, finite = gathered(which.drawn(model, progress))
+    _note(which.labels, finite, broken)
+    columns = chosen_columns(len(pixels), columns)
+    text = recipe_text(which.text("grid", model, enlarge, columns=columns), finite)
+    return grid(enlarge(pixels), columns, out, text)
 
 
 def write_sheet(
     model: DrawsFaces,
-    seeds: Sequence[int],
+    faces: Which,
     out: str | Path,
     *,
     settings: Settings = PLAIN,
     columns: int | None = None,
     title: str | None = None,
+    enlarge: Upscale = AS_THEY_ARE,
     progress: Progress | None = None,
     broken: list[int] | None = None,
 ) -> Path:
-    """Write a contact sheet: a title, and the faces of ``seeds`` enlarged, with each seed below its face.
+    """Write a contact sheet: a title, and faces enlarged, with each seed or name below its face.
 
     ``title``: None says how many faces there are. Everything else is as in `write_grid`.
     """
-    seeds = checked_seeds(seeds)
-    columns = chosen_columns(len(seeds), columns)
-    check_bands([len(seeds)], model.resolution, columns, out, headed=False)
-    faces, finite = gathered(sample(model, seeds, settings, progress))
-    _note(seeds, finite, broken)
-    text = provenance(model.about, seeds, settings, finite) | {"columns": str(columns)}
-    title = title or f"{len(seeds):,} generated face{'s'[: len(seeds) > 1]}"
-    line = model.about.line(f"psi {settings.text()['psi']}")
-    shown = Faces(faces, [str(seed) for seed in seeds], finite=finite)
+    which = _Faces.of(faces, settings)
+    columns = chosen_columns(len(which.labels), columns)
+    check_bands([len(which.labels)], _times(model.resolution, enlarge), columns, out, headed=False)
+    pixels, finite = gathered(which.drawn(model, progress))
+    _note(which.labels, finite, broken)
+    title = title or f"{len(pixels):,} generated face{'s'[: len(pixels) > 1]}"
+    told = which.text("sheet", model, enlarge, columns=columns, title=title)
+    text = recipe_text(told, finite) | {"columns": str(columns)}
+    line = model.about.line(f"psi {_psi(which.settings)}")
+    shown = Faces(enlarge(pixels), which.captions, finite=finite)
     return bands([shown], out, title=title, line=line, columns=columns, text=text)
 
 
 def write_each(
     model: DrawsFaces,
-    seeds: Sequence[int],
+    faces: Which,
     folder: str | Path,
     *,
     settings: Settings = PLAIN,
+    enlarge: Upscale = AS_THEY_ARE,
     progress: Progress | None = None,
     broken: list[int] | None = None,
 ) -> list[Path]:
-    """Write one PNG for each seed, named like ``seed-000017.png``, into ``folder`` (made if missing).
+    """Write one PNG for each face into ``folder`` (made if missing), named like ``seed-000017.png``.
 
-    Returns the paths in the order of the seeds. ``broken`` and errors are as in `write_grid`.
+    Faces that are not all seeds are named like ``face-0003.png``, by their numbers from 1. Returns the paths
+    in order. ``broken`` and errors are as in `write_grid`.
     """
-    seeds = checked_seeds(seeds)
+    which = _Faces.of(faces, settings)
+    name = "seed-{:06d}.png" if all("seed" in entry for entry in which.entries) else "face-{:04d}.png"
     target, paths = checked_folder(folder), list[Path]()
-    for faces, finite in sample(model, seeds, settings, progress):
-        its = seeds[len(paths) : len(paths) + len(faces)]
+    for pixels, finite in which.drawn(model, progress):
+        its = which.labels[len(paths) : len(paths) + len(pixels)]
         _note(its, finite, broken)
-        for seed, face, whole in zip(its, faces, finite, strict=True):
-            text = provenance(model.about, [seed], settings, [whole])
-            paths.append(save_png(face, target / f"seed-{seed:06d}.png", text))
+        for label, face, whole in zip(its, pixels, finite, strict=True):
+            row = slice(len(paths), len(paths) + 1)
+            text = recipe_text(which.text("face", model, enlarge, row), [bool(whole)])
+            paths.append(save_png(enlarge(face[None])[0], target / name.format(label), text))
     return paths
+
+
+def _times(size: tuple[int, int], enlarge: Upscale) -> tuple[int, int]:
+    return size[0] * enlarge.factor, size[1] * enlarge.factor
+
+
+def _psi(settings: Settings) -> str:
+    """psi in small print: one number, or the range of several."""
+    if len(settings.psis) == 1:
+        return f"{settings.psis[0]:g}"
+    return f"{min(settings.psis):g} to {max(settings.psis):g}"
 
 
 def write_walk(

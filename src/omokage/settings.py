@@ -13,6 +13,8 @@ from typing import Any
 
 from .errors import UserError
 
+MAX_SEEDS = 1_000_000
+
 Noises = str | Sequence[str]  # "constant", "random" or "none", for all layers; or a list, one for each layer
 
 
@@ -192,3 +194,30 @@ class Settings:
 
 def _words(value: Noises) -> str:
     return value if isinstance(value, str) else ",".join(value)
+
+
+def parse_seeds(text: str, option: str = "--seeds") -> list[int]:
+    """Seeds from ``0-63,100,200-210``: single numbers and inclusive ranges, in the order given.
+
+    Raises UserError for anything else, for a range that runs backwards and for more than a million seeds. The
+    error names ``option``.
+
+    >>> parse_seeds("0-3,17,8-9")
+    [0, 1, 2, 3, 17, 8, 9]
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = (piece.strip() for piece in part.partition("-"))
+        if not (first.isascii() and first.isdigit() and (not dash or (last.isascii() and last.isdigit()))):
+            raise UserError(
+                f"{option}: {part.strip()!r} is neither a number nor a range; write it like 0-63,100,200-210"
+            )
+        low, high = int(first), int(last or first)
+        if high >= 2**63:
+            raise UserError(f"{option}: {high} is too large; seeds are below 2**63")
+        if high < low:
+            raise UserError(f"{option}: {part.strip()!r} runs backwards; write {high}-{low}")
+        if len(seeds) + high - low + 1 > MAX_SEEDS:
+            raise UserError(f"{option}: more than {MAX_SEEDS:,} seeds; ask for them in several calls")
+        seeds.extend(range(low, high + 1))
+    return seeds

@@ -1,9 +1,12 @@
 """Checks of output names, text chunks of pictures, and writing files whole or not at all."""
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -11,12 +14,31 @@ from PIL.PngImagePlugin import PngInfo
 
 from omokage import __version__, files
 from omokage.errors import UserError
-from omokage.model import About
+from omokage.explore.provenance import PAGE, Provenance, settings_json
+from omokage.model import About, Model
 from omokage.sampling import seed_ranges
 from omokage.settings import Settings
 
+# Whether pictures and films get text that says how they were made; `metadata` sets it.
+_METADATA: ContextVar[bool] = ContextVar("metadata", default=True)
+
 # Pillow, which most Python programs read pictures with, refuses a larger picture as a decompression bomb.
 MAX_PIXELS = 178_000_000
+
+
+@contextmanager
+def metadata(wanted: bool) -> Iterator[None]:
+    """If not ``wanted``, pictures and films in this block are written without text about their making."""
+    token = _METADATA.set(wanted)
+    try:
+        yield
+    finally:
+        _METADATA.reset(token)
+
+
+def told_text(text: dict[str, str]) -> dict[str, str]:
+    """``text``, or nothing within a block of ``metadata(False)``."""
+    return text if _METADATA.get() else {}
 
 
 def about_text(about: About) -> dict[str, str]:
@@ -30,13 +52,35 @@ def about_text(about: About) -> dict[str, str]:
 
 
 def provenance(
-    about: About, seeds: Sequence[int], settings: Settings, finite: Sequence[bool] | np.ndarray | None = None
+    about: About,
+    seeds: Sequence[int],
+    settings: Settings,
+    finite: Sequence[bool] | np.ndarray | None = None,
+    *,
+    kind: str = PAGE,
+    arguments: Mapping[str, Any] | None = None,
+    size: tuple[int, int] = (0, 0),
+    upscale: Mapping[str, Any] | None = None,
 ) -> dict[str, str]:
-    """What is needed to make the same faces again, and which seeds were not finite, for text chunks."""
-    text = about_text(about) | {"seeds": seed_ranges(seeds)} | settings.text()
+    """What is needed to make the same faces again, and which seeds were not finite, for text chunks.
+
+    ``size``: height and width of a face. The rest is as in `omokage.explore.provenance.Provenance`.
+    """
+    faces = [{"seed": int(seed)} for seed in seeds]
+    told = Provenance(kind, about, faces, settings, arguments or {}, upscale or {}, (size[1], size[0]))
+    return recipe_text(told, finite)
+
+
+def recipe_text(told: Provenance, finite: Sequence[bool] | np.ndarray | None = None) -> dict[str, str]:
+    """All text chunks of a picture's recipe; ``finite``: which of its faces are finite, one each."""
+    text = about_text(told.about) | told.settings.text() | told.text()
+    if told.faces and len(told.seeds) == len(told.faces):
+        text["seeds"] = seed_ranges(told.seeds)
     if finite is not None and not all(finite):
-        lost = [seed for seed, whole in zip(seeds, finite, strict=True) if not whole]
-        text["not finite"] = seed_ranges(lost)
+        names = [face.get("seed", face.get("name", row)) for row, face in enumerate(told.faces)]
+        lost = [name for name, whole in zip(names, finite, strict=True) if not whole]
+        whole_numbers = all(isinstance(name, int) for name in lost)
+        text["not finite"] = seed_ranges(lost) if whole_numbers else ", ".join(map(str, lost))
     return text
 
 
@@ -97,7 +141,7 @@ def save_png(image: Image.Image | np.ndarray, path: Path, text: dict[str, str]) 
     """Write a PNG with ``text`` in its text chunks, whole or not at all; returns its path."""
     picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
     chunks = PngInfo()
-    for key, value in text.items():
+    for key, value in told_text(text).items():
         chunks.add_text(key, value)
     with replacing(path) as unfinished:
         picture.save(unfinished, format="PNG", optimize=True, pnginfo=chunks)
@@ -110,4 +154,39 @@ def save_table(header: Sequence[str], rows: Iterable[Sequence[object]], path: Pa
         lines = csv.writer(file)
         lines.writerow(header)
         lines.writerows(rows)
+    return path
+
+
+def run_file(
+    outputs: Sequence[Path],
+    *,
+    command: str,
+    model: Model,
+    settings: Settings,
+    faces: Sequence[Mapping[str, Any]],
+    arguments: Mapping[str, Any],
+    told: Sequence[str] = (),
+) -> Path:
+    """Write a JSON file beside the first output with everything that made the outputs. Returns its path.
+
+    Its name is that of the output with ``.json`` added, such as ``walk.mp4.json``.
+    """
+    path = outputs[0].with_name(outputs[0].name + ".json")
+    record = {
+        "omokage": __version__,
+        "command": command,
+        "outputs": [output.name for output in outputs],
+        "model": {
+            "recipe": model.about.recipe,
+            "images": model.about.images_seen,
+            "snapshot": model.about.snapshot_hash,
+            "file": None if model.path is None else str(model.path),
+        },
+        "settings": settings_json(settings),
+        "arguments": dict(arguments),
+        "faces": [dict(face) for face in faces],
+        "told": list(told),
+    }
+    with replacing(path) as unfinished:
+        unfinished.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return path

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from omokage.errors import UserError
-from omokage.pages.files import replacing
+from omokage.pages.files import replacing, told_text
 from omokage.pages.sheet import WHITE, enlarged, tile
 
 # In a film, a face is enlarged by a whole factor until its shorter side has at least this many pixels.
@@ -70,7 +70,8 @@ def write_video(
     with replacing(path) as unfinished:
         container = av.open(str(unfinished), "w", options={"movflags": "+faststart"})
         with container:
-            container.metadata["comment"] = json.dumps(text, ensure_ascii=False)
+            if told_text(text):
+                container.metadata["comment"] = json.dumps(text, ensure_ascii=False)
             stream = None
             for pixels in frames:
                 if stream is None:

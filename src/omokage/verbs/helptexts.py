@@ -4,13 +4,18 @@
 """
 
 import re
+import shlex
 from collections.abc import Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from ..errors import UserError
+
+# The command as it was typed, for run files.
+TYPED: ContextVar[str] = ContextVar("typed", default="")
 
 # Examples by verb, as a user types them. Each fits 76 columns.
 EXAMPLES: dict[str, tuple[str, ...]] = {
@@ -106,6 +111,9 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "figure progression": ("omokage figure progression runs/fast --video progression.mp4",),
 }
 
+_DRAWN = ("--psi", "--temperature", "--guidance", "--jacobi", "--noise", "--layers")
+_WRITTEN = ("--upscale", "--save-latents", "--no-metadata")
+
 # The options in each group, by verb. Options that are not listed here are shown under "Options".
 GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     "build": {
@@ -126,9 +134,9 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "When to stop": ("--minutes", "--images"),
     },
     "sample": {
-        "Which faces": ("--seeds", "--number", "--hair", "--eyes", "--condition"),
-        "How they are drawn": ("--psi", "--temperature", "--guidance", "--jacobi", "--noise", "--layers"),
-        "Output": ("--out", "--each", "--sheet", "--columns", "--video"),
+        "Which faces": ("--seeds", "--number", "--model", "--in", "--hair", "--eyes", "--condition"),
+        "How they are drawn": _DRAWN,
+        "Output": ("--out", "--each", "--sheet", "--columns", "--video", *_WRITTEN),
     },
     "evaluate": {
         "What is compared": ("--data", "--seed", "--psi"),
@@ -183,9 +191,12 @@ class Verb(_Explains, TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Treat ``--psi 1 0.5``, ``--psi 1,0.5`` and ``--psi 1 --psi 0.5`` as the same."""
+        TYPED.set(shlex.join(["omokage", *_path(ctx).split(), *args]))
         option = next((one for one in self.params if "--psi" in one.opts), None)
         if option is not None:
-            args = repeated(args, "--psi")
+            takes_faces = any(one.name == "faces" and one.nargs == -1 for one in self.params)
+            # `sample` took numbers after spaces before it took faces.
+            args = repeated(args, "--psi", spaced=not takes_faces or ctx.info_name == "sample")
             given = [args[place + 1] for place, word in enumerate(args[:-1]) if word == "--psi"]
             if len(given) > 1 and not getattr(option, "multiple", False):
                 raise UserError(f"{_path(ctx)}: --psi takes one number here, got {', '.join(given)}")
@@ -251,10 +262,11 @@ def _phrases(line: str) -> list[str]:
     return found
 
 
-def repeated(arguments: Sequence[str], option: str) -> list[str]:
+def repeated(arguments: Sequence[str], option: str, *, spaced: bool = True) -> list[str]:
     """The arguments with ``option`` repeated before each of its numbers.
 
-    The numbers may be separated by spaces or commas.
+    The numbers may be separated by commas and, if ``spaced``, by spaces. After a space, a verb that takes
+    faces could not tell a number from a seed.
 
     >>> repeated(["run", "--psi", "1", "-0.5", "-n", "8"], "--psi")
     ['run', '--psi', '1', '--psi', '-0.5', '-n', '8']
@@ -275,7 +287,7 @@ def repeated(arguments: Sequence[str], option: str) -> list[str]:
         parts = [part.strip() for part in text.split(",") if part.strip()]
         if follows and parts and (asked or all(map(_is_number, parts))):
             found += [word for part in parts for word in (option, part)]
-            asked = False
+            asked, follows = False, spaced or text.endswith(",")
         else:
             if asked:
                 found.append(option)

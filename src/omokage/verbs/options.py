@@ -1,23 +1,25 @@
 """Options and checks that several verbs of the command line share."""
 
 import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from ..errors import UserError
-from ..settings import OFFERED, TEMPERATURE, TRUNCATION, Setting, Settings
+from ..settings import OFFERED, TEMPERATURE, TRUNCATION, Setting, Settings, parse_seeds
+from .helptexts import TYPED
 
 if TYPE_CHECKING:
+    from ..explore.inputs import Gathered
+    from ..explore.points import Points
     from ..model import Model
+    from ..pages.upscale import Upscale
     from ..progress import TerminalProgress
-
-MAX_SEEDS = 1_000_000
-
 
 def within(low: float, high: float) -> Callable[[float | None], float | None]:
     """A check of a range. Its error names the value and the range; NaN is outside of every range."""
@@ -155,30 +157,243 @@ _CONDITIONS = [
 WORKERS = typer.Option(callback=within(1, 1024), help="Processes; default: one for each core.")
 
 
-def parse_seeds(text: str) -> list[int]:
-    """Seeds from ``0-63,100,200-210``: single numbers and inclusive ranges, in the order given.
+# The options that every command that takes faces has, in the order of its help. See `face_options`.
+FACES_HELP = "Seeds like 3 or 1-3, latent files, pictures; mixed."
+_FACES = {
+    "seeds": Annotated[str | None, typer.Option(metavar="SEEDS", help="The same as seeds among FACES.")],
+    "model": Annotated[
+        str | None,
+        typer.Option(
+            "--model", "-m", metavar="RUN|SNAPSHOT|NAME",
+            help="The model: a run, a snapshot, shipped or fast-64. Default: the one that ships.",
+        ),
+    ],
+    "space": Annotated[
+        Literal["z", "w"] | None,
+        typer.Option("--in", help="Latent space to work in. Default: w if the model has styles, else z."),
+    ],
+    "save_latents": Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write the faces' latents, as .safetensors.")
+    ],
+    "upscale": Annotated[
+        int | None, typer.Option(metavar="2|4|8", help="Enlarge faces with waifu2x; Lanczos without it.")
+    ],
+    "no_metadata": Annotated[
+        bool, typer.Option("--no-metadata", help="Write no text into pictures and films about their making.")
+    ],
+}  # fmt: skip
 
-    Raises UserError for anything else, for a range that runs backwards and for more than a million seeds.
 
-    >>> parse_seeds("0-3,17,8-9")
-    [0, 1, 2, 3, 17, 8, 9]
+@dataclass(frozen=True)
+class Given:
+    """The common options of a command that takes faces, as typed.
+
+    Attributes:
+        faces: positional faces; a run or snapshot among them is the model, as in earlier versions.
+        seeds, model, space, save_latents, upscale, metadata: the options.
+        chosen: the settings of sampling; `settings` has them if there is one psi.
     """
-    seeds: list[int] = []
-    for part in text.split(","):
-        first, dash, last = (piece.strip() for piece in part.partition("-"))
-        if not (first.isascii() and first.isdigit() and (not dash or (last.isascii() and last.isdigit()))):
-            raise UserError(
-                f"--seeds: {part.strip()!r} is neither a number nor a range; write it like 0-63,100,200-210"
-            )
-        low, high = int(first), int(last or first)
-        if high >= 2**63:
-            raise UserError(f"--seeds: {high} is too large; seeds are below 2**63")
-        if high < low:
-            raise UserError(f"--seeds: {part.strip()!r} runs backwards; write {high}-{low}")
-        if len(seeds) + high - low + 1 > MAX_SEEDS:
-            raise UserError(f"--seeds: more than {MAX_SEEDS:,} seeds; ask for them in several calls")
-        seeds.extend(range(low, high + 1))
-    return seeds
+
+    faces: list[str]
+    seeds: str | None
+    model: str | None
+    space: Literal["z", "w"] | None
+    chosen: Chosen
+    save_latents: Path | None
+    upscale: int
+    metadata: bool
+    _loaded: "list[tuple[Model, list[str]]]" = field(default_factory=list)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of sampling. UserError: several psi were given."""
+        if len(self.chosen.each) > 1:
+            psis = ", ".join(f"{one.psi:g}" for one in self.chosen.each)
+            raise UserError(f"--psi takes one number here, got {psis}")
+        return self.chosen.each[0]
+
+    def load(self) -> tuple["Model", list[str]]:
+        """The model, checked against the settings, and the arguments that name faces.
+
+        Raises:
+            UserError: two models, no such model, or settings that it does not have.
+        """
+        from ..model import load_model
+
+        if self._loaded:
+            return self._loaded[0]
+        models = [argument for argument in self.faces if _names_model(argument)]
+        rest = [argument for argument in self.faces if not _names_model(argument)]
+        named = [*models, *([self.model] if self.model is not None else [])]
+        if len(named) > 1:
+            raise UserError(f"several models: {', '.join(named)}; give one, with --model")
+        model = load_model(named[0] if named else None)
+        self.chosen.check(model)
+        if self.seeds is not None:
+            parse_seeds(self.seeds)
+            rest.append(self.seeds)
+        self._loaded.append((model, rest))
+        return model, rest
+
+    def only_seeds(self, default: str) -> list[int] | None:
+        """The seeds, if nothing but seeds is named and nothing needs their points; else None."""
+        _, named = self.load()
+        named = named or [default]
+        if self.space or self.save_latents or not all(map(_SEEDS.fullmatch, named)):
+            return None
+        return [seed for each in named for seed in parse_seeds(each, "faces")]
+
+    def enlarge(self) -> "Upscale":
+        """What --upscale does; says which method is used if it is not the best one."""
+        from ..pages.upscale import Upscale
+
+        enlarge = Upscale(self.upscale)
+        for line in enlarge.told:
+            typer.echo(line, err=True)
+        return enlarge
+
+    def open(self, default: str | None = None, *, settings: Settings | None = None) -> "Opened":
+        """The model and the faces. ``default``: the faces if none are named; None: then refused.
+
+        Raises:
+            UserError: as `load` and `omokage.explore.inputs.gather`.
+        """
+        settings, enlarge = settings or self.settings, self.enlarge()
+        model, named = self.load()
+        if not named and default is not None:
+            named = [default]
+        faces = gather_faces(named, model, settings=settings, space=self.space)
+        return Opened(model, faces, settings, enlarge, self)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model and faces that a command works on.
+
+    Attributes:
+        model: the model.
+        faces: the faces as points, with names and origins.
+        settings: the settings of sampling.
+        enlarge: called with faces uint8 (N, H, W, 3), it gives them at the size of --upscale.
+        given: the options as typed.
+    """
+
+    model: "Model"
+    faces: "Gathered"
+    settings: Settings
+    enlarge: "Upscale"
+    given: Given
+
+    def save(
+        self,
+        points: "Points | None" = None,
+        names: Sequence[str] = (),
+        origins: Sequence[Mapping[str, Any]] = (),
+    ) -> list[Path]:
+        """Write the file of --save-latents, if asked for: ``points``, or without them the faces as given.
+
+        Returns the paths written.
+        """
+        if self.given.save_latents is None:
+            return []
+        from ..explore.latents import write_latents
+
+        if points is None:
+            points, names, origins = self.faces.points, self.faces.names, self.faces.origins
+        path = write_latents(
+            self.given.save_latents, points, names, self.model.about, origins=origins, settings=self.settings
+        )
+        print(path)
+        return [path]
+
+    def record(self, *outputs: Path, **arguments: Any) -> Path:
+        """Write the run file beside the first of ``outputs``: everything that made them. Returns its path."""
+        from ..explore.provenance import faces_of, settings_for
+        from ..pages.files import run_file
+
+        return run_file(
+            outputs,
+            command=TYPED.get(),
+            model=self.model,
+            settings=settings_for(self.faces.points, self.settings),
+            faces=faces_of(self.faces.points, self.faces.origins),
+            arguments={**arguments, "in": self.faces.points.space, **self.enlarge.text},
+            told=self.faces.told,
+        )
+
+
+def _names_model(argument: str) -> bool:
+    """Whether a positional argument is a run, a snapshot or the name of a model that ships."""
+    from ..model import SHIPPED_MODELS
+
+    path = Path(argument)
+    if path.is_dir():
+        return True
+    if path.exists() or _SEEDS.fullmatch(argument):
+        from ..explore.latents import is_latent_file
+
+        return path.is_file() and path.suffix == ".safetensors" and not is_latent_file(path)
+    return argument in SHIPPED_MODELS or not path.suffix or path.suffix == ".safetensors"
+
+
+_SEEDS = re.compile(r"[\d\s,-]+")
+
+
+def gather_faces(
+    arguments: Sequence[str], model: "Model", *, settings: Settings, space: str | None
+) -> "Gathered":
+    """`omokage.explore.inputs.gather`, with what it has to say on standard error."""
+    from ..explore.inputs import gather
+
+    faces = gather(arguments, model, settings=settings, space=space)
+    for line in faces.told:
+        typer.echo(line, err=True)
+    return faces
+
+
+def face_options(verb: Callable[..., None]) -> Callable[..., None]:
+    """Replace a verb's parameter ``given`` by positional FACES and their common options, see `Given`.
+
+    The options of sampling come after them. Other parameters of the verb stand where they stood; those after
+    ``given`` need defaults.
+    """
+    signature = inspect.signature(verb)
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    argument = Annotated[list[str] | None, typer.Argument(metavar="FACES", help=FACES_HELP)]
+    common = [inspect.Parameter("faces", kind, default=None, annotation=argument)] + [
+        inspect.Parameter(name, kind, default=False if name == "no_metadata" else None, annotation=annotation)
+        for name, annotation in _FACES.items()
+    ]
+    parameters = []
+    for parameter in signature.parameters.values():
+        if parameter.name == "given":
+            chosen = inspect.Parameter("chosen", kind, default=None, annotation=Chosen)
+            parameters += [*common, chosen]
+        else:
+            parameters.append(parameter)
+
+    def called(**values: Any) -> None:
+        from ..pages.files import metadata
+
+        named = values.pop("faces") or []
+        common = {name: values.pop(name) for name in _FACES}
+        given = Given(
+            faces=[str(face) for face in named],
+            seeds=common["seeds"],
+            model=common["model"],
+            space=common["space"],
+            chosen=values.pop("chosen"),
+            save_latents=common["save_latents"],
+            upscale=1 if common["upscale"] is None else common["upscale"],
+            metadata=not common["no_metadata"],
+        )
+        with metadata(given.metadata):
+            verb(given=given, **values)
+
+    called.__name__, called.__doc__ = verb.__name__, verb.__doc__
+    called.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return sampling_options(called)
 
 
 def parse_conditions(pairs: Sequence[str], **short: str | None) -> dict[str, str]:
@@ -239,13 +454,16 @@ def tell_broken(of_what: str, named: str, broken: list[int]) -> None:
         typer.echo(told if len(told) < 300 else told[:299] + "…", err=True)
 
 
-def tell_finite(model: "Model", number: int, broken: list[int]) -> None:
-    """Say which of ``number`` images are not finite. For a flow, whose inverse may overflow, also if none."""
+def tell_finite(model: "Model", number: int, broken: list[int], named: str = "seeds") -> None:
+    """Say which of ``number`` images are not finite. For a flow, whose inverse may overflow, also if none.
+
+    ``named``: what the numbers of ``broken`` are.
+    """
     from ..abilities import HasDensity
 
     if not broken and model.can(HasDensity):
         print(f"all {number:,} images are finite")
-    tell_broken(f"of {number:,} images are", "seeds", broken)
+    tell_broken(f"of {number:,} images are", named, broken)
 
 
 def tell_count(number: int) -> None:
