@@ -86,3 +86,53 @@ def test_names_of_models(first, tmp_path, monkeypatch):
         snapshot_file("nothing")
     with pytest.raises(UserError, match="no such"):
         snapshot_file(tmp_path / "nothing.safetensors")
+
+
+STYLES = {
+    "model.latent": 4,
+    "model.style": 4,
+    "model.depth": 1,
+    "model.resolution": [8, 8],
+    "model.channels": [4, 4],
+    "model.architecture": "orig",
+    "discriminator.resolution": [8, 8],
+    "discriminator.channels": [4, 4],
+    "training.batch": 5,
+    "training.learning_rate": {"default": 1e-9},
+}
+LARGER = STYLES | {
+    "model.resolution": [16, 16],
+    "model.channels": [4, 4, 3],
+    "discriminator.resolution": [16, 16],
+    "discriminator.channels": [4, 4, 4],
+}
+
+
+def styled(faces, out, overrides, **how):
+    return train("stylegan2-64-small", faces, out, images=5, overrides=overrides, **how)
+
+
+def test_a_generator_grows_to_larger_images(faces, tmp_path, capsys):
+    styled(faces, tmp_path / "small", STYLES | {"training.learning_rate": {"default": 1e-2}})
+    styled(faces, tmp_path / "large", LARGER, start=tmp_path / "small", progress=TerminalProgress())
+    told = " ".join(capsys.readouterr().err.split())
+    assert "it grows from 8×8 to 16×16 px" in told
+    assert "its discriminator: " in told
+    before, _, _ = read_snapshot(newest_snapshot(tmp_path / "small"))
+    after, _, _ = read_snapshot(newest_snapshot(tmp_path / "large"))
+    generator = [name for name in before if name.startswith("average.") and name.endswith("weight")]
+    kept = [name for name in generator if name in after]
+    assert {name.split(".to_image")[0] for name in generator if name not in kept} == {"average.blocks.1"}
+    assert len(kept) > 4
+    for name in kept:
+        torch.testing.assert_close(after[name], before[name], atol=1e-5, rtol=1e-5)
+    assert load_model(tmp_path / "large", "cpu").resolution == (16, 16)
+
+
+@pytest.mark.parametrize("change", [{"model.channels": [4, 3, 4]}, {"model.latent": 8}])
+def test_only_the_same_generator_grows(faces, tmp_path, change):
+    styled(faces, tmp_path / "small", STYLES)
+    with pytest.raises(UserError, match="does not fit"):
+        styled(faces, tmp_path / "large", LARGER | change, start=tmp_path / "small")
+    with pytest.raises(UserError, match="does not fit"):  # nor does one shrink
+        styled(faces, tmp_path / "less", STYLES | {"model.channels": [4, 3]}, start=tmp_path / "small")

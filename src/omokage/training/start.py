@@ -17,9 +17,12 @@ NAMED = 3  # at most this many weights that do not fit are named
 def begin_from(state: TrainingState, recipe: Recipe, path: Path) -> Iterator[str]:
     """Load the weights of the snapshot ``path`` into ``state``; yield sentences that say what was taken.
 
-    Optimisers and counters start fresh. All weights of the generator must fit. A snapshot made only for
-    sampling has no other weights than the averaged ones; the generator then takes those. Any other network
-    that is missing or does not fit keeps its random weights.
+    Optimisers and counters start fresh. All weights of the generator must fit, unless the recipe has the same
+    generator for larger images. Such a generator grows out of the smaller one (Karras et al. 2018, arXiv
+    1710.10196, section 2; Sauer et al. 2022, arXiv 2202.00273, section 3.3): the layers that both have are
+    taken, and so are those of the other networks. A snapshot made only for sampling has no other weights than
+    the averaged ones; the generator then takes those. Any other network that is missing or does not fit keeps
+    its random weights.
 
     Raises:
         UserError: the snapshot cannot be read, or its generator does not fit the recipe; the message names
@@ -29,6 +32,7 @@ def begin_from(state: TrainingState, recipe: Recipe, path: Path) -> Iterator[str
     average, networks = below(tensors, "average."), below(tensors, "networks.")
     label = f"{path}: a {other.model['name']}"
     _check(state.average, average, recipe, other, path)
+    grows = bool(_unfit(state.average, average))
     _load(state.average, average)
     state.origin = {
         "snapshot": hashlib.sha256(path.read_bytes()).hexdigest(),
@@ -36,6 +40,9 @@ def begin_from(state: TrainingState, recipe: Recipe, path: Path) -> Iterator[str
         "images": progress.get("images", 0),
     }
     yield f"{label} after {progress.get('images', 0):,} images; optimisers and counters begin anew"
+    if grows:
+        sizes = " to ".join("×".join(map(str, of.model["resolution"])) for of in (other, recipe))
+        yield f"it grows from {sizes} px: {_parts(state.average, average)}"
     for role, network in state.networks.items():
         own = below(networks, f"{role}.")
         if role == "generator" and not own:
@@ -43,10 +50,15 @@ def begin_from(state: TrainingState, recipe: Recipe, path: Path) -> Iterator[str
             yield "it has averaged weights only: the generator begins with those"
         if not own:
             yield f"it has no {role}: that begins anew"
-        elif unfit := _unfit(network, own):
-            yield f"its {role} does not fit ({unfit}): that begins anew"
-        else:
+        elif not (unfit := _unfit(network, own)):
             _load(network, own)
+        elif grows and role == "generator":
+            _load(network, own)
+        elif grows and (shared := _shared(network, own)):
+            _load(network, shared)
+            yield f"its {role}: {_parts(network, shared)}"
+        else:
+            yield f"its {role} does not fit ({unfit}): that begins anew"
 
 
 def check_start(network: nn.Module, recipe: Recipe, path: Path) -> None:
@@ -58,11 +70,43 @@ def check_start(network: nn.Module, recipe: Recipe, path: Path) -> None:
 def _check(
     network: nn.Module, average: Mapping[str, Tensor], recipe: Recipe, other: Recipe, path: Path
 ) -> None:
-    if unfit := _unfit(network, average):
+    unfit = _unfit(network, average)
+    if unfit and not _grows(network, average, recipe, other):
         raise UserError(
             f"--from {path}: a {other.model['name']} does not fit {recipe.name}: {unfit}; train the recipe "
             f"{other.name}, or change model settings so that both agree (--dry-run shows them)"
         )
+
+
+def _grows(network: nn.Module, average: Mapping[str, Tensor], recipe: Recipe, other: Recipe) -> bool:
+    """Whether ``network`` is the other recipe's generator with further layers for larger images."""
+    mine, theirs = dict(recipe.model), dict(other.model)
+    wide, narrow = (list(settings.pop("channels", [])) for settings in (mine, theirs))
+    large, small = (settings.pop("resolution", None) for settings in (mine, theirs))
+    if mine != theirs or not large or not small or not narrow or wide[: len(narrow)] != narrow:
+        return False
+    larger = all(a > b for a, b in zip(large, small, strict=True))
+    return larger and not _unlike(network.state_dict(), average)
+
+
+def _shared(network: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors that ``network`` has too, in the same shape."""
+    own = network.state_dict()
+    unlike = _unlike(own, tensors)
+    return {name: tensor for name, tensor in tensors.items() if name in own and name not in unlike}
+
+
+def _unlike(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> list[str]:
+    """The names that both have in different shapes."""
+    return [name for name in own if name in tensors and own[name].shape != tensors[name].shape]
+
+
+def _parts(network: nn.Module, tensors: Mapping[str, Tensor]) -> str:
+    """How many weights are taken and how many begin anew, in words."""
+    own = network.state_dict()
+    taken = sum(own[name].numel() for name in own if name in tensors)
+    anew = sum(own[name].numel() for name in own if name not in tensors)
+    return f"{taken:,} of its numbers are taken, {anew:,} begin anew"
 
 
 def _unfit(network: nn.Module, tensors: Mapping[str, Tensor]) -> str:
@@ -72,8 +116,7 @@ def _unfit(network: nn.Module, tensors: Mapping[str, Tensor]) -> str:
     wrong += [f"{name} is not known" for name in tensors if name not in own]
     wrong += [
         f"{name} is {_shape(tensors[name])} there and {_shape(own[name])} here"
-        for name in own
-        if name in tensors and tensors[name].shape != own[name].shape
+        for name in _unlike(own, tensors)
     ]
     more = f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
     return ", ".join(wrong[:NAMED]) + more
@@ -84,5 +127,6 @@ def _shape(tensor: Tensor) -> str:
 
 
 def _load(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Copy the tensors that ``network`` has; the others keep their values."""
     own = network.state_dict()
-    network.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in tensors.items()})
+    network.load_state_dict({name: tensors.get(name, own[name]).to(own[name].dtype) for name in own})
