@@ -169,7 +169,7 @@ def short_source(source: str) -> str:
     return re.sub(r"\s*\([^()]*\)", "", source)
 
 
-FIRST = ("fast", "fast-style")  # recommended for beginners, so first in the list
+FIRST = ("fast", "fast-style", "fast-128")  # recommended for beginners, so first in the list
 
 
 def in_order(names: Iterable[str]) -> list[str]:

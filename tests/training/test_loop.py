@@ -69,6 +69,16 @@ NARROW = {
         "learning_rate={ default = 1e-3, generator = 2e-3 }",
         *SMALL[4:],
     ],
+    "fast-128": [
+        *(f"model.{key}" for key in STYLE_SIZE),
+        "model.latent=8",
+        "model.style=8",
+        "model.depth=2",
+        "discriminator.seen_at=[[0, 32]]",
+        "discriminator.resolution=16",
+        "learning_rate={ default = 1e-3, generator = 2e-3 }",
+        *SMALL[4:],
+    ],
     "sagan": [
         "model.channels=[8, 8, 8]",
         "discriminator.channels=[8, 8]",
