@@ -49,6 +49,8 @@ class Training:
         list[ShareBelowOne], Len(2, 2), Allowed("two numbers from 0 up to below 1, like [0.5, 0.999]")
     ] = field(default_factory=lambda: [0.5, 0.999])
     clip_gradients: NotNegative = 0.0  # largest gradient norm of a phase, clipped above it; 0: no clipping
+    freeze: list[str] = field(default_factory=list)  # beginnings of names of generator weights that wait
+    freeze_kimg: NotNegative = 0.0  # thousands of images until these learn too; 0: never
     average_kimg: NotNegative = 10.0  # half-life of the averaged weights; 0: use the last weights
     average_ramp: NotNegative = 0.05  # the half-life is at most this share of the images seen
     log_kimg: Positive = 2.0  # interval between lines of the log

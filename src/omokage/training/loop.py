@@ -33,6 +33,7 @@ from .batches import Batches, shared
 from .conditions import ConditionLabels
 from .display import Display, announce, training_display
 from .ema import decay_for, update_average
+from .freeze import Freeze
 from .heldout import held_out_numbers
 from .logs import Logs
 from .optimisers import OPTIMISERS
@@ -123,6 +124,7 @@ def train(
             networks, average, optimisers, faces.content_hash + (f"+{labels.digest()}" if labels else "")
         )
         state.machine = _machine(fabric)
+        freeze = Freeze(networks["generator"], recipe.training.freeze, recipe.training.freeze_kimg)
 
         # Resume from the newest complete snapshot; a new run may begin with the weights of another.
         if start and not snapshots(run):
@@ -163,6 +165,7 @@ def train(
 
                 # Draw a batch. All randomness is seeded with the position in training.
                 torch.manual_seed(_position_seed(recipe.training.seed, fabric.global_rank, state))
+                freeze.at(before)
                 pixels = steps.pixels(before)
                 waited = time.monotonic() - stepped
                 step = steps.step(pixels, before)
@@ -174,7 +177,7 @@ def train(
                             with fabric.autocast():
                                 loss, told = phase.loss(part)
                             share = len(part.real) / len(step.real)
-                            (loss * share).backward(inputs=phase.parameters)
+                            (loss * share).backward(inputs=[one for one in phase.parameters if one.requires_grad])
                             state.numbers.add(told, share)
                         _average_gradients(fabric, phase)
                         norm = _gradient_norm(phase)
