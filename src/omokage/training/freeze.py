@@ -39,7 +39,8 @@ class Freeze:
             for name, parameter in parameters.items()
             if name.startswith(tuple(names)) and parameter.requires_grad
         ]
-        if names and len(self.parameters) == sum(one.requires_grad for one in parameters.values()) and not kimg:
+        learning = [parameter for parameter in parameters.values() if parameter.requires_grad]
+        if names and not kimg and len(self.parameters) == len(learning):
             raise UserError("training.freeze: all weights of the generator are named, so nothing would learn")
         self.images = 1000 * kimg if kimg else float("inf")
 

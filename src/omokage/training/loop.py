@@ -177,7 +177,8 @@ def train(
                             with fabric.autocast():
                                 loss, told = phase.loss(part)
                             share = len(part.real) / len(step.real)
-                            (loss * share).backward(inputs=[one for one in phase.parameters if one.requires_grad])
+                            learning = [one for one in phase.parameters if one.requires_grad]
+                            (loss * share).backward(inputs=learning)
                             state.numbers.add(told, share)
                         _average_gradients(fabric, phase)
                         norm = _gradient_norm(phase)

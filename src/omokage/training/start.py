@@ -50,9 +50,7 @@ def begin_from(state: TrainingState, recipe: Recipe, path: Path) -> Iterator[str
             yield "it has averaged weights only: the generator begins with those"
         if not own:
             yield f"it has no {role}: that begins anew"
-        elif not (unfit := _unfit(network, own)):
-            _load(network, own)
-        elif grows and role == "generator":
+        elif not (unfit := _unfit(network, own)) or (grows and role == "generator"):
             _load(network, own)
         elif grows and (shared := _shared(network, own)):
             _load(network, shared)
