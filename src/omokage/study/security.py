@@ -52,7 +52,7 @@ _log = logging.getLogger(__name__)
 
 
 class _TooLarge(Exception):
-    pass
+    """More bytes came than are allowed. What the application makes of it does not matter."""
 
 
 def split_public_url(url: str) -> tuple[str, str]:
@@ -102,10 +102,12 @@ class Guard:
         if scope["type"] != "http":  # websockets: there are none
             await send({"type": "websocket.close", "code": 1008})
             return
-        begun = False
+        begun, taken = False, 0
 
         async def answered(message: Message) -> None:
             nonlocal begun
+            if taken > MOST_BYTES and not begun:
+                raise _TooLarge
             if message["type"] == "http.response.start":
                 begun = True
                 kept = list(message.get("headers", ()))
@@ -123,7 +125,6 @@ class Guard:
         if scope["path"] == "":
             await _move(answered, self.prefix + "/")
             return
-        taken = 0
 
         async def limited() -> Message:
             nonlocal taken
@@ -137,6 +138,7 @@ class Guard:
             await self.app(scope, limited, answered)
         except _TooLarge:
             if not begun:
+                taken = 0
                 await _say(answered, 413, f"The request is larger than {MOST_BYTES:,} bytes.")
         except Exception:
             _log.exception("a request failed: %s %s", scope["method"], scope["path"].rpartition("/")[0])

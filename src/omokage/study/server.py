@@ -394,7 +394,7 @@ class _Participants(_Calls):
         )
         parts = len(design.parts) if design.kind == "rating" else 1
         return {name: plain[name] for name in names} | {
-            "open": await self.read(sessions.state) == "open",
+            "open": await self.read(lambda c: sessions.may_start(c, design, self.served.pilot)),
             "trials": design.answers - design.practice * parts,
             "last_day": sessions.last_day(design).isoformat(),
             "pilot": self.served.pilot,

@@ -122,7 +122,7 @@ def start(
             raise Refused(403, "This study already has all its participants.")
     identifier, seed, now = secrets.token_hex(8), secrets.randbits(63), int(time.time())
     wording = json.dumps(words, sort_keys=True, ensure_ascii=False)
-    texts_hash = hashed(wording)
+    texts_hash = hashed(f"{language}\0{wording}")
     if not connection.execute(sa.select(texts.c.hash).where(texts.c.hash == texts_hash)).first():
         connection.execute(
             texts.insert().values(hash=texts_hash, language=language, words=wording, first_used=minute())
@@ -211,6 +211,13 @@ def shown(connection: Connection, now: int, pilot: bool) -> dict[str, int]:
     return {picture: count for picture, count in connection.execute(query)}
 
 
+def may_start(connection: Connection, design: Design, pilot: bool) -> bool:
+    """Whether somebody could start now."""
+    if state(connection) != "open":
+        return False
+    return pilot or design.stopping.participants is None or _places_left(connection, design) > 0
+
+
 def _places_left(connection: Connection, design: Design) -> int:
     now = int(time.time())
     taken = sa.select(sa.func.count()).where(
@@ -241,19 +248,18 @@ def redirect(design: Design, status: str) -> str | None:
     return design.panel.url.replace("{code}", code)
 
 
-def who(connection: Connection, token: str) -> Any:
-    """The row of the participant with this token; Refused (401) if there is none."""
-    row = connection.execute(
-        sa.select(participants).where(participants.c.token_hash == hashed(token))
-    ).first()
+def who(connection: Connection, token: str, *, lock: bool = False) -> Any:
+    """The row of the participant with this token; Refused (401) if there is none. ``lock``: to write it."""
+    query = sa.select(participants).where(participants.c.token_hash == hashed(token))
+    row = connection.execute(query.with_for_update() if lock else query).first()
     if row is None:
         raise Refused(401, "This token is not known.")
     return row
 
 
-def taking_part(connection: Connection, token: str) -> Any:
+def taking_part(connection: Connection, token: str, *, lock: bool = False) -> Any:
     """As `who`, but Refused (403) for somebody who has withdrawn."""
-    row = who(connection, token)
+    row = who(connection, token, lock=lock)
     if row.status == "withdrawn":
         raise Refused(403, "You have withdrawn, and your data is deleted.")
     return row
@@ -284,7 +290,7 @@ def session(connection: Connection, design: Design, token: str) -> dict[str, Any
 
 def keep_device(connection: Connection, token: str, device: Mapping[str, Any], visit: str | None) -> int:
     """Keep what the browser says about the device; a new ``visit`` counts as one resumption."""
-    row = taking_part(connection, token)
+    row = taking_part(connection, token, lock=True)
     values: dict[str, Any] = {name: value for name, value in device.items() if value is not None}
     if visit is not None and visit != row.visit:
         values |= {"visit": visit, "resumes": row.resumes + (row.visit is not None)}
@@ -295,7 +301,7 @@ def keep_device(connection: Connection, token: str, device: Mapping[str, Any], v
 
 def keep_questions(connection: Connection, design: Design, token: str, given: Mapping[str, Any]) -> None:
     """Keep the answers to the researcher's questions; the last ones given before the first trial count."""
-    row = taking_part(connection, token)
+    row = taking_part(connection, token, lock=True)
     known = {question.id: question for question in design.questions}
     if unknown := set(given) - set(known):
         raise Refused(422, f"These questions do not exist: {', '.join(sorted(unknown))}.")
@@ -406,10 +412,13 @@ def picture_of(connection: Connection, token: str, key: str) -> str:
     return str(picture)
 
 
-def answer(connection: Connection, design: Design, token: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def answer(
+    connection: Connection, design: Design, token: str, given: Mapping[str, Any], *, again: bool = False
+) -> dict[str, Any]:
     """Store an answer, once.
 
-    The same answer again gives the same reply. Another response to an answered trial, or a trial that is not
+    The same answer again gives the same reply. ``again``: this is the second try after another process was
+    quicker. Another response to an answered trial, or a trial that is not
     the current one, is Refused (409).
     """
     found = connection.execute(
@@ -466,22 +475,25 @@ def answer(connection: Connection, design: Design, token: str, given: Mapping[st
         )
     correct = None if found.expected is None else int(found.expected == response)
     try:
-        connection.execute(
-            answers.insert().values(
-                trial=found.id,
-                participant=found.person,
-                response=response,
-                correct=correct,
-                rt=given["rt"],
-                time_elapsed=given["time_elapsed"],
-                exposure_measured_ms=measured if found.exposure_ms is not None else None,
-                exposure_flagged=flagged,
-                resumed=int(bool(given.get("resumed"))),
-                answered_at=minute(),
+        with connection.begin_nested():
+            connection.execute(
+                answers.insert().values(
+                    trial=found.id,
+                    participant=found.person,
+                    response=response,
+                    correct=correct,
+                    rt=given["rt"],
+                    time_elapsed=given["time_elapsed"],
+                    exposure_measured_ms=measured if found.exposure_ms is not None else None,
+                    exposure_flagged=flagged,
+                    resumed=int(bool(given.get("resumed"))),
+                    answered_at=minute(),
+                )
             )
-        )
-    except IntegrityError:  # another process has just stored one
-        raise Refused(409, "This trial has already been answered.") from None
+    except IntegrityError:  # another process has just stored one, or deleted everything
+        if again:
+            raise
+        return answer(connection, design, token, given, again=True)
     connection.execute(trials.update().where(trials.c.id == found.id).values(answered=1))
     values: dict[str, Any] = {"last_seen": int(time.time())}
     if open_ones[1] == 1:
@@ -552,7 +564,7 @@ def withdraw(connection: Connection, code: str) -> bool:
     """
     spelled = read_code(code)
     row = connection.execute(
-        sa.select(participants).where(participants.c.code_hash == hashed(spelled))
+        sa.select(participants).where(participants.c.code_hash == hashed(spelled)).with_for_update()
     ).first()
     if not spelled or row is None:
         return False
