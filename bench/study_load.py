@@ -4,11 +4,11 @@
                                [--database postgresql://...] [--write]
 
 Everybody answers every few seconds over HTTP. Some answers are sent twice, some connections are cut before
-the reply comes, and the server is killed with SIGKILL and started again. In the end every acknowledged answer
-must be in the database exactly once, and nothing else. The time of storing an answer is that from sending it
-to reading the acknowledgement, in the client, for answers whose first sending was acknowledged.
+the reply comes, and the server is killed with SIGKILL and started again. In the end every acknowledged
+answer must be in the database exactly once, and nothing else. The time of storing an answer is that from
+sending it to reading the acknowledgement, in the client, for answers whose first sending got through.
 
-People have a known accuracy (with an effect of the person and of the picture, and lapses), so the table can be
+People have a known accuracy (with an effect of the person and the picture, and lapses), so the table can be
 checked: they know the truth from the study's own record, by the bytes of each picture. ``--quick`` is a small
 size for a look. ``--write`` appends a line to bench/results/study_load.md.
 """
@@ -20,6 +20,7 @@ import json
 import math
 import os
 import random
+import secrets
 import signal
 import socket
 import struct
@@ -45,8 +46,9 @@ from omokage.study.stimuli import Source, load_stimuli
 RESULTS = Path(__file__).parent / "results" / "study_load.md"
 HEAD = """# Many people at once, and a server that is killed
 
-Written by `python bench/study_load.py --write`. "Stored" is the time from sending an answer to its acknowledgement,
-in milliseconds. Lost: acknowledged and not in the database. Doubled: there twice. Wrong: there with another response.
+Written by `python bench/study_load.py --write`. "Stored" is the time from sending an answer to its
+acknowledgement, in milliseconds. Lost: acknowledged and not in the database. Doubled: there twice. Wrong:
+there with another response, or never acknowledged.
 
 | people | an answer every | database | killed | acknowledged | sent again | cut | lost | doubled | wrong | \
 stored p50 | p99 | most | machine | date |
@@ -105,7 +107,7 @@ class Seen:
     """What all people together have seen."""
 
     acknowledged: dict[str, Any] = field(default_factory=dict)
-    rights: dict[str, bool] = field(default_factory=dict)
+    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
     milliseconds: list[float] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
@@ -127,13 +129,9 @@ class Crowd:
     cut: float = 0.05
 
 
-def truths(folder: Path) -> dict[str, str]:
-    """Whether a picture is real or generated, by the SHA-256 of its file without padding."""
-    record = load_stimuli(folder)
-    return {
-        picture.sha256: "real" if picture.source == "real" else "generated"
-        for picture in record.pictures.values()
-    }
+def truths(folder: Path) -> dict[str, tuple[str, str]]:
+    """Identifier and source of each picture, by the SHA-256 of its file without padding."""
+    return {one.sha256: (one.id, one.source) for one in load_stimuli(folder).pictures.values()}
 
 
 def unpadded(data: bytes) -> bytes:
@@ -147,7 +145,13 @@ class Person:
     """Somebody who takes part until the last trial, whatever happens to the connection."""
 
     def __init__(
-        self, number: int, port: int, truth: dict[str, str], crowd: Crowd, every: float, seen: Seen
+        self,
+        number: int,
+        port: int,
+        truth: dict[str, tuple[str, str]],
+        crowd: Crowd,
+        every: float,
+        seen: Seen,
     ) -> None:
         self.rng = random.Random(number)
         self.line, self.truth, self.crowd, self.every, self.seen = Line(port), truth, crowd, every, seen
@@ -172,7 +176,7 @@ class Person:
             "language": "en",
             "consents": [one["id"] for one in study["consent"]],
             "age_confirmed": True,
-            "attempt": f"{self.rng.getrandbits(160):040x}",
+            "attempt": secrets.token_hex(20),
         }
         status, content = await self.sure("POST", "/api/participants", agreed)
         if status != 201:
@@ -180,29 +184,36 @@ class Person:
         self.token = json.loads(content)["token"]
         due = time.monotonic()
         while (trial := json.loads((await self.sure("GET", "/api/trials/next"))[1])["trial"]) is not None:
-            pictures = [
-                unpadded((await self.sure("GET", f"/{one['url']}"))[1]) for one in trial["pictures"]
-            ]
+            files = [unpadded((await self.sure("GET", f"/{one['url']}"))[1]) for one in trial["pictures"]]
+            pictures = [hashlib.sha256(one).hexdigest() for one in files]
             due = max(time.monotonic(), due + self.every * self.rng.uniform(0.8, 1.2))
             await asyncio.sleep(due - time.monotonic())
             await self.answer(trial, pictures)
         self.line.close()
 
-    def judge(self, trial: dict[str, Any], pictures: list[bytes]) -> tuple[Any, Any]:
-        """The response, and the right one."""
-        digests = [hashlib.sha256(one).hexdigest() for one in pictures]
-        kinds = [self.truth[digest] for digest in digests]
-        right = ("left", "right")[kinds.index("real")] if len(kinds) == 2 else kinds[0]
+    def judge(self, trial: dict[str, Any], pictures: list[str]) -> tuple[Any, Any]:
+        """The response, and the right one or None."""
+        options = trial["options"]
+        sources = [self.truth[one][1] for one in pictures]
         if trial["phase"] == "check":
-            return trial["prompt"].removeprefix("check_"), trial["prompt"].removeprefix("check_")
-        wrong = next(option for option in trial["options"] if option != right)
-        effect = sum(random.Random(digest).gauss(0, self.crowd.picture) for digest in digests)
-        if self.rng.random() < self.crowd.lapses:
-            return self.rng.choice(trial["options"]), right
+            asked = trial["prompt"].removeprefix("check_")
+            right = int(asked) if trial["kind"] == "rating" else asked
+            return right, right
+        if trial["kind"] == "rating":
+            return self.rng.choice(options), None
+        effect = sum(random.Random(one).gauss(0, self.crowd.picture) for one in pictures)
         share = 1 / (1 + math.exp(-self.skill - effect))
-        return (right if self.rng.random() < share else wrong), right
+        if trial["kind"] == "preference":  # who prefers, prefers the source that comes first by name
+            right, told = options[sources.index(min(sources))], None
+        else:
+            kinds = ["real" if source == "real" else "generated" for source in sources]
+            right = told = options[kinds.index("real")] if len(kinds) == 2 else kinds[0]
+        if self.rng.random() < self.crowd.lapses:
+            return self.rng.choice(options), told
+        wrong = next(option for option in options if option != right)
+        return (right if self.rng.random() < share else wrong), told
 
-    async def answer(self, trial: dict[str, Any], pictures: list[bytes]) -> None:
+    async def answer(self, trial: dict[str, Any], pictures: list[str]) -> None:
         """Send the answer until it is acknowledged; sometimes once more, sometimes with the line cut."""
         response, right = self.judge(trial, pictures)
         body = {
@@ -224,7 +235,23 @@ class Person:
         if before == self.seen.counts["broken"]:
             self.seen.milliseconds.append(took)
         self.seen.acknowledged[trial["id"]] = response
-        self.seen.rights[trial["id"]] = response == right
+        names = ("stimulus_left", "stimulus_right") if len(pictures) == 2 else ("stimulus",)
+        self.seen.rows[trial["id"]] = {
+            "trial_index": trial["index"],
+            "trial_type": trial["kind"],
+            "phase": trial["phase"],
+            "part": trial["part"],
+            "exposure_ms": trial["exposure_ms"],
+            "response": response,
+            "correct": None if right is None else int(response == right),
+            "rt": body["rt"],
+            "time_elapsed": body["time_elapsed"],
+            **{name: self.truth[one][0] for name, one in zip(names, pictures, strict=True)},
+            **{
+                name.replace("stimulus", "source"): self.truth[one][1]
+                for name, one in zip(names, pictures, strict=True)
+            },
+        }
         if self.rng.random() < self.crowd.again:
             self.seen.counts["again"] += 1
             other = next(option for option in trial["options"] if option != response)
@@ -380,14 +407,15 @@ def main() -> None:
     line = (
         f"| {options.people} | {options.every:g} s | {kind} | {seen.counts['killed']} | "
         f"{len(seen.acknowledged):,} of {trials:,} | {seen.counts['again']} | {seen.counts['cut']} | "
-        f"{found['lost']} | {found['doubled']} | {found['wrong'] + found['strange']} | {p50:.1f} | {p99:.1f} | "
-        f"{max(seen.milliseconds):.0f} | {where} | {date.today()} |"
+        f"{found['lost']} | {found['doubled']} | {found['wrong'] + found['strange']} | "
+        f"{p50:.1f} | {p99:.1f} | {max(seen.milliseconds):.0f} | {where} | {date.today()} |"
     )
     print(line)
     if options.write:
         before = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else HEAD
         RESULTS.write_text(f"{before}{line}\n", encoding="utf-8")
-    if found["lost"] or found["doubled"] or found["wrong"] or found["strange"] or len(seen.rights) != trials:
+    wrong = sum(found[name] for name in ("lost", "doubled", "wrong", "strange"))
+    if wrong or len(seen.acknowledged) != trials:
         sys.exit(f"not every acknowledged answer is there exactly once: {found}")
 
 

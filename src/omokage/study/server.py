@@ -42,6 +42,9 @@ except ImportError:
 STARTS_PER_MINUTE = 600
 """More participants than this in a minute are asked to wait: a flood must not fill the database."""
 
+MOST_SHOWN = 20_000
+"""Pictures of current trials that are kept in mind."""
+
 T = TypeVar("T")
 
 
@@ -302,7 +305,7 @@ def _tell_errors(app: FastAPI) -> None:
         return JSONResponse({"error": f"{place or 'body'}: {first['msg']}."}, 422)
 
 
-def _bearer(request: Request) -> str:
+async def _bearer(request: Request) -> str:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token or len(token) > 200:
         raise Refused(401, "A token is needed.")
@@ -327,6 +330,8 @@ class _Calls:
             with self.served.store.reading() as connection:
                 return work(connection)
 
+        if self.served.store.local:
+            return now()  # a thread would take longer than the reading
         return await asyncio.get_running_loop().run_in_executor(self._readers, now)
 
     def write(self, work: Callable[[Connection], T]) -> Awaitable[T]:
@@ -340,6 +345,14 @@ class _Participants(_Calls):
         super().__init__(served)
         self._starts = _Starts(STARTS_PER_MINUTE)
         self._sources = served.stimuli.source_of
+        self._shown: dict[tuple[str, str], str] = {}
+
+    def _remember(self, token: str, shown: dict[str, str]) -> None:
+        """Keep the pictures of current trials in mind: their browser asks for them next."""
+        for key, picture in shown.items():
+            self._shown[token, key] = picture
+        while len(self._shown) > MOST_SHOWN:
+            del self._shown[next(iter(self._shown))]
 
     def add(self, app: FastAPI) -> None:
         api: dict[str, Any] = {"responses": _PROBLEMS}
@@ -367,7 +380,7 @@ class _Participants(_Calls):
         )
         if not pages:
             raise HTTPException(404)
-        return HTMLResponse(pages.page(language, served.design.title))
+        return HTMLResponse(pages.page(language, served.design.title, served.folder))
 
     async def static(self, request: Request, name: str) -> Response:
         """A script, a stylesheet or an image of the page."""
@@ -394,6 +407,7 @@ class _Participants(_Calls):
         )
         parts = len(design.parts) if design.kind == "rating" else 1
         return {name: plain[name] for name in names} | {
+            "state": await self.read(sessions.state),
             "open": await self.read(lambda c: sessions.may_start(c, design, self.served.pilot)),
             "trials": design.answers - design.practice * parts,
             "last_day": sessions.last_day(design).isoformat(),
@@ -460,11 +474,15 @@ class _Participants(_Calls):
 
     async def next(self, token: Bearer) -> dict[str, Any]:
         """The trial that is to be answered now."""
-        return await self.read(lambda c: sessions.next_trial(c, self.served.design, token))
+        reply, shown = await self.read(lambda c: sessions.next_trial(c, self.served.design, token))
+        self._remember(token, shown)
+        return reply
 
     async def picture(self, key: str, token: Bearer) -> Response:
         """A picture, under a name that only this participant has."""
-        name = await self.read(lambda c: sessions.picture_of(c, token, key))
+        name = self._shown.get((token, key))
+        if name is None:
+            name = await self.read(lambda c: sessions.picture_of(c, token, key))
         return Response(self.served.padded[name], media_type="image/png")
 
     async def answer(self, body: Answer, token: Bearer) -> dict[str, Any]:
@@ -501,11 +519,11 @@ class _Dashboard(_Calls):
 
     async def page(self, request: Request, lang: str | None = None) -> HTMLResponse:
         """The researcher's page; it shows nothing without the token."""
-        design = self.served.design
+        served, design = self.served, self.served.design
         language = chosen_language(design.languages, lang, request.headers.get("accept-language", "")[:500])
         if not pages:
             raise HTTPException(404)
-        return HTMLResponse(pages.dashboard(language, design.title))
+        return HTMLResponse(pages.dashboard(language, design.title, served.folder))
 
     async def overview(self, request: Request, token: Bearer) -> dict[str, Any]:
         """State and counts; no results."""

@@ -337,26 +337,47 @@ def keep_questions(connection: Connection, design: Design, token: str, given: Ma
     )
 
 
-def next_trial(connection: Connection, design: Design, token: str) -> dict[str, Any]:
-    """The trial that is to be answered now, or None when all are answered."""
-    row = taking_part(connection, token)
+_TOKEN = sa.bindparam("token_hash")
+# Statements that run for every trial are built once.
+_STANDING = sa.select(
+    participants.c.id,
+    participants.c.status,
+    participants.c.asked,
+    sa.select(study.c.state).scalar_subquery().label("state"),
+).where(participants.c.token_hash == _TOKEN)
+_CURRENT = (
+    sa.select(trials.c.id)
+    .where(trials.c.participant == sa.bindparam("participant"), trials.c.answered == 0)
+    .order_by(trials.c.position)
+    .limit(1)
+    .scalar_subquery()
+)
+_SHOWN = (
+    sa.select(trials, showings.c.key, showings.c.picture)
+    .join(showings, showings.c.trial == trials.c.id)
+    .where(trials.c.id == _CURRENT)
+    .order_by(showings.c.place)
+)
+
+
+def next_trial(
+    connection: Connection, design: Design, token: str
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The trial that is to be answered now, or None when all are answered; and its pictures by key."""
+    row = connection.execute(_STANDING, {"token_hash": hashed(token)}).first()
+    if row is None:
+        raise Refused(401, "This token is not known.")
+    if row.status == "withdrawn":
+        raise Refused(403, "You have withdrawn, and your data is deleted.")
     if row.status == "completed":
-        return {"trial": None, "after": None}
-    if state(connection) == "closed":
+        return {"trial": None, "after": None}, {}
+    if row.state == "closed":
         raise Refused(403, "This study is closed.")
     if design.questions and not row.asked:
         raise Refused(409, "The questions come before the trials.")
-    trial = connection.execute(
-        sa.select(trials)
-        .where(trials.c.participant == row.id, trials.c.answered == 0)
-        .order_by(trials.c.position)
-        .limit(1)
-    ).one()
-    keys = connection.execute(
-        sa.select(showings.c.key).where(showings.c.trial == trial.id).order_by(showings.c.place)
-    )
-    keys_listed = list(keys.scalars())
-    return {
+    rows = connection.execute(_SHOWN, {"participant": row.id}).all()
+    trial = rows[0]
+    reply = {
         "trial": {
             "id": trial.id,
             "index": trial.position,
@@ -365,8 +386,8 @@ def next_trial(connection: Connection, design: Design, token: str) -> dict[str, 
             "kind": design.kind,
             "prompt": _prompt(design, trial),
             "pictures": [
-                {"place": place, "url": f"api/pictures/{key}"}
-                for place, key in zip(_places(keys_listed), keys_listed, strict=True)
+                {"place": place, "url": f"api/pictures/{its.key}"}
+                for place, its in zip(_places(rows), rows, strict=True)
             ],
             "options": [_response(design, one) for one in RESPONSES[design.kind]],
             "part": trial.part,
@@ -375,6 +396,7 @@ def next_trial(connection: Connection, design: Design, token: str) -> dict[str, 
         },
         "after": "break" if _break_before(design, trial.position) else None,
     }
+    return reply, {its.key: its.picture for its in rows}
 
 
 def _places(pictures: Sized) -> tuple[str, ...]:
@@ -398,18 +420,58 @@ def _response(design: Design, text: str) -> str | int:
     return int(text) if design.kind == "rating" else text
 
 
+_PICTURE = (
+    sa.select(showings.c.picture)
+    .join(participants, participants.c.id == showings.c.participant)
+    .where(showings.c.key == sa.bindparam("key"), participants.c.token_hash == _TOKEN)
+)
+
+
 def picture_of(connection: Connection, token: str, key: str) -> str:
     """The identifier of the picture that this participant may fetch as ``key``; Refused (404) otherwise."""
-    query = (
-        sa.select(showings.c.picture)
-        .join(participants, participants.c.id == showings.c.participant)
-        .where(showings.c.key == key, participants.c.token_hash == hashed(token))
-    )
-    picture = connection.execute(query).scalar()
+    picture = connection.execute(_PICTURE, {"key": key, "token_hash": hashed(token)}).scalar()
     if picture is None:
         who(connection, token)
         raise Refused(404, "There is no such picture.")
     return str(picture)
+
+
+_open = trials.alias()
+_ASKED = (
+    sa.select(
+        trials,
+        participants.c.id.label("person"),
+        participants.c.status,
+        participants.c.refresh_hz,
+        participants.c.asked,
+        answers.c.response,
+        answers.c.correct,
+        sa.select(study.c.state).scalar_subquery().label("state"),
+        sa.select(sa.func.min(_open.c.position))
+        .where(_open.c.participant == participants.c.id, _open.c.answered == 0)
+        .scalar_subquery()
+        .label("current"),
+        sa.select(sa.func.count())
+        .where(_open.c.participant == participants.c.id, _open.c.answered == 0)
+        .scalar_subquery()
+        .label("left"),
+    )
+    .select_from(participants)
+    .outerjoin(
+        trials,
+        sa.and_(trials.c.participant == participants.c.id, trials.c.id == sa.bindparam("trial")),
+    )
+    .outerjoin(answers, answers.c.trial == trials.c.id)
+    .where(participants.c.token_hash == _TOKEN)
+)
+_MARK = trials.update().where(trials.c.id == sa.bindparam("trial_id")).values(answered=1)
+_ALIVE = (
+    participants.update()
+    .where(participants.c.id == sa.bindparam("person"))
+    .values(last_seen=sa.bindparam("now"))
+)
+_DONE = _ALIVE.values(status="completed", finished_at=sa.bindparam("minute"))
+_INSERT = answers.insert()
 
 
 def answer(
@@ -421,23 +483,8 @@ def answer(
     quicker. Another response to an answered trial, or a trial that is not
     the current one, is Refused (409).
     """
-    found = connection.execute(
-        sa.select(
-            trials,
-            participants.c.id.label("person"),
-            participants.c.status,
-            participants.c.refresh_hz,
-            participants.c.asked,
-            answers.c.response,
-            answers.c.correct,
-        )
-        .select_from(participants)
-        .outerjoin(
-            trials, sa.and_(trials.c.participant == participants.c.id, trials.c.id == given["trial"])
-        )
-        .outerjoin(answers, answers.c.trial == trials.c.id)
-        .where(participants.c.token_hash == hashed(token))
-    ).first()
+    asked = {"trial": given["trial"], "token_hash": hashed(token)}
+    found = connection.execute(_ASKED, asked).first()
     if found is None:
         raise Refused(401, "This token is not known.")
     if found.status == "withdrawn":
@@ -453,16 +500,11 @@ def answer(
         if found.response != response:
             raise Refused(409, "This trial has already been answered.")
         return _stored(design, found.phase, found.correct)
-    if state(connection) == "closed":
+    if found.state == "closed":
         raise Refused(403, "This study is closed.")
     if design.questions and not found.asked:
         raise Refused(409, "The questions come before the trials.")
-    open_ones = connection.execute(
-        sa.select(sa.func.min(trials.c.position), sa.func.count()).where(
-            trials.c.participant == found.person, trials.c.answered == 0
-        )
-    ).one()
-    if open_ones[0] != found.position:
+    if found.current != found.position:
         raise Refused(409, "This is not the current trial.")
     measured, flagged = given.get("exposure_measured_ms"), None
     if found.exposure_ms is not None:
@@ -474,31 +516,34 @@ def answer(
             or (off is not None and abs(off) > 1)
         )
     correct = None if found.expected is None else int(found.expected == response)
-    try:
-        with connection.begin_nested():
-            connection.execute(
-                answers.insert().values(
-                    trial=found.id,
-                    participant=found.person,
-                    response=response,
-                    correct=correct,
-                    rt=given["rt"],
-                    time_elapsed=given["time_elapsed"],
-                    exposure_measured_ms=measured if found.exposure_ms is not None else None,
-                    exposure_flagged=flagged,
-                    resumed=int(bool(given.get("resumed"))),
-                    answered_at=minute(),
-                )
-            )
-    except IntegrityError:  # another process has just stored one, or deleted everything
-        if again:
-            raise
-        return answer(connection, design, token, given, again=True)
-    connection.execute(trials.update().where(trials.c.id == found.id).values(answered=1))
-    values: dict[str, Any] = {"last_seen": int(time.time())}
-    if open_ones[1] == 1:
-        values |= {"status": "completed", "finished_at": minute()}
-    connection.execute(participants.update().where(participants.c.id == found.person).values(**values))
+    values = {
+        "trial": found.id,
+        "participant": found.person,
+        "response": response,
+        "correct": correct,
+        "rt": given["rt"],
+        "time_elapsed": given["time_elapsed"],
+        "exposure_measured_ms": measured if found.exposure_ms is not None else None,
+        "exposure_flagged": flagged,
+        "resumed": int(bool(given.get("resumed"))),
+        "answered_at": minute(),
+    }
+    if connection.dialect.name == "sqlite":  # one writes at a time
+        connection.execute(_INSERT, values)
+    else:
+        try:
+            with connection.begin_nested():
+                connection.execute(_INSERT, values)
+        except IntegrityError:  # another process has just stored one, or deleted everything
+            if again:
+                raise
+            return answer(connection, design, token, given, again=True)
+    connection.execute(_MARK, {"trial_id": found.id})
+    now = {"person": found.person, "now": int(time.time())}
+    if found.left == 1:
+        connection.execute(_DONE, now | {"minute": minute()})
+    else:
+        connection.execute(_ALIVE, now)
     return _stored(design, found.phase, correct)
 
 

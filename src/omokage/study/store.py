@@ -236,6 +236,11 @@ class Store:
                 UPGRADES[old](connection)
                 connection.execute(sa.text("UPDATE study SET version = :next"), {"next": old + 1})
 
+    @property
+    def local(self) -> bool:
+        """Whether reading is quick enough for an event loop: the database is a file."""
+        return self._sqlite
+
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection to read from; what it sees is committed."""
@@ -245,7 +250,8 @@ class Store:
     def submit(self, work: Callable[[Connection], T]) -> Future[T]:
         """Have ``work`` done in the next transaction. The future has its result once that is committed.
 
-        If ``work`` raises, only its own changes are undone and the future has the exception.
+        If ``work`` raises, only its own changes are undone and the future has the exception. It may be called
+        twice: the changes of its first call are undone then.
         """
         future: Future[T] = Future()
         with self._ending:
@@ -278,26 +284,21 @@ class Store:
                 return
 
     def _commit(self, batch: list[tuple[Callable[[Connection], Any], Future[Any]]]) -> None:
-        done: list[tuple[Future[Any], Any]] = []
-        failed: list[tuple[Future[Any], BaseException]] = []
+        outcomes: list[tuple[Any, BaseException | None]]
         try:
-            with self._writes.begin() as connection:
-                for work, future in batch:
-                    try:
-                        with connection.begin_nested():
-                            done.append((future, work(connection)))
-                    except Exception as error:
-                        if connection.invalidated:
-                            raise
-                        failed.append((future, error))
+            try:
+                with self._writes.begin() as connection:
+                    outcomes = [(work(connection), None) for work, _ in batch]
+            except Exception:  # of one: each anew, so that it undoes its own work alone
+                with self._writes.begin() as connection:
+                    outcomes = [_alone(connection, work) for work, _ in batch]
         except BaseException as error:  # nothing of the batch is on the disk
-            for _, future in batch:
-                future.set_exception(error)
-            return
-        for future, result in done:
-            future.set_result(result)
-        for future, fault in failed:
-            future.set_exception(fault)
+            outcomes = [(None, error)] * len(batch)
+        for (_, future), (result, fault) in zip(batch, outcomes, strict=True):
+            if fault is None:
+                future.set_result(result)
+            else:
+                future.set_exception(fault)
 
     def close(self) -> None:
         """Finish what waits, then close the database."""
@@ -413,6 +414,17 @@ class Store:
                 dict(row) | {"words": json.loads(row["words"]), "participants": people.get(row["hash"], 0)}
                 for row in connection.execute(sa.select(texts)).mappings()
             ]
+
+
+def _alone(connection: Connection, work: Callable[[Connection], Any]) -> tuple[Any, Exception | None]:
+    """Result and error of ``work``; what it wrote before an error is undone."""
+    try:
+        with connection.begin_nested():
+            return work(connection), None
+    except Exception as error:
+        if connection.invalidated:
+            raise
+        return None, error
 
 
 def note(connection: Connection, event: str, detail: str = "") -> None:
