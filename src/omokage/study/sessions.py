@@ -337,7 +337,7 @@ def keep_questions(connection: Connection, design: Design, token: str, given: Ma
     )
 
 
-_TOKEN = sa.bindparam("token_hash")
+_TOKEN: sa.BindParameter[str] = sa.bindparam("token_hash")
 # Statements that run for every trial are built once.
 _STANDING = sa.select(
     participants.c.id,
