@@ -32,11 +32,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 from omokage.catalogue import published
 from omokage.errors import UserError
+from omokage.listing import recipe_names
 from omokage.metrics.protocol import DEFAULT_PROTOCOL, parse_protocol
 from omokage.metrics.records import append_line, read_lines
 from omokage.model import Model, load_model
 from omokage.pages.files import replacing, save_png
-from omokage.recipe import load_recipe, recipe_names
+from omokage.recipe import load_recipe
 from omokage.report.read import number, read_run
 from omokage.sampling import gathered, sample, seed_ranges
 from omokage.settings import Settings

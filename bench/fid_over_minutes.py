@@ -17,12 +17,13 @@ from pathlib import Path
 import torch
 
 from omokage.data.faceset import FaceSet
+from omokage.listing import snapshots
 from omokage.metrics.protocol import DEFAULT_PROTOCOL
 from omokage.metrics.records import append_line, read_lines
 from omokage.metrics.report import evaluate
 from omokage.model import load_model
 from omokage.progress import TerminalProgress
-from omokage.snapshot import read_snapshot, snapshots
+from omokage.snapshot import read_snapshot
 
 
 def nearest(run: Path, minutes: list[float]) -> dict[float, Path]:

@@ -26,7 +26,8 @@ import comparison
 from PIL import Image, PngImagePlugin
 
 from omokage import catalogue
-from omokage.recipe import load_recipe, recipe_names
+from omokage.listing import recipe_names
+from omokage.recipe import load_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 ASSETS = ROOT / "src" / "omokage" / "assets"

@@ -166,7 +166,7 @@ class TestEnds:
             def raise_it():
                 raise error
 
-            monkeypatch.setattr("omokage.recipe.recipe_names", raise_it)
+            monkeypatch.setattr("omokage.listing.recipe_names", raise_it)
 
         return install
 
@@ -219,15 +219,21 @@ class TestEnds:
         assert ended.stderr == ""
 
 
-def test_no_help_loads_the_heavy_parts():
+def test_neither_help_nor_the_refusal_of_a_missing_run_loads_the_heavy_parts():
     heavy = ("torch", "numpy", "av", "pyarrow", "PIL", "scipy", "tensorboard", "rich")
     asked = [[], ["--help"], *([*verb.split(), "--help"] for verb in (*VERBS, *INNER))]
     program = (
         f"import sys; from omokage.__main__ import main\nfor one in {asked}: assert main(one) == 0\n"
+        "for verb in ('report', 'card'): assert main([verb, 'nothing']) == 2\n"
         f"print([name for name in {heavy} if name in sys.modules], file=sys.stderr)"
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
-    assert ended.stderr == "[]\n"
+    *refused, loaded = ended.stderr.splitlines()
+    assert refused == [
+        "error: nothing: no such run folder; omokage train makes a run",
+        "error: nothing: no such run folder",
+    ]
+    assert loaded == "[]"
 
 
 def test_help_and_completion_are_there_at_once():

@@ -16,9 +16,10 @@ from omokage.families import (
     build_discriminator,
     build_model,
 )
+from omokage.listing import recipe_names
 from omokage.model import Model, load_model
 from omokage.objectives.phase import Step
-from omokage.recipe import load_recipe, read_recipe, recipe_names
+from omokage.recipe import load_recipe, read_recipe
 from omokage.sampling import BATCH, gathered, latents, sample
 from omokage.settings import Settings
 from omokage.snapshot import write_snapshot

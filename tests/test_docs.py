@@ -14,7 +14,8 @@ import pytest
 import typer.main
 
 from omokage.__main__ import app
-from omokage.recipe import load_recipe, recipe_names
+from omokage.listing import recipe_names
+from omokage.recipe import load_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = sorted((ROOT / "docs").glob("*.md"))

@@ -10,9 +10,10 @@ from torch import nn
 from omokage.abilities import Encodes, HasDensity
 from omokage.errors import UserError
 from omokage.families import DISCRIMINATORS, MODELS
+from omokage.listing import recipe_names
 from omokage.model import Model, load_model
 from omokage.objectives.phase import Step
-from omokage.recipe import load_recipe, recipe_names
+from omokage.recipe import load_recipe
 from omokage.sampling import BATCH, gathered, latents, sample
 from omokage.settings import Settings
 from omokage.snapshot import write_snapshot

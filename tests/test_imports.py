@@ -12,7 +12,7 @@ ROOT = Path(omokage.__file__).parent
 FLOORS = [
     ["errors", "bounds", "settings", "abilities", "progress", "schedule", "files", "interrupts", "streams"],
     ["starting"],
-    ["sniff", ""],
+    ["sniff", "listing", ""],
     ["hardware"],
     ["models"],
     ["objectives"],

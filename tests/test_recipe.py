@@ -8,7 +8,8 @@ import pytest
 
 import omokage.recipe
 from omokage.errors import UserError
-from omokage.recipe import Training, load_recipe, read_recipe, recipe_names
+from omokage.listing import recipe_names
+from omokage.recipe import Training, load_recipe, read_recipe
 from omokage.training.augment import AUGMENTATIONS
 from omokage.training.optimisers import OPTIMISERS
 

@@ -19,6 +19,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from .listing import recipe_names
+
 if TYPE_CHECKING:
     from .parameters import Count
     from .recipe import Recipe
@@ -115,8 +117,6 @@ def fid_here(name: str) -> str:
 
 def remarks(name: str) -> list[str]:
     """The paragraphs of the comment at the top of a shipped recipe."""
-    from .recipe import recipe_names
-
     if name not in recipe_names():
         return []
     file = resources.files("omokage") / "recipes" / f"{name}.toml"
@@ -293,7 +293,6 @@ def _rate(rate: Any) -> str:
 def _counts(recipe: "Recipe", asked: str) -> "dict[str, Count]":
     """Parameter counts of its networks: from the record for a shipped recipe, else counted."""
     from .parameters import Count, counted
-    from .recipe import recipe_names
 
     if asked in recipe_names() and asked in recorded():
         return {role: Count(**told) for role, told in recorded()[asked]["counts"].items()}

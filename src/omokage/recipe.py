@@ -17,6 +17,7 @@ from . import families
 from .abilities import TakesConditions
 from .bounds import Allowed, Count, CountOrNone, NotNegative, Positive, ShareBelowOne
 from .errors import UserError
+from .listing import recipe_names
 from .schedule import check_batch, check_schedule
 
 if TYPE_CHECKING:
@@ -98,12 +99,6 @@ class Recipe:
                 del plain["training"][free]
             del plain["title"], plain["source"], plain["name"]
         return mine == theirs
-
-
-def recipe_names() -> list[str]:
-    """The names of the recipes that ship."""
-    folder = resources.files("omokage") / "recipes"
-    return sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
 
 
 def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:

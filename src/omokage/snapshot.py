@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from . import __version__
 from .errors import UserError
 from .files import replacing
+from .listing import runs_within, snapshots
 from .recipe import Recipe, read_recipe
 from .sniff import what_it_is
 
@@ -69,11 +70,6 @@ def _what(path: Path) -> str | None:
     return f"{name}, not a snapshot" + (f": {hint}" if hint and name != "an archive" else "")
 
 
-def snapshots(run: str | Path) -> list[Path]:
-    """The snapshots of a run, oldest first."""
-    return sorted(Path(run).glob("snapshot-*.safetensors"))
-
-
 def newest_snapshot(run: str | Path) -> Path:
     """The newest snapshot of a run folder.
 
@@ -90,16 +86,6 @@ def newest_snapshot(run: str | Path) -> Path:
     if not found:
         raise UserError(f"{run} has no snapshot yet; let omokage train run longer")
     return found[-1]
-
-
-def runs_within(folder: str | Path) -> str:
-    """An error message for a folder that is not a run but contains runs; "" if it contains none."""
-    inner = sorted(path.parent for path in Path(folder).glob("*/snapshot-*.safetensors"))
-    runs = [f"{one}" for one in dict.fromkeys(inner)]
-    if not runs:
-        return ""
-    more = f" and {len(runs) - 8:,} more" if len(runs) > 8 else ""
-    return f"{folder} is a folder of runs: name one of {', '.join(runs[:8])}{more}"
 
 
 def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -13,11 +13,12 @@ from PIL import Image
 
 from omokage.data.faceset import FaceSet
 from omokage.errors import UserError
+from omokage.listing import snapshots
 from omokage.model import load_model
 from omokage.recipe import load_recipe
 from omokage.running import train
 from omokage.sampling import gathered, sample
-from omokage.snapshot import newest_snapshot, read_snapshot, snapshots
+from omokage.snapshot import newest_snapshot, read_snapshot
 from omokage.training.batches import Batches
 
 SMALL = [

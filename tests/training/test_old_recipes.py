@@ -8,10 +8,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from omokage.listing import snapshots
 from omokage.model import load_model
 from omokage.recipe import load_recipe
 from omokage.running import train
-from omokage.snapshot import newest_snapshot, read_snapshot, snapshots
+from omokage.snapshot import newest_snapshot, read_snapshot
 
 SMALL = [
     "model.channels=[8, 8, 8]",

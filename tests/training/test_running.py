@@ -7,10 +7,11 @@ import pytest
 
 import omokage
 from omokage.errors import UserError
+from omokage.listing import snapshots
 from omokage.model import load_model
 from omokage.recipe import load_recipe
 from omokage.running import resolve, train
-from omokage.snapshot import newest_snapshot, snapshots
+from omokage.snapshot import newest_snapshot
 from omokage.training import loop
 
 SMALL = {

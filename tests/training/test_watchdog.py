@@ -6,11 +6,12 @@ import torch
 
 import omokage.training.loop as loop
 from omokage.errors import UserError
+from omokage.listing import snapshots
 from omokage.objectives.adversarial import hinge, non_saturating, wasserstein
 from omokage.objectives.phase import Phase
 from omokage.recipe import load_recipe
 from omokage.running import train
-from omokage.snapshot import newest_snapshot, read_snapshot, snapshots
+from omokage.snapshot import newest_snapshot, read_snapshot
 from omokage.training.watchdog import look
 
 SMALL = [

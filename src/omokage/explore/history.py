@@ -10,10 +10,10 @@ from PIL import Image
 
 from omokage.errors import UserError
 from omokage.explore.faces import Faces
+from omokage.listing import snapshots
 from omokage.model import Model, load_model
 from omokage.sampling import GRID_SEEDS, gathered, sample
 from omokage.settings import Settings
-from omokage.snapshot import snapshots
 
 STAGE = re.compile(r"(?:snapshot|images)-(\d{12})\.(?:safetensors|png)")
 

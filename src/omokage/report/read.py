@@ -11,9 +11,10 @@ from statistics import median
 from typing import Any
 
 from ..errors import UserError
+from ..listing import not_a_run, snapshots
 from ..parameters import counted
 from ..recipe import Recipe, read_recipe
-from ..snapshot import read_snapshot, runs_within, snapshots
+from ..snapshot import read_snapshot
 
 MINUTES, SPEED, MEMORY = "minutes", "speed/images per second", "memory/peak MB"
 
@@ -145,15 +146,8 @@ def _names(paths: Sequence[Path]) -> dict[Path, str]:
 
 def read_run(folder: Path, name: str | None = None) -> Run | str:
     """The run in ``folder``, or one line that says why there is none."""
-    if not folder.is_dir():
-        return f"{folder}: no such run folder" if not folder.exists() else f"{folder}: a file, not a run"
-    known = [*snapshots(folder), *(folder / file for file in ("log.jsonl", "recipe.toml"))]
-    if not any(path.is_file() for path in known):
-        if (folder / "index.parquet").is_file():
-            return f"{folder}: a face set, not a run; omokage faces stats tells what is in it"
-        if told := runs_within(folder):
-            return told
-        return f"{folder}: not a run folder (no recipe, log or snapshot in it)"
+    if told := not_a_run(folder):
+        return told
     run = Run(name or folder.name, folder)
     _read_snapshot(run)
     _read_recipe(run)

@@ -22,12 +22,12 @@ from ..errors import UserError
 from ..families import OBJECTIVES, build_discriminator, build_model
 from ..hardware import best_device, best_precision, device_name, keep_freed_memory, peak_memory_mb
 from ..interrupts import Stop, stop_requests
+from ..listing import snapshots
 from ..model import Model
 from ..objectives.phase import Phase, pace
 from ..progress import Progress
 from ..recipe import Recipe
 from ..schedule import batch_at, value_at
-from ..snapshot import snapshots
 from .augment import augmenter
 from .batches import Batches, shared
 from .conditions import ConditionLabels

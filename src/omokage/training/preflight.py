@@ -20,9 +20,10 @@ from ..data.read import one_line
 from ..errors import UserError
 from ..families import build_model
 from ..hardware import best_device
+from ..listing import snapshots
 from ..progress import Progress
 from ..recipe import Recipe
-from ..snapshot import read_snapshot, snapshots
+from ..snapshot import read_snapshot
 from .batches import shared
 from .conditions import ConditionLabels
 from .display import announce

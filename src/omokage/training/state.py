@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from ..files import replacing
+from ..listing import snapshots
 from ..parameters import count
 from ..recipe import Recipe
-from ..snapshot import load_weights, read_snapshot, snapshots, write_snapshot
+from ..snapshot import load_weights, read_snapshot, write_snapshot
 from .averages import Averages
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from lightning_fabric import Fabric
 
 from ..errors import UserError
+from ..listing import snapshots
 from ..objectives.phase import Phase
 from ..progress import Progress
 from ..recipe import Recipe
-from ..snapshot import snapshots
 from .display import announce
 from .logs import Logs
 from .state import TrainingState, go_back, save

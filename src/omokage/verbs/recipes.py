@@ -12,18 +12,20 @@ def recipes(
     ] = False,
 ) -> None:
     """List the recipes, or show one with what was published and measured."""
-    from ..errors import UserError
-    from ..recipe import load_recipe, recipe_names
-
     if name is None:
+        from ..catalogue import show_list
+        from ..errors import UserError
+        from ..listing import recipe_names
+
         if toml:
             raise UserError(
                 "recipes: --toml prints one recipe; name it, for example omokage recipes fast --toml"
             )
-        from ..catalogue import show_list
-
         show_list(recipe_names())
-    elif toml:
+        return
+    from ..recipe import load_recipe
+
+    if toml:
         print(load_recipe(name).to_toml(), end="")
     else:
         from ..catalogue import show_recipe

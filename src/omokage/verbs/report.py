@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from ..errors import UserError
+from ..listing import not_a_run
 from .options import default_out, parse_seeds, progress
 
 
@@ -22,6 +24,8 @@ def report(
 ) -> None:
     """Compare runs on an HTML page (figures, faces of the same seeds, curves) and in a CSV file."""
     chosen = parse_seeds(seeds) if seeds.strip() else []
+    if all(map(not_a_run, runs)):
+        raise UserError(f"{not_a_run(runs[0])}; omokage train makes a run")
     from ..report.page import write_report
 
     folder = default_out(out, "report")
@@ -41,6 +45,8 @@ def card(
     ] = None,
 ) -> None:
     """Write a run's model card: the model, its data with licences and artists, its figures and limits."""
+    if told := not_a_run(run):
+        raise UserError(told)
     from ..report.card import write_card
 
     text = write_card(run)
