@@ -43,8 +43,16 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-test: lint
-	$(BIN)/pytest -n auto --dist loadfile
+# mypy runs beside the tests and keeps its word until they are done. Files of tests come in their own order: by
+# default the few long ones would come last, and one worker would wait for the other.
+test: $(STAMP)
+	$(BIN)/ruff check .
+	@types=$$(mktemp); $(BIN)/mypy >"$$types" 2>&1 & mypy=$$!; \
+	trap 'kill $$mypy 2>/dev/null; rm -f "$$types"' EXIT; trap 'exit 130' INT TERM; \
+	echo '$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder  (beside it: $(BIN)/mypy)'; \
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder; tests=$$?; \
+	wait $$mypy; checked=$$?; echo "mypy: $$(cat "$$types")"; \
+	exit $$((tests > checked ? tests : checked))
 
 bench: $(STAMP)
 	@for f in bench/*.py; do \

@@ -128,7 +128,7 @@ def stored_alike(shown: np.ndarray, settings: list[dict[str, Any]], rng: np.rand
 
 def pictures(
     faces: FaceSet, size: int, options: argparse.Namespace
-) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
+) -> "Pictures":
     """Good faces, bad pictures by kind, and controls by kind; the same for all models of a resolution."""
     rng = np.random.default_rng(options.seed)
     order = rng.permutation(len(faces))
@@ -163,14 +163,17 @@ WAYS = {
 }
 
 
-def areas(model: Model, faces: FaceSet, options: argparse.Namespace) -> list[str]:
+Pictures = tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]
+
+
+def areas(model: Model, shown: Pictures, options: argparse.Namespace) -> list[str]:
     """A Markdown table of how well the scores of one model find bad pictures."""
-    good, bad, control = pictures(faces, model.resolution[0], options)
+    good, bad, control = shown
     progress = TerminalProgress()
     standard = score(model, good, seed=options.seed, progress=progress)
     scores = {
-        kind: score(model, shown, seed=options.seed, progress=progress)
-        for kind, shown in (bad | control).items()
+        kind: score(model, several, seed=options.seed, progress=progress)
+        for kind, several in (bad | control).items()
     }
     lines = [f"| bad pictures | number | {' | '.join(WAYS)} |", "|---" * (2 + len(WAYS)) + "|"]
     for kind in [*bad, "all of these", *control]:
@@ -201,11 +204,15 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     faces, tables = FaceSet.open(options.heldout), []
+    shown: dict[int, Pictures] = {}  # by size: models of one resolution judge the same pictures
     models = [load_model(run) for run in options.runs]
     for model in models:
         model.require(HasDensity)
     larger = f" --larger {Path(options.larger).name}" if options.larger else ""
     for model in models:
+        size = model.resolution[0]
+        if size not in shown:
+            shown[size] = pictures(faces, size, options)
         known = check_unseen(faces, model.progress.get("face_set"))
         seen = "trained on the other part" if known else "not known whether it has seen these faces"
         heading = (
@@ -213,7 +220,7 @@ def main() -> None:
             f" snapshot {model.snapshot_hash[:12]}, {seen}. `--heldout DIR/heldout{larger}"
             f" --count {options.count} --seed {options.seed}`, {date.today()}, {machine_name()}.\n"
         )
-        tables.append("\n".join([heading, *areas(model, faces, options)]))
+        tables.append("\n".join([heading, *areas(model, shown[size], options)]))
         print(tables[-1], flush=True)
     if options.write:
         RESULTS.parent.mkdir(exist_ok=True)

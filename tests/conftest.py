@@ -1,5 +1,7 @@
+import importlib.metadata
 import os
 import signal
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # Started in the background of a script, a process ignores Ctrl-C, and so would those that it starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# Each start of a training searches all installed packages for callbacks of Lightning. Here, once is enough.
+importlib.metadata.entry_points = cache(importlib.metadata.entry_points)
 
 
 @pytest.fixture(scope="session")

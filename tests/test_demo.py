@@ -29,9 +29,9 @@ def test_demo_makes_what_it_says_and_can_be_repeated(needs, tmp_path, monkeypatc
         told = Console(file=io.StringIO(), width=80, highlight=False)
         made = demo(
             "demo",
-            faces=24,
+            faces=12,
             minutes=0.01,
-            protocol="fid24-full-inception2015",
+            protocol="fid12-full-inception2015",
             overrides=("batch=4",),
             frames_per_leg=15,
             console=told,
@@ -46,7 +46,7 @@ def test_demo_makes_what_it_says_and_can_be_repeated(needs, tmp_path, monkeypatc
     with av.open(str(places["shipped-walk.mp4"])) as film:
         assert film.streams.video[0].frames > 100
     records = [json.loads(line) for line in places["evaluations.jsonl"].read_text().splitlines()]
-    assert [record["samples"] for record in records] == [24, 24]
+    assert [record["samples"] for record in records] == [12, 12]
     assert records[0]["fid"] == pytest.approx(records[1]["fid"], rel=1e-3)
 
 

@@ -1,6 +1,7 @@
 """Imports run downwards only, and without circles; what may stand on what is said here."""
 
 import ast
+import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -116,6 +117,26 @@ def test_a_study_knows_pictures_and_tables_but_no_model():
         if path.parts[0] == "study":
             allowed = {"study", "errors", "bounds", "files", "progress", "interrupts", "streams", ""}
             assert {room(other) for other in imported(path)} <= allowed, path
+
+
+def test_mypy_skips_nothing_that_is_imported():
+    settings = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    skipped = [
+        name.removesuffix(".*")
+        for part in settings["tool"]["mypy"]["overrides"]
+        if part.get("follow_imports") == "skip"
+        for name in part["module"]
+    ]
+    assert "torch._dynamo" in skipped
+    for path in modules():
+        for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found = [(name, part) for name in names for part in skipped if f"{name}.".startswith(f"{part}.")]
+            assert not found, path
 
 
 def test_there_is_no_circle():

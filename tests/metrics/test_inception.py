@@ -54,31 +54,38 @@ def test_a_resize_to_the_same_size_changes_nothing() -> None:
     torch.testing.assert_close(network.bilinear_matrix(299), torch.eye(299))
 
 
-def test_float32_equals_the_torchscript(file: Path, images: np.ndarray) -> None:
+@pytest.fixture(scope="module")
+def exact(file: Path) -> InceptionExtractor:
+    return InceptionExtractor(file, precision="fp32")
+
+
+@pytest.fixture(scope="module")
+def features(exact: InceptionExtractor, images: np.ndarray) -> np.ndarray:
+    """Of the first three images, together."""
+    return exact(images[:3])
+
+
+def test_float32_equals_the_torchscript(file: Path, images: np.ndarray, features: np.ndarray) -> None:
     with torch.inference_mode():
         expected = torch.jit.load(str(file)).eval()(_reference_input(images[:3]))
-    found = InceptionExtractor(file, precision="fp32")(images[:3])
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected.numpy(), atol=1e-4)
+    assert features.dtype == np.float32
+    np.testing.assert_allclose(features, expected.numpy(), atol=1e-4)
 
 
-def test_bfloat16_is_close_and_features_do_not_depend_on_the_batch(file: Path, images: np.ndarray) -> None:
-    exact, fast = (InceptionExtractor(file, precision=precision) for precision in ("fp32", "bf16"))
-    images = images[:3]
-    expected = exact(images)
-    for extractor, tolerance in ((exact, 1e-4), (fast, 0.1)):
-        together = extractor(images)
-        alone = np.concatenate([extractor(images[i : i + 1]) for i in range(2)])
-        np.testing.assert_allclose(together, expected, atol=tolerance)
-        np.testing.assert_allclose(together[:2], alone, atol=tolerance)
-    assert np.abs(together - expected).mean() < 0.03 * expected.mean()
+def test_bfloat16_is_close_and_features_do_not_depend_on_the_batch(
+    file: Path, images: np.ndarray, exact: InceptionExtractor, features: np.ndarray
+) -> None:
+    fast = InceptionExtractor(file, precision="bf16")
+    for extractor, together, tolerance in ((exact, features, 1e-4), (fast, fast(images[:3]), 0.1)):
+        np.testing.assert_allclose(together, features, atol=tolerance)
+        np.testing.assert_allclose(extractor(images[1:2]), together[1:2], atol=tolerance)
+    assert np.abs(together - features).mean() < 0.03 * features.mean()
 
 
-def test_no_images_no_features(file: Path) -> None:
-    extractor = InceptionExtractor(file, precision="fp32")
-    assert extractor(np.empty((0, 8, 8, 3), np.uint8)).shape == (0, 2048)
+def test_no_images_no_features(exact: InceptionExtractor) -> None:
+    assert exact(np.empty((0, 8, 8, 3), np.uint8)).shape == (0, 2048)
     with pytest.raises(ValueError, match="uint8"):
-        extractor(np.zeros((1, 8, 8, 3), np.float32))
+        exact(np.zeros((1, 8, 8, 3), np.float32))
 
 
 def test_another_file_is_not_loaded(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..hardware import seed_generators
+
 Loss = tuple[Tensor, dict[str, Tensor]]
 
 
@@ -53,7 +55,7 @@ class Step:
         """
         seed = self.once("augmentation", lambda: int(torch.randint(2**62, ())))
         with torch.random.fork_rng():
-            torch.manual_seed(seed)
+            seed_generators(seed)
             return self.augment(images)
 
     def once(self, name: str, compute: Callable[[], Any]) -> Any:

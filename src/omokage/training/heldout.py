@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from ..hardware import seed_generators
 from ..objectives.phase import Phase
 from .steps import Steps
 
@@ -34,7 +35,7 @@ def held_out_numbers(
     """
     told: dict[str, Tensor] = {}
     with untouched(networks):
-        torch.manual_seed(seed)
+        seed_generators(seed)
         step = others.step(others.pixels(images), images)
         for phase in phases:
             if phase.judge is not None:

@@ -20,7 +20,14 @@ from ..data.faceset import FaceSet
 from ..data.provenance import write_provenance
 from ..errors import UserError
 from ..families import OBJECTIVES, build_discriminator, build_model
-from ..hardware import best_device, best_precision, device_name, keep_freed_memory, peak_memory_mb
+from ..hardware import (
+    best_device,
+    best_precision,
+    device_name,
+    keep_freed_memory,
+    peak_memory_mb,
+    seed_generators,
+)
 from ..interrupts import Stop, stop_requests
 from ..listing import snapshots
 from ..model import Model
@@ -164,7 +171,7 @@ def train(
                 batch = batch_at(recipe.training.batch, before, fabric.world_size)
 
                 # Draw a batch. All randomness is seeded with the position in training.
-                torch.manual_seed(_position_seed(recipe.training.seed, fabric.global_rank, state))
+                seed_generators(_position_seed(recipe.training.seed, fabric.global_rank, state))
                 freeze.at(before)
                 pixels = steps.pixels(before)
                 waited = time.monotonic() - stepped
