@@ -63,7 +63,9 @@ def faces(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(faces, tmp_path_factory):
     out = tmp_path_factory.mktemp("trained") / "run"
-    train(load_recipe("dcgan", SMALL), faces, out, images=8000)
+    # Large steps: the same faces in less than half the time.
+    large = ["batch=40", "learning_rate={ default = 3e-3 }"]
+    train(load_recipe("dcgan", [*SMALL, *large]), faces, out, images=8000)
     return out
 
 
