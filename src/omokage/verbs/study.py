@@ -173,7 +173,7 @@ def _opened(
 ) -> "Source":
     """A source of pictures: faces drawn from a model, a face set, or files."""
     from ..data.faceset import FaceSet, is_face_set
-    from ..snapshot import snapshots
+    from ..listing import snapshots
     from ..study.stimuli import Source
 
     if is_face_set(path):
