@@ -2,7 +2,7 @@
 
 import { Api, Refusal } from "./api.js";
 import { choice, h, pause } from "./dom.js";
-import { Words } from "./words.js";
+import { Words, locale } from "./words.js";
 
 const EVERY = 10_000; // ms between looks at the counts
 const KEY = `omokage-study-dashboard:${new URL(".", document.baseURI).pathname}`;
@@ -15,12 +15,13 @@ class StudyDashboard extends HTMLElement {
     this.api = new Api((kind) => this.tell(kind));
     this.language = document.documentElement.lang;
     this.words = new Words(await this.api.get(`texts/${this.language}`));
-    this.title = h("p", { class: "title" }, document.title);
+    this.locale = locale(this.language);
+    this.headline = h("p", { class: "title" }, document.title);
     this.corner = h("div", { class: "corner" });
     this.main = h("main", { id: "main", tabindex: "-1" });
     this.notice = h("p", { class: "notice", role: "status" });
     this.replaceChildren(
-      h("header", { class: "top" }, this.title, h("p", { class: "count" }, this.words.say("dashboard.title")), this.corner),
+      h("header", { class: "top" }, this.headline, h("p", { class: "count" }, this.words.say("dashboard.title")), this.corner),
       this.main, this.notice);
     // A token in the fragment never reaches a server's log; it leaves the address at once.
     if (location.hash.length > 1) {
@@ -108,7 +109,7 @@ class StudyDashboard extends HTMLElement {
       this.state = told.state;
       this.overview.replaceChildren(this.heading,
         h("span", { class: `chip ${told.state}`, role: "status" }, this.say(told.state)),
-        Object.entries(STATES).filter(([state]) => state !== told.state).map(([state, verb]) =>
+        ...Object.entries(STATES).filter(([state]) => state !== told.state).map(([state, verb]) =>
           choice(this.say(`do_${verb}`), null, () => this.change(state),
             { class: state === "closed" ? "button danger" : "button" })));
     }
@@ -118,7 +119,7 @@ class StudyDashboard extends HTMLElement {
         ? this.say("minutes", { minutes: told.median_minutes.toFixed(1) }) : "–"],
     ].map(([name, value]) => h("div", { class: "card" }, h("dt", {}, this.say(name)), h("dd", {}, value))));
     this.chart(told);
-    this.updated.textContent = this.say("updated", { time: new Date().toLocaleTimeString(this.language) });
+    this.updated.textContent = this.say("updated", { time: new Date().toLocaleTimeString(this.locale) });
   }
 
   links(told) {
@@ -157,8 +158,9 @@ class StudyDashboard extends HTMLElement {
     const done = counts.completed ?? 0;
     const caption = h("p", {}, target ? this.say("target", { completed: done, target })
       : this.say("no_target", { completed: done }));
+    const width = Math.max(260, (this.time.clientWidth || 600) - 2 * parseFloat(getComputedStyle(this.time).paddingLeft || 0));
     const parts = [h("h2", {}, this.say("over_time")), caption];
-    if (completions?.length > 0) parts.push(staircase(completions, target, this.language, this.say("over_time_label", { completed: done })));
+    if (completions?.length > 0) parts.push(staircase(width, completions, target, this.locale, this.say("over_time_label", { completed: done })));
     else parts.push(h("p", { class: "faint" }, this.say("nobody")));
     this.time.replaceChildren(...parts);
   }
@@ -175,8 +177,9 @@ class StudyDashboard extends HTMLElement {
     const { rows } = await this.api.get("dashboard/results?reveal=true");
     const percent = (share) => `${(100 * share).toFixed(1)}%`;
     const interval = rows.some((row) => typeof row.low === "number");
-    this.results.replaceChildren(h("h2", { tabindex: "-1" }, this.say("results")),
-      h("div", { class: "scroll" }, h("table", {},
+    this.results.replaceChildren(h("h2", { tabindex: "-1" }, this.say("results")), rows.length === 0
+      ? h("p", {}, this.say("no_results"))
+      : h("div", { class: "scroll" }, h("table", {},
         h("thead", {}, h("tr", {}, h("th", { scope: "col" }, this.say("result")),
           h("th", { scope: "col", class: "number" }, this.say("value")),
           interval ? h("th", { scope: "col", class: "number" }, this.say("interval")) : null,
@@ -189,12 +192,12 @@ class StudyDashboard extends HTMLElement {
   }
 
   when(at) {
-    return new Date(at).toLocaleString(this.language, { dateStyle: "medium", timeStyle: "short" });
+    return new Date(at).toLocaleString(this.locale, { dateStyle: "medium", timeStyle: "short" });
   }
 }
 
-function staircase(completions, target, language, label) {
-  const [width, height, left, right, top, bottom] = [640, 240, 36, 12, 12, 26];
+function staircase(width, completions, target, language, label) {
+  const [height, left, right, top, bottom] = [220, 40, 4, 10, 26];
   const times = completions.map(({ at }) => new Date(at).valueOf());
   const from = times[0];
   const span = Math.max(60_000, times.at(-1) - from);
@@ -207,7 +210,7 @@ function staircase(completions, target, language, label) {
     if (text !== undefined) element.textContent = text;
     return element;
   };
-  const chart = draw("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
+  const chart = draw("svg", { class: "chart", width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
   for (const count of new Set([0, Math.round(most / 2), most])) {
     chart.append(draw("line", { class: "grid", x1: left, x2: width - right, y1: y(count), y2: y(count) }),
       draw("text", { x: left - 8, y: y(count) + 4, "text-anchor": "end" }, String(count)));

@@ -32,7 +32,7 @@ class StudyPage extends HTMLElement {
 
   // The frame around all stages.
   build() {
-    this.title = h("p", { class: "title" });
+    this.headline = h("p", { class: "title" });
     this.count = h("p", { class: "count" });
     this.bar = h("progress", { max: 1, value: 0, hidden: true });
     this.corner = h("div", { class: "corner" });
@@ -41,7 +41,7 @@ class StudyPage extends HTMLElement {
     this.footer = h("footer", { class: "foot" });
     this.notice = h("p", { class: "notice", role: "status" });
     this.replaceChildren(
-      h("header", { class: "top" }, this.title, this.count, this.corner),
+      h("header", { class: "top" }, this.headline, this.count, this.corner),
       this.bar, this.pilot, this.main, this.footer, this.notice,
     );
   }
@@ -118,7 +118,7 @@ class StudyPage extends HTMLElement {
   dress() {
     const { words, study } = this;
     document.title = study.title;
-    this.title.textContent = study.title;
+    this.headline.textContent = study.title;
     this.pilot.textContent = words.say("common.pilot");
     this.pilot.hidden = !study.pilot;
     this.footer.replaceChildren(

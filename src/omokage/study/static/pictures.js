@@ -81,7 +81,7 @@ class StudyPicture extends HTMLElement {
         pixels.data[at + 3] = 255;
       }
       small.putImageData(pixels, 0, 0);
-      context.globalAlpha = 1 / (number + 1);
+      context.globalCompositeOperation = number === 0 ? "source-over" : "overlay"; // keeps the contrast
       context.imageSmoothingEnabled = number < 2;
       context.drawImage(noise, 0, 0, this.pattern.width, this.pattern.height);
     }

@@ -296,7 +296,7 @@ function panelBox(page, { code, redirect }) {
 // All pictures with the truth and the participant's answers; loaded when it is opened.
 function gallery(page, answers) {
   const { words } = page;
-  const grid = h("ol", { class: "gallery" });
+  const grid = h("ol", { class: answers[0].pictures.length === 1 ? "gallery single" : "gallery" });
   const fill = async (event) => {
     if (!event.target.open || grid.childElementCount > 0) return;
     for (const [number, answer] of answers.entries()) {

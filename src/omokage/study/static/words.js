@@ -72,9 +72,14 @@ export function inLanguage(label, language) {
   return label?.[language] ?? Object.values(label ?? {})[0] ?? "";
 }
 
+// How the browser's owner writes dates and times in a language: 10 December in one country, December 10 in another.
+export function locale(language) {
+  return navigator.languages.find((tag) => tag.split("-")[0] === language.split("-")[0]) ?? language;
+}
+
 // An ISO day such as 2026-05-14 as people write it.
 export function day(iso, language) {
   if (!iso) return "";
   const date = new Date(`${iso.slice(0, 10)}T12:00:00`);
-  return Number.isNaN(date.valueOf()) ? iso : new Intl.DateTimeFormat(language, { dateStyle: "long" }).format(date);
+  return Number.isNaN(date.valueOf()) ? iso : new Intl.DateTimeFormat(locale(language), { dateStyle: "long" }).format(date);
 }

@@ -1,0 +1,180 @@
+"""A study in a thread, a headless Chromium, and a hand that clicks through the pages of a study."""
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+INSTALL = "no Chromium found (on Debian: apt-get install chromium)"
+
+DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}}
+PHONE: dict[str, Any] = {
+    "viewport": {"width": 380, "height": 740},
+    "device_scale_factor": 2,
+    "is_mobile": True,
+    "has_touch": True,
+}
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """One headless Chromium for all tests; they are skipped where there is none."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install playwright)")
+    program = next(filter(None, map(shutil.which, NAMES)), None)
+    if program is None:
+        pytest.skip(INSTALL)
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def squares(count: int, seed: int, side: int = 32) -> list[tuple[str, Image.Image | str]]:
+    """Small coloured squares; no two are alike."""
+    rng = np.random.default_rng(seed)
+    return [
+        (f"{number:03d}.png", Image.fromarray(rng.integers(0, 256, (side, side, 3), np.uint8)))
+        for number in range(count)
+    ]
+
+
+@contextmanager
+def served(folder: Path, **options: Any) -> Iterator[str]:
+    """The real server of the study in ``folder``, in a thread; gives its address."""
+    import uvicorn
+
+    from omokage.study.server import create_app
+
+    config = uvicorn.Config(
+        create_app(folder, **options), host="127.0.0.1", port=0, log_level="error", access_log=False, ws="none"
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        if not thread.is_alive():
+            raise RuntimeError("the server ended before it was ready")
+        time.sleep(0.01)
+    try:
+        yield "http://127.0.0.1:%d/" % server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join(20)
+
+
+def make(folder: Path, pictures: int = 12, sources: tuple[str, ...] = ("real", "gan"), **settings: Any) -> str:
+    """Make a study of squares in ``folder``; returns the token of its dashboard."""
+    from omokage.study.making import make_study
+    from omokage.study.stimuli import Source
+
+    given = [Source(name, squares(pictures, seed)) for seed, name in enumerate(sources)]
+    return make_study(folder, settings, given)[2]
+
+
+class Visitor:
+    """A participant in a browser window of its own, who notes what should not happen.
+
+    Attributes:
+        page: Playwright's page.
+        stages: the stages seen, in order.
+        problems: errors on the console and requests to other hosts.
+    """
+
+    def __init__(self, browser: Any, address: str, **options: Any) -> None:
+        self.context = browser.new_context(**{"locale": "en-GB", **options})
+        self.context.set_default_timeout(15_000)
+        self.address = address
+        self.stages: list[str] = []
+        self.problems: list[str] = []
+        self.open()
+
+    def open(self, query: str = "") -> None:
+        """Open the page in a new tab."""
+        self.page = self.context.new_page()
+        self.page.on("console", self._heard)
+        self.page.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
+        self.page.on("request", self._asked)
+        self.page.goto(self.address + query)
+
+    def _heard(self, message: Any) -> None:
+        if message.type in ("error", "warning"):
+            self.problems.append(f"{message.type}: {message.text}")
+
+    def _asked(self, request: Any) -> None:
+        if not request.url.startswith((self.address, "data:", "blob:")):
+            self.problems.append(f"another host: {request.url}")
+
+    def stage(self, *wanted: str) -> str:
+        """Wait for one of these stages; returns which it is."""
+        choice = ", ".join(f"body[data-stage={name!r}]" for name in wanted)
+        self.page.wait_for_selector(choice, state="attached")
+        name = self.page.evaluate("document.body.dataset.stage")
+        self.stages.append(name)
+        return str(name)
+
+    def main(self) -> None:
+        """Press the main button of the stage."""
+        self.page.click(".button.main:not([disabled])")
+
+    def begin(self, answers: dict[str, str] | None = None) -> None:
+        """From the briefing to the first trial."""
+        self.stage("briefing")
+        self.main()
+        self.stage("consent")
+        for box in self.page.query_selector_all("input[type=checkbox]"):
+            box.check()
+        self.main()
+        while (stage := self.stage("code", "questions", "device")) != "device":
+            if stage == "questions":
+                for name, value in (answers or {}).items():
+                    field = self.page.locator(f"[name=question-{name}][value={value!r}], #question-{name}")
+                    if field.get_attribute("type") == "radio":
+                        field.check()
+                    else:
+                        field.fill(value)
+            self.main()
+            self.page.wait_for_function("name => document.body.dataset.stage !== name", arg=stage)
+        self.main()
+
+    def ready(self) -> Any:
+        """Wait until the trial can be answered; returns its element."""
+        self.page.wait_for_selector(".trial[data-ready]")
+        return self.page.locator(".trial")
+
+    def answer(self, how: Callable[["Visitor"], None] | None = None) -> None:
+        """Answer the trial on the screen, by ``how`` or with a click, and wait until it is gone."""
+        name = self.ready().get_attribute("data-trial")
+        if how:
+            how(self)
+        else:
+            self.page.locator("[data-response]").nth(self.page.locator("[data-response]").count() // 2).click()
+        self.page.wait_for_function(
+            """name => document.querySelector(".feedback")
+                || document.querySelector(".trial")?.dataset.trial !== name""",
+            arg=name,
+        )
+        if self.page.locator(".feedback").count():
+            self.page.keyboard.press("Enter")
+            self.page.wait_for_function(
+                "name => document.querySelector('.trial')?.dataset.trial !== name", arg=name
+            )
+
+    def finish(self, how: Callable[["Visitor"], None] | None = None) -> None:
+        """Answer all trials, up to the debriefing."""
+        while (stage := self.stage("trial", "break", "practice-over", "debriefing")) != "debriefing":
+            if stage == "trial":
+                self.answer(how)
+            else:
+                self.main()
+                self.page.wait_for_function("name => document.body.dataset.stage !== name", arg=stage)
+
+    def close(self) -> None:
+        self.context.close()
