@@ -74,7 +74,7 @@ class StudyPicture extends HTMLElement {
       const small = noise.getContext("2d");
       const pixels = small.createImageData(cells, cells);
       for (let at = 0; at < pixels.data.length; at += 4) {
-        const light = 40 + 215 * Math.random();
+        const light = 20 + 215 * Math.random();
         for (let channel = 0; channel < 3; channel++) {
           pixels.data[at + channel] = 0.65 * light + 0.35 * 255 * Math.random();
         }
