@@ -1,4 +1,4 @@
-"""A study in a thread, a headless Chromium, and a hand that clicks through the pages of a study."""
+"""A study's server in a thread, a headless Chromium, and a hand that clicks through the pages of a study."""
 
 import shutil
 import threading
@@ -8,9 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 INSTALL = "no Chromium found (on Debian: apt-get install chromium)"
@@ -27,7 +25,7 @@ PHONE: dict[str, Any] = {
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     """One headless Chromium for all tests; they are skipped where there is none."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install playwright)")
+    playwright = pytest.importorskip("playwright.sync_api")
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
         pytest.skip(INSTALL)
@@ -37,15 +35,6 @@ def browser() -> Iterator[Any]:
         browser.close()
 
 
-def squares(count: int, seed: int, side: int = 32) -> list[tuple[str, Image.Image | str]]:
-    """Small coloured squares; no two are alike."""
-    rng = np.random.default_rng(seed)
-    return [
-        (f"{number:03d}.png", Image.fromarray(rng.integers(0, 256, (side, side, 3), np.uint8)))
-        for number in range(count)
-    ]
-
-
 @contextmanager
 def served(folder: Path, **options: Any) -> Iterator[str]:
     """The real server of the study in ``folder``, in a thread; gives its address."""
@@ -53,9 +42,8 @@ def served(folder: Path, **options: Any) -> Iterator[str]:
 
     from omokage.study.server import create_app
 
-    config = uvicorn.Config(
-        create_app(folder, **options), host="127.0.0.1", port=0, log_level="error", access_log=False, ws="none"
-    )
+    app = create_app(folder, **options)
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", access_log=False, ws="none")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -64,19 +52,10 @@ def served(folder: Path, **options: Any) -> Iterator[str]:
             raise RuntimeError("the server ended before it was ready")
         time.sleep(0.01)
     try:
-        yield "http://127.0.0.1:%d/" % server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
     finally:
         server.should_exit = True
         thread.join(20)
-
-
-def make(folder: Path, pictures: int = 12, sources: tuple[str, ...] = ("real", "gan"), **settings: Any) -> str:
-    """Make a study of squares in ``folder``; returns the token of its dashboard."""
-    from omokage.study.making import make_study
-    from omokage.study.stimuli import Source
-
-    given = [Source(name, squares(pictures, seed)) for seed, name in enumerate(sources)]
-    return make_study(folder, settings, given)[2]
 
 
 class Visitor:
@@ -155,7 +134,8 @@ class Visitor:
         if how:
             how(self)
         else:
-            self.page.locator("[data-response]").nth(self.page.locator("[data-response]").count() // 2).click()
+            choices = self.page.locator("[data-response]")
+            choices.nth(choices.count() // 2).click()
         self.page.wait_for_function(
             """name => document.querySelector(".feedback")
                 || document.querySelector(".trial")?.dataset.trial !== name""",

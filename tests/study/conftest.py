@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from browsing import browser
 from PIL import Image
 
 pytest.importorskip("sqlalchemy", reason="the study needs its extra: pip install 'omokage[study]'")
@@ -13,6 +14,8 @@ pytest.importorskip("fastapi", reason="the study needs its extra: pip install 'o
 
 from omokage.study.making import make_study
 from omokage.study.stimuli import Source
+
+__all__ = ["browser", "new_study", "squares"]  # the fixtures of a browser are in tests/browsing.py
 
 _numbers = count(1)
 

@@ -29,8 +29,10 @@ POLICY = "; ".join(
 """The Content-Security-Policy under which both pages work: nothing inline, nothing from another host."""
 
 PLACEHOLDERS = frozenset(
-    "title trials practice minutes minimum_age withdrawal_days last_day researcher researcher_email "
-    "supervisor supervisor_email about task panel".split()
+    (
+        *("title", "trials", "practice", "minutes", "minimum_age", "withdrawal_days", "last_day"),
+        *("researcher", "researcher_email", "supervisor", "supervisor_email", "about", "task", "panel"),
+    )
 )
 """The words in braces that any text may use; some texts have words of their own besides."""
 
@@ -60,7 +62,8 @@ def static_files() -> dict[str, StaticFile]:
             content = path.read_bytes()
             kind = MEDIA_TYPES[path.suffix]
             charset = "" if path.suffix == ".svg" else "; charset=utf-8"
-            files[path.name] = StaticFile(content, kind + charset, f'"{hashlib.sha256(content).hexdigest()[:20]}"')
+            tag = f'"{hashlib.sha256(content).hexdigest()[:20]}"'
+            files[path.name] = StaticFile(content, kind + charset, tag)
     return files
 
 
@@ -128,8 +131,8 @@ def texts(language: str, overrides: Path | None = None) -> dict[str, Any]:
 
     Args:
         language: a code such as ``"en"`` or ``"ja"``.
-        overrides: the study folder. What its file ``texts/CODE.toml`` says replaces the package's texts, key by
-            key. For a language that the package lacks, that file must have every key.
+        overrides: the study folder. What its file ``texts/CODE.toml`` says replaces the package's texts, key
+            by key. For a language that the package lacks, that file must have every key.
 
     Returns:
         Tables within tables; every leaf is a string. Line ends within a paragraph are gone, an empty line
