@@ -1,5 +1,7 @@
 import io
 import json
+import re
+from types import SimpleNamespace
 
 import av
 import pytest
@@ -8,18 +10,13 @@ from rich.console import Console
 
 from omokage.demo import demo
 from omokage.errors import UserError
-from omokage.metrics.features import inception_file
-from omokage.model import SHIPPED
+from omokage.model import SHIPPED, load_model
 
 
 @pytest.fixture
 def needs():
     if not SHIPPED.is_file():
         pytest.skip(f"the model that ships is not in this tree ({SHIPPED.name})")
-    try:
-        inception_file()
-    except UserError as error:
-        pytest.skip(str(error))
 
 
 def test_demo_makes_what_it_says_and_can_be_repeated(needs, tmp_path, monkeypatch):
@@ -30,9 +27,9 @@ def test_demo_makes_what_it_says_and_can_be_repeated(needs, tmp_path, monkeypatc
         made = demo(
             "demo",
             faces=12,
-            minutes=0.01,
-            protocol="fid12-full-inception2015",
-            overrides=("batch=4",),
+            images=8,
+            protocol="fid12-full-tags",
+            overrides=("batch=4", "log_kimg=0.004"),
             frames_per_leg=15,
             console=told,
         )
@@ -41,13 +38,25 @@ def test_demo_makes_what_it_says_and_can_be_repeated(needs, tmp_path, monkeypatc
         assert all(item.where.name in text for item in made)
         assert max(map(len, text.split("Next")[0].splitlines())) <= 80
     places = {item.where.name: item.where for item in made}
-    with Image.open(places["shipped-grid.png"]) as grid:
-        assert min(grid.size) >= 8 * 64
+    for name in ("before.png", "samples.png"):
+        with Image.open(places[name]) as grid:
+            assert min(grid.size) >= 8 * 64
+    page = places["index.html"].read_text()
+    assert set(re.findall(r'src="([^"]+)"', page)) == {
+        *("before.png", "samples.png", "shipped-sheet.png", "shipped-walk.mp4")
+    }
+    assert "omokage train fast --from shipped" in page
+    assert "http" not in page  # nothing from another host
     with av.open(str(places["shipped-walk.mp4"])) as film:
-        assert film.streams.video[0].frames > 100
+        assert film.streams.video[0].frames == 2 * 15
     records = [json.loads(line) for line in places["evaluations.jsonl"].read_text().splitlines()]
-    assert [record["samples"] for record in records] == [12, 12]
-    assert records[0]["fid"] == pytest.approx(records[1]["fid"], rel=1e-3)
+    assert [record["samples"] for record in records] == [12] * 4  # before and after, twice
+    for first, again in zip(records[:2], records[2:], strict=True):
+        assert first["fid"] == pytest.approx(again["fid"], rel=1e-3)
+        assert f"{again['fid']:.1f}" in page
+    assert load_model(places["run"]).about.images_seen == 8
+    log = (places["run"] / "log.jsonl").read_text()
+    assert log
 
 
 def test_a_file_in_the_way_is_named(tmp_path):
@@ -62,7 +71,13 @@ def steps(monkeypatch):
     done = []
 
     def noted(name):
-        return lambda *_, **__: done.append(name)
+        def call(*_, **__):
+            done.append(name)
+            if name == "load_model":
+                return SimpleNamespace(about=SimpleNamespace(images_seen=30), progress={"seconds": 60.0})
+            return {"fid": 12.34} if name == "evaluate" else None
+
+        return call
 
     for place in (
         "omokage.data.drawn.draw",
@@ -83,8 +98,10 @@ def steps(monkeypatch):
 def test_without_the_inception_file_only_fid_is_left_out_and_that_is_said_first(steps, tmp_path, monkeypatch):
     monkeypatch.setenv("OMOKAGE_INCEPTION", str(tmp_path / "nowhere.pt"))
     told = Console(file=io.StringIO(), width=80, highlight=False)
-    made = demo(tmp_path / "demo", console=told)
-    first, _, rest = told.file.getvalue().partition("Draw 2,000 faces")
+    inception = "fid400-full-inception2015"
+    (tmp_path / "demo").mkdir()
+    made = demo(tmp_path / "demo", protocol=inception, console=told)
+    first, _, rest = told.file.getvalue().partition("Draw 700 faces")
     assert "FID will be skipped" in first
     assert "nowhere.pt" in first
     assert "Evaluate" not in rest
@@ -92,12 +109,14 @@ def test_without_the_inception_file_only_fid_is_left_out_and_that_is_said_first(
     assert [step for step in steps if step not in ("load_model", "open")] == [
         *("draw", "build", "train", "write_grid", "write_grid", "write_sheet", "write_walk")
     ]
-    assert len(made) == 7
+    assert len(made) == 8
+    assert "FID was not measured" in (tmp_path / "demo" / "index.html").read_text()
     assert "omokage evaluate" in rest  # what to type once the file is there
 
     steps.clear()
-    demo(tmp_path / "demo", protocol="fid2k-full-tags", console=told)  # needs no Inception
-    assert "evaluate" in steps
+    demo(tmp_path / "demo", console=told)  # the usual protocol needs no Inception
+    assert steps.count("evaluate") == 2
+    assert "12.3" in (tmp_path / "demo" / "index.html").read_text()
 
 
 def test_faces_that_are_not_finite_are_told(steps, tmp_path, monkeypatch):
@@ -107,7 +126,8 @@ def test_faces_that_are_not_finite_are_told(steps, tmp_path, monkeypatch):
 
     monkeypatch.setattr("omokage.samples.write_grid", breaking)
     told = Console(file=io.StringIO(), width=80, highlight=False)
-    demo(tmp_path / "demo", protocol="fid2k-full-tags", console=told)
+    (tmp_path / "demo").mkdir()
+    demo(tmp_path / "demo", console=told)
     assert "not finite and shown black: seeds 3-4,9" in told.file.getvalue()
 
 

@@ -204,7 +204,7 @@ def doctor() -> None:
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write.")] = Path("demo"),
 ) -> None:
-    """Run every step on drawn faces in minutes, and draw pictures with the shipped model."""
+    """Run every step on drawn faces in minutes; ends with a page, index.html."""
     from .demo import demo as run
 
     run(out, progress=progress())
