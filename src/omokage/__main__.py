@@ -14,6 +14,7 @@ Output that nobody reads (a closed pipe or stream) does not stop the work. A tra
 from . import starting  # noqa: F401  isort: skip - before all that takes long
 
 import errno
+import gc
 import io
 import os
 import shlex
@@ -52,6 +53,7 @@ class _Interrupted(Exception):
 
 class _Verbs(Group):
     def invoke(self, ctx: Any) -> Any:
+        gc.enable()  # `starting` disabled it for the imports
         _check_folder()
         try:
             return super().invoke(ctx)

@@ -4,6 +4,7 @@ Importing this module is enough. So Ctrl-C in the first second prints one line, 
 a closed standard stream. In other processes (a notebook, a test, a worker) it does nothing.
 """
 
+import gc
 import sys
 from pathlib import Path
 
@@ -20,5 +21,6 @@ def is_program() -> bool:
 
 
 if is_program():
+    gc.disable()  # nothing that imports make can be freed; a verb that runs enables it again
     streams.keep()
     interrupts.begin()
