@@ -96,9 +96,12 @@ def exact_rank_test(x: ArrayLike, y: ArrayLike) -> tuple[float, float]:
 
 
 def pearson(x: ArrayLike, y: ArrayLike, level: float = LEVEL) -> tuple[float, float, float]:
-    """Pearson's correlation with the interval of Fisher's z; no interval with fewer than 4 values."""
+    """Pearson's correlation with the interval of Fisher's z; no interval with fewer than 4 values.
+
+    Two values always lie on a line, so they have no correlation here.
+    """
     a, b = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
+    if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return float("nan"), float("nan"), float("nan")
     r = float(np.clip(np.corrcoef(a, b)[0, 1], -1, 1))
     if len(a) < 4 or abs(r) >= 1 - 1e-12:
@@ -110,7 +113,7 @@ def pearson(x: ArrayLike, y: ArrayLike, level: float = LEVEL) -> tuple[float, fl
 def correlate(
     judged: Mapping[str, float],
     metrics: Mapping[str, Mapping[str, float]],
-    resampled: Mapping[str, Sequence[float]] | None = None,
+    resampled: Mapping[str, ArrayLike] | None = None,
     *,
     level: float = LEVEL,
 ) -> Correlation | None:
@@ -138,7 +141,7 @@ def correlate(
         r, low, high = pearson(x, y, level)
         rho, p = exact_rank_test(x, y)
         boot = np.zeros(0)
-        if resampled is not None:
+        if resampled is not None and len(have) > 2:
             draws = np.column_stack([np.asarray(resampled[runs[i]], np.float64) for i in have])
             boot = _correlations(x, draws)
         usable = boot[np.isfinite(boot)]
@@ -154,8 +157,9 @@ def correlate(
     if not rows:
         return None
     if len({len(boot) for boot in boots}) == 1 and len(boots[0]):
-        together = np.nan_to_num(np.column_stack(boots), nan=-2.0)
-        leads = np.bincount(together.argmax(1), minlength=len(rows)) / len(together)
+        together = np.nan_to_num(np.column_stack(boots), nan=-2.0).round(9)
+        ahead = together == together.max(1, keepdims=True)  # a tie counts for each by its part
+        leads = (ahead / ahead.sum(1, keepdims=True)).mean(0)
         rows = [replace(row, leads=float(share)) for row, share in zip(rows, leads, strict=True)]
     rows.sort(key=lambda row: -row.r if np.isfinite(row.r) else 2.0)
     best, sentence = _verdict(rows, level)
@@ -180,11 +184,14 @@ def _verdict(rows: Sequence[Agreement], level: float) -> tuple[str | None, str]:
     most = max(row.runs for row in rows)
     if most < ENOUGH:
         chance = 2 / factorial(most)
-        often = "always" if chance >= 1 else f"in {chance:.0%} of cases"
+        why = (
+            "Two runs are always in the same or in the opposite order"
+            if most == 2
+            else f"With so few, the very same order or its opposite arises by chance in {chance:.0%} of cases"
+        )
         return None, (
-            f"There are {most} runs with metrics. With so few, a perfect agreement or its opposite arises by "
-            f"chance {often}, so no metric can be named as the one that agrees with people best. "
-            f"At least {ENOUGH} runs are needed."
+            f"Only {most} runs have metrics. {why}. So no metric can be named as the one that agrees with "
+            f"people best; this needs {ENOUGH} runs or more."
         )
     if not np.isfinite(first.r) or first.r <= 0:
         return None, "No metric agrees with people: none has a correlation above 0."

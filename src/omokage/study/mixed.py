@@ -60,7 +60,7 @@ def fit(correct: ArrayLike, clusters: Clusters, *, level: float = LEVEL) -> Mixe
     persons, shown = int(who.max()) + 1, int(which.max()) + 1
     if persons + shown > MAX_EFFECTS:
         raise UserError(
-            f"{persons + shown:,} people and pictures are too many for a mixed model ({MAX_EFFECTS:,} at most)"
+            f"{persons + shown:,} people and pictures are too many for a mixed model: at most {MAX_EFFECTS:,}"
         )
     model = _Model(y, who, which + persons, persons, shown)
     start = np.array([np.log(y.mean() / (1 - y.mean())), np.log(0.4), np.log(0.4)])

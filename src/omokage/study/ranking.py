@@ -163,7 +163,7 @@ def rank(
     except UserError:
         theta = np.full(size, np.nan)
         notes.append(
-            "One source or group always won or always lost: no finite strengths exist. See the shares of wins."
+            "A source or group always won or always lost: no finite strengths exist. See the shares of wins."
         )
     influence = _influence(theta, table, won, lost)
     boot = _bootstrap(won, lost, clusters.people, size, resamples, seed, theta, progress)
