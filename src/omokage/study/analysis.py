@@ -272,10 +272,15 @@ class _Worker:
         said = np.array([row["response"] == "real" for row in chosen])
         return said, np.array([row["source"] == REAL for row in chosen]), 1
 
-    def _accuracy(self, name: str, rows: NDArray[np.bool_]) -> Accuracy:
+    def _accuracy(self, name: str, rows: NDArray[np.bool_], apart: bool = False) -> Accuracy:
         right, those = self.right[rows], self.clusters[rows]
-        found = statistics.proportion(right, those)
         said, signal, pictures = self._signal(rows)
+        if apart and pictures == 1 and signal.any() and not signal.all():
+            # There may be many more real pictures than pictures of one source: both count alike.
+            found = statistics.difference(right, signal, ~signal, those, weights=(0.5, 0.5))
+            found = replace(found, low=max(0.0, found.low), high=min(1.0, found.high))
+        else:
+            found = statistics.proportion(right, those)
         exact = statistics.exact_labels(said, signal, self.who[rows])
         if pictures == 2:  # in right answers rather than in hits on the left side
             hits, expected = int(right.sum()), self._expected_right(said, signal, self.who[rows])
@@ -309,11 +314,9 @@ class _Worker:
         source = np.array([generated_source(row, self.kind) for row in self.rows], dtype=object)
         names = [name for name in self.design.generated if (source == name).any()]
         if len(names) > 1:
-            # In single pictures a source is judged against the real ones, so these belong to every source.
-            each = [
-                self._accuracy(name, (source == name) | ((source == REAL) if self.kind != "pairs" else False))
-                for name in names
-            ]
+            # A source of single pictures is judged against the real ones, so these belong to every source.
+            real = (source == REAL) & (self.kind != "pairs")
+            each = [self._accuracy(name, (source == name) | real, apart=True) for name in names]
             adjusted = statistics.holm([one.p for one in each])
             found["sources"] = [replace(one, p=p) for one, p in zip(each, adjusted, strict=True)]
         if self.kind == "pairs":

@@ -337,14 +337,15 @@ def _pictures(found: Analysis) -> Figure | None:
     colour = colours(found.design.sources)
     rating = found.design.kind == "rating"
     what = {"rating": "mean rating", "preference": "preferred"}.get(found.design.kind, "taken for real")
-    with _axes(2.9, x="pictures, in order", y=what) as (figure, axes):
-        ordered: list[Judged] = sorted(rows, key=lambda row: row.share)
+    with _axes(2.9, x="pictures, ordered within each source", y=what) as (figure, axes):
+        first = list(found.design.sources)
+        ordered: list[Judged] = sorted(rows, key=lambda row: (first.index(row.source), row.share))
         for place, row in enumerate(ordered):
             tone = colour.get(row.source, INK)
             if np.isfinite(row.low):
                 axes.plot([place, place], [row.low, row.high], color=tone, lw=1.0, alpha=0.45)
             axes.plot([place], [row.share], "o", color=tone, ms=3.4 if len(rows) > 30 else 5)
-        for name in dict.fromkeys(row.source for row in rows):
+        for name in dict.fromkeys(row.source for row in ordered):
             axes.plot([], [], "o", color=colour.get(name, INK), ms=5, label=short(name))
         figure.legend(loc="outside upper left", ncols=3, handletextpad=0.1, columnspacing=1.2)
         axes.set_xticks([])

@@ -226,22 +226,30 @@ def proportion(hits: ArrayLike, clusters: Clusters, *, level: float = LEVEL) -> 
 
 
 def difference(
-    values: ArrayLike, first: ArrayLike, second: ArrayLike, clusters: Clusters, *, level: float = LEVEL
+    values: ArrayLike,
+    first: ArrayLike,
+    second: ArrayLike,
+    clusters: Clusters,
+    *,
+    weights: tuple[float, float] = (1.0, -1.0),
+    level: float = LEVEL,
 ) -> Interval:
     """The mean of the answers marked in ``first`` minus that of those in ``second``.
 
     Args:
         values: shape (n,).
         first, second: shape (n,), truth values. People and pictures may be in both.
+        weights: of the two means; (0.5, 0.5) gives their average instead.
     """
     y = np.asarray(values, np.float64)
     one, two = np.asarray(first, bool), np.asarray(second, bool)
     if not one.any() or not two.any():
         return Interval(np.nan, level=level, notes=("One of the two groups has no answers.",))
     a, b = y[one].mean(), y[two].mean()
-    influence = one * (y - a) / one.sum() - two * (y - b) / two.sum()
+    influence = weights[0] * one * (y - a) / one.sum() + weights[1] * two * (y - b) / two.sum()
     rows = one | two
-    found = interval(float(a - b), influence[rows], clusters[rows], level=level)
+    value = float(weights[0] * a + weights[1] * b)
+    found = interval(value, influence[rows], clusters[rows], level=level)
     # The scarcer group limits what is known: people of one group, or pictures of one source.
     people, pictures = (min(pair) for pair in zip(clusters[one].counts, clusters[two].counts, strict=True))
     df = min(people, pictures) - 1
