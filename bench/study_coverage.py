@@ -1,7 +1,7 @@
 """How often the intervals of a study cover the truth, and how often the equivalence test is wrong.
 
-Simulates studies of every kind whose truth is known exactly, analyses each as `omokage study report` does, and
-counts. Takes about ten minutes on one core.
+Simulates studies of every kind whose truth is known exactly, analyses each as `omokage study report` does,
+and counts. Takes about eleven minutes on a free core.
 
     python bench/study_coverage.py --studies 5000 -o bench/results/study_coverage.md
 """
@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
-from omokage.hardware import machine_name
 
 from omokage.files import replacing
+from omokage.hardware import machine_name
 from omokage.progress import TerminalProgress, opened
 from omokage.study import ranking, signal_detection, simulate, statistics
 from omokage.study.simulate import Batch, Effects
@@ -25,6 +25,10 @@ SOME = Effects()
 MANY = Effects(person_sd=0.5, picture_sd=0.5, bias_sd=0.4, lapses=0.05)
 NONE = Effects(0.0, 0.0, 0.0, 0.0)
 AT_ONCE = 50
+
+
+Estimates = Iterator[tuple[str, statistics.Interval, float]]
+"""Name, interval and truth of each estimate of one study."""
 
 
 class Case(NamedTuple):
@@ -37,21 +41,21 @@ class Case(NamedTuple):
     name: str
     effects: str
     make: Callable[[np.random.Generator, int], Batch]
-    estimates: Callable[[Batch, int], Iterator[tuple[str, statistics.Interval, float]]]
+    estimates: Callable[[Batch, int], Estimates]
     centre: float | None = None
     margin: float = 0.0
 
 
-def accuracy_of(truth: float) -> Callable[[Batch, int], Iterator[tuple[str, statistics.Interval, float]]]:
-    def estimates(batch: Batch, study: int) -> Iterator[tuple[str, statistics.Interval, float]]:
+def accuracy_of(truth: float) -> Callable[[Batch, int], Estimates]:
+    def estimates(batch: Batch, study: int) -> Estimates:
         correct = batch.correct[study].reshape(-1)
         yield "accuracy", statistics.proportion(correct, batch.clusters(study)), truth
 
     return estimates
 
 
-def detection_of(truth: float) -> Callable[[Batch, int], Iterator[tuple[str, statistics.Interval, float]]]:
-    def estimates(batch: Batch, study: int) -> Iterator[tuple[str, statistics.Interval, float]]:
+def detection_of(truth: float) -> Callable[[Batch, int], Estimates]:
+    def estimates(batch: Batch, study: int) -> Estimates:
         yield from accuracy_of(truth)(batch, study)
         found = signal_detection.sensitivity(
             batch.response[study].reshape(-1), batch.truth[study].reshape(-1), batch.clusters(study)
@@ -63,24 +67,25 @@ def detection_of(truth: float) -> Callable[[Batch, int], Iterator[tuple[str, sta
     return estimates
 
 
-def timed_of(levels: list[float]) -> Callable[[Batch, int], Iterator[tuple[str, statistics.Interval, float]]]:
-    def estimates(batch: Batch, study: int) -> Iterator[tuple[str, statistics.Interval, float]]:
+def timed_of(levels: list[float]) -> Callable[[Batch, int], Estimates]:
+    def estimates(batch: Batch, study: int) -> Estimates:
         correct, clusters = batch.correct[study].reshape(-1), batch.clusters(study)
         assert batch.exposure is not None
         exposure = batch.exposure[study].reshape(-1)
         for number, level in enumerate(levels):
             mine = exposure == number
-            yield f"accuracy, exposure {number + 1}", statistics.proportion(correct[mine], clusters[mine]), level
+            found = statistics.proportion(correct[mine], clusters[mine])
+            yield f"accuracy, exposure {number + 1}", found, level
 
     return estimates
 
 
 def rating_of(
     centres: list[float], effects: Effects
-) -> Callable[[Batch, int], Iterator[tuple[str, statistics.Interval, float]]]:
+) -> Callable[[Batch, int], Estimates]:
     truth = [simulate.mean_rating(centre, effects) for centre in centres]
 
-    def estimates(batch: Batch, study: int) -> Iterator[tuple[str, statistics.Interval, float]]:
+    def estimates(batch: Batch, study: int) -> Estimates:
         value, clusters = batch.response[study].reshape(-1), batch.clusters(study)
         source = batch.truth[study].reshape(-1)
         yield "mean", statistics.mean(value[source == 0], clusters[source == 0]), truth[0]
@@ -95,13 +100,13 @@ def rating_of(
 
 def preference_of(
     quality: list[float], effects: Effects
-) -> Callable[[Batch, int], Iterator[tuple[str, statistics.Interval, float]]]:
+) -> Callable[[Batch, int], Estimates]:
     share = np.array([[simulate.win_share(a - b, effects) for b in quality] for a in quality])
     np.fill_diagonal(share, 0.0)
     strength = ranking.strengths(share)  # what the model says of endlessly many answers
     wins = share.sum(1) / (len(quality) - 1)
 
-    def estimates(batch: Batch, study: int) -> Iterator[tuple[str, statistics.Interval, float]]:
+    def estimates(batch: Batch, study: int) -> Estimates:
         assert batch.second is not None
         first, second = batch.truth[study].reshape(-1), batch.second[study].reshape(-1)
         won = batch.response[study].reshape(-1) == 1
@@ -258,7 +263,12 @@ def count(case: Case, studies: int, seed: int, task) -> list[Counted]:
                 )
                 within = verdict in ("equivalent", "different but within the margin")
                 seen.setdefault(name, []).append(
-                    (interval.high < truth, interval.low > truth, (interval.high - interval.low) / 2, within)
+                    (
+                        interval.high < truth,
+                        interval.low > truth,
+                        (interval.high - interval.low) / 2,
+                        within,
+                    )
                 )
         task.advance(len(batch.response), case.name)
     found = []
@@ -279,7 +289,9 @@ def count(case: Case, studies: int, seed: int, task) -> list[Counted]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--studies", type=int, default=5000, help="simulated studies for each design")
     parser.add_argument("--seed", type=int, default=2026)
     parser.add_argument("-o", "--out", type=Path, help="Markdown file to write")
@@ -304,13 +316,16 @@ def page(options: argparse.Namespace, every: list[list[Counted]], edge: list[lis
     lines = [
         "# Coverage of a study's intervals",
         "",
-        f"{options.studies:,} simulated studies a design, seed {options.seed}, {date.today()}, {machine_name()}.",
+        f"{options.studies:,} simulated studies a design, seed {options.seed}, {date.today()}, "
+        f"{machine_name()}.",
         "`python bench/study_coverage.py` makes this table.",
         "",
-        "Every study is simulated with a truth that is known exactly and analysed as `omokage study report` does.",
-        "A 95% interval should cover the truth in 95% of studies. "
-        f"Here the share is between {worst:.1%} and {best:.1%}; chance alone moves it by ±{noise:.1f} points.",
-        f"The equivalence test at 5% is wrong in at most {size:.1%} of studies whose truth lies at the margin.",
+        "Every study is simulated with a truth that is known exactly, and analysed as the report does it.",
+        " A 95% interval should cover the truth in 95% of studies. Here the share is between "
+        f"{worst:.1%} and {best:.1%};",
+        f"chance alone moves it by ±{noise:.1f} points. The equivalence test at 5% is wrong in at most "
+        f"{size:.1%} of studies",
+        "whose truth lies at the margin.",
         "",
         "Effects, on the scale where the noise of one answer is 1: "
         f"some = people {SOME.person_sd}, pictures {SOME.picture_sd}, leaning {SOME.bias_sd}, "
@@ -335,7 +350,8 @@ def page(options: argparse.Namespace, every: list[list[Counted]], edge: list[lis
         "|---|---|---|---|---|",
     ]
     lines += [
-        f"| {row.case.name} | {row.case.effects} | ±{row.case.margin:.0%} | {row.equivalent:.1%} | {row.covered:.1%} |"
+        f"| {row.case.name} | {row.case.effects} | ±{row.case.margin:.0%} | {row.equivalent:.1%} | "
+        f"{row.covered:.1%} |"
         for rows in edge
         for row in rows
     ]

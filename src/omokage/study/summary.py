@@ -204,7 +204,7 @@ def report(totals: Totals, margin: float = 0.05) -> str:
         else f"- Equivalence with chance within {points}: shown if all answers were independent "
         f"(down to ± {100 * s.provable:.1f} points).",
         f"- A study of this size shows margins down to ± {100 * s.planned:.1f} points with {POWER:.0%} "
-        f"power, at best. {points} needs {s.needed:,} independent answers, and more because answers are alike.",
+        f"power, at best. {points} needs {s.needed:,} independent answers, and more as answers are alike.",
     ]
     if t.above is not None:
         lines.append(
@@ -214,8 +214,8 @@ def report(totals: Totals, margin: float = 0.05) -> str:
         if s.person_sd > 0.005:
             lines.append(
                 f"- So people probably differ: a standard deviation of {100 * s.person_sd:.0f} points "
-                "between them (a beta distribution) gives so many. Then some can tell, and others take generated "
-                "pictures for real more often than not."
+                "between them (a beta distribution) gives so many. Then some can tell, and others take "
+                "generated pictures for real more often than not."
             )
     lines += [
         "",
