@@ -1,6 +1,6 @@
 """The table of metrics. To add a metric, add its file to this folder and its row here."""
 
-from . import fid, kid, likelihood, precision_recall, sharpness, two_sample
+from . import fid, kid, likelihood, precision_recall, sharpness, spectrum, two_sample
 from .metric import HIGHER, LOWER, Column, Metric
 
 METRICS: tuple[Metric, ...] = (
@@ -9,6 +9,7 @@ METRICS: tuple[Metric, ...] = (
     precision_recall.METRIC,
     two_sample.METRIC,
     sharpness.METRIC,
+    spectrum.METRIC,
 )
 # Measured in every feature space: a record has them at its top level and in each entry of "also".
 FEATURE_COLUMNS = tuple(column for metric in METRICS if not metric.of_pixels for column in metric.columns)
@@ -27,7 +28,7 @@ def better(column: Column) -> str:
     """Which values of a figure are better, in one word.
 
     >>> [better(column) for column in (FEATURE_COLUMNS[0], *PIXEL_COLUMNS)]
-    ['lower', '0.5', '1']
+    ['lower', '0.5', '1', '1']
     """
     if column.ideal:
         return column.ideal.split()[0]

