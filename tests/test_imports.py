@@ -27,6 +27,7 @@ FLOORS = [
     ["metrics", "interop", "explore"],
     ["catalogue", "pages"],
     ["report", "samples"],
+    ["exploring"],
     ["running"],
     ["api"],
     ["demo", "doctor"],

@@ -113,9 +113,9 @@ OBJECTIVES = {
 
 # Error messages for a missing ability: what the family lacks, and what to use instead.
 INSTEAD: dict[type, tuple[str, str]] = {
-    Encodes: ("cannot encode images", "omokage sample --video walks between faces that it draws"),
+    Encodes: ("cannot encode images", "omokage walk goes between faces that it draws"),
     HasDensity: ("has no likelihood", "omokage evaluate measures samples"),
-    HasStyles: ("has no styles", "use omokage figure uncurated, truncation or progression"),
+    HasStyles: ("has no styles", "use omokage truncate, traverse, walk or figure uncurated"),
     DrawsByTokens: ("draws whole images at once", "leave Jacobi iterations out"),
     Guided: ("has no guidance", "leave it out; --psi below 1 gives more typical faces"),
 }

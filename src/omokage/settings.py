@@ -6,6 +6,7 @@ A family lists its settings in its row of `omokage.families.MODELS`. The options
 in `omokage.model.Model`.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
@@ -14,6 +15,7 @@ from typing import Any
 from .errors import UserError
 
 MAX_SEEDS = 1_000_000
+SEEDS = re.compile(r"[\d\s,-]+")  # text that can only be meant as seeds
 
 Noises = str | Sequence[str]  # "constant", "random" or "none", for all layers; or a list, one for each layer
 

@@ -1,6 +1,5 @@
 """Faces as a user names them: seeds, latent files, Omokage's own pictures and ordinary pictures, mixed."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,9 +11,8 @@ from omokage.explore.latents import is_latent_file, read_latents
 from omokage.explore.points import Points, default_space, joined, of_seeds
 from omokage.explore.provenance import Provenance, points_of, read_provenance
 from omokage.model import Model
-from omokage.settings import Settings, parse_seeds
+from omokage.settings import SEEDS, Settings, parse_seeds
 
-SEEDS = re.compile(r"[\d\s,-]+")
 WHAT = "faces are seeds like 3 or 1-3, latent files (.safetensors) and pictures"
 
 
@@ -115,12 +113,36 @@ def gather(
                 found.append(part)
     else:
         found = [part for part in parts if isinstance(part, Gathered)]
+    names = [name for part in found for name in part.names]
+    origins = [origin for part in found for origin in part.origins]
     return Gathered(
         joined([part.points for part in found]),
-        [name for part in found for name in part.names],
-        [origin for part in found for origin in part.origins],
+        names,
+        [
+            origin if "seed" in origin else {**origin, "name": name}
+            for name, origin in zip(names, origins, strict=True)
+        ],
         [line for part in found for line in part.told],
     )
+
+
+def of_recipe(model: Model, told: Provenance, space: str | None = None) -> Gathered:
+    """The faces that a recipe names, with the captions that they had.
+
+    Raises:
+        UserError: as `omokage.explore.provenance.points_of`.
+        ValueError: damaged coordinates.
+    """
+    chosen = space or ("w" if any("w" in face for face in told.faces) else "z")
+    names = [
+        f"seed {face['seed']}" if "seed" in face else one_line(face.get("name", f"face {row}"), 40)
+        for row, face in enumerate(told.faces, 1)
+    ]
+    origins = [
+        {"seed": face["seed"]} if "seed" in face else {k: v for k, v in face.items() if k not in ("z", "w")}
+        for face in told.faces
+    ]
+    return Gathered(points_of(model, told, chosen), names, origins)
 
 
 def _seeds(seeds: Sequence[int], model: Model, settings: Settings, space: str) -> Gathered:
@@ -161,7 +183,7 @@ def _latents(path: Path, model: Model, settings: Settings, space: str) -> Gather
         {**_parent(origin, {}), "name": own, "file": name, "row": row}
         for row, (own, origin) in enumerate(zip(read.names, read.origins, strict=True), 1)
     ]
-    return Gathered(read.points, read.names, origins, told)
+    return Gathered(_own(read.points, read.settings, settings), read.names, origins, told)
 
 
 def _ours(
@@ -186,7 +208,15 @@ def _ours(
         raise UserError(f"{shown}: its recipe is damaged: {one_line(error, 80)}") from None
     names = [name] if len(points) == 1 else [f"{name} {row}" for row in range(1, len(points) + 1)]
     origins = [{**_parent(face, told.settings.text()), "file": name} for face in told.faces]
+    points = _own(points, told.settings, settings)
     return Gathered(points, names, origins, _other_settings(path, told.settings, settings, space))
+
+
+def _own(points: Points, own: Settings, settings: Settings) -> Points:
+    """Points in w without their z, if z with the command's conditions would be another face."""
+    if points.w is not None and dict(own.conditions) != dict(settings.conditions):
+        return Points(w=points.w)
+    return points
 
 
 def _parent(face: Mapping[str, Any], settings: Mapping[str, str]) -> dict[str, Any]:

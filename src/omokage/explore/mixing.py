@@ -6,12 +6,14 @@ from math import ceil
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from omokage.errors import UserError
+from omokage.explore.points import Points
 from omokage.model import Model
 from omokage.progress import Progress
-from omokage.sampling import counted, gathered, pixels, styles, synthesised
-from omokage.settings import Settings
+from omokage.sampling import counted, gathered, pixels, seed_ranges, styles, synthesised
+from omokage.settings import SEEDS, Settings, parse_seeds
 
 
 def style_ranges(sizes: Sequence[tuple[int, int]]) -> list[range]:
@@ -37,8 +39,42 @@ def style_ranges(sizes: Sequence[tuple[int, int]]) -> list[range]:
 
 def sizes_of(model: Model, layers: range) -> str:
     """The sizes of some layers in words: ``8 px`` or ``16 to 64 px``."""
-    low, high = (min(model.layer_sizes[layer]) for layer in (layers[0], layers[-1]))
-    return f"{low} px" if low == high else f"{low} to {high} px"
+    return _sizes(model, layers)
+
+
+KINDS = ("coarse", "middle", "fine")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Layers whose styles are taken from B.
+
+    Attributes:
+        name: in words: "Coarse", "Middle", "Fine" or "Layers 1-3".
+        layers: the layers, from 0.
+    """
+
+    name: str
+    layers: tuple[int, ...]
+
+
+def parse_choices(model: Model, text: str) -> list[Choice]:
+    """Choices of layers from ``coarse,fine``, or one choice from layers like ``1-3,8``, counted from 1.
+
+    Raises:
+        UserError: something else, a layer that does not exist, or a family without styles.
+    """
+    ranges = dict(zip(KINDS, style_ranges(model.layer_sizes), strict=True))
+    parts = [part.strip() for part in text.split(",")]
+    if all(part in ranges for part in parts):
+        return [Choice(part.capitalize(), tuple(ranges[part])) for part in parts]
+    layers = parse_seeds(text, "--styles") if SEEDS.fullmatch(text) else []
+    if not layers or not all(1 <= layer <= model.layers for layer in layers):
+        raise UserError(
+            f"--styles: got {text!r}; write coarse, middle, fine, or layers from 1 to {model.layers}, "
+            "like 1-3,8"
+        )
+    return [Choice(f"Layers {seed_ranges(layers)}", tuple(layer - 1 for layer in layers))]
 
 
 @dataclass(frozen=True)
@@ -46,10 +82,14 @@ class MixedFaces:
     """Faces of A, of B, and of A with some styles of B.
 
     Attributes:
-        of_a: (A, H, W, 3) uint8; of_b: (B, H, W, 3); mixed: (A, B, H, W, 3).
-        kinds: for each face of A, the styles that it takes from B: 0 coarse, 1 middle, 2 fine.
-        sizes: for each kind, the sizes of its layers in words.
+        of_a: (rows, H, W, 3) uint8; of_b: (B, H, W, 3); mixed: (rows, B, H, W, 3). One row for each face of
+            A, or several if it takes different styles.
+        kinds: for each row, the number of the choice of layers that it takes from B.
+        sizes: for each choice, the sizes of its layers in words.
         not_finite: how many faces are not finite.
+        names: for each choice, its name: "Coarse", "Middle", "Fine" or "Layers 1-3".
+        rows: for each row, the number of its face of A.
+        w: (rows, B, layers, width), the styles of ``mixed``.
     """
 
     of_a: np.ndarray
@@ -58,42 +98,90 @@ class MixedFaces:
     kinds: list[int]
     sizes: list[str]
     not_finite: int
+    names: list[str]
+    rows: list[int]
+    w: Tensor
+
+
+def mixed_styles(a: Tensor, b: Tensor, layers: Sequence[int]) -> Tensor:
+    """Styles (N, layers, width) of ``a`` with the ``layers`` of ``b``, which may be one style for all.
+
+    >>> mixed_styles(torch.zeros(1, 3, 2), torch.ones(1, 3, 2), [0])[0, :, 0]
+    tensor([1., 0., 0.])
+    """
+    both = a.clone()
+    both[:, list(layers)] = b[:, list(layers)]
+    return both
 
 
 def mixing(
     model: Model,
-    sources_a: Sequence[int],
-    sources_b: Sequence[int],
+    sources_a: Sequence[int] | Points,
+    sources_b: Sequence[int] | Points,
     settings: Settings,
     progress: Progress | None = None,
+    choices: Sequence[Choice] | None = None,
 ) -> MixedFaces:
-    """Faces of the seeds A with styles of the seeds B.
+    """Faces of A with styles of B. A and B are seeds or points in w.
 
-    The first half of A takes its coarse styles from B, the next seeds their middle styles, and the last ones
-    their fine styles.
+    ``choices``: each face of A takes each of these choices of layers. None: as in the paper, the first half
+    of A takes its coarse styles from B, the next faces their middle styles, and the last ones their fine
+    styles; with fewer than three faces of A, each takes all three in turn.
 
     Raises:
-        UserError: the family has no styles, or fewer than three seeds for A.
+        UserError: the family has no styles, or no face for A or B.
     """
-    ranges = style_ranges(model.layer_sizes)
-    if len(sources_a) < 3:
-        raise UserError(
-            f"figure mixing: got {len(sources_a)} seeds for A, at least 3 are needed: "
-            "a row each for coarse, middle and fine"
-        )
-    kinds = [kind for kind, count in enumerate(_shares(len(sources_a))) for _ in range(count)]
-    a, b = styles(model, sources_a, settings), styles(model, sources_b, settings)
-    mixed = []
-    for style, kind in zip(a, kinds, strict=True):
-        rows = style.expand(len(b), *style.shape).clone()
-        rows[:, ranges[kind]] = b[:, ranges[kind]]
-        mixed.append(rows)
-    w = torch.cat([a, b, *mixed])
-    drawn = pixels(synthesised(model, w, settings.noise))
-    faces, finite = gathered(counted(drawn, progress, "drawing", len(w)))
-    of_a, of_b, of_both = np.split(faces, [len(a), len(a) + len(b)])
-    of_both = of_both.reshape(len(a), len(b), *faces.shape[1:])
-    return MixedFaces(of_a, of_b, of_both, kinds, [sizes_of(model, r) for r in ranges], int((~finite).sum()))
+    plain = [
+        Choice(kind.capitalize(), tuple(layers))
+        for kind, layers in zip(KINDS, style_ranges(model.layer_sizes), strict=True)
+    ]
+    a, b = (_styles(model, source, settings) for source in (sources_a, sources_b))
+    if not len(a) or not len(b):
+        raise UserError("mix: no faces for A or B; A are the faces, B are those of --from")
+    if choices is None and len(a) >= 3:
+        kinds = [kind for kind, count in enumerate(_shares(len(a))) for _ in range(count)]
+        rows = list(range(len(a)))
+    else:
+        kinds = [kind for kind in range(len(choices or plain)) for _ in range(len(a))]
+        rows = [row for _ in (choices or plain) for row in range(len(a))]
+    chosen = list(choices or plain)
+    mixed = torch.stack(
+        [
+            mixed_styles(a[row].expand(len(b), *a.shape[1:]), b, chosen[kind].layers)
+            for row, kind in zip(rows, kinds, strict=True)
+        ]
+    )
+    w = torch.cat([a[rows], b, mixed.flatten(0, 1)])
+    shown = pixels(synthesised(model, w, settings.noise))
+    faces, finite = gathered(counted(shown, progress, "drawing", len(w)))
+    of_a, of_b, of_both = np.split(faces, [len(rows), len(rows) + len(b)])
+    of_both = of_both.reshape(len(rows), len(b), *faces.shape[1:])
+    return MixedFaces(
+        of_a,
+        of_b,
+        of_both,
+        kinds,
+        [_sizes(model, choice.layers) for choice in chosen],
+        int((~finite).sum()),
+        [choice.name for choice in chosen],
+        rows,
+        mixed,
+    )
+
+
+def _styles(model: Model, source: Sequence[int] | Points, settings: Settings) -> Tensor:
+    if isinstance(source, Points):
+        if source.w is None:
+            raise UserError("mix: styles are mixed in w; leave --in z out")
+        return source.w
+    return styles(model, source, settings)
+
+
+def _sizes(model: Model, layers: Sequence[int]) -> str:
+    """The sizes of some layers in words: ``8 px`` or ``16 to 64 px``."""
+    sides = [min(model.layer_sizes[layer]) for layer in layers]
+    low, high = min(sides), max(sides)
+    return f"{low} px" if low == high else f"{low} to {high} px"
 
 
 def _shares(n: int) -> list[int]:

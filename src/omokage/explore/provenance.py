@@ -127,6 +127,29 @@ class Provenance:
         line = ", ".join(f"{name}: {_quoted(value)}" for name, value in pairs.items())
         return f"{', '.join(' '.join(one_line(word).split(',')) for word in words)}\n{line}"
 
+    def lines(self) -> list[tuple[str, str]]:
+        """The recipe in words, as names with values, for a terminal."""
+        found = [
+            ("kind", self.kind),
+            ("model", f"{self.about.recipe}, {self.about.images_seen:,} images seen"),
+            ("snapshot", self.about.snapshot_hash),
+        ]
+        found += list(self.settings.text().items())
+        if self.seeds and len(self.seeds) == len(self.faces):
+            found.append(("seeds", seed_ranges(self.seeds)))
+        else:
+            for row, face in enumerate(self.faces[:100], 1):
+                told = {key: value for key, value in face.items() if key not in ("z", "w")}
+                where = " ".join(f"latent in {space}" for space in ("z", "w") if space in face)
+                words = [where, *(f"{key} {_words(value)}" for key, value in told.items())]
+                found.append((f"face {row}", ", ".join(word for word in words if word)))
+            if len(self.faces) > 100:
+                found.append(("faces", f"{len(self.faces):,} in all"))
+        found += [(name, _words(value)) for name, value in self.arguments.items()]
+        if self.upscale:
+            found.append(("upscale", f"{self.upscale.get('factor')} times by {self.upscale.get('name')}"))
+        return [(one_line(name, 40), value) for name, value in found]
+
     @classmethod
     def of_text(cls, text: Mapping[str, Any]) -> "Provenance | None":
         """The recipe in the text chunks of a picture; None: there is none.
@@ -189,6 +212,20 @@ def _without_points(face: Mapping[str, Any]) -> dict[str, Any]:
 
 def _quoted(value: str) -> str:
     return json.dumps(value) if "," in value or ":" in value else value
+
+
+def _words(value: Any) -> str:
+    """A value of a recipe in words; lists and entries without brackets and quotes.
+
+    >>> _words([{"seed": 3}, {"hair": "blue"}])
+    'seed 3; hair blue'
+    """
+    if isinstance(value, Mapping):
+        return " ".join(f"{key} {_words(one)}" for key, one in value.items() if key not in ("z", "w"))
+    if isinstance(value, list | tuple):
+        mark = "; " if any(isinstance(one, Mapping) for one in value) else ","
+        return mark.join(map(_words, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def settings_json(settings: Settings) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from omokage.explore.mixing import MixedFaces
 from omokage.explore.noise import NOISES, NoiseComponents, NoiseDetail
 from omokage.model import About
 from omokage.pages.files import checked_file, count_not_finite, provenance, save_png
-from omokage.pages.sheet import FAINT_INK, PAPER, Sheet, near_square_columns
+from omokage.pages.sheet import FAINT_INK, INK, PAPER, Sheet, near_square_columns
 from omokage.pages.video import LONGEST_SIDE, write_video
 from omokage.progress import Progress, opened
 from omokage.sampling import seed_ranges
@@ -94,7 +94,8 @@ def uncurated(
         for row in range(count):
             sheet.face(next(remaining), x, row * (tall + gap), (tall, wide))
         x += wide + gap
-    return save_png(sheet.image, path, provenance(about, seeds, settings, faces.finite) | {"Title": title})
+    text = provenance(about, seeds, settings, faces.finite, kind="figure uncurated")
+    return save_png(sheet.image, path, text | {"Title": title})
 
 
 def mixing(
@@ -102,12 +103,16 @@ def mixing(
     mixed: MixedFaces,
     out: str | Path,
     *,
-    sources_a: Sequence[int],
-    sources_b: Sequence[int],
     settings: Settings,
+    sources_a: Sequence[int] = (),
+    sources_b: Sequence[int] = (),
+    text: dict[str, str] | None = None,
     title: str | None = None,
 ) -> Path:
-    """Faces of A with the coarse, middle or fine styles of B (Karras et al. 2019, figure 3)."""
+    """Faces of A with the coarse, middle or fine styles of B (Karras et al. 2019, figure 3).
+
+    ``sources_a``, ``sources_b``: the seeds of both. Of other faces, ``text`` has the text chunks.
+    """
     path = checked_file(out, ".png")
     height, width, unit = _shown(mixed.of_a.shape[1:3])
     gap, apart = unit // 2, 2 * unit
@@ -131,16 +136,19 @@ def mixing(
         sheet.face(face, left, ys[row], (height, width))
         for column, both in enumerate(mixed.mixed[row]):
             sheet.face(both, first + column * (width + gap), ys[row], (height, width))
-    for kind, name in enumerate(("Coarse", "Middle", "Fine")):
+    for kind, name in enumerate(mixed.names):
         its = [ys[row] for row in range(len(ys)) if which[row] == kind]
+        if not its:
+            continue
         above, below = its[0], its[-1] + height
         words = f"{name} styles from B" if below - above > 1.5 * height else f"{name} from B"
         sheet.upright(words, mixed.sizes[kind], 2 * unit, (above + below) / 2, below - above)
         line = [(sheet.x + 5.6 * unit, sheet.y + end) for end in (above + unit / 2, below - unit / 2)]
         sheet.draw.line(line, FAINT_INK, max(1, unit // 8))
-    text = provenance(about, [*sources_a, *sources_b], settings) | count_not_finite(mixed.not_finite)
-    text |= {"Title": title, "source A": seed_ranges(sources_a), "source B": seed_ranges(sources_b)}
-    return save_png(sheet.image, path, text)
+    if text is None:
+        text = provenance(about, [*sources_a, *sources_b], settings, kind="figure mixing")
+        text |= {"source A": seed_ranges(sources_a), "source B": seed_ranges(sources_b)}
+    return save_png(sheet.image, path, text | count_not_finite(mixed.not_finite) | {"Title": title})
 
 
 def truncation(
@@ -156,23 +164,73 @@ def truncation(
 
     ``columns``: the faces of ``seeds`` at each psi, with a heading. ``settings``: those of each column.
     """
-    path = checked_file(out, ".png")
-    height, width, unit = _shown(columns[0].pixels.shape[1:3])
-    gap, left, top = unit // 2, round(4.5 * unit), 3 * unit
-    size = (top + len(seeds) * (height + gap) - gap, left + len(columns) * (width + gap) - gap)
+    names = [str(seed) for seed in seeds]
+    rows = [
+        Faces(np.stack([faces.pixels[row] for faces in columns]), heading=name)
+        for row, name in enumerate(names)
+    ]
     title = "Truncation" if title is None else title
-    sheet = Sheet.around(size, unit, title, about.line(), out)
-    for row, seed in enumerate(seeds):
-        y = top + row * (height + gap) + height / 2
-        sheet.text(str(seed), left - unit, y, anchor="rm", width=left - unit, ink=FAINT_INK, size=1.7)
-    for column, faces in enumerate(columns):
-        x = left + column * (width + gap)
-        sheet.text(faces.heading, x + width / 2, unit, width=width)
-        for row, face in enumerate(faces.pixels):
-            sheet.face(face, x, top + row * (height + gap), (height, width))
-    text = provenance(about, seeds, settings[0]) | {"Title": title}
+    text = provenance(about, seeds, settings[0], kind="figure truncation") | {"Title": title}
     text["psi"] = ",".join(each.text()["psi"] for each in settings)
     text |= count_not_finite(sum(faces.not_finite for faces in columns))
+    headings = [faces.heading for faces in columns]
+    return table([rows], out, title=title, line=about.line(), columns=headings, text=text)
+
+
+def table(
+    groups: Sequence[Sequence[Faces]],
+    out: str | Path,
+    *,
+    title: str,
+    line: str,
+    columns: Sequence[str],
+    text: dict[str, str],
+    names: Sequence[str] = (),
+    rows: str = "",
+    marked: Sequence[int] = (),
+) -> Path:
+    """A table of faces: one row for each `Faces`, with its heading on the left, and headings above columns.
+
+    Args:
+        groups: one table or several below each other. ``names``: a heading for each; empty: none.
+        line: small print below the title. ``text``: text chunks.
+        columns: the headings of the columns.
+        rows: what the headings of rows are, such as "entry".
+        marked: columns with a line below their heading, such as the unchanged faces.
+    """
+    path = checked_file(out, ".png")
+    height, width, unit = _shown(groups[0][0].pixels.shape[1:3])
+    gap, top = unit // 2, 3 * unit
+    headings = [row.heading for group in groups for row in group]
+    longest = max((len(heading) for heading in headings), default=1)
+    left = round(max(4.5, min(16, 1 + 0.95 * longest)) * unit)
+    above = 3.5 * unit if any(names) else 0
+    tall = [above + top + len(group) * (height + gap) for group in groups]
+    size = (sum(tall) - gap, left + len(columns) * (width + gap) - gap)
+    sheet = Sheet.around(size, unit, title, line, out)
+    first = 0.0
+    for number, group in enumerate(groups):
+        if above:
+            sheet.text(names[number], 0, first + 1.5 * unit, anchor="lm", size=2.3, width=size[1])
+        start = first + above
+        if rows:
+            room = left - unit
+            sheet.text(rows, room, start + unit, anchor="rm", width=room, ink=FAINT_INK, size=1.5)
+        for column, heading in enumerate(columns):
+            x = left + column * (width + gap)
+            sheet.text(heading, x + width / 2, start + unit, width=width)
+            if column in marked:
+                y = sheet.y + start + 2.2 * unit
+                ends = [(sheet.x + x + share * width, y) for share in (0.35, 0.65)]
+                sheet.draw.line(ends, INK, max(1, unit // 6))
+        for row, faces in enumerate(group):
+            y = start + top + row * (height + gap)
+            middle = y + height / 2
+            room = left - unit
+            sheet.text(faces.heading, room, middle, anchor="rm", width=room, ink=FAINT_INK, size=1.7)
+            for column, face in enumerate(faces.pixels):
+                sheet.face(face, left + column * (width + gap), y, (height, width))
+        first += tall[number]
     return save_png(sheet.image, path, text)
 
 
@@ -207,7 +265,8 @@ def noise_detail(
             x, below = columns[1] + (i % 2) * (small[1] + gap), y + (i // 2) * (small[0] + gap)
             sheet.face(face[detail.place], x, below, small)
         sheet.face(_map(detail.deviation), columns[2], y, (height, width))
-    text = provenance(about, seeds, settings) | {"Title": title, "noise seed": str(noise_seed)}
+    text = provenance(about, seeds, settings, kind="figure noise-detail")
+    text |= {"Title": title, "noise seed": str(noise_seed)}
     text |= count_not_finite(sum(detail.not_finite for detail in details))
     return save_png(sheet.image, path, text)
 
@@ -249,7 +308,7 @@ def noise_components(
             sheet.face(face, x, y, (height, width))
             sheet.frame(face.shape, place, x, y, (height, width))
             sheet.face(face[place], x, y + height + gap, (near, width))
-    text = provenance(about, seeds, settings) | {"Title": title}
+    text = provenance(about, seeds, settings, kind="figure noise-components") | {"Title": title}
     return save_png(sheet.image, path, text | count_not_finite(components.not_finite))
 
 
@@ -287,7 +346,8 @@ def progression(
             for column, face in enumerate(faces.pixels):
                 sheet.face(face, left + column * (width + gap), y, (height, width))
             task.advance()
-    text = provenance(about, seeds, settings) | {"Title": title} | count_not_finite(lost)
+    text = provenance(about, seeds, settings, kind="figure progression") | {"Title": title}
+    text |= count_not_finite(lost)
     text["stages"] = ",".join(str(moment.images) for moment in moments)
     return save_png(sheet.image, path, text), lost
 

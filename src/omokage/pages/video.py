@@ -1,4 +1,4 @@
-"""Films: frames of faces side by side, written as H.264."""
+"""Films: frames of faces side by side, written as MP4 (H.264), WebP or GIF."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from omokage.errors import UserError
-from omokage.pages.files import replacing, told_text
+from omokage.pages.files import checked_file, replacing, told_text
 from omokage.pages.sheet import WHITE, enlarged, tile
 
 # In a film, a face is enlarged by a whole factor until its shorter side has at least this many pixels.
@@ -19,6 +20,7 @@ FILM_SIZE = 256
 LONGEST_SIDE = 4096
 # x264's constant rate factor. 18 looks like the original and takes about 1 Mbit/s for a walk.
 CRF = 18
+WEBP_QUALITY = 85
 
 
 def check_film(size: tuple[int, int], tiles: tuple[int, int]) -> int:
@@ -53,53 +55,110 @@ def tiled(steps: Iterable[np.ndarray], columns: int) -> Iterator[np.ndarray]:
         yield tile(large, columns, gutter=gutter, border=gutter, background=WHITE)
 
 
-def write_video(
-    frames: Iterable[np.ndarray], path: Path, *, frames_per_second: int = 30, text: dict[str, str]
-) -> Path:
-    """Write frames, uint8 (H, W, 3) of one even size, as H.264 in an MP4, whole or not at all.
+FORMATS = (".mp4", ".webp", ".gif")
 
-    ``text`` is stored in the file's comment as JSON. Colours are BT.709 in limited range, and the file says
-    so. Chroma is 4:2:0, which browsers and phones play.
+
+def checked_film(out: str | Path) -> Path:
+    """``out`` as a path; its folder is made if missing. UserError if it is no film's name."""
+    path = Path(out)
+    if path.suffix.lower() not in FORMATS:
+        raise UserError(f"{path}: a film's name must end in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
+    return checked_file(path, path.suffix.lower())
+
+
+def write_video(
+    frames: Iterable[np.ndarray], path: Path, *, frames_per_second: float = 30, text: dict[str, str]
+) -> Path:
+    """Write frames, uint8 (H, W, 3) of one size, as MP4, WebP or GIF by the name. Whole or not at all.
+
+    Frames are encoded as they come, so the memory needed does not grow with the length.
+
+    - ``.mp4``: H.264, sides must be even. Colours are BT.709 in limited range, and the file says so. Chroma
+      is 4:2:0, which browsers and phones play. ``text`` is stored in the file's comment as JSON.
+    - ``.webp``: lossy, plays in a loop.
+    - ``.gif``: 256 colours chosen for each frame, plays in a loop. Its clock counts hundredths of a second,
+      so at 30 frames a second every third frame stays for four of them.
 
     Raises:
         UserError: PyAV or its encoder is missing, or the file cannot be written.
     """
-    av = _av_with_h264()
-    from av.video.reformatter import ColorRange, Colorspace
-
+    kind = path.suffix.lower()
+    av = _av_with({".webp": "libwebp_anim", ".gif": "gif"}.get(kind, "libx264"))
+    options = {"movflags": "+faststart"} if kind == ".mp4" else {"loop": "0"}
+    encoded = {".webp": _webp, ".gif": _gif}.get(kind, _h264)
     with replacing(path) as unfinished:
-        container = av.open(str(unfinished), "w", options={"movflags": "+faststart"})
+        container = av.open(str(unfinished), "w", options=options)
         with container:
-            if told_text(text):
+            if kind == ".mp4" and told_text(text):
                 container.metadata["comment"] = json.dumps(text, ensure_ascii=False)
             stream = None
             for pixels in frames:
                 if stream is None:
-                    stream = container.add_stream("libx264", rate=Fraction(frames_per_second))
-                    stream.height, stream.width = pixels.shape[:2]
-                    stream.pix_fmt = "yuv420p"
-                    stream.options = {"crf": str(CRF), "preset": "medium", "tune": "animation"}
-                    context = stream.codec_context
-                    context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
-                    context.color_range = ColorRange.MPEG
-                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24").reformat(
-                    format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
-                )
-                container.mux(stream.encode(frame))
+                    rate = Fraction(frames_per_second).limit_denominator(1000)
+                    stream, convert = encoded(av, container, rate, pixels.shape)
+                container.mux(stream.encode(convert(np.ascontiguousarray(pixels))))
             if stream is None:
                 raise ValueError("a video needs at least one frame")
             container.mux(stream.encode(None))
     return path
 
 
-def _av_with_h264() -> Any:
+def _h264(av: Any, container: Any, rate: Fraction, shape: tuple[int, ...]) -> tuple[Any, Any]:
+    from av.video.reformatter import ColorRange, Colorspace
+
+    stream = _stream(container, "libx264", rate, shape, "yuv420p")
+    stream.options = {"crf": str(CRF), "preset": "medium", "tune": "animation"}
+    context = stream.codec_context
+    context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
+    context.color_range = ColorRange.MPEG
+
+    def convert(pixels: np.ndarray) -> Any:
+        return av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(
+            format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+        )
+
+    return stream, convert
+
+
+def _webp(av: Any, container: Any, rate: Fraction, shape: tuple[int, ...]) -> tuple[Any, Any]:
+    stream = _stream(container, "libwebp_anim", rate, shape, "yuv420p")
+    stream.options = {"quality": str(WEBP_QUALITY), "compression_level": "4"}
+
+    def convert(pixels: np.ndarray) -> Any:
+        return av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p")
+
+    return stream, convert
+
+
+def _gif(av: Any, container: Any, rate: Fraction, shape: tuple[int, ...]) -> tuple[Any, Any]:
+    stream = _stream(container, "gif", rate, shape, "pal8")
+
+    def convert(pixels: np.ndarray) -> Any:
+        picture = Image.fromarray(pixels).quantize(256, method=Image.Quantize.MEDIANCUT)
+        colours = np.array(picture.getpalette()[:768], np.uint8).reshape(-1, 3)  # type: ignore[index]
+        palette = np.zeros((256, 4), np.uint8)
+        palette[:, 0], palette[: len(colours), 1:] = 255, colours
+        return av.VideoFrame.from_ndarray((np.asarray(picture), palette), format="pal8")
+
+    return stream, convert
+
+
+def _stream(container: Any, codec: str, rate: Fraction, shape: tuple[int, ...], form: str) -> Any:
+    stream = container.add_stream(codec, rate=rate)
+    stream.height, stream.width = shape[:2]
+    stream.pix_fmt = form
+    return stream
+
+
+def _av_with(codec: str) -> Any:
     try:
         import av
     except ImportError:
         raise UserError("videos are written with PyAV, which is not installed: pip install av") from None
-    if "libx264" not in av.codecs_available:
+    if codec not in av.codecs_available:
+        what = "H.264 encoder (libx264)" if codec == "libx264" else f"encoder {codec}"
         raise UserError(
-            "this PyAV has no H.264 encoder (libx264); its wheels have one:"
+            f"this PyAV has no {what}; its wheels have one:"
             " pip install --force-reinstall --only-binary av av"
         )
     return av

@@ -39,6 +39,24 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "omokage sample runs/fast --psi 1,0.7,0.5 -o truncated/",
         "omokage sample runs/fast --seeds 0-7 --video walk.mp4",
     ),
+    "walk": (
+        "omokage walk 3,17,5 -o walk.mp4 --seconds 10",
+        "omokage walk board.safetensors 8 --no-loop --path linear -o walk.webp",
+        "omokage walk 3 17 -o strip.png",
+    ),
+    "traverse": (
+        "omokage traverse 3 -o traverse.png",
+        "omokage traverse 3 --entries 1-8 --times=-2,0,1,2 --model runs/dcgan",
+    ),
+    "truncate": (
+        "omokage truncate 0-5 --psi 1,0.7,0.5,0",
+        "omokage truncate face.png --model runs/style --psi 1,0,-1",
+    ),
+    "mix": (
+        "omokage mix 100-105 --from 200-204 --model runs/style",
+        "omokage mix 3 --from 5,8 --styles fine --save-latents mixed.safetensors",
+    ),
+    "show": ("omokage show face.png", "omokage show face.png --model runs/style -o again.png"),
     "evaluate": (
         "omokage evaluate runs/fast --data faces/",
         "omokage evaluate runs/fast --data faces/ --protocol fid2k-full-tags",
@@ -137,6 +155,19 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "Which faces": ("--seeds", "--number", "--model", "--in", "--hair", "--eyes", "--condition"),
         "How they are drawn": _DRAWN,
         "Output": ("--out", "--each", "--sheet", "--columns", "--video", *_WRITTEN),
+    },
+    **{
+        verb: {
+            "Which faces": ("--seeds", "--model", "--in", "--hair", "--eyes", "--condition", *own),
+            "How they are drawn": _DRAWN,
+            "Output": ("--out", "--title", *_WRITTEN),
+        }
+        for verb, own in {
+            "walk": (),
+            "traverse": (),
+            "truncate": (),
+            "mix": ("--from", "--styles"),
+        }.items()
     },
     "evaluate": {
         "What is compared": ("--data", "--seed", "--psi"),

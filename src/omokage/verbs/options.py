@@ -1,7 +1,6 @@
 """Options and checks that several verbs of the command line share."""
 
 import inspect
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ..errors import UserError
-from ..settings import OFFERED, TEMPERATURE, TRUNCATION, Setting, Settings, parse_seeds
+from ..settings import OFFERED, SEEDS, TEMPERATURE, TRUNCATION, Setting, Settings, parse_seeds
 from .helptexts import TYPED
 
 if TYPE_CHECKING:
@@ -239,7 +238,7 @@ class Given:
         """The seeds, if nothing but seeds is named and nothing needs their points; else None."""
         _, named = self.load()
         named = named or [default]
-        if self.space or self.save_latents or not all(map(_SEEDS.fullmatch, named)):
+        if self.space or self.save_latents or not all(map(SEEDS.fullmatch, named)):
             return None
         return [seed for each in named for seed in parse_seeds(each, "faces")]
 
@@ -329,14 +328,11 @@ def _names_model(argument: str) -> bool:
     path = Path(argument)
     if path.is_dir():
         return True
-    if path.exists() or _SEEDS.fullmatch(argument):
+    if path.exists() or SEEDS.fullmatch(argument):
         from ..explore.latents import is_latent_file
 
         return path.is_file() and path.suffix == ".safetensors" and not is_latent_file(path)
     return argument in SHIPPED_MODELS or not path.suffix or path.suffix == ".safetensors"
-
-
-_SEEDS = re.compile(r"[\d\s,-]+")
 
 
 def gather_faces(

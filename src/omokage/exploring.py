@@ -1,0 +1,457 @@
+"""Explorations as files: walks, traversals, truncation and mixing of faces, and pictures made again.
+
+Commands, the studio and notebooks call these functions. Each takes faces from
+`omokage.explore.inputs.gather`, writes one file and returns what it made. The recipe in a PNG names the function
+and its arguments, so that `remake` makes the picture again.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from .errors import UserError
+from .explore import mixing, traversal, walks
+from .explore.faces import Faces
+from .explore.inputs import Gathered, gather, of_recipe
+from .explore.points import Points, drawn, joined, stacked
+from .explore.provenance import Provenance, edited, faces_of, settings_for
+from .explore.truncation import at_psi, psis_for, truncated
+from .model import PLAIN, Model
+from .pages import figures
+from .pages.files import checked_file, recipe_text
+from .pages.sheet import bands
+from .pages.upscale import AS_THEY_ARE, Upscale
+from .pages.video import FORMATS, check_film, checked_film, tiled, write_video
+from .progress import Progress, opened
+from .samples import write_each, write_grid, write_sheet
+from .sampling import seed_ranges
+from .settings import Settings
+
+SECONDS = 1.5  # from one face of a film to the next, unless a length is asked for
+
+
+@dataclass(frozen=True)
+class Made:
+    """What an exploration made.
+
+    Attributes:
+        path: the file.
+        points: the points of the new faces, for a latent file; those of the faces given, if there are none.
+        names, origins: of these points, as in `omokage.explore.inputs.Gathered`.
+        not_finite: how many faces are not finite and shown black.
+        told: lines to say to the user.
+    """
+
+    path: Path
+    points: Points
+    names: Sequence[str]
+    origins: Sequence[dict[str, Any]]
+    not_finite: int = 0
+    told: Sequence[str] = ()
+
+
+def _recipe(
+    kind: str, model: Model, faces: Gathered, settings: Settings, enlarge: Upscale, **arguments: Any
+) -> Provenance:
+    height, width = model.resolution
+    return Provenance(
+        kind,
+        model.about,
+        faces_of(faces.points, faces.origins),
+        settings_for(faces.points, settings),
+        {**arguments, "in": faces.points.space},
+        enlarge.text,
+        (width, height),
+    )
+
+
+def _line(model: Model, faces: Gathered, settings: Settings) -> str:
+    """The small print of a page: the model, the faces and psi."""
+    named = f"seeds {seed_ranges(faces.seeds)}" if faces.seeds else f"{len(faces):,} faces"
+    if faces.seeds and len(faces.seeds) == 1:
+        named = f"seed {faces.seeds[0]}"
+    return model.about.line(named, f"psi {settings.text()['psi']}")
+
+
+def walk(
+    model: Model,
+    faces: Gathered,
+    out: str | Path,
+    *,
+    settings: Settings = PLAIN,
+    seconds: float | None = None,
+    frames_per_second: float = 30,
+    path: walks.Path = "auto",
+    ease: str = "smooth",
+    loop: bool | None = None,
+    steps: int = 8,
+    tiles: tuple[int, int] = (1, 1),
+    enlarge: Upscale = AS_THEY_ARE,
+    progress: Progress | None = None,
+) -> Made:
+    """Faces that turn into one another: a film (.mp4, .webp, .gif) or a strip (.png), by the name of ``out``.
+
+    Every face that was given is met exactly. The memory needed does not grow with the length of a film.
+
+    Args:
+        seconds: length of the film; None: `SECONDS` from face to face.
+        path: see `omokage.explore.walks.at_places`.
+        ease: "smooth" rests a moment at each face, "long" rests longer, "linear" does not rest.
+        loop: back to the first face. None: films return, strips do not.
+        steps: faces in a strip from one face to the next, both included.
+        tiles: (columns, rows) of walks side by side in a film. Each takes every n-th face, n being the number
+            of walks.
+
+    Raises:
+        UserError: fewer than two faces for a walk, impossible values, or a name that cannot be written.
+    """
+    columns, rows = tiles
+    if min(columns, rows) < 1:
+        raise UserError(f"--tiles: got {columns}x{rows}, both must be 1 or more")
+    number = columns * rows
+    if len(faces) < 2 * number or len(faces) % number:
+        many = f"{columns}x{rows} walks need a multiple of {number} faces, at least {2 * number}"
+        raise UserError(f"{many if number > 1 else 'a walk needs two faces or more'}; got {len(faces)}")
+    if Path(out).suffix.lower() not in FORMATS:
+        if number > 1:
+            raise UserError(f"{out}: tiles are for films, which end in {', '.join(FORMATS)}")
+        return _strip(model, faces, out, settings, path, ease, bool(loop), steps, enlarge, progress)
+    height, width = (side * enlarge.factor for side in model.resolution)
+    check_film((height, width), tiles)
+    written, loop = checked_film(out), loop is not False
+    stops = len(faces) // number
+    seconds = SECONDS * (stops if loop else stops - 1) if seconds is None else seconds
+    if not (0 < seconds <= 86_400 and 0 < frames_per_second <= 240):
+        raise UserError(
+            f"a film has up to 86,400 seconds and 240 frames a second, got {seconds:g} and "
+            f"{frames_per_second:g}"
+        )
+    along = walks.places(stops, round(seconds * frames_per_second), loop=loop, ease=ease)
+    side_by_side = [
+        [walks.Place(at.start * number + own, at.end * number + own, at.t) for own in range(number)]
+        for at in along
+    ]
+    told = _recipe(
+        "walk", model, faces, settings, enlarge, seconds=seconds, frames_per_second=frames_per_second,
+        path=path, ease=ease, loop=loop, tiles=f"{columns}x{rows}",
+    )  # fmt: skip
+    lost: list[int] = []
+    with opened(progress, "filming", len(along)) as task:
+
+        def pictures() -> Any:
+            shown = walks.film(model, faces.points, side_by_side, settings, path)
+            for frame, (pixels, finite) in enumerate(shown):
+                lost.extend([frame] * (not finite.all()))
+                yield enlarge(pixels)
+                task.advance()
+
+        write_video(
+            tiled(pictures(), columns), written, frames_per_second=frames_per_second, text=recipe_text(told)
+        )
+    lines = [f"not finite, shown black: frames {seed_ranges(lost)}"] if lost else []
+    return Made(written, faces.points, faces.names, faces.origins, 0, lines)
+
+
+def _strip(
+    model: Model,
+    faces: Gathered,
+    out: str | Path,
+    settings: Settings,
+    path: walks.Path,
+    ease: str,
+    loop: bool,
+    steps: int,
+    enlarge: Upscale,
+    progress: Progress | None,
+) -> Made:
+    written = checked_file(out, ".png")
+    if not 2 <= steps <= 100:
+        raise UserError(f"--steps {steps}: allowed is 2 to 100, both faces included")
+    if ease not in walks.EASINGS:
+        raise UserError(f"--ease {ease}: there are {', '.join(walks.EASINGS)}")
+    stops = len(faces)
+    legs = [(leg, (leg + 1) % stops) for leg in range(stops if loop else stops - 1)]
+    shares = [walks.EASINGS[ease](step / (steps - 1)) for step in range(steps)]
+    points = [
+        walks.at_places(faces.points, [walks.Place(start, end, t) for t in shares], path)
+        for start, end in legs
+    ]
+    pixels, finite = stacked(drawn(model, joined(points), settings, progress), model.resolution)
+    shown = []
+    for leg, (start, end) in enumerate(legs):
+        part, names = slice(leg * steps, (leg + 1) * steps), (faces.names[start], faces.names[end])
+        captions = [names[0], *(f"{t:.2f}" for t in shares[1:-1]), names[1]]
+        heading = f"{names[0]} to {names[1]}"
+        shown.append(Faces(enlarge(pixels[part]), captions, heading, finite[part]))
+    told = _recipe(
+        "walk", model, faces, settings, enlarge, path=path, ease=ease, loop=loop, steps=steps
+    )
+    bands(
+        shown,
+        written,
+        title="From face to face",
+        line=_line(model, faces, settings),
+        columns=steps,
+        text=recipe_text(told),
+    )
+    lost = int((~finite).sum())
+    return Made(written, faces.points, faces.names, faces.origins, lost)
+
+
+def traverse(
+    model: Model,
+    faces: Gathered,
+    out: str | Path,
+    *,
+    settings: Settings = PLAIN,
+    entries: Sequence[int] | None = None,
+    times: Sequence[float] = traversal.TIMES,
+    moves: Sequence[tuple[str, Callable[[Points, float], Points]]] = (),
+    title: str | None = None,
+    enlarge: Upscale = AS_THEY_ARE,
+    progress: Progress | None = None,
+) -> Made:
+    """One row for each entry of the latent, one column for each K that it is multiplied by; 1 is the face.
+
+    This is the figure of liao2021. ``entries`` are counted from 1; None: the first and tenths of all. With
+    ``moves``, named directions, there is one row for each of them instead, and ``times`` are added amounts; 0
+    is then the face itself.
+
+    Raises:
+        UserError: no such entry, no K, or a name that cannot be written.
+    """
+    written = checked_file(out, ".png")
+    space = faces.points.space
+    if moves:
+        groups = traversal.along(model, faces.points, moves, times, settings, progress)
+        arguments: dict[str, Any] = {"directions": [name for name, _ in moves], "amounts": list(times)}
+        title = "Along directions" if title is None else title
+        columns, rows, still = [f"{time:+g}" for time in times], "direction", 0.0
+    else:
+        if entries is None:
+            entries = traversal.default_entries(traversal.entries_in(model, space))
+        groups = traversal.traversal(model, faces.points, entries, times, settings, progress)
+        arguments = {"entries": list(entries), "times": list(times)}
+        title = f"Traversal of {space}" if title is None else title
+        columns, rows, still = [f"× {time:g}" for time in times], "entry", 1.0
+    lost = sum(row.not_finite for group in groups for row in group)
+    told = _recipe("traverse", model, faces, settings, enlarge, **arguments, title=title)
+    figures.table(
+        [[replace(row, pixels=enlarge(row.pixels)) for row in group] for group in groups],
+        written,
+        title=title,
+        line=_line(model, faces, settings),
+        columns=columns,
+        names=faces.names if len(faces) > 1 else [],
+        rows=rows,
+        marked=[place for place, time in enumerate(times) if time == still],
+        text=recipe_text(told) | {"Title": title},
+    )
+    return Made(written, faces.points, faces.names, faces.origins, lost)
+
+
+def truncate(
+    model: Model,
+    faces: Gathered,
+    out: str | Path,
+    *,
+    settings: Settings = PLAIN,
+    psis: Sequence[float] | None = None,
+    title: str | None = None,
+    enlarge: Upscale = AS_THEY_ARE,
+    progress: Progress | None = None,
+) -> Made:
+    """One row for each face, one column for each psi: from full variety to the average face, and beyond it.
+
+    As in Karras et al. 2019, figure 8. ``psis`` None: `omokage.explore.truncation.psis_for`. ``settings``:
+    all but psi.
+
+    Raises:
+        UserError: a psi that the family does not have, or a name that cannot be written.
+    """
+    written = checked_file(out, ".png")
+    chosen = [float(psi) for psi in (psis_for(model) if psis is None else psis)]
+    columns = truncated(model, faces.points, chosen, settings, progress)
+    title = "Truncation" if title is None else title
+    rows = [
+        Faces(
+            enlarge(np.stack([column.pixels[row] for column in columns])),
+            heading=name.removeprefix("seed ") if faces.seeds else name,
+        )
+        for row, name in enumerate(faces.names)
+    ]
+    told = _recipe("truncate", model, faces, settings, enlarge, psis=chosen, title=title)
+    figures.table(
+        [rows],
+        written,
+        title=title,
+        line=model.about.line(),
+        columns=[column.heading for column in columns],
+        text=recipe_text(told) | {"Title": title, "psi": ",".join(f"{psi:g}" for psi in chosen)},
+    )
+    stacks = [at_psi(model, faces.points, psi, settings) for psi in chosen]
+    plain = [Points(w=one.w) if one.w is not None else one for one in stacks]
+    names = [f"{name} psi {psi:g}" for psi in chosen for name in faces.names]
+    origins = [edited(origin, {"psi": psi}) for psi in chosen for origin in faces.origins]
+    lost = sum(column.not_finite for column in columns)
+    return Made(written, joined(plain), names, origins, lost)
+
+
+def mix(
+    model: Model,
+    faces: Gathered,
+    others: Gathered,
+    out: str | Path,
+    *,
+    settings: Settings = PLAIN,
+    styles: str | None = None,
+    title: str | None = None,
+    enlarge: Upscale = AS_THEY_ARE,
+    progress: Progress | None = None,
+) -> Made:
+    """Faces of A (rows) with some styles of the faces of B (columns), as in Karras et al. 2019, figure 3.
+
+    ``styles``: "coarse", "middle", "fine", several of them with commas, or layers such as "1-3,8", counted
+    from 1. None: as in `omokage.explore.mixing.mixing`.
+
+    Raises:
+        UserError: a family without styles, layers that do not exist, or a name that cannot be written.
+    """
+    written = checked_file(out, ".png")
+    choices = None if styles is None else mixing.parse_choices(model, styles)
+    mixed = mixing.mixing(model, faces.points, others.points, settings, progress, choices)
+    both = Gathered(
+        joined([_only_w(faces.points), _only_w(others.points)]),
+        [*faces.names, *others.names],
+        [*faces.origins, *others.origins],
+    )
+    arguments = {} if styles is None else {"styles": styles}
+    arguments |= {} if title is None else {"title": title}
+    told = _recipe("mix", model, both, settings, enlarge, of_a=len(faces), **arguments)
+    large = replace(
+        mixed,
+        of_a=enlarge(mixed.of_a),
+        of_b=enlarge(mixed.of_b),
+        mixed=np.stack([enlarge(row) for row in mixed.mixed]),
+    )
+    figures.mixing(model.about, large, written, text=recipe_text(told), settings=settings, title=title)
+    names, origins = [], []
+    for row, kind in zip(mixed.rows, mixed.kinds, strict=True):
+        for name, origin in zip(others.names, others.origins, strict=True):
+            what = mixed.names[kind].lower()
+            names.append(f"{faces.names[row]}, {what} of {name}")
+            new = edited(faces.origins[row], {"styles": what, "from": name})
+            other = {key: value for key, value in origin.items() if key not in ("z", "w")}
+            origins.append({**new, "parents": [*new["parents"], other]})
+    return Made(written, Points(w=mixed.w.flatten(0, 1)), names, origins, mixed.not_finite)
+
+
+def _only_w(points: Points) -> Points:
+    return Points(w=points.w) if points.w is not None else points
+
+
+def remake(
+    model: Model, told: Provenance, out: str | Path, progress: Progress | None = None
+) -> Path:
+    """Make a picture again from its recipe. Returns the path written.
+
+    On the machine that made it the pixels are the same, bit for bit. Another processor may differ in the last
+    bit of a value, and so rarely by one level of a colour.
+
+    Raises:
+        UserError: the recipe is of another model, has no faces, or is of a picture that needs more than a
+            recipe, such as a figure.
+    """
+    if told.about.snapshot_hash != model.about.snapshot_hash:
+        raise UserError(
+            f"made by another model ({told.about.recipe}, {told.about.images_seen:,} images seen, snapshot "
+            f"{told.about.snapshot_hash[:12]}); name that one with --model"
+        )
+    model.check(replace(told.settings, psi=1.0))
+    if told.kind not in MADE_AGAIN:
+        raise UserError(f"a picture of kind {told.kind!r} is not made from its recipe; call its command")
+    if not told.complete:
+        raise UserError("its recipe has no latents; they were too many for the picture's text")
+    method = {"lanczos": "lanczos"}.get(str(told.upscale.get("name", "")), "auto")
+    enlarge = Upscale(int(told.upscale.get("factor", 1)), method)
+    if enlarge.name != told.upscale.get("name", ""):
+        raise UserError(f"it was enlarged by {told.upscale.get('name')}, and this machine has {enlarge.name}")
+    how: dict[str, Any] = {"enlarge": enlarge, "progress": progress}
+    given = dict(told.arguments)
+    space = given.pop("in", None)
+    try:
+        faces = of_recipe(model, told, space)
+        return MADE_AGAIN[told.kind](model, faces, Path(out), replace(told.settings), given, how)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise UserError(f"its recipe is damaged ({error})") from error
+
+
+def _again_face(model: Model, faces: Any, out: Path, settings: Any, given: Any, how: Any) -> Path:
+    pixels, _ = stacked(drawn(model, faces.points, settings), model.resolution)
+    told = _recipe("face", model, faces, settings, how["enlarge"])
+    from .pages.files import save_png
+
+    return save_png(how["enlarge"](pixels)[0], checked_file(out, ".png"), recipe_text(told))
+
+
+def _again_grid(model: Model, faces: Any, out: Path, settings: Any, given: Any, how: Any) -> Path:
+    columns = int(given["columns"])
+    return write_grid(model, faces.seeds or faces, out, settings=settings, columns=columns, **how)
+
+
+def _again_sheet(model: Model, faces: Any, out: Path, settings: Any, given: Any, how: Any) -> Path:
+    given = {"columns": int(given["columns"]), "title": given.get("title")}
+    return write_sheet(model, faces.seeds or faces, out, settings=settings, **given, **how)
+
+
+def _again_walk(model: Model, faces: Any, out: Path, settings: Any, given: Any, how: Any) -> Path:
+    return walk(model, faces, out, settings=settings, **given, **how).path
+
+
+def _again_traverse(model: Model, faces: Any, out: Path, settings: Any, given: Any, how: Any) -> Path:
+    if "directions" in given:
+        raise UserError("a traversal along directions is made again with its directions file")
+    return traverse(model, faces, out, settings=settings, **given, **how).path
+
+
+def _again_truncate(model: Model, faces: Any, out: Path, settings: Any, given: Any, how: Any) -> Path:
+    return truncate(model, faces, out, settings=settings, **given, **how).path
+
+
+def _again_mix(model: Model, faces: Any, out: Path, settings: Any, given: Any, how: Any) -> Path:
+    of_a = int(given.pop("of_a"))
+    a, b = (
+        Gathered(faces.points[part], faces.names[part], faces.origins[part])
+        for part in (slice(of_a), slice(of_a, None))
+    )
+    return mix(model, a, b, out, settings=settings, **given, **how).path
+
+
+MADE_AGAIN: dict[str, Callable[..., Path]] = {
+    "face": _again_face,
+    "grid": _again_grid,
+    "sheet": _again_sheet,
+    "walk": _again_walk,
+    "traverse": _again_traverse,
+    "truncate": _again_truncate,
+    "mix": _again_mix,
+}
+
+
+def same_pixels(one: str | Path, other: str | Path) -> str:
+    """How two pictures compare: "the same, bit for bit", or how many values differ, and by how much."""
+    with Image.open(one) as first, Image.open(other) as second:
+        a, b = (np.asarray(picture.convert("RGB")).astype(np.int16) for picture in (first, second))
+    if a.shape != b.shape:
+        return f"another size: {b.shape[1]}×{b.shape[0]} instead of {a.shape[1]}×{a.shape[0]} px"
+    differ = np.abs(a - b)
+    if not differ.any():
+        return "the same, bit for bit"
+    return f"{(differ > 0).mean():.2%} of values differ, by {differ.max()} levels of 256 at most"
+
+
+__all__ = ["Made", "gather", "mix", "remake", "same_pixels", "traverse", "truncate", "walk", "write_each"]
