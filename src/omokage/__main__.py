@@ -31,7 +31,7 @@ from .errors import UserError
 from .verbs import explore, figure, imports
 from .verbs.build import build
 from .verbs.evaluate import evaluate
-from .verbs.exploring import mix, show, traverse, truncate, walk
+from .verbs.exploring import mix, montage, show, traverse, truncate, walk
 from .verbs.faces import app as faces
 from .verbs.fid import fid
 from .verbs.helptexts import Group, shaped
@@ -185,6 +185,7 @@ app.command()(walk)
 app.command()(traverse)
 app.command()(truncate)
 app.command()(mix)
+app.command()(montage)
 app.command()(show)
 
 

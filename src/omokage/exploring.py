@@ -1,8 +1,8 @@
 """Explorations as files: walks, traversals, truncation and mixing of faces, and pictures made again.
 
 Commands, the studio and notebooks call these functions. Each takes faces from
-`omokage.explore.inputs.gather`, writes one file and returns what it made. The recipe in a PNG names the function
-and its arguments, so that `remake` makes the picture again.
+`omokage.explore.inputs.gather`, writes one file and returns what it made. The recipe in a PNG names the
+function and its arguments, so that `remake` makes the picture again.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,22 +13,26 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from . import __version__
 from .errors import UserError
 from .explore import mixing, traversal, walks
 from .explore.faces import Faces
-from .explore.inputs import Gathered, gather, of_recipe
+from .explore.history import Stage, stages
+from .explore.inputs import Gathered, of_recipe
 from .explore.points import Points, drawn, joined, stacked
 from .explore.provenance import Provenance, edited, faces_of, settings_for
 from .explore.truncation import at_psi, psis_for, truncated
-from .model import PLAIN, Model
+from .model import PLAIN, Model, load_model
 from .pages import figures
+from .pages import montage as pages_montage
 from .pages.files import checked_file, recipe_text
 from .pages.sheet import bands
 from .pages.upscale import AS_THEY_ARE, Upscale
 from .pages.video import FORMATS, check_film, checked_film, tiled, write_video
 from .progress import Progress, opened
-from .samples import write_each, write_grid, write_sheet
-from .sampling import seed_ranges
+from .report.read import MINUTES, Run, number, read_runs
+from .samples import write_grid, write_sheet
+from .sampling import FILM_SEEDS, seed_ranges
 from .settings import Settings
 
 SECONDS = 1.5  # from one face of a film to the next, unless a length is asked for
@@ -237,7 +241,7 @@ def traverse(
         groups = traversal.traversal(model, faces.points, entries, times, settings, progress)
         arguments = {"entries": list(entries), "times": list(times)}
         title = f"Traversal of {space}" if title is None else title
-        columns, rows, still = [f"× {time:g}" for time in times], "entry", 1.0
+        columns, rows, still = [f"K = {time:g}" for time in times], "entry", 1.0
     lost = sum(row.not_finite for group in groups for row in group)
     told = _recipe("traverse", model, faces, settings, enlarge, **arguments, title=title)
     figures.table(
@@ -315,6 +319,7 @@ def mix(
 ) -> Made:
     """Faces of A (rows) with some styles of the faces of B (columns), as in Karras et al. 2019, figure 3.
 
+    Both must be gathered with ``settings``.
     ``styles``: "coarse", "middle", "fine", several of them with commas, or layers such as "1-3,8", counted
     from 1. None: as in `omokage.explore.mixing.mixing`.
 
@@ -352,6 +357,118 @@ def mix(
 
 def _only_w(points: Points) -> Points:
     return Points(w=points.w) if points.w is not None else points
+
+
+def montage(
+    runs: Sequence[str | Path],
+    out: str | Path,
+    *,
+    seeds: Sequence[int] = FILM_SEEDS,
+    settings: Settings = PLAIN,
+    source: str = "auto",
+    clock: str = "images",
+    seconds: float | None = None,
+    progress: Progress | None = None,
+) -> tuple[Path, int, list[str]]:
+    """The film of a training: fixed seeds over the images seen, FID and losses drawing themselves beneath.
+
+    Several runs stand side by side on one clock.
+
+    Args:
+        runs: run folders.
+        seeds, source: as `omokage.explore.history.stages`. Training keeps pictures of the seeds 0 to 15.
+        clock: "images" seen or "minutes" of training.
+        seconds: length without the last picture; None: 15 moments a second, 6 seconds at least.
+
+    Returns:
+        The path, how many faces shown are not finite, and lines to say to the user.
+
+    Raises:
+        UserError: no run, a run with fewer than two moments, an unknown clock, or a name that cannot be
+            written.
+    """
+    if clock not in ("images", "minutes"):
+        raise UserError(f"--clock {clock}: there are images and minutes")
+    checked_film(out)
+    read, problems = read_runs(runs)
+    if len(read) < len({str(run) for run in runs}):
+        raise UserError(problems[0])
+    films, told, largest = [], list[str](), (1, 1)
+    for run in read:
+        if run.snapshot is None:
+            raise UserError(f"{run.folder}: no snapshot yet; let omokage train run longer")
+        model = load_model(run.snapshot)
+        model.check(settings)
+        moments = stages(run.folder, model, seeds, settings, source)
+        largest = max(largest, model.resolution)
+        films.append(_filmed(run, model, moments, clock))
+        told.append(f"{run.name}: {len(moments):,} moments")
+    text = {
+        "Software": f"omokage {__version__}",
+        "runs": ", ".join(f"{run.name} ({run.snapshot.name})" for run in read if run.snapshot),
+        "seeds": seed_ranges(seeds),
+    } | settings.text()
+    written, lost = pages_montage.montage(
+        films,
+        largest,
+        len(seeds),
+        out,
+        unit_of_clock="images seen" if clock == "images" else "minutes of training",
+        seconds=seconds,
+        text=text,
+        progress=progress,
+    )
+    return written, lost, told
+
+
+def _filmed(run: Run, model: Model, moments: Sequence[Stage], clock: str) -> pages_montage.Filmed:
+    """A run for `omokage.pages.montage.montage`: its moments and curves on the clock."""
+    known = [(0.0, 0.0)]  # images seen and minutes
+    for line in run.lines:
+        minutes = number(line.get(MINUTES))
+        if minutes is not None and line["images"] > known[-1][0] and minutes >= known[-1][1]:
+            known.append((float(line["images"]), float(minutes)))
+    images, minutes_ = zip(*known, strict=True)
+
+    def minutes_at(seen: float) -> float:
+        return float(np.interp(seen, images, minutes_))
+
+    def place(seen: float) -> float:
+        return float(seen) if clock == "images" else minutes_at(seen)
+
+    def said(at: float) -> str:
+        seen = at if clock == "images" else float(np.interp(at, minutes_, images))
+        spent = minutes_at(seen)
+        words = f"{seen:,.0f} images"
+        return f"{words}, {spent:.0f} min" if len(known) > 1 else words
+
+    charts: dict[str, list[pages_montage.Curve]] = {}
+    names = list(dict.fromkeys(name for line in run.lines for name in line))
+    for title, prefix in (("FID", "fid/"), ("losses", "loss/")):
+        for name in names:
+            if name.startswith(prefix):
+                pairs = [(line["images"], number(line.get(name))) for line in run.lines]
+                kept = [(place(x), y) for x, y in pairs if y is not None]
+                curve = pages_montage.Curve(name.removeprefix(prefix), *_columns(kept))
+                charts.setdefault(title, []).append(curve)
+    if "FID" not in charts:
+        found: dict[str, list[tuple[float, float]]] = {}
+        for record in run.evaluations:
+            seen, fid = number(record.get("images")), number(record.get("fid"))
+            if seen is not None and fid is not None:
+                found.setdefault(str(record["protocol"]), []).append((place(seen), fid))
+        curves = [pages_montage.Curve(name, *_columns(sorted(pairs))) for name, pairs in found.items()]
+        charts |= {"FID": curves} if curves else {}
+    charts = {title: charts[title] for title in ("FID", "losses") if title in charts}
+    shown = [(place(moment.images), moment.faces) for moment in moments if place(moment.images) > 0]
+    if len(shown) < 2:
+        raise UserError(f"{run.folder}: its log does not say the minutes; use --clock images")
+    small = f"{model.about.recipe}  ·  {model.about.images_seen:,} images seen"
+    return pages_montage.Filmed(run.name, small, shown, said, charts)
+
+
+def _columns(pairs: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [x for x, _ in pairs], [y for _, y in pairs]
 
 
 def remake(
@@ -392,7 +509,7 @@ def remake(
 
 def _again_face(model: Model, faces: Any, out: Path, settings: Any, given: Any, how: Any) -> Path:
     pixels, _ = stacked(drawn(model, faces.points, settings), model.resolution)
-    told = _recipe("face", model, faces, settings, how["enlarge"])
+    told = replace(_recipe("face", model, faces, settings, how["enlarge"]), arguments={})
     from .pages.files import save_png
 
     return save_png(how["enlarge"](pixels)[0], checked_file(out, ".png"), recipe_text(told))
@@ -454,4 +571,4 @@ def same_pixels(one: str | Path, other: str | Path) -> str:
     return f"{(differ > 0).mean():.2%} of values differ, by {differ.max()} levels of 256 at most"
 
 
-__all__ = ["Made", "gather", "mix", "remake", "same_pixels", "traverse", "truncate", "walk", "write_each"]
+__all__ = ["Made", "mix", "montage", "remake", "same_pixels", "traverse", "truncate", "walk"]

@@ -56,6 +56,8 @@ class Training:
     average_ramp: NotNegative = 0.05  # the half-life is at most this share of the images seen
     log_kimg: Positive = 2.0  # interval between lines of the log
     grid_kimg: Positive = 20.0  # interval between grids of samples, which show fixed seeds
+    # A small picture of fixed seeds for omokage montage, each time the images seen have grown by this share.
+    film: NotNegative = 0.03  # 0: none
     fid_kimg: NotNegative = 0.0  # interval between measurements by `fid_protocol`; 0: never
     fid_protocol: str = "fid1k-full-inception2015"  # a protocol of omokage evaluate
     snapshot_minutes: Positive = 3.0  # interval between snapshots: the most that a power cut can lose
@@ -271,6 +273,7 @@ FREE = (
     "images",
     "log_kimg",
     "grid_kimg",
+    "film",
     "fid_kimg",
     "fid_protocol",
     "snapshot_minutes",

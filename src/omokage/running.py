@@ -64,6 +64,7 @@ def train(
         start=None if start is None else snapshot_file(start),
         measure=_measure(resolved, progress),
         draw=draw_grid,
+        draw_film=draw_film if resolved.training.film else None,
         progress=progress,
     )
 
@@ -130,9 +131,22 @@ def summary(recipe: Recipe, out: str | Path) -> str:
 
 def draw_grid(model: Any) -> np.ndarray:
     """The samples of `GRID_SEEDS` side by side, uint8 (8 H, 8 W, 3)."""
-    from .sampling import GRID_SEEDS, gathered, sample
+    from .sampling import GRID_SEEDS
 
-    faces, _ = gathered(sample(model, GRID_SEEDS))
+    return _drawn(model, GRID_SEEDS)
+
+
+def draw_film(model: Any) -> np.ndarray:
+    """The samples of `FILM_SEEDS` side by side, uint8 (4 H, 4 W, 3)."""
+    from .sampling import FILM_SEEDS
+
+    return _drawn(model, FILM_SEEDS)
+
+
+def _drawn(model: Any, seeds: range) -> np.ndarray:
+    from .sampling import gathered, sample
+
+    faces, _ = gathered(sample(model, seeds))
     side = math.isqrt(len(faces))
     _, height, width, _ = faces.shape
     return faces.reshape(side, side, height, width, 3).swapaxes(1, 2).reshape(side * height, side * width, 3)

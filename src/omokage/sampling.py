@@ -18,6 +18,7 @@ from .settings import Noises, Settings
 
 BATCH = 16
 GRID_SEEDS = range(64)  # seeds of the grids that training writes
+FILM_SEEDS = range(16)  # seeds of the small pictures that training keeps for the film of itself
 PLAIN = Settings()
 
 

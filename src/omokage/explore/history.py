@@ -1,8 +1,9 @@
-"""The faces of the same seeds during a run, from its snapshots or from the grids that training wrote."""
+"""The faces of the same seeds during a run, from its snapshots or from pictures that training kept."""
 
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,10 @@ from omokage.errors import UserError
 from omokage.explore.faces import Faces
 from omokage.listing import snapshots
 from omokage.model import Model, load_model
-from omokage.sampling import GRID_SEEDS, gathered, sample
+from omokage.sampling import FILM_SEEDS, GRID_SEEDS, gathered, sample
 from omokage.settings import Settings
 
-STAGE = re.compile(r"(?:snapshot|images)-(\d{12})\.(?:safetensors|png)")
+STAGE = re.compile(r"(?:snapshot|images)-(\d{12})\.(?:safetensors|png|webp)")
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,9 @@ class Stage:
     faces: Callable[[], Faces]
 
 
+SOURCES = ("auto", "snapshots", "grids", "film")
+
+
 def stages(
     run: Path, model: Model, seeds: Sequence[int], settings: Settings, source: str = "auto"
 ) -> list[Stage]:
@@ -38,41 +42,46 @@ def stages(
 
     Args:
         source: "snapshots": the snapshots that the run kept (setting ``training.keep``). "grids": the
-            pictures that training wrote, which show the seeds 0 to 63 at psi 1. "auto": the one with more
-            moments; grids count only if they show these seeds and settings.
+            pictures that training wrote, which show the seeds 0 to 63 at psi 1. "film": the small pictures
+            that it kept for `omokage montage`, seeds 0 to 15 at psi 1. "auto": the one with most moments;
+            pictures count only if they show these seeds and settings.
 
     Raises:
-        UserError: fewer than two moments, or grids do not show these seeds or settings.
+        UserError: fewer than two moments, or pictures do not show these seeds or settings.
     """
 
     def sampled(path: Path) -> Faces:
         faces, finite = gathered(sample(load_model(path), seeds, settings))
         return Faces(faces, finite=finite)
 
-    def cut(path: Path) -> Faces:
+    def cut(path: Path, known: range) -> Faces:
         height, width = model.resolution
-        columns = round(len(GRID_SEEDS) ** 0.5)
+        columns = round(len(known) ** 0.5)
         with Image.open(path) as picture:
+            if picture.size != (columns * width, columns * height):
+                raise UserError(f"{path} is not a picture of this run's faces; use --from snapshots")
             pixels = np.asarray(picture.convert("RGB"))
-        if pixels.shape != (columns * height, columns * width, 3):
-            raise UserError(f"{path} is not a grid of this run's faces; use --from snapshots")
         faces = (
             pixels.reshape(columns, height, columns, width, 3).swapaxes(1, 2).reshape(-1, height, width, 3)
         )
-        return Faces(faces[[GRID_SEEDS.index(seed) for seed in seeds]])
+        return Faces(faces[[known.index(seed) for seed in seeds]])
 
-    shown_by_grids = settings == Settings() and all(seed in GRID_SEEDS for seed in seeds)
-    if source == "grids" and not shown_by_grids:
+    kept = {"grids": GRID_SEEDS, "film": FILM_SEEDS}
+    shown = [
+        name for name, known in kept.items() if settings == Settings() and all(one in known for one in seeds)
+    ]
+    if source in kept and source not in shown:
         raise UserError(
-            f"figure progression: grids show the seeds 0 to {GRID_SEEDS[-1]} at psi 1 only; "
-            "use --from snapshots"
+            f"{source} of a run show the seeds 0 to {kept[source][-1]} at psi 1 only; use --from snapshots"
         )
-    found = {
-        "snapshots": [(path, sampled) for path in snapshots(run)],
-        "grids": [(path, cut) for path in sorted((run / "grids").glob("images-*.png"))],
+    found: dict[str, list[tuple[Path, Callable[[Path], Faces]]]] = {
+        "snapshots": [(path, sampled) for path in snapshots(run)]
     }
+    for name, pattern in (("grids", "grids/images-*.png"), ("film", "film/images-*.webp")):
+        if name in shown:
+            found[name] = [(path, partial(cut, known=kept[name])) for path in sorted(run.glob(pattern))]
     if source == "auto":
-        source = max(found, key=lambda kind: len(found[kind]) * (kind == "snapshots" or shown_by_grids))
+        source = max(found, key=lambda kind: len(found[kind]))
     moments = []
     for path, faces in found[source]:
         named = STAGE.fullmatch(path.name)
@@ -80,8 +89,8 @@ def stages(
             moments.append(Stage(int(named[1]), lambda path=path, faces=faces: faces(path)))  # type: ignore[misc]
     if len(moments) < 2:
         raise UserError(
-            f"figure progression: {run} has {len(moments)} of {source}, and a progression needs two; "
-            "train with training.keep=0 (all snapshots) or a smaller training.grid_kimg"
+            f"{run} has {len(moments)} of {source}, and a film or progression needs two; train longer, or "
+            "with training.keep=0 (all snapshots)"
         )
     return moments
 

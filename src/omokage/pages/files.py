@@ -161,7 +161,7 @@ def run_file(
     outputs: Sequence[Path],
     *,
     command: str,
-    model: Model,
+    model: Model | None,
     settings: Settings,
     faces: Sequence[Mapping[str, Any]],
     arguments: Mapping[str, Any],
@@ -176,7 +176,8 @@ def run_file(
         "omokage": __version__,
         "command": command,
         "outputs": [output.name for output in outputs],
-        "model": {
+        "model": model
+        and {
             "recipe": model.about.recipe,
             "images": model.about.images_seen,
             "snapshot": model.about.snapshot_hash,

@@ -71,6 +71,7 @@ def train(
     start: Path | None = None,
     measure: MakeMeasure | None = None,
     draw: Draw | None = None,
+    draw_film: Draw | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Train ``recipe`` on the face set ``data`` in the run folder ``out``, or resume the run that is there.
@@ -84,6 +85,7 @@ def train(
         start: a snapshot whose weights a new run begins with, see `begin_from`.
         measure: makes the function whose numbers go into the log every ``fid_kimg``.
         draw: draws the grid of samples every ``grid_kimg``.
+        draw_film: draws the small pictures that are kept for the film of the training.
 
     Returns:
         The newest snapshot.
@@ -157,7 +159,8 @@ def train(
         last = min(recipe.training.images, images or recipe.training.images)
         seconds = float("inf") if minutes is None else minutes * 60
         logs = Logs(run, state.images) if fabric.is_global_zero else None
-        pauses = _pauses(recipe, state, Model(average, recipe, {}, None, ""), faces, measure, draw, logs)
+        averaged = Model(average, recipe, {}, None, "")
+        pauses = _pauses(recipe, state, averaged, faces, measure, draw, draw_film, logs)
         begun, saved = time.monotonic() - state.seconds, time.monotonic()
         forecast = Forecast(recipe, checked, progress)
 
@@ -232,6 +235,8 @@ def train(
                 # Draw the grid, measure, snapshot.
                 every = {"grid": recipe.training.grid_kimg, "fid": recipe.training.fid_kimg}
                 state.due = [pause for pause, kimg in every.items() if _passed(before, state.images, kimg)]
+                if film_due(before, state.images, recipe.training.film):
+                    state.due.append("film")
                 begun += _paused(fabric, state, pauses, stop)  # measuring does not count as training
                 if time.monotonic() - saved > recipe.training.snapshot_minutes * 60:
                     saved = time.monotonic()
@@ -389,6 +394,26 @@ def _passed(before: int, after: int, kimg: float) -> bool:
     return kimg > 0 and after // (kimg * 1000) > before // (kimg * 1000)
 
 
+FILM_IMAGES = 500  # pictures of the film are at least so many images apart
+
+
+def film_due(before: int, after: int, share: float) -> bool:
+    """Whether a picture for the film is due between ``before`` and ``after`` images seen.
+
+    One is due each time the images seen have grown by ``share``, but after `FILM_IMAGES` at the earliest. So
+    their number grows with the logarithm of a training's length, and the film moves evenly.
+
+    >>> [images for images in range(0, 5000, 100) if film_due(images, images + 100, 0.5)]
+    [400, 900, 1400, 2200, 3300]
+    """
+    if share <= 0:
+        return False
+    due = float(FILM_IMAGES)
+    while due <= before:
+        due += max(FILM_IMAGES, due * share)
+    return due <= after
+
+
 def _others(
     recipe: Recipe,
     networks: nn.ModuleDict,
@@ -427,6 +452,7 @@ def _pauses(
     faces: FaceSet,
     measure: MakeMeasure | None,
     draw: Draw | None,
+    draw_film: Draw | None,
     logs: Logs | None,
 ) -> dict[str, Callable[[], float]]:
     """The work between steps, by name. Each returns how many of its seconds do not count as training."""
@@ -438,6 +464,14 @@ def _pauses(
             return 0.0
 
         pauses["grid"] = drawn
+    if draw_film and logs:
+
+        def filmed() -> float:
+            paused = time.monotonic()
+            logs.film(state.images, draw_film(averaged))
+            return time.monotonic() - paused
+
+        pauses["film"] = filmed
     if measure and logs and recipe.training.fid_kimg > 0:
         measured = measure(averaged, faces)
 

@@ -37,7 +37,7 @@ FEW = 1000
 HEAVY = 20.0
 """A recipe that costs more than this (`Fit.cost`, billions of operations an image) is made for a GPU."""
 
-OURS = frozenset(("recipe.toml", FACES, "log.jsonl", "evaluations.jsonl", "grids", ".lock"))
+OURS = frozenset(("recipe.toml", FACES, "log.jsonl", "evaluations.jsonl", "grids", "film", ".lock"))
 LITTER = frozenset((".DS_Store", "Thumbs.db", "desktop.ini"))
 
 

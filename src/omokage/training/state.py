@@ -28,7 +28,7 @@ class TrainingState:
         rollbacks: how many times training went back to a snapshot because something was wrong.
         signs: signs of trouble, with the number of images at which each began.
         numbers: the numbers since the last line of the log.
-        due: work that is due now and not done yet: "grid", "fid".
+        due: work that is due now and not done yet: "grid", "film", "fid".
         machine: the machine that trains now, for the record.
         origin: the snapshot whose weights the run began with; empty if there is none.
     """

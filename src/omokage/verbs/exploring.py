@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UserError
+from ..settings import TRUNCATION
+from .helptexts import TYPED
 from .options import Given, default_out, face_options, gather_faces, progress, tell_count, within
 
 if TYPE_CHECKING:
@@ -207,6 +209,65 @@ def mix(
         progress=progress(),
     )
     _finish(opened, made, **{"from": b.names, "styles": styles})
+
+
+def montage(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
+    out: Annotated[Path | None, _out("A film .mp4, .webp or .gif. Default: montage.mp4.")] = None,
+    seeds: Annotated[
+        str, typer.Option(help="Which faces. Training keeps pictures of the seeds 0 to 15.")
+    ] = "0-15",
+    psi: Annotated[float, typer.Option(callback=within(-2, 2), help=TRUNCATION.help)] = 1.0,
+    source: Annotated[
+        str,
+        typer.Option("--from", metavar="film|grids|snapshots", help="Default: what has the most moments."),
+    ] = "auto",
+    clock: Annotated[str, typer.Option(help="images (seen) or minutes (of training).")] = "images",
+    seconds: Annotated[
+        float | None,
+        typer.Option(callback=within(0.1, 3600), help="Default: 15 moments a second, at least 6 seconds."),
+    ] = None,
+    no_metadata: Annotated[
+        bool, typer.Option("--no-metadata", help="Write no text into the film about its making.")
+    ] = False,
+) -> None:
+    """The film of a training: fixed seeds over the images seen, FID and losses beneath.
+
+    Several runs stand side by side on one clock.
+    """
+    from ..explore.history import SOURCES
+    from ..exploring import montage as make
+    from ..pages.files import metadata, run_file
+    from ..settings import Settings, parse_seeds
+
+    if source not in SOURCES:
+        raise UserError(f"--from {source}: there are {', '.join(SOURCES)}")
+    target, chosen = default_out(out, "montage.mp4", ".mp4.json"), parse_seeds(seeds)
+    settings = Settings(psi=psi)
+    with metadata(not no_metadata):
+        written, lost, told = make(
+            runs,
+            target,
+            seeds=chosen,
+            settings=settings,
+            source=source,
+            clock=clock,
+            seconds=seconds,
+            progress=progress(),
+        )
+    for line in told:
+        print(line)
+    print(written)
+    run_file(
+        [written],
+        command=TYPED.get(),
+        model=None,
+        settings=settings,
+        faces=[{"seeds": seeds}],
+        arguments={"runs": [str(run) for run in runs], "from": source, "clock": clock, "seconds": seconds},
+        told=told,
+    )
+    tell_count(lost)
 
 
 def show(

@@ -56,6 +56,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "omokage mix 100-105 --from 200-204 --model runs/style",
         "omokage mix 3 --from 5,8 --styles fine --save-latents mixed.safetensors",
     ),
+    "montage": (
+        "omokage montage runs/fast -o montage.mp4",
+        "omokage montage runs/fast runs/dcgan --clock minutes",
+    ),
     "show": ("omokage show face.png", "omokage show face.png --model runs/style -o again.png"),
     "evaluate": (
         "omokage evaluate runs/fast --data faces/",
