@@ -50,10 +50,12 @@ def test_faces_that_are_not_finite_are_counted():
     assert mixing(BrokenStyles([3]), [1, 2, 3], [11, 12], Settings()).not_finite == 3
 
 
-def test_fewer_than_three_rows_are_refused():
-    with pytest.raises(UserError, match="2 seeds for A, at least 3") as refused:
-        mixing(StyledDisks(), [1, 2], [3], Settings())
-    assert "\n" not in str(refused.value)
+def test_fewer_than_three_faces_take_all_three_kinds_in_turn():
+    mixed = mixing(StyledDisks(), [1, 2], [3], Settings())
+    assert (mixed.kinds, mixed.rows) == ([0, 0, 1, 1, 2, 2], [0, 1, 0, 1, 0, 1])
+    assert mixed.mixed.shape[:2] == (6, 1)
+    with pytest.raises(UserError, match="no faces for A or B"):
+        mixing(StyledDisks(), [1, 2], [], Settings())
 
 
 def test_a_family_without_styles_is_refused_by_name(family_model):

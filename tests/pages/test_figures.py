@@ -170,7 +170,7 @@ def test_truncation_has_a_column_for_every_psi(tmp_path, boxes, words):
     assert framed(picture)
     assert [word for word in words if word.startswith("psi")] == [f"psi {psi:g}" for psi in PSIS]
     z = latents([3, 9], (3,))
-    faces = [model.decode(z[row : row + 1], Settings(psi=psi)) for psi in PSIS for row in range(2)]
+    faces = [model.decode(z[row : row + 1], Settings(psi=psi)) for row in range(2) for psi in PSIS]
     for (box, size), face in zip(boxes, faces, strict=True):
         assert np.abs(patch(picture, box, size) - expected(face, size)[0]).max() <= 1
     assert Image.open(out).text["psi"] == "1.2,1,0.7,0.5,0.25,0,-0.25,-0.5,-1"

@@ -40,7 +40,7 @@ def test_uncurated_in_one_command(snapshot, tmp_path, capsys):
         (["uncurated", "--sizes", "0,half"], "write numbers with commas between"),
         (["uncurated", "--sizes", "0.5"], "--sizes: got 0.5"),
         (["truncation", "SNAPSHOT", "--psi", "1,-1"], "has no styles; give psi of 0 or more"),
-        (["mixing", "SNAPSHOT"], "with dcgan, use omokage figure uncurated, truncation or progression"),
+        (["mixing", "SNAPSHOT"], "with dcgan, use omokage truncate, traverse, walk or figure uncurated"),
         (["noise-detail", "SNAPSHOT"], "dcgan has no styles; these families can: stylegan, stylegan2"),
         (["noise-components", "SNAPSHOT"], "dcgan has no styles; these families can: stylegan, stylegan2"),
         (["noise-detail", "SNAPSHOT", "--psi", "3"], "allowed is -2 to 2"),

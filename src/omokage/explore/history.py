@@ -59,7 +59,7 @@ def stages(
         columns = round(len(known) ** 0.5)
         with Image.open(path) as picture:
             if picture.size != (columns * width, columns * height):
-                raise UserError(f"{path} is not a picture of this run's faces; use --from snapshots")
+                raise UserError(f"{path} does not have the size of this run's pictures; use --from snapshots")
             pixels = np.asarray(picture.convert("RGB"))
         faces = (
             pixels.reshape(columns, height, columns, width, 3).swapaxes(1, 2).reshape(-1, height, width, 3)
@@ -72,7 +72,7 @@ def stages(
     ]
     if source in kept and source not in shown:
         raise UserError(
-            f"{source} of a run show the seeds 0 to {kept[source][-1]} at psi 1 only; use --from snapshots"
+            f"{source}: these pictures of a run show the seeds 0 to {kept[source][-1]} at psi 1 only; use --from snapshots"
         )
     found: dict[str, list[tuple[Path, Callable[[Path], Faces]]]] = {
         "snapshots": [(path, sampled) for path in snapshots(run)]

@@ -135,9 +135,9 @@ def mixing(
         Choice(kind.capitalize(), tuple(layers))
         for kind, layers in zip(KINDS, style_ranges(model.layer_sizes), strict=True)
     ]
-    a, b = (_styles(model, source, settings) for source in (sources_a, sources_b))
-    if not len(a) or not len(b):
+    if not len(sources_a) or not len(sources_b):
         raise UserError("mix: no faces for A or B; A are the faces, B are those of --from")
+    a, b = (_styles(model, source, settings) for source in (sources_a, sources_b))
     if choices is None and len(a) >= 3:
         kinds = [kind for kind, count in enumerate(_shares(len(a))) for _ in range(count)]
         rows = list(range(len(a)))

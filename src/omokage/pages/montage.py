@@ -251,7 +251,8 @@ class _Chart:
             self.empty = self.full = sheet.image
             return
         self.log = self.limits[0] > 0 and self.limits[1] / self.limits[0] > 20
-        for tick in log_ticks(*self.limits) if self.log else nice_ticks(*self.limits, about=4):
+        ticks = log_ticks(*self.limits) if self.log else []
+        for tick in ticks if len(ticks) > 1 else nice_ticks(*self.limits, about=4):
             y = self.y(tick)
             sheet.draw.line([(self.left, y), (width, y)], GRID, 1)
             sheet.text(tick_label(tick), self.left - 0.6 * unit, y, anchor="rm", ink=FAINT_INK, size=1.5)
