@@ -57,7 +57,7 @@ def test_grids_show_the_seeds_asked_for(run, model):
 
 @pytest.mark.parametrize(("seeds", "settings"), [([64], Settings()), ([0], Settings(psi=0.7))])
 def test_grids_cannot_show_other_seeds_or_psi(run, model, seeds, settings):
-    with pytest.raises(UserError, match="grids: these pictures of a run show the seeds 0 to 63 at psi 1 only; use --from"):
+    with pytest.raises(UserError, match="show the seeds 0 to 63 at psi 1 only; use --from snapshots"):
         stages(run, model, seeds, settings, "grids")
 
 
@@ -72,7 +72,7 @@ def test_the_richer_source_that_shows_what_is_asked_is_chosen(run, model):
 def test_a_grid_of_another_size_is_refused(run, model):
     model.resolution = (8, 8)
     moments = stages(run, model, [0], Settings(), "grids")
-    with pytest.raises(UserError, match="does not have the size of this run's pictures; use --from snapshots"):
+    with pytest.raises(UserError, match="not have the size of this run's pictures; use --from snapshots"):
         moments[0].faces()
 
 

@@ -72,7 +72,8 @@ def stages(
     ]
     if source in kept and source not in shown:
         raise UserError(
-            f"{source}: these pictures of a run show the seeds 0 to {kept[source][-1]} at psi 1 only; use --from snapshots"
+            f"{source}: these pictures of a run show the seeds 0 to {kept[source][-1]} at psi 1 only; "
+            "use --from snapshots"
         )
     found: dict[str, list[tuple[Path, Callable[[Path], Faces]]]] = {
         "snapshots": [(path, sampled) for path in snapshots(run)]
