@@ -67,16 +67,16 @@ class Visitor:
         problems: errors on the console and requests to other hosts.
     """
 
-    def __init__(self, browser: Any, address: str, **options: Any) -> None:
+    def __init__(self, browser: Any, address: str, query: str = "", **options: Any) -> None:
         self.context = browser.new_context(**{"locale": "en-GB", **options})
         self.context.set_default_timeout(15_000)
         self.address = address
         self.stages: list[str] = []
         self.problems: list[str] = []
-        self.open()
+        self.open(query)
 
     def open(self, query: str = "") -> None:
-        """Open the page in a new tab."""
+        """Open the page in a new tab; ``query`` is appended to the address."""
         self.page = self.context.new_page()
         self.page.on("console", self._heard)
         self.page.on("pageerror", lambda error: self.problems.append(f"error: {error}"))

@@ -8,6 +8,8 @@ import { ask } from "./trial.js";
 import { Words, day, linked } from "./words.js";
 
 const SECONDS = { pairs: 8, single: 6, timed: 7, rating: 6, preference: 8 }; // an answer takes about so long
+// Nothing can be answered any more: another tab may have the study.
+const FINAL = new Set(["refused", "stopped", "debriefing", "completion", "withdrawn", "closed", "paused", "error"]);
 
 class StudyPage extends HTMLElement {
   async connectedCallback() {
@@ -196,6 +198,7 @@ class StudyPage extends HTMLElement {
   show(stage, content, { focus = null, progress = null, languages = false } = {}) {
     if (this.stopped && stage !== "moved") return;
     this.onEnter = null;
+    if (FINAL.has(stage)) this.release?.();
     document.body.dataset.stage = stage;
     this.main.replaceChildren(...[content].flat());
     this.footer.hidden = stage === "trial";
@@ -261,7 +264,7 @@ class StudyPage extends HTMLElement {
     const take = (options) => new Promise((resolve) => {
       navigator.locks.request(name, options, (lock) => {
         resolve(lock !== null);
-        return lock && new Promise(() => {});
+        return lock && new Promise((release) => (this.release = release));
       }).catch(() => this.moved());
     });
     for (let tries = 0; tries < 4; tries++) {
