@@ -27,7 +27,10 @@ def test_no_call_that_the_description_allows_or_forbids_ends_in_a_server_error(n
         def try_out(operation, mode, bearer):
             @seed(0)
             @settings(
-                max_examples=EXAMPLES, deadline=None, database=None, phases=[Phase.generate],
+                max_examples=EXAMPLES,
+                deadline=None,
+                database=None,
+                phases=[Phase.generate],
                 suppress_health_check=list(HealthCheck),
             )
             @given(case=operation.as_strategy(generation_mode=mode))
@@ -46,12 +49,11 @@ def test_no_call_that_the_description_allows_or_forbids_ends_in_a_server_error(n
         operations = [found.ok() for found in schema.get_all_operations()]
         for operation in operations:
             for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
-                if mode is GenerationMode.NEGATIVE and not (operation.body or operation.path_parameters):
-                    continue  # nothing can be wrong in such a call
+                if mode is GenerationMode.NEGATIVE and not operation.body:
+                    continue  # any text is allowed as a part of an address
                 try_out(operation, mode, dashboard if "/dashboard" in operation.path else token)
         assert session.get(f"{address}api/study").json()["trials"] == 2  # still there
     labels = {label for label, _ in told}
     assert labels == {operation.label for operation in operations}
     assert len(labels) >= 15
-    print(told)
     assert sum(code < 400 for _, code in told) >= 8, told

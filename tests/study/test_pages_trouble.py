@@ -49,7 +49,7 @@ def test_a_closed_tab_resumes_at_the_same_trial(browser, new_study):
         visitor.close()
     assert [row["resumed"] for row in stored(folder)] == [0, 1, 0]
     (person,) = stored(folder, "participants")
-    assert person["resumes"] == 2
+    assert person["resumes"] == 1
     assert visitor.problems == []
 
 
