@@ -1,4 +1,4 @@
-"""Whatever the description of the calls allows, and much that it does not, gets an answer and no server error."""
+"""What the description of the calls allows, and much that it does not, gets an answer and no server error."""
 
 from collections import Counter
 
