@@ -3,7 +3,7 @@
 import { choice, deferred, h, pause } from "./dom.js";
 import { decoded } from "./pictures.js";
 import { device, measureFrame } from "./timing.js";
-import { inLanguage, linked, paragraphs } from "./words.js";
+import { day, inLanguage, linked, paragraphs } from "./words.js";
 
 const forever = () => new Promise(() => {});
 
@@ -257,7 +257,8 @@ export async function stop(page) {
 
 export async function debriefing(page) {
   const { words, study } = page;
-  const { score, answers, completion, withdrawal_code: given } = await page.api.get("debriefing");
+  const { score, answers, completion, withdrawal_code: given, last_day: last } = await page.api.get("debriefing");
+  if (last) words.values.last_day = day(last, page.language); // counted from when this participant began
   const code = given ?? page.memory.get("code");
   const done = deferred();
   const about = words.say(`kinds.${study.kind}.debriefing`);
