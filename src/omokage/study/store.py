@@ -247,6 +247,14 @@ class Store:
         with self._reads.connect() as connection:
             yield connection
 
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """As `reading`, but all that is read is of one moment, also while others write."""
+        with self._reads.connect() as connection:
+            if not self._sqlite:  # a transaction of SQLite is one already
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
+            yield connection
+
     def submit(self, work: Callable[[Connection], T]) -> Future[T]:
         """Have ``work`` done in the next transaction. The future has its result once that is committed.
 

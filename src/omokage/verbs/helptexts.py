@@ -121,6 +121,16 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "study open": ("omokage study open study/",),
     "study pause": ("omokage study pause study/",),
     "study close": ("omokage study close study/",),
+    "study report": ("omokage study report study/", "omokage study report study/ --pilot -o report/"),
+    "study backup": ("omokage study backup study/ -o study-1.zip",),
+    "study restore": (
+        "omokage study restore study-1.zip study-2/",
+        "omokage study restore study-1.zip study-2/ --database postgresql:///faces",
+    ),
+    "study erase": (
+        "omokage study erase study/ --panel",
+        "omokage study erase study/ --participant 7Q3K-9V2M-XXA1",
+    ),
     "figure": ("omokage figure uncurated runs/fast -o uncurated.png",),
     "figure uncurated": ("omokage figure uncurated runs/fast --psi 0.8",),
     "figure mixing": ("omokage figure mixing runs/style --a 0-5 --b 10-14",),

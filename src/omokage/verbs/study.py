@@ -346,3 +346,93 @@ def pause(study: Annotated[Path, STUDY], database: Annotated[str | None, DATABAS
 def close(study: Annotated[Path, STUDY], database: Annotated[str | None, DATABASE] = None) -> None:
     """End the study: nobody can start or answer any more."""
     _set_state(study, database, "closed")
+
+
+@app.command()
+def report(
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="The study's folder, or an export of it.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The folder to write. Default: report in the study.")
+    ] = None,
+    pilot: Annotated[bool, typer.Option("--pilot", help="Report on the pilot.")] = False,
+    mixed: Annotated[bool, typer.Option("--mixed", help="Fit a mixed model too.")] = False,
+    seed: Annotated[int, typer.Option(callback=within(0, 2**62), help="Of the bootstraps.")] = 0,
+    database: Annotated[str | None, DATABASE] = None,
+) -> None:
+    """Write the report: statistics, figures, the sentence for the paper."""
+    from ..study import report as pages
+    from ..study.tables import read
+
+    target = study / "report" if out is None else out
+    given = read(study) if (study / "answers.csv").is_file() else _tables(study, database)
+    told = progress()
+    print(pages.write(given, target, pilot=pilot or None, mixed=mixed, seed=seed, progress=told))
+
+
+def _tables(study: Path, database: str | None) -> Any:
+    from ..study.opening import open_store
+    from ..study.tables import of_store
+
+    with open_store(study, database) as store:
+        return of_store(store, study)
+
+
+@app.command()
+def backup(
+    study: Annotated[Path, STUDY],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The ZIP to write.")],
+    no_panel: Annotated[
+        bool, typer.Option("--no-panel", help="Without identifiers of a recruiting service.")
+    ] = False,
+    database: Annotated[str | None, DATABASE] = None,
+) -> None:
+    """Write everything of a study into one ZIP, also while it is served."""
+    from ..study.backup import backup as run
+    from ..study.opening import open_store
+
+    with open_store(study, database) as store:
+        count = run(study, store, out, panel_too=not no_panel, progress=progress())
+    print(f"{out}: {count:,} answers; who withdraws later is still in it, so delete old backups")
+
+
+@app.command()
+def restore(
+    archive: Annotated[Path, typer.Argument(metavar="ZIP", help="A backup.")],
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="The folder to make.")],
+    database: Annotated[
+        str | None, typer.Option(metavar="URL|FILE", help="An empty database to copy the answers into.")
+    ] = None,
+) -> None:
+    """Make a study from a backup, also in another kind of database."""
+    from ..study.backup import restore as run
+
+    print(f"{study}: {run(archive, study, database):,} answers")
+
+
+@app.command()
+def erase(
+    study: Annotated[Path, STUDY],
+    panel: Annotated[
+        bool, typer.Option("--panel", help="The identifiers of a recruiting service; answers stay.")
+    ] = False,
+    pilots: Annotated[bool, typer.Option("--pilots", help="Everything of the pilots.")] = False,
+    participant: Annotated[
+        str | None, typer.Option(help="All data of one person: an identifier or a withdrawal code.")
+    ] = None,
+    database: Annotated[str | None, DATABASE] = None,
+) -> None:
+    """Delete data for good."""
+    from ..study import backup as tools
+    from ..study.opening import open_store
+
+    if panel + pilots + (participant is not None) != 1:
+        raise UserError("study erase: say what: --panel, --pilots or --participant ID")
+    with open_store(study, database) as store:
+        if panel:
+            print(f"{tools.erase_panel(store):,} panel identifiers erased")
+        elif pilots:
+            print(f"{tools.erase_pilots(store):,} pilots erased")
+        else:
+            tools.erase_participant(store, str(participant))
+            print("erased")
+    typer.echo("backups and exports made before still have it: delete them too", err=True)
