@@ -61,6 +61,7 @@ class Line:
 
     def __init__(self, port: int) -> None:
         self.port = port
+        self.head: dict[str, str] = {}
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def call(
@@ -86,6 +87,7 @@ class Line:
             fields = dict(
                 line.lower().split(": ", 1) for line in head.decode("latin-1").split("\r\n")[1:] if line
             )
+            self.head = fields
             content = await reader.readexactly(int(fields.get("content-length", 0)))
             if fields.get("connection") == "close":
                 self.close()
