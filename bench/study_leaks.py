@@ -86,8 +86,10 @@ async def look(folder: Path, port: int, people: int) -> tuple[list[dict[str, Any
                     "identifiers of trials": letters(trial["id"]),
                     "order": [float(trial["index"]), float(len(rows))],
                     "sizes": [float(len(picture)), float(len(content) - len(str(trial["index"])))],
-                    "headers": letters(json.dumps([told, sorted(next_head)], sort_keys=True)[-64:])
-                    + [float(len(json.dumps(told)))],
+                    "headers": [
+                        *letters(json.dumps([told, sorted(next_head)], sort_keys=True)[-64:]),
+                        float(len(json.dumps(told))),
+                    ],
                     "times": [line.took, asked],
                     "the file without padding (must be found)": [float(len(file))],
                 }

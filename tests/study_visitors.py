@@ -6,11 +6,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from omokage.study.server import create_app
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # starlette would like another client
     from starlette.testclient import TestClient
+
+
+def squares(count: int, seed: int, side: int = 24) -> list[tuple[str, Image.Image]]:
+    """Small pictures of noise; no two are alike."""
+    rng = np.random.default_rng(seed)
+    return [
+        (f"{number:03d}.png", Image.fromarray(rng.integers(0, 256, (side, side, 3), np.uint8)))
+        for number in range(count)
+    ]
 
 
 @contextmanager

@@ -4,13 +4,13 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from browsing import browser
-from PIL import Image
 
 pytest.importorskip("sqlalchemy", reason="the study needs its extra: pip install 'omokage[study]'")
 pytest.importorskip("fastapi", reason="the study needs its extra: pip install 'omokage[study]'")
+
+from study_visitors import squares
 
 from omokage.study.making import make_study
 from omokage.study.stimuli import Source
@@ -18,15 +18,6 @@ from omokage.study.stimuli import Source
 __all__ = ["browser", "new_study", "squares"]  # the fixtures of a browser are in tests/browsing.py
 
 _numbers = count(1)
-
-
-def squares(count: int, seed: int, side: int = 24) -> list[tuple[str, Image.Image]]:
-    """Small pictures of noise; no two are alike."""
-    rng = np.random.default_rng(seed)
-    return [
-        (f"{number:03d}.png", Image.fromarray(rng.integers(0, 256, (side, side, 3), np.uint8)))
-        for number in range(count)
-    ]
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import json
 import shlex
 import tempfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
     from ..study.stimuli import Source
 
 app = typer.Typer(help="Ask people: can they tell generated faces from real ones? Serve, report, export.")
+
+
+@app.callback()
+def start() -> None:
+    """Ask people: can they tell generated faces from real ones? Serve, report, export."""
+    missing = [name for name in ("fastapi", "sqlalchemy", "uvicorn", "choix") if find_spec(name) is None]
+    if missing:
+        raise UserError(f"omokage study needs {', '.join(missing)}: pip install 'omokage[study]'")
+
 
 STUDY = typer.Argument(metavar="STUDY", help="The study's folder.")
 DATABASE = typer.Option(
