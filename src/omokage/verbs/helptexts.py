@@ -106,6 +106,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "study": (
         "omokage study new study/ --real faces/ --generated runs/fast",
         "omokage study serve study/",
+        "omokage study report study/",
     ),
     "study new": (
         "omokage study new study/ --real faces/ --generated runs/a runs/b",
@@ -122,6 +123,17 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "study pause": ("omokage study pause study/",),
     "study close": ("omokage study close study/",),
     "study report": ("omokage study report study/", "omokage study report study/ --pilot -o report/"),
+    "study plan": (
+        "omokage study plan --effect 0.55 --power 0.8",
+        "omokage study plan study/ --effect 0.5 --margin 0.1",
+    ),
+    "study export": ("omokage study export study/ -o data/",),
+    "study ethics": ("omokage study ethics study/ -o ethics.md",),
+    "study preregister": ("omokage study preregister study/ --effect 0.55 -o plan.md",),
+    "study summary": (
+        "omokage study summary --published rai2020",
+        "omokage study summary --people 40 --trials 20 --share 0.53",
+    ),
     "study backup": ("omokage study backup study/ -o study-1.zip",),
     "study restore": (
         "omokage study restore study-1.zip study-2/",
@@ -187,6 +199,17 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "What is compared": ("--data", "--seed", "--psi"),
         "How it is measured": ("--protocol", "--also", "--two-sample"),
         "Output": ("--out", "--neighbours"),
+    },
+    "study new": {
+        "Pictures": ("--real", "--generated", "--number", "--pixels", "--psi", "--chosen-by-hand"),
+        "Design": (
+            *("--design", "--preset", "--trials", "--practice", "--checks", "--parts", "--exposures"),
+            *("--participants", "--title", "--size", "--seed"),
+        ),
+    },
+    "study serve": {
+        "Address": ("--host", "--port", "--public-url", "--allow-host"),
+        "How": ("--pilot", "--database", "--workers"),
     },
     "faces show": {
         "Which faces": ("--where", "--number", "--seed", "--duplicates"),

@@ -446,3 +446,189 @@ def erase(
             tools.erase_participant(store, str(participant))
             print("erased")
     typer.echo("backups and exports made before still have it: delete them too", err=True)
+
+
+STUDY_OR_NONE = typer.Argument(
+    metavar="[STUDY]", help="The study's folder. Without it: --design and --trials."
+)
+OF_A_PERSON = typer.Option(callback=within(1, 1000), help="Main trials of each person. Default: 24.")
+
+
+def _design_of(study: Path | None, kind: str | None, trials: int | None) -> Any:
+    """The design of a study's folder, or one of a kind and a number of trials."""
+    from ..study.design import design_of, load_design
+
+    if study is not None:
+        if kind is not None or trials is not None:
+            raise UserError("a study's folder has --design and --trials of its own; leave them out")
+        return load_design(study)
+    if kind is not None and kind not in KINDS:
+        raise UserError(f"--design: got {kind}, allowed is {', '.join(KINDS)}")
+    given = {"kind": kind or "pairs", "trials": trials}
+    return design_of({name: value for name, value in given.items() if value is not None}, "the design")
+
+
+@app.command()
+def plan(
+    study: Annotated[Path | None, STUDY_OR_NONE] = None,
+    effect: Annotated[
+        float, typer.Option(help="The true share of right answers; at 0.5, equivalence is to be shown.")
+    ] = 0.5,
+    power: Annotated[float, typer.Option(help="The share of studies that should show it.")] = 0.8,
+    margin: Annotated[
+        float | None, typer.Option(help="Of equivalence, like 0.05. Default: the design's.")
+    ] = None,
+    design: Annotated[str | None, typer.Option(help="pairs, single, timed or preference.")] = None,
+    trials: Annotated[int | None, OF_A_PERSON] = None,
+    pictures: Annotated[
+        int | None,
+        typer.Option(callback=within(1, 1_000_000), help="Of each kind. Default: as many as one sees."),
+    ] = None,
+    person: Annotated[
+        float | None, typer.Option(callback=within(0, 10), help="How much people differ. Default: 0.3.")
+    ] = None,
+    picture: Annotated[
+        float | None, typer.Option(callback=within(0, 10), help="How much pictures differ. Default: 0.3.")
+    ] = None,
+    lapses: Annotated[
+        float | None, typer.Option(callback=within(0, 1), help="Answers given blindly. Default: 0.02.")
+    ] = None,
+    studies: Annotated[
+        int, typer.Option(callback=within(100, 100_000), help="Simulated studies for each number.")
+    ] = 1000,
+    seed: Annotated[int, typer.Option(callback=within(0, 2**62), help="Of the simulation.")] = 0,
+) -> None:
+    """Say how many people a study needs, by simulating the design."""
+    found = _planned(
+        _design_of(study, design, trials),
+        effect=effect,
+        power=power,
+        margin=margin,
+        pictures=_pictures(study) if pictures is None else pictures,
+        effects=(person, picture, lapses),
+        studies=studies,
+        seed=seed,
+    )
+    print("\n".join([found.sentence, *found.notes]))
+
+
+def _pictures(study: Path | None) -> int | None:
+    """Pictures of each kind in a study: the smaller number of real and generated ones."""
+    if study is None:
+        return None
+    from ..study.stimuli import load_stimuli
+
+    counts = load_stimuli(study).counts
+    real = counts.pop("real", None)
+    return min([sum(counts.values()), *([] if real is None else [real])]) if counts else real
+
+
+def _planned(design: Any, *, effects: tuple[float | None, float | None, float | None], **options: Any) -> Any:
+    from ..study.power import plan as run
+    from ..study.simulate import Effects
+
+    named = dict(zip(("person_sd", "picture_sd", "lapses"), effects, strict=True))
+    given = Effects(**{name: value for name, value in named.items() if value is not None})
+    return run(design, effects=given, progress=progress(), **options)
+
+
+@app.command()
+def export(
+    study: Annotated[Path, STUDY],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write.")],
+    no_psych_ds: Annotated[
+        bool, typer.Option("--no-psych-ds", help="Without the package in the form of Psych-DS.")
+    ] = False,
+    database: Annotated[str | None, DATABASE] = None,
+) -> None:
+    """Write all data as CSV and JSON with a codebook, and as a Psych-DS package."""
+    from ..study import export as tool
+    from ..study.opening import open_store
+    from ..study.tables import of_store
+
+    with open_store(study, database) as store:
+        given = of_store(store, study)
+        paths = tool.write(given, out, psych_ds=not no_psych_ds, progress=progress())
+        store.note("exported")
+    what = f"{len(given.answers):,} answers of {len(given.participants):,} people"
+    print(f"{what}: {len(paths)} files in {out}")
+
+
+OUT_TEXT = typer.Option("--out", "-o", help="A Markdown file. Default: printed.")
+
+
+def _told(text: str, out: Path | None) -> None:
+    if out is None:
+        print(text.rstrip("\n"))
+        return
+    from ..files import replacing
+
+    try:
+        with replacing(out) as unfinished:
+            unfinished.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{out}: cannot write: {error.strerror or error}") from None
+    print(out)
+
+
+@app.command()
+def ethics(study: Annotated[Path, STUDY], out: Annotated[Path | None, OUT_TEXT] = None) -> None:
+    """Write the ethics sheet: twelve questions, answered with what this study does."""
+    from ..study.design import load_design
+    from ..study.ethics import sheet
+
+    _told(sheet(load_design(study)), out)
+
+
+@app.command()
+def preregister(
+    study: Annotated[Path, STUDY],
+    out: Annotated[Path | None, OUT_TEXT] = None,
+    effect: Annotated[
+        float | None, typer.Option(help="With it, the number of people is planned, as by study plan.")
+    ] = None,
+    power: Annotated[float, typer.Option(help="For the plan.")] = 0.8,
+) -> None:
+    """Write the text of a pre-registration from the design."""
+    from ..study.preregistration import text
+
+    design, found = _design_of(study, None, None), None
+    if effect is not None:
+        found = _planned(
+            design, effect=effect, power=power, pictures=_pictures(study), effects=(None, None, None)
+        )
+    _told(text(design, found), out)
+
+
+@app.command()
+def summary(
+    people: Annotated[
+        int | None, typer.Option(callback=within(1, 10_000_000), help="How many took part.")
+    ] = None,
+    trials: Annotated[int | None, typer.Option(callback=within(1, 100_000), help="Answers of each.")] = None,
+    share: Annotated[
+        float | None, typer.Option(callback=within(0, 1), help="The mean share of right answers, like 0.49.")
+    ] = None,
+    pictures: Annotated[
+        int | None, typer.Option(callback=within(1, 10_000_000), help="Pairs or pictures. Default: --trials.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="Of the study.")] = "The study",
+    margin: Annotated[float, typer.Option(callback=within(0.001, 0.5), help="Of equivalence.")] = 0.05,
+    chosen_by_hand: Annotated[
+        bool, typer.Option("--chosen-by-hand", help="The pictures were picked by hand.")
+    ] = False,
+    published: Annotated[str | None, typer.Option(help="A known study instead: rai2020.")] = None,
+    out: Annotated[Path | None, OUT_TEXT] = None,
+) -> None:
+    """Say what follows from a study of which only totals were published."""
+    from ..study.summary import RAI2020, Totals, report
+
+    if published is not None:
+        if published != "rai2020" or people is not None or trials is not None or share is not None:
+            raise UserError("--published: rai2020 is the one that is known, and needs no other totals")
+        _told(report(RAI2020, margin), out)
+        return
+    if people is None or trials is None or share is None:
+        raise UserError("study summary: --people, --trials and --share are needed, or --published rai2020")
+    totals = Totals(name, people, trials, share, pictures=pictures, chosen_by_hand=chosen_by_hand)
+    _told(report(totals, margin), out)
