@@ -181,6 +181,29 @@ class TestStarting:
             told = client.app.state.served.store.shown_texts()
             assert sorted((one["language"], one["participants"]) for one in told) == [("en", 2), ("ja", 1)]
 
+    def test_statements_are_kept_as_shown(self, new_study):
+        import sqlalchemy as sa
+
+        from omokage.study.store import participants
+
+        own = {"id": "own", "text": {"en": "I like {title}.", "ja": "はい。"}}
+        folder, _ = new_study(title="Faces & co", consent=[{"id": "withdraw"}, own])
+        with browser(folder) as client:
+            start(client)
+            with client.app.state.served.store.reading() as connection:
+                kept = json.loads(connection.execute(sa.select(participants.c.consent)).scalar())
+            assert [one["id"] for one in kept] == ["withdraw", "own"]
+            assert "14 days" in kept[0]["text"]
+            assert kept[1]["text"] == "I like Faces & co."
+
+    def test_a_statement_without_words_is_refused_when_serving_begins(self, new_study):
+        folder, _ = new_study(consent=[{"id": "strange"}])
+        with pytest.raises(UserError, match="strange"):
+            create_app(folder)
+        folder, _ = new_study(consent=[{"id": "own", "text": {"en": "Yes."}}])
+        with pytest.raises(UserError, match="own has no text in the language ja"):
+            create_app(folder)
+
     def test_paused_lets_nobody_start_and_everybody_go_on(self, new_study):
         folder, token = new_study(trials=2)
         owner = {"Authorization": f"Bearer {token}"}

@@ -6,7 +6,6 @@ before it is acknowledged. No address is stored and no log of requests is writte
 
 import asyncio
 import hmac
-import importlib
 import json
 import os
 import threading
@@ -26,18 +25,13 @@ from sqlalchemy.engine import Connection
 from starlette.exceptions import HTTPException
 
 from ..errors import UserError
-from . import dashboard, sessions, store
+from . import dashboard, pages, sessions, store
 from .design import Design, check_pictures, load_design
 from .opening import DATABASE
 from .security import LOCAL, Guard, split_public_url
 from .sessions import Refused
 from .stimuli import Stimuli, all_padded, load_stimuli
 from .store import Store, database_url
-
-try:
-    pages: Any = importlib.import_module(".pages", __package__)
-except ImportError:
-    pages = None
 
 STARTS_PER_MINUTE = 600
 """More participants than this in a minute are asked to wait: a flood must not fill the database."""
@@ -201,7 +195,9 @@ def open_study(
             f"{', '.join(stimuli.counts)}"
         )
     check_pictures(design, stimuli.counts)
-    words = {language: pages.texts(language, folder) if pages else {} for language in design.languages}
+    words = {language: pages.texts(language, folder) for language in design.languages}
+    for language in design.languages:
+        consent_as_shown(design, words[language], language)  # a statement without a text is told now
     token_hash = read_token_hash(folder)
     padded = all_padded(stimuli)
     opened = Store(database_url(database or folder / DATABASE), create=database is not None)
@@ -211,6 +207,31 @@ def open_study(
         opened.close()
         raise
     return Served(folder, design, stimuli, opened, padded, words, pilot, public_url, token_hash)
+
+
+def consent_as_shown(design: Design, words: dict[str, Any], language: str) -> list[dict[str, str]]:
+    """The statements of consent with the words that somebody sees today, to be kept beside the consent.
+
+    Raises UserError if a statement has no text in this language.
+    """
+    values = {
+        "title": design.title,
+        "trials": design.trials,
+        "minimum_age": design.minimum_age or "",
+        "withdrawal_days": design.withdrawal_days or "",
+        "last_day": sessions.last_day(design).isoformat(),
+        "researcher": design.researcher.name,
+        "researcher_email": design.researcher.email,
+        "supervisor": design.supervisor.name,
+        "supervisor_email": design.supervisor.email,
+    }
+    own = {one.id: one.text for one in design.consent if one.text}
+    for name, text in own.items():
+        if language not in text:
+            raise UserError(f"design.toml: the statement {name} has no text in the language {language}")
+    statements = {**words["consent"]["statements"], **{name: text[language] for name, text in own.items()}}
+    wording = {**words, "consent": {**words["consent"], "statements": statements}}
+    return pages.consent_shown(wording, [one.id for one in design.consent], values)
 
 
 def check_frozen(opened: Store, digest: str, folder: Path) -> None:
@@ -378,13 +399,11 @@ class _Participants(_Calls):
         language = chosen_language(
             served.design.languages, lang, request.headers.get("accept-language", "")[:500]
         )
-        if not pages:
-            raise HTTPException(404)
         return HTMLResponse(pages.page(language, served.design.title, served.folder))
 
     async def static(self, request: Request, name: str) -> Response:
         """A script, a stylesheet or an image of the page."""
-        file = pages.static_file(name) if pages else None
+        file = pages.static_file(name)
         if file is None:
             raise HTTPException(404)
         headers = {"Cache-Control": "no-cache", "ETag": file.etag}
@@ -441,6 +460,7 @@ class _Participants(_Calls):
                 language=body.language,
                 consents=body.consents,
                 words=words,
+                shown=consent_as_shown(served.design, words, body.language),
                 pilot=served.pilot,
                 frozen_hash=served.hash,
                 attempt=body.attempt,
@@ -521,8 +541,6 @@ class _Dashboard(_Calls):
         """The researcher's page; it shows nothing without the token."""
         served, design = self.served, self.served.design
         language = chosen_language(design.languages, lang, request.headers.get("accept-language", "")[:500])
-        if not pages:
-            raise HTTPException(404)
         return HTMLResponse(pages.dashboard(language, design.title, served.folder))
 
     async def overview(self, request: Request, token: Bearer) -> dict[str, Any]:

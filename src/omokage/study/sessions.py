@@ -80,6 +80,7 @@ def start(
     language: str,
     consents: list[str],
     words: Mapping[str, Any],
+    shown: list[dict[str, str]],
     pilot: bool,
     frozen_hash: str,
     attempt: str | None = None,
@@ -89,7 +90,8 @@ def start(
 
     Args:
         pictures: the source of each picture, by identifier.
-        language: of the page; words: the texts shown, which are kept once for each wording.
+        language: of the page; words: its texts, which are kept once for each wording.
+        shown: the statements as this person saw them, with ``id`` and ``text``; kept with the participant.
         consents: identifiers of the statements agreed to; all of the design's are needed.
         frozen_hash: of the design and pictures. The first participant who is no pilot freezes it.
         attempt: a random text of the browser. The same text again gives the same participant, so that a
@@ -136,7 +138,7 @@ def start(
             code_hash=hashed(code_of(token)),
             seed=str(seed),
             language=language,
-            consent=json.dumps([one.id for one in design.consent]),
+            consent=json.dumps(shown, ensure_ascii=False),
             texts_hash=texts_hash,
             started_at=minute(),
             last_day=last_day(design).isoformat(),
@@ -156,7 +158,7 @@ def start(
                 session_id=panel_ids.get("SESSION_ID"),
             )
         )
-    planned = plan(design, pictures, shown(connection, now, pilot), seed)
+    planned = plan(design, pictures, times_shown(connection, now, pilot), seed)
     names = [secrets.token_hex(8) for _ in planned]
     connection.execute(
         trials.insert(),
@@ -195,7 +197,7 @@ def last_day(design: Design) -> date:
     return datetime.now(UTC).date() + timedelta(days=design.withdrawal_days)
 
 
-def shown(connection: Connection, now: int, pilot: bool) -> dict[str, int]:
+def times_shown(connection: Connection, now: int, pilot: bool) -> dict[str, int]:
     """How often each picture was shown in main trials: answered, or open and of an active participant."""
     active = sa.and_(
         participants.c.status == "started", participants.c.last_seen > now - EXPIRY_SECONDS

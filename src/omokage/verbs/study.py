@@ -50,7 +50,7 @@ def new(
     ] = None,
     generated: Annotated[
         list[Path] | None,
-        typer.Option(help="Generated faces: a run, a snapshot, a folder or an archive; may be repeated."),
+        typer.Option(help="A run, a snapshot, 'shipped', a folder or an archive; may be repeated."),
     ] = None,
     design: Annotated[
         str | None, typer.Option(help="pairs, single, timed, rating or preference. Default: pairs.")
@@ -193,9 +193,14 @@ def _opened(
         rows = Random(seed).sample(range(len(faces)), min(number, len(faces)))
         about = {"face set": str(path), "content": faces.content_hash, "chosen": f"at random, seed {seed}"}
         return Source(name, ((faces.keys[i], faces.image(i)) for i in rows), about, len(rows))
-    if path.suffix == ".safetensors" or (path.is_dir() and snapshots(path)):
+    if _is_shipped(path) or path.suffix == ".safetensors" or (path.is_dir() and snapshots(path)):
         return _drawn(name, path, number, seed, psi, drawn / name, metrics)
     return Source(name, _files(path, number, seed), {"files": str(path), "chosen": f"at random, seed {seed}"})
+
+
+def _is_shipped(path: Path) -> bool:
+    """Whether the model that ships with the package is meant, and not a file of that name."""
+    return str(path) == "shipped" and not path.exists()
 
 
 def _drawn(
@@ -213,7 +218,8 @@ def _drawn(
     from ..settings import Settings
     from ..study.stimuli import Source
 
-    model, settings, broken = load_model(path), Settings(psi=psi), list[int]()
+    shipped = _is_shipped(path)
+    model, settings, broken = load_model(None if shipped else path), Settings(psi=psi), list[int]()
     model.check(settings)
     seeds = list(range(seed, seed + number))
     files = write_each(model, seeds, folder, settings=settings, progress=progress(), broken=broken)
@@ -228,7 +234,7 @@ def _drawn(
         "seeds": seed_ranges(seeds),
         **settings.text(),
     }
-    if found := _metrics(path if path.is_dir() else path.parent, model.about.snapshot_hash):
+    if not shipped and (found := _metrics(path if path.is_dir() else path.parent, model.about.snapshot_hash)):
         metrics[name] = found
     pictures = ((f"seed {one}", _picture(file.read_bytes())) for file, one in kept)
     return Source(name, pictures, about, len(kept))
