@@ -48,11 +48,12 @@ HEAD = """# Many people at once, and a server that is killed
 
 Written by `python bench/study_load.py --write`. "Stored" is the time from sending an answer to its
 acknowledgement, in milliseconds. Lost: acknowledged and not in the database. Doubled: there twice. Wrong:
-there with another response, or never acknowledged.
+there with another response, or never acknowledged. The load says how many other processes wanted the processor when
+the measurement began: on a machine with other work, times are those of waiting for it.
 
 | people | an answer every | database | killed | acknowledged | sent again | cut | lost | doubled | wrong | \
-stored p50 | p99 | most | machine | date |
-|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|
+stored p50 | p99 | most | server's CPU, ms an answer | machine | date |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|
 """
 
 
@@ -273,6 +274,7 @@ class Server:
             *(("--database", database, "--workers", str(workers)) if database else ()),
         ]
         self.port, self.process = port, None
+        self.seconds = 0.0  # of the processor, by the processes that were ended
 
     def start(self) -> None:
         """Start it and wait until it answers."""
@@ -291,6 +293,9 @@ class Server:
     def kill(self, how: int = signal.SIGKILL) -> None:
         """End it at once, with all its processes."""
         if self.process is not None and self.process.poll() is None:
+            with suppress(OSError):  # Linux; one process
+                fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+                self.seconds += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
             os.killpg(self.process.pid, how)
         if self.process is not None:
             self.process.wait()
@@ -410,7 +415,8 @@ def main() -> None:
         f"| {options.people} | {options.every:g} s | {kind} | {seen.counts['killed']} | "
         f"{len(seen.acknowledged):,} of {trials:,} | {seen.counts['again']} | {seen.counts['cut']} | "
         f"{found['lost']} | {found['doubled']} | {found['wrong'] + found['strange']} | "
-        f"{p50:.1f} | {p99:.1f} | {max(seen.milliseconds):.0f} | {where} | {date.today()} |"
+        f"{p50:.1f} | {p99:.1f} | {max(seen.milliseconds):.0f} | "
+        f"{1000 * server.seconds / len(seen.acknowledged):.1f} | {where} | {date.today()} |"
     )
     print(line)
     if options.write:

@@ -125,6 +125,7 @@ def new(
         raise UserError("study new: --generated is missing, for example --generated runs/fast")
     if study.exists() and (not study.is_dir() or any(study.iterdir())):
         raise UserError(f"{study} is there already and not empty; give the name of a new folder")
+    _check_before_drawing(settings, bool(real), list(_named(models)), number)
     with tempfile.TemporaryDirectory(prefix="omokage-study-") as drawn:
         metrics: dict[str, dict[str, float]] = {}
         sources = [_opened("real", path, number, seed, psi, Path(drawn), {}) for path in real or []]
@@ -137,6 +138,19 @@ def new(
     print(f"{study}: {made.kind}, {made.answers} answers from each person; edit {study / 'design.toml'}")
     print(f"dashboard token, shown only now: {token}")
     print(f"next: omokage study serve {shlex.quote(str(study))} --pilot")
+
+
+def _check_before_drawing(settings: dict[str, Any], real: bool, models: list[str], number: int) -> None:
+    """Refuse what cannot become a study before time is spent on drawing."""
+    from ..study.design import check_pictures, design_of
+
+    kind = settings.get("kind", "pairs")
+    if kind in ("pairs", "single", "timed") and not (real and models):
+        lacks = "--real" if models else "--generated"
+        raise UserError(f"study new: {kind} needs real and generated faces; {lacks} is missing")
+    names = [*(["real"] if real else []), *models]
+    made = design_of({**settings, "sources": names}, "study new")
+    check_pictures(made, dict.fromkeys(names, number))
 
 
 def _words(text: str | None) -> list[str] | None:
