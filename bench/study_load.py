@@ -48,8 +48,8 @@ HEAD = """# Many people at once, and a server that is killed
 
 Written by `python bench/study_load.py --write`. "Stored" is the time from sending an answer to its
 acknowledgement, in milliseconds. Lost: acknowledged and not in the database. Doubled: there twice. Wrong:
-there with another response, or never acknowledged. The load says how many other processes wanted the processor when
-the measurement began: on a machine with other work, times are those of waiting for it.
+there with another response, or never acknowledged. The load says how many other processes wanted the
+processor when the measurement began: on a machine with other work, times are those of waiting for it.
 
 | people | an answer every | database | killed | acknowledged | sent again | cut | lost | doubled | wrong | \
 stored p50 | p99 | most | server's CPU, ms an answer | machine | date |

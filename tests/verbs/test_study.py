@@ -1,4 +1,4 @@
-"""`omokage study`: a study is made from folders, face sets and snapshots; what is wrong is told in one line."""
+"""`omokage study`: made from folders, face sets and snapshots; what is wrong is told in one line."""
 
 import json
 
@@ -50,7 +50,7 @@ def test_a_study_is_made_from_folders(folders, capsys):
 
 
 def test_a_run_is_drawn_and_recorded(folders, tagged_faces, capsys):
-    recipe = load_recipe("dcgan", ["resolution=16", "model.width=4", "discriminator.width=4"])
+    recipe = load_recipe("dcgan", ["model.channels=[4,4,4,4]"])
     torch.manual_seed(0)
     weights = build_model(recipe.model).state_dict()
     run = folders / "runs" / "small"
@@ -96,7 +96,8 @@ def test_what_is_wrong_is_told_in_one_line_and_nothing_is_left(folders, capsys, 
 
 
 def test_ratings_need_no_real_pictures(folders):
-    assert new(folders, "--generated", str(folders / "gan"), "--design", "rating", "--parts", "hair,eyes") == 0
+    rating = ("--design", "rating", "--parts", "hair,eyes")
+    assert new(folders, "--generated", str(folders / "gan"), *rating) == 0
     design = load_design(folders / "study")
     assert (design.sources, design.parts, design.answers) == (("gan",), ("hair", "eyes"), 12)
 

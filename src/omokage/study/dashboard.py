@@ -2,16 +2,25 @@
 
 import time
 from datetime import datetime
+from math import isfinite
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from ..errors import UserError
 from . import sessions
 from .assignment import EXPIRY_SECONDS
 from .design import Design
-from .store import Store, log, participants
+from .store import log, participants
+
+if TYPE_CHECKING:
+    from .statistics import Interval
+    from .tables import Tables
+
+RESAMPLES = 200
+"""Of the bootstrap on the dashboard; the report takes more."""
 
 STATUSES = ("started", "completed", "withdrawn", "refused", "screened_out")
 
@@ -53,18 +62,31 @@ def _time(text: str) -> datetime:
     return datetime.strptime(text, "%Y-%m-%dT%H:%MZ")
 
 
-def results(store: Store, design: Design, sources: dict[str, str]) -> dict[str, Any]:
-    """Shares of right answers in main trials so far, by source. Ratings and preferences: see the report."""
-    rows: dict[str, list[int]] = {}
-    for answer in store.answers(sources, design.kind):
-        if answer["phase"] != "main" or answer["correct"] is None or answer["pilot"]:
-            continue
-        shown = {answer[name] for name in ("source", "source_left", "source_right")} - {None, ""}
-        if len(shown) > 1:
-            shown.discard("real")
-        for name in (*shown, "all"):
-            rows.setdefault(name, []).append(answer["correct"])
-    listed = sorted(rows.items(), key=lambda row: (row[0] != "all", row[0]))
+def results(given: "Tables") -> dict[str, Any]:
+    """What the report would say now, in a few rows: accuracy, ratings or wins, with intervals.
+
+    The figures are those of `analysis.analyse`, so the report of the same answers says the same.
+    """
+    from .analysis import analyse  # it takes a second to import, and a study is mostly served without it
+
+    try:
+        found = analyse(given, resamples=RESAMPLES)
+    except UserError as error:
+        return {"rows": [], "sentence": str(error)}
+    rows = []
+    if found.accuracy is not None:
+        everything = [found.accuracy, *(found.sources if len(found.sources) > 1 else [])]
+        rows += [_row("all" if one is found.accuracy else one.name, one.interval) for one in everything]
+    rows += [_row(f"{one.source}, {one.part}", one.mean) for one in found.ratings]
+    if found.ranking is not None:
+        rows += [_row(one.name, one.share) for one in found.ranking.rows]
+    return {"rows": rows, "sentence": found.sentence}
+
+
+def _row(label: str, found: "Interval") -> dict[str, Any]:
+    numbers = {"value": found.value, "low": found.low, "high": found.high}
     return {
-        "rows": [{"label": name, "value": sum(its) / len(its), "n": len(its)} for name, its in listed]
+        "label": label,
+        **{name: number if isfinite(number) else None for name, number in numbers.items()},
+        "n": found.answers,
     }

@@ -562,12 +562,12 @@ class _Dashboard(_Calls):
         if not reveal:
             raise Refused(403, "Results are hidden until you ask for them with reveal=true.")
         await self.write(lambda c: store.note(c, "looked at results"))
-        served = self.served
-        return await asyncio.to_thread(dashboard.results, served.store, served.design, self._sources)
+        return await asyncio.to_thread(self._results)
 
-    @property
-    def _sources(self) -> dict[str, str]:
-        return self.served.stimuli.source_of
+    def _results(self) -> dict[str, Any]:
+        from .tables import of_store  # imports what takes long
+
+        return dashboard.results(of_store(self.served.store, self.served.folder))
 
 
 def chosen_language(languages: tuple[str, ...], asked: str | None, accepted: str) -> str:
