@@ -180,7 +180,7 @@ def test_what_cannot_be_walked_is_refused_before_any_work(family_model, picture_
         between(model, trip, ["a", "b"], steps=1)
     with pytest.raises(UserError, match=r"must end in \.mp4"):
         write_film(model, trip.latents, tmp_path / "walk.png", {})
-    with pytest.raises(UserError, match=r"dcgan cannot encode images; .*vae.*sample --video"):
+    with pytest.raises(UserError, match=r"dcgan cannot encode images; .*vae.*omokage walk"):
         round_trip(family_model("dcgan"), np.zeros((1, 64, 64, 3), np.uint8))
     assert list(tmp_path.iterdir()) == []
 

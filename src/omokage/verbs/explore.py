@@ -69,7 +69,7 @@ def interpolate(
         int, typer.Option(callback=within(2, 100), help="Faces from one picture to the next, both included.")
     ] = 8,
 ) -> None:
-    """Walk from picture to picture through latent space."""
+    """Walk from picture to picture through latent space; omokage walk takes any faces."""
     from ..abilities import Encodes
     from ..explore.inversion import between, check_walk, names, read_pictures, round_trip
     from ..model import load_model

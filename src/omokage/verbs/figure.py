@@ -93,7 +93,7 @@ def mixing(
     psi: Psi = 0.7,
     title: Title = None,
 ) -> None:
-    """Faces of A with the coarse, middle or fine styles of B."""
+    """Faces of A with the coarse, middle or fine styles of B, of seeds; omokage mix takes any faces."""
     from ..explore.mixing import mixing as mix
     from ..pages import figures
     from ..pages.files import checked_file
@@ -129,7 +129,7 @@ def truncation(
     ] = None,
     title: Title = None,
 ) -> None:
-    """The same seeds at several psi: from full variety to the average face, and beyond it."""
+    """The same seeds at several psi, down to the average face; omokage truncate takes any faces."""
     from ..explore.truncation import check_psis, psis_for
     from ..explore.truncation import truncation as truncate
     from ..pages import figures
@@ -216,7 +216,7 @@ def progression(
     video: Annotated[Path | None, typer.Option(help="Also a montage of all moments as MP4.")] = None,
     title: Title = None,
 ) -> None:
-    """The same seeds during a training, as a picture and as a video."""
+    """The same seeds during a training, as a picture; omokage montage makes a film with curves."""
     from ..explore.history import spread
     from ..explore.history import stages as find
     from ..pages import figures

@@ -202,6 +202,7 @@ class Given:
     upscale: int
     metadata: bool
     _loaded: "list[tuple[Model, list[str]]]" = field(default_factory=list)
+    _enlarge: "list[Upscale]" = field(default_factory=list)
 
     @property
     def settings(self) -> Settings:
@@ -246,10 +247,11 @@ class Given:
         """What --upscale does; says which method is used if it is not the best one."""
         from ..pages.upscale import Upscale
 
-        enlarge = Upscale(self.upscale)
-        for line in enlarge.told:
-            typer.echo(line, err=True)
-        return enlarge
+        if not self._enlarge:
+            self._enlarge.append(Upscale(self.upscale))
+            for line in self._enlarge[0].told:
+                typer.echo(line, err=True)
+        return self._enlarge[0]
 
     def open(self, default: str | None = None, *, settings: Settings | None = None) -> "Opened":
         """The model and the faces. ``default``: the faces if none are named; None: then refused.

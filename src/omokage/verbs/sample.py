@@ -7,7 +7,7 @@ import typer
 
 from ..errors import UserError
 from ..settings import MAX_SEEDS
-from .options import Given, default_out, face_options, progress, tell_broken, tell_finite, within
+from .options import Given, default_out, face_options, progress, tell_finite, within
 
 if TYPE_CHECKING:
     from ..samples import Which
@@ -30,7 +30,7 @@ def sample(
     ] = None,
     video: Annotated[
         Path | None,
-        typer.Option(help="A walk from seed to seed as MP4, as omokage walk; with -o, also the picture."),
+        typer.Option(help="A walk from face to face, as omokage walk makes it; with -o, also the picture."),
     ] = None,
 ) -> None:
     """Draw new faces with a trained model: a picture, one file for each face, or a video."""
@@ -53,7 +53,7 @@ def sample(
         )
     if several and given.save_latents is not None:
         raise UserError("sample: --save-latents takes one --psi")
-    from ..samples import write_each, write_grid, write_sheet, write_walk
+    from ..samples import write_each, write_grid, write_sheet
 
     model, _ = given.load()
     enlarge, broken = given.enlarge(), list[int]()
@@ -69,17 +69,21 @@ def sample(
         return
     settings = given.settings
     if video is not None:
-        stops = given.only_seeds(default if number else "0-7")
-        if stops is None:
-            raise UserError("sample: --video walks between seeds; omokage walk takes any faces")
-        print(write_walk(model, stops, video, settings=settings, progress=progress(), broken=broken))
-        tell_broken("frames of the video are", "frames", broken)
+        from ..exploring import walk
+
+        filmed = given.open(default if number else "0-7")
+        made = walk(model, filmed.faces, video, settings=settings, enlarge=enlarge, progress=progress())
+        print(made.path)
+        for line in made.told:
+            typer.echo(line, err=True)
         if out is None:
+            filmed.save()
             return
-    broken = []
     target = default_out(out, "faces.png")
-    opened = None if given.only_seeds(default) else given.open(default)
-    faces = given.only_seeds(default) if opened is None else opened.faces  # type: ignore[assignment]
+    faces = given.only_seeds(default) or []
+    opened = None if faces else given.open(default)
+    if opened is not None:
+        faces = opened.faces
     how = {"settings": settings, "enlarge": enlarge, "progress": progress(), "broken": broken}
     if each:
         written = write_each(model, faces, target, **how)
