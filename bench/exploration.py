@@ -3,9 +3,9 @@
     python bench/exploration.py pictures docs/images --model RUN [--runs RUN...]
     python bench/exploration.py walk --model RUN
 
-``pictures`` writes the pictures of the page, 800 px wide and in 256 colours: walk, traversal, truncation; of a
-model with styles also mixing; of ``--runs`` the last frame of the montage. ``walk`` prints the seconds of each
-part of a film of ten seconds and the largest memory in use.
+``pictures`` writes the pictures of the page, 800 px wide and in 256 colours: walk, traversal, truncation; of
+a model with styles also mixing; of ``--runs`` the last frame of the montage. ``walk`` prints how long a film of
+ten seconds takes in each format, and the largest memory in use.
 """
 
 import argparse
