@@ -4,8 +4,8 @@
     python bench/exploration.py walk --model RUN
 
 ``pictures`` writes the pictures of the page, 800 px wide and in 256 colours: walk, traversal, truncation; of
-a model with styles also mixing; of ``--runs`` the last frame of the montage. ``walk`` prints how long a film of
-ten seconds takes in each format, and the largest memory in use.
+a model with styles also mixing; of ``--runs`` the last frame of the montage. ``walk`` prints how long a film
+of ten seconds takes in each format, and the largest memory in use.
 """
 
 import argparse
