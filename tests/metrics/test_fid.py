@@ -3,7 +3,7 @@ import pytest
 import scipy.linalg
 
 from omokage.errors import UserError
-from omokage.metrics.fid import Moments, fid, statistics, trace_of_root
+from omokage.metrics.fid import Moments, fid, fid_infinity, statistics, trace_of_root
 
 
 def _features(seed: int, count: int = 400, dimensions: int = 24) -> np.ndarray:
@@ -131,3 +131,39 @@ def test_values_that_are_not_finite_are_refused() -> None:
     mean, covariance = np.zeros(2), np.eye(2)
     with pytest.raises(UserError, match="not finite"):
         fid(np.array([0, np.nan]), covariance, mean, covariance)
+
+
+def test_the_bias_of_few_samples_is_taken_away() -> None:
+    """Two Gaussians whose distance is known: 4 from the means, 8 (1.5 - 1)² from the spreads."""
+    mean, covariance, true = np.zeros(8), np.eye(8), 4 + 8 * 0.25
+    whole, endless = [], []
+    for seed in range(40):
+        x = 1.5 * np.random.default_rng(seed).normal(size=(90, 8))
+        x[:, 0] += 2
+        whole.append(fid(*statistics(x), mean, covariance))
+        endless.append(fid_infinity(x, mean, covariance, whole[-1], seed))
+    error = np.std(whole) / np.sqrt(len(whole))
+    assert np.mean(whole) - true > 3 * error
+    assert abs(np.mean(endless) - true) < 3 * np.std(endless) / np.sqrt(len(endless))
+    assert abs(np.mean(endless) - true) < (np.mean(whole) - true) / 2
+
+
+def test_the_line_goes_through_the_subsets_and_is_drawn_by_seed() -> None:
+    x = np.random.default_rng(0).normal(size=(400, 5))
+    faces = np.zeros(5), 2 * np.eye(5)
+    known = fid_infinity(x, *faces, seed=1)
+    assert known == fid_infinity(x, *faces, fid(*statistics(x), *faces), seed=1)
+    assert known != fid_infinity(x, *faces, seed=2)
+    sizes = [400, 267, 200, 160, 133]
+    rng, found = np.random.default_rng(1), []
+    for size in sizes:
+        found.append(fid(*statistics(x[np.sort(rng.choice(400, size, replace=False))]), *faces))
+    inverse = 1 / np.array(sizes)
+    slope = np.cov(inverse, found, ddof=0)[0, 1] / np.var(inverse)
+    assert known == pytest.approx(np.mean(found) - slope * inverse.mean(), rel=1e-6)
+
+
+def test_without_enough_samples_there_is_no_estimate() -> None:
+    x = np.random.default_rng(0).normal(size=(24, 8))
+    assert fid_infinity(x[:23], np.zeros(8), np.eye(8)) is None
+    assert fid_infinity(x, np.zeros(8), np.eye(8)) is not None

@@ -110,6 +110,44 @@ def test_the_same_samples_through_further_extractors_and_the_two_sample_test() -
     assert all(column.text(record) for column in (*table.FEATURE_COLUMNS, *table.PIXEL_COLUMNS))
 
 
+def test_ranges_of_seeds_are_disjoint_and_give_intervals(tmp_path: Path) -> None:
+    out, broken = tmp_path / "metrics.jsonl", (70, 145)
+    record = evaluate(
+        Noise(broken=broken), Faces(), "fid64-full-quarters", out, seed=7, also=["others"], repeats=3
+    )
+    alone = [evaluate(Noise(broken=broken), Faces(), "fid64-full-quarters", seed=s) for s in (7, 71, 135)]
+    assert record["seeds"] == [7, 198]
+    assert (record["repeats"], record["samples"], record["samples_not_finite"]) == (3, 64, 2)
+    for name in ("fid", "fid_infinity", "kid", "precision", "coverage"):
+        values = [one[name] for one in alone]
+        assert [one[name] for one in record["ranges"]] == values
+        assert record[name] == pytest.approx(np.mean(values))
+    fids = np.array([one["fid"] for one in alone])
+    assert len(set(fids)) == 3
+    # Student's t of two degrees of freedom, two-sided 95 percent: 4.3027 (from a printed table).
+    assert record["fid_half_width"] == pytest.approx(4.3027 * fids.std(ddof=1) / np.sqrt(3), rel=1e-4)
+    errors = np.array([one["kid_standard_error"] for one in alone])
+    assert record["kid_standard_error"] == pytest.approx(np.sqrt((errors**2).sum()) / 3)
+    assert record["sharpness"] == alone[0]["sharpness"]
+    (other,) = record["also"]
+    assert other["fid_half_width"] == pytest.approx(record["fid_half_width"])
+    assert json.loads(out.read_text()) == record
+    told = io.StringIO()
+    print_results([record], Console(file=told, width=200))
+    assert f"{record['fid']:.2f} ± {record['fid_half_width']:.2f}" in told.getvalue()
+    assert "means over 3 ranges of seeds, 64 samples each" in told.getvalue()
+    assert "2 of 192 samples were not finite" in told.getvalue()
+    assert "repeats" not in alone[0]
+    with pytest.raises(UserError, match="repeats must be 1 or more"):
+        evaluate(Noise(), Faces(), "fid64-full-quarters", repeats=0)
+
+
+def test_a_figure_that_one_range_lacks_is_missing() -> None:
+    joined = report.over_ranges([{"fid": 1.0, "precision": 0.5}, {"fid": 3.0, "precision": None}])
+    assert (joined["fid"], joined["precision"]) == (2.0, None)
+    assert "kid" not in joined
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
@@ -370,8 +408,9 @@ def test_a_result_can_be_refused_without_a_trace(tmp_path: Path) -> None:
             check_writable(bad)
 
 
-@pytest.mark.parametrize("width", [50, 60, 80, 120])
-def test_no_number_is_cut_whatever_the_width(width):
+@pytest.mark.parametrize("repeated", [False, True])
+@pytest.mark.parametrize("width", [50, 60, 80, 92, 120])
+def test_no_number_is_cut_whatever_the_width(width, repeated):
     record = {
         **{"protocol": "fid10k-full-inception2015", "fid": 121.37},
         **{"kid": 0.01045, "kid_standard_error": 0.0019},
@@ -379,9 +418,13 @@ def test_no_number_is_cut_whatever_the_width(width):
         **{"snapshot_hash": 64 * "c", "images_seen": 96_960, "face_set_hash": 64 * "a", "samples": 10_000},
         **{"resolution": [64, 64], "extractor_precision": "bf16"},
     }
+    if repeated:
+        record |= {"fid_half_width": 1.25, "fid_infinity": 119.8, "fid_infinity_half_width": 1.5}
     console = Console(width=width, record=True, file=io.StringIO())
     print_results([record], console)
     told = console.export_text()
     assert "…" not in told
-    for number in ("121.37", "10.45 ± 1.90", "0.534", "0.045", "0.936", "0.540"):
+    for number in ("121.37 ± 1.25", "119.80 ± 1.50") if repeated else ("121.37",):
+        assert number in told
+    for number in ("10.45 ± 1.90", "0.534", "0.045", "0.936", "0.540"):
         assert number in told

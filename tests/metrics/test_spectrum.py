@@ -4,7 +4,7 @@ import torch
 from PIL import Image, ImageFilter
 
 from omokage.data.drawn import draw_face
-from omokage.metrics.spectrum import MAX_IMAGES, Spectrum, of, rings, spectrum
+from omokage.metrics.spectrum import MAX_IMAGES, Spectrum, of, rings, spectra
 
 
 @pytest.fixture(scope="module")
@@ -24,41 +24,44 @@ def plus(faces: np.ndarray, pattern: np.ndarray) -> np.ndarray:
 
 
 def test_faces_have_their_own_spectrum(faces):
-    found = spectrum(of([faces[:5], faces[5:]]), of([faces]))
-    assert found["ratio"] == pytest.approx([1.0] * 16)
-    assert found["chroma_ratio"] == pytest.approx([1.0] * 16)
-    assert found["corners"] == found["chroma_corners"] == pytest.approx(1.0)
-    assert (found["samples"], found["faces"]) == (12, 12)
+    found = spectra(of([faces[:5], faces[5:]]), of([faces]))
+    assert list(found) == ["spectrum", "chroma_spectrum"]
+    for table in found.values():
+        assert table["ratio"] == pytest.approx([1.0] * 16)
+        assert table["corners"] == pytest.approx(1.0)
+        assert (table["samples"], table["faces"]) == (12, 12)
+    assert found["spectrum"]["protocol"] != found["chroma_spectrum"]["protocol"]
 
 
 @pytest.mark.parametrize(("period", "frequency"), [(4, 0.25), (8, 0.125), (2, 0.5)])
 def test_a_pattern_is_found_at_its_frequency(faces, period, frequency):
-    found = spectrum(of([plus(faces, waves(period))]), of([plus(faces, 0)]))
+    both = spectra(of([plus(faces, waves(period))]), of([plus(faces, 0)]))
+    found = both["spectrum"]
     assert found["frequency"] == frequency
     assert found["value"] == found["range"][1] > 1.4
     far = [value for i, value in enumerate(found["ratio"]) if abs((i + 1) / 32 - frequency) > 0.1]
     assert far == pytest.approx([1.0] * len(far), abs=0.2)
-    assert found["chroma_ratio"] == pytest.approx([1.0] * 16, abs=0.2)  # the pattern is grey
+    assert both["chroma_spectrum"]["ratio"] == pytest.approx([1.0] * 16, abs=0.2)  # the pattern is grey
 
 
 def test_a_board_of_single_pixels_is_in_the_corners(faces):
     board = 12.0 * np.where(np.indices((32, 32)).sum(0) % 2, 1, -1)[..., None]
-    found = spectrum(of([plus(faces, board)]), of([plus(faces, 0)]))
+    found = spectra(of([plus(faces, board)]), of([plus(faces, 0)]))["spectrum"]
     assert found["corners"] > 2
     assert max(found["ratio"]) < 1.3
 
 
 def test_coloured_dots_are_told_of_chroma(faces):
     red_less_green = waves(4) * np.array([1.0, -0.299 / 0.587, 0.0])  # of no luma
-    found = spectrum(of([plus(faces, red_less_green)]), of([plus(faces, 0)]))
-    assert found["ratio"] == pytest.approx([1.0] * 16, abs=0.1)
-    assert int(np.argmax(found["chroma_ratio"])) == 7
-    assert max(found["chroma_ratio"]) > 2
+    found = spectra(of([plus(faces, red_less_green)]), of([plus(faces, 0)]))
+    assert found["spectrum"]["ratio"] == pytest.approx([1.0] * 16, abs=0.1)
+    assert found["chroma_spectrum"]["frequency"] == 0.25
+    assert found["chroma_spectrum"]["value"] > 2
 
 
 def test_blur_takes_high_frequencies_away(faces):
     soft = np.stack([np.asarray(Image.fromarray(face).filter(ImageFilter.GaussianBlur(1))) for face in faces])
-    found = spectrum(of([soft]), of([faces]))
+    found = spectra(of([soft]), of([faces]))["spectrum"]
     assert found["value"] == found["range"][0] < 0.1
     assert found["frequency"] > 0.3
     assert found["ratio"][0] > 0.9
@@ -88,7 +91,7 @@ def test_the_power_is_that_of_an_independent_calculation(faces):
 def test_sides_may_differ():
     assert rings(8, 12).max() == 5
     wide = np.random.default_rng(0).integers(0, 256, (6, 8, 13, 3), np.uint8)
-    assert len(spectrum(of([wide]), of([wide]))["ratio"]) == 4
+    assert len(spectra(of([wide]), of([wide]))["spectrum"]["ratio"]) == 4
 
 
 def test_no_more_images_are_taken_than_wanted(faces):
@@ -102,10 +105,8 @@ def test_no_more_images_are_taken_than_wanted(faces):
 
 def test_without_anything_to_compare_with_there_is_no_figure(faces):
     grey = np.repeat(faces[..., :1], 3, axis=3)
-    found = spectrum(of([faces]), of([grey]))
-    assert "chroma_ratio" not in found
-    assert len(found["ratio"]) == 16
+    assert list(spectra(of([faces]), of([grey]))) == ["spectrum"]
     flat = np.full((3, 32, 32, 3), 77, np.uint8)
-    assert spectrum(of([faces]), of([flat])) is None
-    assert spectrum(Spectrum(), of([faces])) is None
-    assert spectrum(of([flat]), of([faces]))["value"] < 1e-12
+    assert spectra(of([faces]), of([flat])) == {}
+    assert spectra(Spectrum(), of([faces])) == {}
+    assert spectra(of([flat]), of([faces]))["spectrum"]["value"] < 1e-12

@@ -56,7 +56,7 @@ def test_a_run_knows_where_its_faces_came_from(faces, tmp_path):
     assert "Not measured" in card
     record = {"protocol": "fid10k-full-inception2015", "fid": 38.1379, "kid": 0.028192, "images_seen": 8}
     (run / "evaluations.jsonl").write_text(json.dumps(record) + "\n")
-    assert "| `fid10k-full-inception2015` | 8 | 38.14 | 28.19 | – |" in write_card(run)
+    assert "| `fid10k-full-inception2015` | 8 | 38.14 | – | 28.19 | – |" in write_card(run)
 
 
 def test_the_verb_writes_a_file(faces, tmp_path, capsys):

@@ -1,5 +1,6 @@
 """Evaluation: measures a model against a face set, records the numbers, and prints tables of them."""
 
+import math
 import os
 import re
 import time
@@ -8,17 +9,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from scipy import stats
 
 from .. import __version__
+from ..errors import UserError
 from ..hardware import device_name, peak_memory_mb
 from ..progress import Progress
 from .context import Context, Drawer, Samples, Warnings
 from .features import Extractor, load_extractor
-from .metric import Column, Metric
+from .metric import Column, Metric, number
 from .protocol import DEFAULT_PROTOCOL, Measurement, parse_protocol
 from .records import append_line, check_writable
 from .table import FEATURE_COLUMNS, LIKELIHOOD_COLUMNS, METRICS, PIXEL_COLUMNS
@@ -40,6 +44,7 @@ def evaluate(
     seed: int = 0,
     also: Sequence[str] = (),
     two_sample: bool = False,
+    repeats: int = 1,
     device: str | torch.device | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
@@ -56,6 +61,8 @@ def evaluate(
         seed: the first of the consecutive seeds.
         also: further extractors to measure the same samples with; their figures are in ``"also"``.
         two_sample: run the classifier two-sample test too; its result is in ``"two_sample"``.
+        repeats: measure so many disjoint ranges of seeds, each with as many samples as the protocol says. The
+            figures in feature spaces are means; see `over_ranges`. Figures of pixels are of the first range.
         device: where the extractor runs; None for the model's device.
         tell: called with one line for each thing that makes the figures doubtful (few faces, ...). What is
             known beforehand is told before sampling. All lines are in ``"warnings"`` of the result.
@@ -64,11 +71,14 @@ def evaluate(
         The record that is written: the numbers, and everything that produced them.
 
     Raises:
-        UserError: the protocol is unknown, there are too few faces or samples, the feature network is
-            missing, ``out`` cannot be written, a face is damaged, or fewer than two samples are finite.
+        UserError: the protocol is unknown, ``repeats`` is not positive, there are too few faces or samples,
+            the feature network is missing, ``out`` cannot be written, a face is damaged, or fewer than two
+            samples are finite.
     """
     started = time.monotonic()
     asked = parse_protocol(protocol).at(psi)
+    if repeats < 1:
+        raise UserError(f"repeats must be 1 or more, got {repeats}")
     if out is not None:
         check_writable(Path(out))
     wanted = {"two_sample"} if two_sample else set()
@@ -76,23 +86,35 @@ def evaluate(
     where = model.device if device is None else torch.device(device)
     names = dict.fromkeys([asked.extractor, *also])
     extractors = [load_extractor(name, device=where, progress=progress) for name in names]
-    seeds = range(seed, seed + asked.samples)
-    samples = Samples(model, seeds, asked.psi, extractors, metrics, progress)
     warn, kept = Warnings(tell=tell), dict[str, Any]()
-    spaces = [
-        Context(faces, model.resolution, samples, extractor, asked, seed, where, warn, kept, progress)
-        for extractor in extractors
-    ]
-    _check(spaces, metrics)
-
-    numbers = [_in_space(context, metrics) for context in spaces]
+    of_pixels: dict[str, Any] = {}
+    found: list[list[dict[str, Any]]] = []
+    not_finite = 0
+    for first in range(seed, seed + repeats * asked.samples, asked.samples):
+        used = metrics if first == seed else [metric for metric in metrics if not metric.of_pixels]
+        samples = Samples(
+            model, range(first, first + asked.samples), asked.psi, extractors, used, progress
+        )
+        spaces = [
+            Context(faces, model.resolution, samples, extractor, asked, first, where, warn, kept, progress)
+            for extractor in extractors
+        ]
+        if first == seed:
+            _check(spaces, metrics)
+        found.append([_in_space(context, metrics) for context in spaces])
+        not_finite += samples.drawn.not_finite
+        for metric in sorted(used, key=lambda metric: metric.option):  # optional metrics come last
+            if metric.of_pixels:
+                of_pixels |= metric.measure(spaces[0])
+    numbers = [over_ranges(ranges) for ranges in zip(*found, strict=True)]
     height, width = model.resolution
     record: dict[str, Any] = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         **numbers[0],
         "samples": asked.samples,
-        "samples_not_finite": samples.drawn.not_finite,
-        "seeds": [seeds.start, seeds.stop - 1],
+        "samples_not_finite": not_finite,
+        "seeds": [seed, seed + repeats * asked.samples - 1],
+        **({"repeats": repeats} if repeats > 1 else {}),
         "psi": asked.psi,
         "weights": "averaged",
         "snapshot_hash": model.snapshot_hash,
@@ -103,9 +125,7 @@ def evaluate(
     }
     if numbers[1:]:
         record["also"] = numbers[1:]
-    for metric in sorted(metrics, key=lambda metric: metric.option):  # optional metrics come last
-        if metric.of_pixels:
-            record |= metric.measure(spaces[0])
+    record |= of_pixels
     if warn.lines:
         record["warnings"] = warn.lines
     record |= {
@@ -163,6 +183,46 @@ def _in_space(context: Context, metrics: Sequence[Metric]) -> dict[str, Any]:
     }
 
 
+def over_ranges(ranges: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The figures of several ranges of seeds as one: means, with what is known of their error.
+
+    A figure that is missing in one range is missing in the result. Of ``fid`` and ``fid_infinity`` the half
+    width of the 95% interval of the mean is added (Student's t, from the spread over ranges). The faces are
+    the same in all ranges, so the interval tells of the seeds of samples alone. A standard error becomes that
+    of the mean. ``ranges`` keeps the figures of each range.
+
+    >>> one = over_ranges([{"fid": 11.0, "samples": 5}, {"fid": 12.0, "samples": 5}])
+    >>> one["fid"], round(one["fid_half_width"], 2), one["samples"]
+    (11.5, 6.35, 5)
+    """
+    joined = dict(ranges[0])
+    if len(ranges) == 1:
+        return joined
+    kept: list[dict[str, Any]] = [{} for _ in ranges]
+    for column in FEATURE_COLUMNS:
+        if not any(column.key in one for one in ranges):
+            continue
+        values = [number(one.get(column.key)) for one in ranges]
+        for one, value in zip(kept, values, strict=True):
+            one[column.key] = value
+        known = [value for value in values if value is not None]
+        whole = len(known) == len(values)
+        joined[column.key] = sum(known) / len(known) if whole else None
+        if column.error.endswith("half_width"):
+            joined[column.error] = _half_width(known) if whole else None
+        elif column.error:
+            squares = sum(float(one[column.error]) ** 2 for one in ranges if column.error in one)
+            joined[column.error] = math.sqrt(squares) / len(ranges)
+    joined["ranges"] = kept
+    return joined
+
+
+def _half_width(values: Sequence[float]) -> float:
+    """Half the width of the 95% interval of the mean of independent values (Student's t)."""
+    spread = np.std(values, ddof=1) / math.sqrt(len(values))
+    return float(stats.t.ppf(0.975, len(values) - 1) * spread)
+
+
 def about(extractor: Extractor) -> dict[str, str]:
     """What a record says about the feature network."""
     return {
@@ -206,6 +266,10 @@ def tables(records: Iterable[dict[str, Any]], labels: Sequence[str] | None = Non
         )
         table.add_column("model")
         columns = LIKELIHOOD_COLUMNS if LIKELIHOOD_COLUMNS[0].key in rows[0][1] else FEATURE_COLUMNS
+        # FID∞ is missing in protocols of few samples.
+        columns = tuple(
+            column for column in columns if any(column.key in row for _, row in rows) or column is columns[0]
+        )
         for column in columns:
             table.add_column(column.title, justify="right", no_wrap=True)
         for label, row in rows:
@@ -260,13 +324,17 @@ def print_results(
         console.print(table if least <= console.width else turned(table))
     for i, record in enumerate(records):
         label = labels[i] if labels else _label(record)
+        drawn = record.get("samples", 0) * record.get("repeats", 1)
         if record.get("samples_not_finite"):
-            bad, asked = record["samples_not_finite"], record["samples"]
+            bad, asked = record["samples_not_finite"], drawn
             console.print(
                 Text(f"{label}: {bad:,} of {asked:,} samples were not finite and were left out", "red")
             )
         elif "samples_not_finite" in record:
-            console.print(Text(f"{label}: all {record['samples']:,} samples were finite", "dim"))
+            console.print(Text(f"{label}: all {drawn:,} samples were finite", "dim"))
+        if record.get("repeats"):
+            ranges = f"{record['repeats']} ranges of seeds, {record['samples']:,} samples each"
+            console.print(Text(f"{label}: means over {ranges}; FID with its 95% interval", "dim"))
         if record.get("faces_not_finite"):
             bad, asked = record["faces_not_finite"], record["faces"]
             told = f"{label}: likelihood was not finite for {bad:,} of {asked:,} faces; they were left out"

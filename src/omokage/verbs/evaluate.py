@@ -36,6 +36,12 @@ def evaluate(
     two_sample: Annotated[
         bool, typer.Option("--two-sample", help="Also train a network to tell real from generated.")
     ] = False,
+    repeats: Annotated[
+        int,
+        typer.Option(
+            callback=within(1, 1000), help="Measure so many ranges of seeds; FID then has its 95% interval."
+        ),
+    ] = 1,
     neighbours: Annotated[
         bool, typer.Option("--neighbours", help="Also show the nearest training faces of 16 samples.")
     ] = False,
@@ -59,9 +65,10 @@ def evaluate(
     heldout = protocol.startswith(HELDOUT_PREFIX)
     if heldout:
         parse_bits(protocol)
-        if psi != 1 or also or two_sample or neighbours:
+        if psi != 1 or also or two_sample or neighbours or repeats != 1:
             raise UserError(
-                f"evaluate: {protocol} draws no samples; drop --psi, --also, --two-sample, --neighbours"
+                f"evaluate: {protocol} draws no samples; drop --psi, --also, --two-sample, --neighbours, "
+                "--repeats"
             )
     else:
         settings = Settings(psi=parse_protocol(protocol).at(psi).psi)
@@ -95,6 +102,7 @@ def evaluate(
             seed=seed,
             also=also or (),
             two_sample=two_sample,
+            repeats=repeats,
             tell=_warn,
         )
     print_results([record], warnings=False)
