@@ -409,15 +409,26 @@ def sides(resolution: Sequence[int], base: Sequence[int], where: str) -> list[tu
     return found
 
 
-def with_halved_chroma(images: Tensor) -> Tensor:
+ChromaFilter = Literal["box", "smooth"]
+
+
+def with_halved_chroma(images: Tensor, way: ChromaFilter = "box") -> Tensor:
     """(B, 3, H, W) with chroma at half the resolution, as in JPEG's 4:2:0; luma does not change.
 
-    Chroma is the colour minus its luma (ITU-R BT.601). It is averaged over 2x2 pixels and upsampled
+    Chroma is the colour minus its luma (ITU-R BT.601). It is reduced by a filter ``way`` and upsampled
     bilinearly, like the "fancy upsampling" of libjpeg. Values may go slightly beyond the images' range.
+
+    "box" averages 2x2 pixels, as libjpeg does. It lets through part of what is finer than the reduced chroma
+    can hold, folded down to a pattern of about four pixels. A generator is not punished for such fine colour,
+    so it may have much of it. "smooth" weighs 4x4 pixels by 1 3 3 1 and lets far less through.
     """
     weights = images.new_tensor([0.299, 0.587, 0.114])[:, None, None]
     luma = (images * weights).sum(1, keepdim=True)
-    chroma = F.avg_pool2d(images - luma, 2)
+    chroma = images - luma
+    if way == "smooth":  # averages of neighbours twice, then of pairs: 1 2 1 and 1 1 make 1 3 3 1
+        chroma = F.pad(chroma, (1, 1, 1, 1), mode="replicate")
+        chroma = F.avg_pool2d(F.avg_pool2d(chroma, 2, 1), 2, 1)
+    chroma = F.avg_pool2d(chroma, 2)
     return luma + F.interpolate(chroma, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 

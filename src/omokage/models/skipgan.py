@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..bounds import Channels, Count, CountOrNone, Counts
 from .flow import in_range
-from .layers import Location, chroma_to_halve, with_halved_chroma
+from .layers import ChromaFilter, Location, chroma_to_halve, with_halved_chroma
 
 
 class _Refine(nn.Sequential):
@@ -68,11 +68,13 @@ class Generator(nn.Module):
         image_channels: Channels = 3,
         upsampling: Literal["nearest", "bilinear"] = "nearest",  # bilinear learned badly in `fast`
         halved_chroma: bool = False,  # whether colour has half the resolution of brightness, as in most JPEGs
+        chroma_filter: ChromaFilter = "box",  # how colour is halved; "smooth" leaves no fine pattern
         joined: CountOrNone = 0,  # entries that conditions add to a latent; 0: none
     ) -> None:
         super().__init__()
         self.latent, self.latent_shape = latent, (latent + joined,)
         self.halved_chroma = chroma_to_halve(halved_chroma, image_channels)
+        self.chroma_filter = chroma_filter
         self.location = Location(latent)
         size = 4 * 2 ** (len(channels) - 1)
         self.resolution = (size, size)
@@ -115,4 +117,4 @@ class Generator(nn.Module):
             x = stage(sizes[-1])
             sizes.append(self.excitations[str(i)](sizes[i - 3], x) if str(i) in self.excitations else x)
         images = self.to_image(sizes[-1]).tanh()
-        return with_halved_chroma(images) if self.halved_chroma else images
+        return with_halved_chroma(images, self.chroma_filter) if self.halved_chroma else images

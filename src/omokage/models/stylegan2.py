@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..bounds import Channels, Count, CountOrNone, NotNegative, Positive, Share
 from .layers import (
     SLOPE,
+    ChromaFilter,
     EqualisedConv2d,
     EqualisedLinear,
     Noise,
@@ -279,6 +280,7 @@ class Generator(StyleSpace):
         normalised_by: Normalisation = "style",
         squashed: bool = False,  # tanh maps images into [-1, 1]; false: they are clamped when drawn
         halved_chroma: bool = False,  # whether colour has half the resolution of brightness, as in most JPEGs
+        chroma_filter: ChromaFilter = "box",  # how colour is halved; "smooth" leaves no fine pattern
         image_channels: Channels = 3,
         joined: CountOrNone = 0,  # entries that conditions add to a latent; 0: none
         classes: CountOrNone = 0,  # further entries; the largest of them chooses a class; 0: none
@@ -290,6 +292,7 @@ class Generator(StyleSpace):
         self.resolution = sizes[-1]
         self.image_channels, self.squashed = image_channels, squashed
         self.halved_chroma = chroma_to_halve(halved_chroma, image_channels)
+        self.chroma_filter = chroma_filter
         self.blocks = nn.ModuleList(
             Block(
                 wide[i - 1] if i else 0,
@@ -327,7 +330,7 @@ class Generator(StyleSpace):
         assert image is not None
         # The image is a sum over all sizes; each summand has variance 1 at the start.
         image = (image / math.sqrt(len(self.blocks))).tanh() if self.squashed else image
-        return with_halved_chroma(image) if self.halved_chroma else image
+        return with_halved_chroma(image, self.chroma_filter) if self.halved_chroma else image
 
 
 class _Down(nn.Module):
