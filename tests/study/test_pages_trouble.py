@@ -286,7 +286,7 @@ def test_a_study_that_is_paused_or_closed_and_the_dashboard(browser, new_study):
         page.wait_for_selector(".cards")
         assert token not in page.url
         cards = page.locator(".card").all_inner_texts()
-        assert {"Started\n1", "Active now\n1", "Completed\n0"} <= set(cards)
+        assert {"Not finished\n1", "Active now\n1", "Completed\n0"} <= set(cards)
         assert page.locator("table").count() == 0
 
         page.click("button:text-is('Pause')")

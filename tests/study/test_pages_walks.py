@@ -125,6 +125,24 @@ def test_by_keyboard_alone(browser, new_study):
     assert visitor.problems == []
 
 
+def test_pictures_have_the_size_of_the_design_or_fit_the_screen(browser, new_study):
+    folder, _ = new_study(kind="pairs", trials=1, size=300)
+    with served(folder) as address:
+        for options, least, most in ((DESKTOP, 300, 300), (PHONE, 150, 190)):
+            visitor = Visitor(browser, address, **options)
+            visitor.begin()
+            visitor.ready()
+            ratio = visitor.page.evaluate("devicePixelRatio")
+            for picture in visitor.page.locator("study-picture").all():
+                box = picture.bounding_box()
+                assert least <= box["width"] <= most
+                assert box["height"] == box["width"]
+                assert picture.evaluate("one => one.canvas.width") == round(box["width"] * ratio)
+            high = visitor.page.evaluate("document.documentElement.scrollHeight - innerHeight")
+            assert high <= 0, "a trial needs scrolling"
+            visitor.close()
+
+
 def test_ratings_by_the_keys_1_to_5_and_other_keys_do_nothing(browser, new_study):
     folder, _ = new_study(kind="rating", trials=5)
     keys = iter("51342")

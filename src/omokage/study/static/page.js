@@ -120,6 +120,7 @@ class StudyPage extends HTMLElement {
   dress() {
     const { words, study } = this;
     document.title = study.title;
+    document.documentElement.style.setProperty("--picture", `${study.size}px`);
     this.headline.textContent = study.title;
     this.pilot.textContent = words.say("common.pilot");
     this.pilot.hidden = !study.pilot;
