@@ -320,17 +320,20 @@ function card(page, number, answer, pictures) {
   const { words } = page;
   const places = answer.pictures.map((one, number) =>
     one.place ?? (answer.pictures.length === 1 ? "single" : number === 0 ? "left" : "right"));
-  const truth = (place) => {
-    if (!answer.truth) return null;
-    const real = place === "single" ? answer.truth === "real" : answer.truth === place;
-    return h("span", { class: `truth ${real ? "real" : "made"}` }, words.say(real ? "debriefing.drawn" : "debriefing.generated"));
+  // What a picture is: from the right answer, or where none is right, from its source.
+  const truth = (place, source) => {
+    if (!answer.truth && !source) return null;
+    const real = !answer.truth ? source === "real"
+      : place === "single" ? answer.truth === "real" : answer.truth === place;
+    return h("span", { class: `truth ${real ? "real" : "made"}` },
+      words.say(real ? "debriefing.drawn" : "debriefing.generated"));
   };
   const figures = pictures.map((picture, number) => {
     const place = places[number];
     const chosen = place !== "single" && answer.response === place;
     return h("figure", { class: chosen ? "chosen" : "" },
       h("div", { role: "img", "aria-label": words.say(`trial.picture_${place}`) }, picture),
-      h("figcaption", {}, truth(place),
+      h("figcaption", {}, truth(place, answer.pictures[number].source),
         chosen ? h("span", { class: "yours" }, words.say(answer.truth ? "debriefing.yours" : "debriefing.chosen")) : null));
   });
   const verdict = typeof answer.correct === "boolean"
