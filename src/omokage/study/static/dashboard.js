@@ -174,20 +174,22 @@ class StudyDashboard extends HTMLElement {
 
   async reveal() {
     if (!(await this.sure(this.say("confirm_reveal"), this.say("reveal")))) return;
-    const { rows } = await this.api.get("dashboard/results?reveal=true");
-    const percent = (share) => `${(100 * share).toFixed(1)}%`;
-    const interval = rows.some((row) => typeof row.low === "number");
-    this.results.replaceChildren(h("h2", { tabindex: "-1" }, this.say("results")), rows.length === 0
-      ? h("p", {}, this.say("no_results"))
-      : h("div", { class: "scroll" }, h("table", {},
-        h("thead", {}, h("tr", {}, h("th", { scope: "col" }, this.say("result")),
-          h("th", { scope: "col", class: "number" }, this.say("value")),
-          interval ? h("th", { scope: "col", class: "number" }, this.say("interval")) : null,
-          h("th", { scope: "col", class: "number" }, this.say("count")))),
-        h("tbody", {}, rows.map((row) => h("tr", {}, h("td", {}, row.label),
-          h("td", { class: "number" }, percent(row.value)),
-          interval ? h("td", { class: "number" }, typeof row.low === "number" ? `${percent(row.low)} – ${percent(row.high)}` : "–") : null,
-          h("td", { class: "number" }, String(row.n ?? "–"))))))));
+    const { rows, sentence } = await this.api.get("dashboard/results?reveal=true");
+    const { kind } = await this.api.get("study");
+    const number = (value) => (typeof value !== "number" ? "–"
+      : kind === "rating" ? value.toFixed(2) : `${(100 * value).toFixed(1)}%`);
+    const column = (text, more = {}) => h("th", { scope: "col", ...more }, text);
+    const cell = (text) => h("td", { class: "number" }, text);
+    this.results.replaceChildren(...[
+      h("h2", { tabindex: "-1" }, this.say("results")),
+      sentence ? h("p", { lang: "en" }, sentence) : null,
+      rows.length === 0 ? h("p", {}, this.say("no_results")) : h("div", { class: "scroll" }, h("table", {},
+        h("thead", {}, h("tr", {}, column(this.say("result")), column(this.say("value"), { class: "number" }),
+          column(this.say("interval"), { class: "number" }), column(this.say("count"), { class: "number" }))),
+        h("tbody", {}, rows.map((row) => h("tr", {}, h("td", {}, row.label), cell(number(row.value)),
+          cell(typeof row.low === "number" ? `${number(row.low)} – ${number(row.high)}` : "–"),
+          cell(String(row.n ?? "–"))))))),
+    ].filter(Boolean));
     this.results.querySelector("h2").focus();
   }
 
