@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.util
+import os
 import sys
 import threading
 import time
@@ -101,8 +102,13 @@ def test_a_killed_server_keeps_every_acknowledged_answer(new_study, load):
     try:
         crowd = load.Crowd(again=0.2, cut=0.2)
         seen = asyncio.run(load.crowded(folder, server, 8, 0.2, crowd, 1, 2.0))
+        errors = os.dup(server.process.stderr.fileno())
     finally:
         server.kill()
+    with open(errors, "rb") as said:  # nothing is logged: neither cut connections nor addresses
+        assert said.read() == b""
+    held = b"".join(path.read_bytes() for path in folder.glob("study.sqlite*"))
+    assert b"127.0.0.1" not in held
     assert seen.counts["killed"] == 1
     assert len(seen.acknowledged) == 80
     found = load.compared(folder, None, seen)

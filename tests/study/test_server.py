@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 
 import pytest
 from study_visitors import answer, browser, current, finish, start, statements
@@ -10,7 +11,7 @@ from omokage.errors import UserError
 from omokage.study import sessions
 from omokage.study.making import new_token
 from omokage.study.security import MOST_BYTES
-from omokage.study.server import chosen_language, create_app
+from omokage.study.server import chosen_language, create_app, serve
 
 
 def table(client, kind="pairs"):
@@ -533,6 +534,16 @@ class TestGuard:
                 )
                 assert reply.status_code in (400, 422), content[:20]
                 assert reply.json()["error"]
+
+
+def test_a_port_that_is_taken_is_told(new_study, capsys):
+    folder, _ = new_study()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(UserError, match=f"127.0.0.1:{port}: something listens there already"):
+            serve(folder, port=port)
+    with pytest.raises(UserError, match="need PostgreSQL"):
+        serve(folder, workers=2)
 
 
 def test_the_language_of_a_page():

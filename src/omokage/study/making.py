@@ -25,6 +25,7 @@ def make_study(
     sources: Sequence[Source],
     *,
     pixels: int | None = None,
+    metrics: Mapping[str, Mapping[str, float]] | None = None,
     progress: Progress | None = None,
 ) -> tuple[Design, Told, str]:
     """Make a study's folder: design, pictures, record of the truth, database, dashboard token.
@@ -34,6 +35,8 @@ def make_study(
         settings: those of `design.Design` that differ from its defaults; the sources follow from ``sources``.
         sources: of pictures. "real" comes first, if there is one.
         pixels: see `stimuli.take_in`.
+        metrics: figures of the sources, like their FID, for the report; may be filled while ``sources`` are
+            read.
 
     Returns the design, what the intake did, and the dashboard's token, of which only a hash is kept.
 
@@ -53,6 +56,8 @@ def make_study(
         stimuli, told = take_in(unfinished, sources, pixels=pixels, progress=progress)
         check_pictures(design, stimuli.counts)
         design.write(unfinished)
+        if metrics:
+            (unfinished / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
         token = new_token(unfinished)
         with Store(database_url(unfinished / "study.sqlite"), create=True) as store:
             store.note("made", design.hash(stimuli.hash))

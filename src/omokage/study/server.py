@@ -5,9 +5,11 @@ before it is acknowledged. No address is stored and no log of requests is writte
 """
 
 import asyncio
+import errno
 import hmac
 import json
 import os
+import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -599,6 +601,21 @@ def from_environment() -> FastAPI:
     return create_app(told.pop("folder"), **{**told, "hosts": tuple(told.get("hosts", ()))})
 
 
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket that will listen there; UserError if that is impossible."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host.strip("[]"), port))
+    except OSError as error:
+        listening.close()
+        told = {errno.EADDRINUSE: "something listens there already; give another --port"}
+        why = told.get(error.errno or 0, f"cannot listen there: {error.strerror or error}")
+        raise UserError(f"{host}:{port}: {why}") from None
+    return listening
+
+
 def serve(
     folder: str | Path,
     *,
@@ -640,8 +657,11 @@ def serve(
     options = {"database": database, "pilot": pilot, "public_url": public_url, "hosts": hosts}
     if workers == 1:
         app = create_app(folder, **options)  # type: ignore[arg-type]
-        uvicorn.Server(uvicorn.Config(app, **common, limit_concurrency=2000)).run()
+        server = uvicorn.Server(uvicorn.Config(app, **common, limit_concurrency=2000))
+        with _bound(host, port) as listening:
+            server.run(sockets=[listening])
         return
     open_study(folder, database=database, pilot=pilot, public_url=public_url).store.close()
+    _bound(host, port).close()  # an error of a process of its own would be a traceback
     os.environ["OMOKAGE_STUDY"] = json.dumps({"folder": str(folder), **options})
     uvicorn.run("omokage.study.server:from_environment", factory=True, workers=workers, **common)

@@ -131,9 +131,10 @@ def new(
         sources = [_opened("real", path, number, seed, psi, Path(drawn), {}) for path in real or []]
         for name, path in _named(models).items():
             sources.append(_opened(name, path, number, seed, psi, Path(drawn), metrics))
-        made, told, token = make_study(study, settings, sources, pixels=pixels, progress=progress())
-    if metrics:
-        (study / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+        shown = progress()
+        made, told, token = make_study(
+            study, settings, sources, pixels=pixels, metrics=metrics, progress=shown
+        )
     print("\n".join(told.lines()))
     print(f"{study}: {made.kind}, {made.answers} answers from each person; edit {study / 'design.toml'}")
     print(f"dashboard token, shown only now: {token}")
