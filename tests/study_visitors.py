@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from fastapi import FastAPI
 from PIL import Image
 
 from omokage.study.server import create_app
@@ -25,10 +26,19 @@ def squares(count: int, seed: int, side: int = 24) -> list[tuple[str, Image.Imag
     ]
 
 
+DATABASE: str | None = None
+"""The database of all studies here, if it is not the one in their folder; tests set it."""
+
+
+def app(folder: Path, **options: Any) -> FastAPI:
+    """A study's application."""
+    return create_app(folder, **{"database": DATABASE, **options})
+
+
 @contextmanager
 def browser(folder: Path, **options: Any) -> Iterator[TestClient]:
     """A client of a study's server."""
-    with TestClient(create_app(folder, **options), base_url="http://localhost") as client:
+    with TestClient(app(folder, **options), base_url="http://localhost") as client:
         yield client
 
 

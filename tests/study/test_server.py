@@ -5,13 +5,23 @@ import re
 import socket
 
 import pytest
-from study_visitors import answer, browser, current, finish, start, statements
+import study_visitors
+from study_visitors import answer, app, browser, current, finish, start, statements
 
 from omokage.errors import UserError
 from omokage.study import sessions
 from omokage.study.making import new_token
 from omokage.study.security import MOST_BYTES
-from omokage.study.server import chosen_language, create_app, serve
+from omokage.study.server import chosen_language, serve
+
+
+@pytest.fixture
+def on_both(database, monkeypatch):
+    """The same on SQLite and on PostgreSQL."""
+    monkeypatch.setattr(study_visitors, "DATABASE", database)
+
+
+both = pytest.mark.usefixtures("on_both")
 
 
 def table(client, kind="pairs"):
@@ -38,6 +48,7 @@ def test_a_study_of_each_kind_is_clicked_through(new_study, kind):
         assert [row["phase"] for row in table(client, kind)] == told
 
 
+@both
 class TestAnswers:
     def test_the_same_answer_again_gives_the_same_reply_and_stands_once(self, new_study):
         folder, _ = new_study(trials=3)
@@ -155,6 +166,7 @@ class TestAnswers:
             assert {row["response"] for row in table(client, "rating") if row["phase"] == "main"} == {4}
 
 
+@both
 class TestStarting:
     def test_all_statements_must_be_agreed_to(self, new_study):
         folder, _ = new_study()
@@ -200,10 +212,10 @@ class TestStarting:
     def test_a_statement_without_words_is_refused_when_serving_begins(self, new_study):
         folder, _ = new_study(consent=[{"id": "strange"}])
         with pytest.raises(UserError, match="strange"):
-            create_app(folder)
+            app(folder)
         folder, _ = new_study(consent=[{"id": "own", "text": {"en": "Yes."}}])
         with pytest.raises(UserError, match="own has no text in the language ja"):
-            create_app(folder)
+            app(folder)
 
     def test_paused_lets_nobody_start_and_everybody_go_on(self, new_study):
         folder, token = new_study(trials=2)
@@ -273,6 +285,7 @@ class TestStarting:
                 assert connection.execute(sa.select(panel)).all() == []
 
 
+@both
 class TestQuestions:
     QUESTIONS = (
         {
@@ -318,6 +331,7 @@ class TestQuestions:
             assert reply.status_code == 409
 
 
+@both
 class TestResuming:
     def test_a_loaded_page_goes_on_at_the_same_trial(self, new_study):
         folder, _ = new_study(trials=3)
@@ -337,6 +351,7 @@ class TestResuming:
             assert (row["resumes"], row["device"], row["viewport_width"]) == (2, "phone", 390)
 
 
+@both
 class TestWithdrawal:
     def test_a_code_deletes_everything(self, new_study):
         folder, _ = new_study(trials=2, questions=TestQuestions.QUESTIONS[1:])
@@ -364,7 +379,7 @@ class TestWithdrawal:
             assert client.get("/api/session", headers=who).json()["stage"] == "withdrawn"
             assert client.get("/api/debriefing", headers=who).status_code == 403
             assert client.get("/api/trials/next", headers=who).status_code == 403
-        held = b"".join(path.read_bytes() for path in folder.glob("study.sqlite*"))
+        held = b"".join(path.read_bytes() for path in folder.parent.rglob("*.sqlite*"))
         assert b"must vanish" not in held
 
     def test_after_the_last_day_it_is_too_late(self, new_study, monkeypatch):
@@ -384,6 +399,7 @@ class TestWithdrawal:
             assert re.search(r"last day for withdrawal was \d{4}-\d\d-\d\d", reply.json()["error"])
 
 
+@both
 class TestDashboard:
     def test_nobody_sees_it_without_the_token(self, new_study):
         folder, token = new_study()
@@ -421,6 +437,7 @@ class TestDashboard:
         assert new not in (folder / "tokens.json").read_text()
 
 
+@both
 class TestFreezing:
     def test_a_changed_design_is_refused_after_the_first_participant(self, new_study):
         folder, _ = new_study(trials=3)
@@ -432,7 +449,7 @@ class TestFreezing:
             start(client)
         path.write_text(path.read_text().replace("trials = 4", "trials = 5"))
         with pytest.raises(UserError, match=r"design\.toml or the pictures were changed"):
-            create_app(folder)
+            app(folder)
         path.write_text(path.read_text().replace("trials = 5", "trials = 4"))
         with browser(folder) as client:
             start(client)
@@ -444,7 +461,7 @@ class TestFreezing:
         picture = next((folder / "pictures").iterdir())
         picture.write_bytes(picture.read_bytes() + b"x")
         with pytest.raises(UserError, match="was changed after it was taken in"):
-            create_app(folder)
+            app(folder)
 
 
 class TestGuard:
@@ -514,7 +531,7 @@ class TestGuard:
     def test_an_address_that_is_none_is_refused(self, new_study, url):
         folder, _ = new_study()
         with pytest.raises(UserError, match="--public-url"):
-            create_app(folder, public_url=url)
+            app(folder, public_url=url)
 
     def test_long_requests_are_refused(self, new_study):
         folder, _ = new_study()

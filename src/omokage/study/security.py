@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import UserError
+from .pages import POLICY
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -22,20 +23,6 @@ MOST_BYTES = 64 * 2**10
 
 MOST_PATH = 2048
 LOCAL = ("localhost", "127.0.0.1", "[::1]")
-
-POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self' blob:",
-        "connect-src 'self'",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-    )
-)
-"""The content policy: nothing from another host, nothing inline, no frame around the page."""
 
 HEADERS = (
     (b"content-security-policy", POLICY.encode()),
