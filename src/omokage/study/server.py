@@ -278,11 +278,11 @@ def create_app(
     Raises:
         UserError: see `open_study`.
     """
-    served = open_study(folder, database=database, pilot=pilot, public_url=public_url)
     names, prefix = list(LOCAL), ""
     if public_url:
         host, prefix = split_public_url(public_url)
         names.append(host)
+    served = open_study(folder, database=database, pilot=pilot, public_url=public_url)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
