@@ -184,6 +184,9 @@ def test_stopping_for_now_keeps_the_answers(browser, new_study):
         visitor.page.click(".corner button")
         visitor.page.click("dialog button:text('Stop for now')")
         visitor.stage("stopped")
+        visitor.page.keyboard.press("j")  # nor to the one that was left
+        visitor.page.wait_for_timeout(300)
+        assert len(stored(folder)) == 1
         visitor.main()
         visitor.stage("resume")
         visitor.main()
@@ -270,6 +273,15 @@ def test_refusals_are_counted_and_go_back_to_the_panel(browser, new_study):
         assert visitor.page.get_attribute(".panel a", "href") == "https://panel.example.org/?cc=DONE1"
         assert "DONE1" in visitor.page.inner_text(".panel")
         visitor.close()
+        again = Visitor(browser, address, "?PROLIFIC_PID=p1&STUDY_ID=s&SESSION_ID=t", **DESKTOP)
+        again.stage("briefing")
+        again.main()
+        again.stage("consent")
+        for box in again.page.query_selector_all("input[type=checkbox]"):
+            box.check()
+        again.main()
+        again.page.wait_for_selector("h1:text('You have taken part already')")
+        again.close()
     assert sorted(one["status"] for one in stored(folder, "participants")) == [
         "completed", "refused", "screened_out",
     ]
@@ -323,14 +335,27 @@ def test_a_study_that_is_paused_or_closed_and_the_dashboard(browser, new_study):
     assert not [one for one in board.problems if "401" not in one]
 
 
-def test_below_a_path_of_another_site(browser, new_study):
-    folder, _ = new_study(trials=1)
+def test_below_a_path_of_another_site_with_own_words(browser, new_study):
+    own = {"id": "film", "text": {"en": "I have seen the film of {researcher}."}}
+    folder, _ = new_study(
+        trials=1, languages=["en"], consent=[{"id": "voluntary"}, own], researcher={"name": "Ada"}
+    )
+    (folder / "texts").mkdir()
+    (folder / "texts" / "en.toml").write_text('[prompts]\npairs = "Which one, {title}?"\n', "utf-8")
     with served(folder, public_url="http://127.0.0.1/lab/faces/") as address:
         visitor = Visitor(browser, address, "lab/faces", **DESKTOP)  # without the slash at the end
         assert visitor.page.url == address + "lab/faces/"
         asked = []
         visitor.page.on("request", lambda request: asked.append(request.url))
+        visitor.stage("briefing")
+        assert "@" not in visitor.page.inner_text("main")  # no address given, none shown
+        visitor.main()
+        visitor.stage("consent")
+        assert "I have seen the film of Ada." in visitor.page.inner_text("main")
+        visitor.page.reload()
         visitor.begin()
+        visitor.ready()
+        assert visitor.page.inner_text("h1") == "Which one, Faces?"
         visitor.finish()
         visitor.close()
     assert asked

@@ -69,7 +69,8 @@ class StudyPage extends HTMLElement {
       await stages.briefing(this);
       const { consents, refused } = await stages.consent(this);
       if (refused) return stages.refused(this, refused);
-      await this.join(consents);
+      const barred = await this.join(consents);
+      if (barred) return barred(this);
       session = await this.session();
     }
     if (!this.memory.get("code_seen")) await stages.code(this);
@@ -157,7 +158,8 @@ class StudyPage extends HTMLElement {
     }
   }
 
-  // The same attempt is sent again if the reply is lost, so that nobody starts twice.
+  // Begins to take part; returns the stage to show instead if the server does not allow it. The same attempt is sent
+  // again if the reply is lost, so that nobody starts twice.
   async join(consents) {
     const attempt = [...crypto.getRandomValues(new Uint8Array(24))]
       .map((byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -165,13 +167,20 @@ class StudyPage extends HTMLElement {
     const ids = ["PROLIFIC_PID", "STUDY_ID", "SESSION_ID"].filter((name) => query.get(name));
     const panel = this.study.panel && ids.length > 0
       ? { panel: Object.fromEntries(ids.map((name) => [name, query.get(name)])) } : {};
-    const { token, withdrawal_code } = await this.api.post("participants", {
+    const started = await this.api.post("participants", {
       language: this.language, consents, age_confirmed: true, attempt, ...panel,
+    }).catch((error) => {
+      if (error.status === 403) return stages.closed; // full, paused or closed meanwhile
+      if (error.status === 409) return stages.twice;
+      throw error;
     });
+    if (typeof started === "function") return started;
+    const { token, withdrawal_code } = started;
     this.memory.set("token", token);
     this.memory.set("code", withdrawal_code);
     this.memory.set("language", this.language);
     this.memory.set("started", Date.now());
+    return null;
   }
 
   async trials() {

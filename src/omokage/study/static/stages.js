@@ -394,6 +394,12 @@ export function closed(page) {
       choice(words.say("states.retry"), null, () => location.reload()))));
 }
 
+// Somebody whom the recruiting service has sent before.
+export function twice(page) {
+  const { words } = page;
+  page.show("closed", sheet(words.say("states.twice_heading"), words.paragraphs("states.twice_text")));
+}
+
 export function otherTab(page) {
   const { words } = page;
   return leaf(page, "other-tab", words.say("states.other_tab_heading"), words.paragraphs("states.other_tab_text"),

@@ -63,7 +63,7 @@ function build(words, trial) {
   const given = deferred();
   let allowed = false;
   const answer = (response, event) => {
-    if (!allowed) return;
+    if (!allowed || !all.isConnected) return; // a trial that was stopped takes no answer
     allowed = false;
     given.resolve({ response, at: event.timeStamp });
   };
