@@ -14,6 +14,20 @@ from ..errors import UserError
 
 HERE = Path(__file__).parent
 MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+POLICY = "; ".join(
+    [
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "connect-src 'self'",
+        "img-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    ]
+)
+"""The Content-Security-Policy under which both pages work: nothing inline, nothing from another host."""
+
 PLACEHOLDERS = frozenset(
     (
         *("title", "trials", "practice", "minutes", "minimum_age", "withdrawal_days", "last_day"),
