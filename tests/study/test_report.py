@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -166,7 +167,7 @@ def test_groups_come_from_questions_and_devices():
 def test_a_tiny_study_says_what_it_cannot_tell(tmp_path):
     found = analysis.analyse(study(people=1))
     assert "nothing about people" in found.accuracy.interval.notes[0]
-    assert "no interval" in report.render(found, [])
+    assert "says nothing about people" in report.render(found, [])
 
     def right(participants, answers):
         for row in answers:
@@ -335,3 +336,9 @@ def test_p_values_and_shares_are_written_as_papers_do():
     assert analysis.percent(float("nan")) == "–"
     with pytest.raises(UserError, match="cannot be written"):
         report.write(study(people=3), "/dev/null/out", resamples=10)
+
+
+def test_the_page_of_the_docs_has_what_the_code_prints():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "study.md").read_text(encoding="utf-8")
+    for line in summary.report(summary.RAI2020).splitlines()[2:]:
+        assert line.removeprefix("## ") in page, line

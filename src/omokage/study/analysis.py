@@ -298,12 +298,10 @@ class _Worker:
 
     @staticmethod
     def _expected_right(said: NDArray, signal: NDArray, who: NDArray) -> float:
-        total = 0.0
-        for person in set(who):
-            mine = who == person
-            n, says, ones = mine.sum(), said[mine].sum(), signal[mine].sum()
-            total += (says * ones + (n - says) * (n - ones)) / n
-        return float(total)
+        _, number = np.unique(who.astype(str), return_inverse=True)
+        n = np.bincount(number)
+        says, ones = np.bincount(number, said), np.bincount(number, signal)
+        return float(((says * ones + (n - says) * (n - ones)) / n).sum())
 
     def _told(self) -> dict[str, Any]:
         every = np.ones(len(self.rows), bool)
@@ -447,15 +445,14 @@ class _Worker:
         found["picture_spread"] = statistics.between(
             [hits[name] for name in made], [answers[name] for name in made]
         )
-        people = sorted(set(self.who))
         said, signal, pictures = self._signal(np.ones(len(self.rows), bool))
-        order, d_prime, _ = d_prime_of_people(said, signal, self.who.astype(str), pictures=pictures)
-        own = dict(zip(order, d_prime.tolist(), strict=True))
-        mine = {person: self.right[self.who == person] for person in people}
-        low, high = statistics.wilson([v.sum() for v in mine.values()], [len(v) for v in mine.values()])
+        people, d_prime, _ = d_prime_of_people(said, signal, self.who.astype(str), pictures=pictures)
+        _, number = np.unique(self.who.astype(str), return_inverse=True)
+        right, given = np.bincount(number, self.right), np.bincount(number)
+        low, high = statistics.wilson(right, given)
         rows = [
-            Judged(person, "", int(v.sum()), len(v), float(v.mean()), lo, hi, own[person])
-            for (person, v), lo, hi in zip(mine.items(), low.tolist(), high.tolist(), strict=True)
+            Judged(str(person), "", int(k), int(n), float(k / n), float(lo), float(hi), float(own))
+            for person, k, n, lo, hi, own in zip(people, right, given, low, high, d_prime, strict=True)
         ]
         found["by_person"] = sorted(rows, key=lambda row: (row.share, row.name))
         found["person_spread"] = statistics.between(
@@ -724,7 +721,8 @@ def words(found: Analysis) -> tuple[str, str]:
         first = rows[0]
         finding = f"{first.name} was preferred most often: in {percent(first.share.value, 0)} of its trials."
         listed = "; ".join(
-            f"{row.name} {row.strength.value:+.2f} ({row.strength.low:+.2f} to {row.strength.high:+.2f})"
+            f"{row.name} {signed_text(row.strength.value)} "
+            f"({signed_text(row.strength.low)} to {signed_text(row.strength.high)})"
             for row in rows
             if np.isfinite(row.strength.value)
         )

@@ -195,7 +195,7 @@ def _verdict(rows: Sequence[Agreement], level: float) -> tuple[str | None, str]:
         )
     if not np.isfinite(first.r) or first.r <= 0:
         return None, "No metric agrees with people: none has a correlation above 0."
-    ends = f"{level:.0%} interval {first.low:.2f} to {first.high:.2f}"
+    ends = f"{level:.0%} interval {first.low:.2f} to {first.high:.2f}".replace("-", "−")
     interval = ends if np.isfinite(first.low) else "no interval"
     sentence = (
         f"{first.metric} agrees with people best over {first.runs} runs: r = {first.r:.2f} ({interval}), "

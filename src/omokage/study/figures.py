@@ -124,6 +124,7 @@ def _axes(height: float, x: str = "", y: str = "") -> Iterator[tuple[Any, Any]]:
         axes.patch.set_alpha(0.0)
         yield figure, axes
         figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out once; all files have the same layout
 
 
 def short(name: str, letters: int = 24) -> str:
@@ -340,11 +341,11 @@ def _pictures(found: Analysis) -> Figure | None:
     with _axes(2.9, x="pictures, ordered within each source", y=what) as (figure, axes):
         first = list(found.design.sources)
         ordered: list[Judged] = sorted(rows, key=lambda row: (first.index(row.source), row.share))
-        for place, row in enumerate(ordered):
-            tone = colour.get(row.source, INK)
-            if np.isfinite(row.low):
-                axes.plot([place, place], [row.low, row.high], color=tone, lw=1.0, alpha=0.45)
-            axes.plot([place], [row.share], "o", color=tone, ms=3.4 if len(rows) > 30 else 5)
+        places, tones = np.arange(len(ordered)), [colour.get(row.source, INK) for row in ordered]
+        if not rating:
+            low, high = [row.low for row in ordered], [row.high for row in ordered]
+            axes.vlines(places, low, high, colors=tones, lw=1.0, alpha=0.45)
+        axes.scatter(places, [row.share for row in ordered], s=12 if len(rows) > 30 else 25, c=tones)
         for name in dict.fromkeys(row.source for row in ordered):
             axes.plot([], [], "o", color=colour.get(name, INK), ms=5, label=short(name))
         figure.legend(loc="outside upper left", ncols=3, handletextpad=0.1, columnspacing=1.2)

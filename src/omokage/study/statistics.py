@@ -405,14 +405,16 @@ def exact_labels(says_real: ArrayLike, is_real: ArrayLike, people: ArrayLike) ->
     """
     said, real = np.asarray(says_real, bool), np.asarray(is_real, bool)
     _, who = np.unique(np.asarray(people), return_inverse=True)
-    hits, expected, distribution = 0, 0.0, np.ones(1)
-    for person in range(int(who.max()) + 1 if len(who) else 0):
-        mine = who == person
-        n, reals, saids = int(mine.sum()), int(real[mine].sum()), int(said[mine].sum())
-        hits += int((said & real)[mine].sum())
-        expected += reals * saids / n
-        law = stats.hypergeom(n, reals, saids).pmf(np.arange(min(reals, saids) + 1))
-        distribution = np.convolve(distribution, law)
+    persons = int(who.max()) + 1 if len(who) else 0
+    answers, reals, saids = (np.bincount(who[rows], minlength=persons) for rows in (real | True, real, said))
+    hits, expected = int((said & real).sum()), float((reals * saids / np.maximum(answers, 1)).sum())
+    # Persons with the same numbers have the same distribution; the sum over all is their convolution.
+    distribution = np.ones(1)
+    kinds, counts = np.unique(np.stack([answers, reals, saids], 1), axis=0, return_counts=True)
+    for (n, ones, says), count in zip(kinds.tolist(), counts.tolist(), strict=True):
+        law = stats.hypergeom(n, ones, says).pmf(np.arange(min(ones, says) + 1))
+        for _ in range(count):
+            distribution = np.convolve(distribution, law)
     p = float("nan")
     if len(who):
         p = float(min(1.0, distribution[distribution <= distribution[hits] * (1 + 1e-7)].sum()))

@@ -237,10 +237,10 @@ def report(totals: Totals, margin: float = 0.05) -> str:
         "- It could show that people are much better than chance: "
         f"a mean of {percent(t.chance + 1.5 * s.half_width, 0)} or more would have been noticed.",
         "- It could not show that people cannot tell. For that, accuracy must be shown to lie within a small "
-        f"margin of chance, and {s.answers:,} answers are planned to show ± {100 * s.planned:.1f} points at "
-        "best.",
+        f"margin of chance, and a study of {s.answers:,} answers can count on ± {100 * s.planned:.1f} points "
+        "at best.",
         "- A mean near chance does not say that every person guesses, nor that every picture fools."
-        + (" The number of people far above chance speaks against it." if s.p_above < 0.05 else ""),
+        + (" The number of people far above chance speaks against the first." if s.p_above < 0.05 else ""),
     ]
     if t.chosen_by_hand:
         lines.append(
