@@ -40,23 +40,33 @@ def study(kind="pairs", people=14, trials=12, *, metrics=None, log=(), change=No
     return tables.tables(design, participants, answers, metrics, log)
 
 
+METRICS = {name: {"fid": 10.0 + i, "recall": 0.4} for i, name in enumerate(SOURCES[1:])}
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_page_of_every_kind_is_whole_and_asks_no_other_host(tmp_path, kind):
-    metrics = {name: {"fid": 10.0 + i, "recall": 0.4} for i, name in enumerate(SOURCES[1:])}
-    page = report.write(study(kind, metrics=metrics), tmp_path / "out", resamples=50)
-    text = page.read_text(encoding="utf-8")
+def test_a_page_of_every_kind_is_whole_and_asks_no_other_host(kind):
+    found = analysis.analyse(study(kind, metrics=METRICS), resamples=50)
+    drawn = figures.draw(found)
+    text = report.render(found, drawn)
     assert "The sentence for the paper" in text
     assert not re.search(r"(?:src|href)=\"(?:https?:)?//", text)
     assert "<script" not in text
     assert "nan" not in re.sub(r"<svg.*?</svg>|<style>.*?</style>", "", text, flags=re.DOTALL).lower().split()
-    drawn = set(re.findall(r'<figure id="figure-([a-z-]+)"', text))
-    files = {path.name for path in (tmp_path / "out" / "figures").iterdir()}
-    assert drawn
-    assert files == {f"{name}.{kind}" for name in drawn for kind in ("svg", "pdf")}
+    assert set(re.findall(r'<figure id="figure-([a-z-]+)"', text)) == {figure.name for figure in drawn}
+    assert len(drawn) > 2
+    assert found.sentence in text.replace("&#39;", "'")
     ids = re.findall(r'\bid="([^"]+)"', text)
     assert len(ids) == len(set(ids))
+
+
+def test_a_report_is_a_page_with_figures_and_numbers_beside_it(tmp_path):
+    page = report.write(study("preference", metrics=METRICS), tmp_path / "out", resamples=50)
+    text = page.read_text(encoding="utf-8")
+    files = {path.name for path in (tmp_path / "out" / "figures").iterdir()}
+    drawn = set(re.findall(r'<figure id="figure-([a-z-]+)"', text))
+    assert files == {f"{name}.{kind}" for name in drawn for kind in ("svg", "pdf")}
     its = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
-    assert its["sentence"] in text.replace("&#39;", "'")
+    assert its["sentence"] == re.search(r"<blockquote><p>(.*)</p>", text)[1]
     assert its["people"] == 14
 
 
@@ -108,8 +118,8 @@ def test_what_must_be_said_is_said_on_the_page(tmp_path):
     assert found.people == 11
     assert found.kept.pilots == (1, 12)
     assert [(rule.people, rule.answers) for rule in found.kept.rules] == [(2, 24)]
-    page = report.write(given, tmp_path).read_text(encoding="utf-8")
-    assert "1 people with 12 answers are in no number above" in page or "Pilots are kept apart" in page
+    page = report.render(found, [])
+    assert "Pilots are kept apart: 1 person with 12 answers" in page
     for warning in found.warnings:
         assert warning in page.replace("&#39;", "'")
 
@@ -156,7 +166,7 @@ def test_groups_come_from_questions_and_devices():
     given = study(change=change, questions=questions)
     groups = {group.title: group for group in analysis.analyse(given).groups}
     assert [row.name for row in groups["Do you watch anime?"].rows] == ["No", "Yes"]
-    assert "1 people gave no answer" in groups["Do you watch anime?"].note
+    assert "1 person gave no answer" in groups["Do you watch anime?"].note
     assert [row.people for row in groups["Your age?"].rows] == [7, 7]
     assert "not analysed" in groups["Why?"].note
     assert {row.name for row in groups["Device"].rows} == {"phone", "desktop", "tablet"}
@@ -164,7 +174,7 @@ def test_groups_come_from_questions_and_devices():
     assert "'=cmd" in export.to_csv(export.rows(given)[0], export.participant_columns(given))
 
 
-def test_a_tiny_study_says_what_it_cannot_tell(tmp_path):
+def test_a_tiny_study_says_what_it_cannot_tell():
     found = analysis.analyse(study(people=1))
     assert "nothing about people" in found.accuracy.interval.notes[0]
     assert "says nothing about people" in report.render(found, [])
@@ -178,7 +188,8 @@ def test_a_tiny_study_says_what_it_cannot_tell(tmp_path):
     assert "People can tell" in all_right.finding
     report.render(all_right, [])
     for kind in ("timed", "rating", "preference"):
-        report.write(study(kind, people=1, trials=2), tmp_path / kind, resamples=10)
+        tiny = analysis.analyse(study(kind, people=1, trials=2), resamples=10)
+        report.render(tiny, figures.draw(tiny))
 
 
 def test_a_study_without_answers_is_refused():
@@ -342,3 +353,27 @@ def test_the_page_of_the_docs_has_what_the_code_prints():
     page = (Path(__file__).resolve().parents[2] / "docs" / "study.md").read_text(encoding="utf-8")
     for line in summary.report(summary.RAI2020).splitlines()[2:]:
         assert line.removeprefix("## ") in page, line
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_served_study_is_reported_and_its_export_gives_the_same(tmp_path, new_study, kind):
+    visitors = pytest.importorskip("study_visitors")
+    folder, _ = new_study(kind=kind, trials=4, practice=1, checks=1, exposures_ms=(50, 500))
+    (folder / "metrics.json").write_text('{"gan": {"fid": 12.5}}', encoding="utf-8")
+    rng = np.random.default_rng(0)
+    answered = 0
+    with visitors.browser(folder) as client:
+        for _ in range(3):
+            who = visitors.start(client)
+            while (trial := visitors.current(client, who)) is not None:
+                shown = {"exposure_measured_ms": trial["exposure_ms"]} if trial["exposure_ms"] else {}
+                said = trial["options"][rng.integers(len(trial["options"]))]
+                assert visitors.answer(client, who, trial, response=said, **shown).status_code == 200
+                answered += trial["phase"] == "main"
+    given = tables.read(folder)
+    found = analysis.analyse(given, resamples=20)
+    assert found.answers == answered == 12
+    assert found.people == 3
+    assert given.metrics == {"gan": {"fid": 12.5}}
+    export.write(given, tmp_path / "data")
+    assert analysis.analyse(tables.read(tmp_path / "data"), resamples=20).sentence == found.sentence

@@ -195,7 +195,7 @@ def analyse(
     if not kept.everyone:
         raise UserError("there are no answers of the main phase" + (" in the pilot" if pilot else ""))
     if not kept.answers:
-        told = "; ".join(f"{rule.text}: {rule.people} people" for rule in kept.rules if rule.people)
+        told = "; ".join(f"{rule.text}: {persons(rule.people)}" for rule in kept.rules if rule.people)
         raise UserError(f"no answers are left after the exclusions ({told}); check the design's rules")
     worker = _Worker(given, kept, pilot, resamples, seed, progress)
     return worker.whole(mixed)
@@ -582,7 +582,7 @@ class _Worker:
             p = [p[0], float("nan")]  # two groups are one comparison
         missing = len({w for w, one in zip(self.who, labels, strict=True) if one is None})
         if missing and names:
-            note = f"{note} {missing} people gave no answer.".strip()
+            note = f"{note} {persons(missing)} gave no answer.".strip()
         return Grouping(title, rows, both, p, note)
 
     # Metrics
@@ -675,6 +675,15 @@ def _judgement(row: Row, kind: str, value: float) -> list[tuple[str, float]]:
     return [(source, good) for _, source, good in _shown(row, kind, value)]
 
 
+def persons(count: int) -> str:
+    """A number of people in words.
+
+    >>> persons(1), persons(1200)
+    ('1 person', '1,200 people')
+    """
+    return f"{count:,} {'person' if count == 1 else 'people'}"
+
+
 def percent(value: float, digits: int = 1) -> str:
     """A share as text.
 
@@ -734,7 +743,7 @@ def words(found: Analysis) -> tuple[str, str]:
             else ""
         )
         return finding, (
-            f"{found.people} people chose the better of two pictures in {found.answers:,} trials. "
+            f"{persons(found.people)} chose the better of two pictures in {found.answers:,} trials. "
             f"{strengths if listed else ''}{sure}"
         ).strip()
     overall = [row for row in found.ratings if row.part == found.ratings[0].part]
@@ -746,8 +755,8 @@ def words(found: Analysis) -> tuple[str, str]:
     )
     return (
         f"{best.source} was rated best ({overall[0].part}): {best.mean.value:.2f} on a scale of 1 to 5.",
-        f"{found.people} people rated {found.pictures} pictures from {design.scale[0]} to {design.scale[1]} "
-        f"({found.answers:,} ratings). Mean ratings ({overall[0].part}) were {listed} "
+        f"{persons(found.people)} rated {found.pictures} pictures from {design.scale[0]} to "
+        f"{design.scale[1]} ({found.answers:,} ratings). Mean ratings ({overall[0].part}) were {listed} "
         "(95% CI clustered by person and picture).",
     )
 
@@ -798,7 +807,7 @@ def _words_of_accuracy(found: Analysis) -> tuple[str, str]:
         else ""
     )
     sentence = (
-        f"{found.people} {'person' if found.people == 1 else 'people'} judged {each} {what} each "
+        f"{persons(found.people)} judged {each} {what} each "
         f"({found.answers:,} answers, {found.pictures} pictures). They were right in "
         f"{percent(told.interval.value)} of answers ({clustered_text(told.interval)}, clustered by person "
         f"and picture; {test}); {equal}.{sense}"

@@ -77,14 +77,16 @@ def lower_is_better(metric: str) -> bool:
 
 
 def exact_rank_test(x: ArrayLike, y: ArrayLike) -> tuple[float, float]:
-    """Spearman's correlation and its exact two-sided p; with more than 8 values p is approximate.
+    """Spearman's correlation and its exact two-sided p; two values have none.
+
+    With more than 8 values p is approximate.
 
     >>> rho, p = exact_rank_test([1, 2, 3, 4, 5], [1, 2, 3, 4, 5])
     >>> round(rho, 6), round(p * 120)
     (1.0, 2)
     """
     a, b = (stats.rankdata(values) for values in (x, y))
-    if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
+    if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return float("nan"), float("nan")
     rho = float(np.corrcoef(a, b)[0, 1])
     if len(a) > 8:

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..files import replacing
-from .analysis import Analysis, Judged
+from .analysis import Analysis, Judged, persons
 from .design import REAL
 from .statistics import Interval
 
@@ -359,7 +359,7 @@ def _pictures(found: Analysis) -> Figure | None:
         "Each picture",
         "Mean rating of each picture."
         if rating
-        else f"How often each picture was {what}; thin bars: Wilson's 95% intervals. Dashed: half of them.",
+        else f"How often each picture was {what}; thin bars: Wilson's 95% intervals. Dashed: 50%.",
         figure,
     )
 
@@ -382,7 +382,7 @@ def _people(found: Analysis) -> Figure | None:
         "people",
         "Each person",
         "How many people gave how many right answers, and how many would if all guessed."
-        + (f" {others} people with another number of answers are not drawn." if others else ""),
+        + (f" Not drawn: {persons(others)} with another number of answers." if others else ""),
         figure,
     )
 

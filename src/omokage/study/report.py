@@ -15,7 +15,7 @@ from .. import __version__
 from ..errors import UserError
 from ..files import replacing
 from ..progress import Progress, opened
-from .analysis import RESAMPLES, Analysis, analyse, p_text, percent, results
+from .analysis import RESAMPLES, Analysis, analyse, p_text, percent, persons, results
 from .figures import colours, draw
 from .statistics import Interval
 from .tables import Tables, read
@@ -80,6 +80,7 @@ def environment() -> Environment:
     )
     found.globals.update(
         percent=percent,
+        persons=persons,
         p_text=p_text,
         share=share,
         number=number,
