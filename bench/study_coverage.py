@@ -325,8 +325,8 @@ def page(options: argparse.Namespace, every: list[list[Counted]], edge: list[lis
         "Every study is simulated with a truth that is known exactly, and analysed as the report does it. "
         "A 95% interval should cover the truth in 95% of studies.",
         "",
-        f"- Where people and pictures differ: {min(differ):.1%} to {max(differ):.1%}. Chance alone moves these "
-        f"shares by ±{noise:.1f} points.",
+        f"- Where people and pictures differ: {min(differ):.1%} to {max(differ):.1%}. Chance alone moves "
+        f"these shares by ±{noise:.1f} points.",
         f"- Where everybody guesses: {min(guess):.1%} to {max(guess):.1%}. Answers are then independent, and "
         "intervals that allow for more are wider than needed, most so with few pictures.",
         f"- The equivalence test at 5% is wrong in at most {size:.1%} of studies whose truth lies at the "
