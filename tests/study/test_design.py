@@ -1,5 +1,9 @@
 """The design: written, read again, checked, hashed."""
 
+import re
+import tomllib
+from pathlib import Path
+
 import pytest
 
 from omokage.errors import UserError
@@ -103,6 +107,16 @@ def test_every_preset_is_a_design():
     assert len(design_of(preset("rai2020"), "x").consent) == 8  # as its consent form
     with pytest.raises(UserError, match=r"these exist: .*rai2020"):
         preset("rai2021")
+
+
+def test_the_design_in_the_docs_is_one():
+    page = Path(__file__).resolve().parents[2] / "docs" / "study-server.md"
+    blocks = re.findall(r"```toml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        design = design_of(tomllib.loads(block), "docs")
+        assert set(tomllib.loads(block)) <= set(Design.model_fields)
+        assert design_of(tomllib.loads(design.to_toml()), "again") == design
 
 
 def test_too_few_pictures_are_told():
