@@ -3,6 +3,7 @@
 import json
 import re
 import socket
+import time
 
 import pytest
 import study_visitors
@@ -185,6 +186,26 @@ class TestStarting:
             assert start(client, attempt=attempt) == start(client, attempt=attempt)
             assert start(client, attempt=attempt + "x") != start(client, attempt=attempt)
             assert len(client.app.state.served.store.participants()) == 2
+
+    def test_pictures_are_shown_equally_often(self, new_study):
+        import sqlalchemy as sa
+
+        from omokage.study.store import participants, showings
+
+        folder, _ = new_study(trials=3, pictures=12)
+        with browser(folder) as client:
+            for _ in range(8):
+                start(client)
+            store = client.app.state.served.store
+            counts = sa.select(sa.func.count()).select_from(showings).group_by(showings.c.picture)
+            with store.reading() as connection:
+                assert connection.execute(counts).scalars().all() == [2] * 24
+                times = sessions.times_shown(connection, int(time.time()), False)
+                assert set(times.values()) == {2}
+            # Nobody has answered, so after some time without a sign of life nothing counts as shown.
+            store.write(lambda c: c.execute(participants.update().values(last_seen=0)))
+            with store.reading() as connection:
+                assert not sessions.times_shown(connection, int(time.time()), False)
 
     def test_words_as_shown_are_kept_once(self, new_study):
         folder, _ = new_study()

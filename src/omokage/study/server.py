@@ -12,6 +12,7 @@ import os
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -37,6 +38,9 @@ from .store import Store, database_url
 
 STARTS_PER_MINUTE = 600
 """More participants than this in a minute are asked to wait: a flood must not fill the database."""
+
+TIMES_SECONDS = 2.0
+"""How often pictures are counted at most; other processes' new participants are seen after that."""
 
 MOST_SHOWN = 20_000
 """Pictures of current trials that are kept in mind."""
@@ -160,6 +164,25 @@ class Served:
     def hash(self) -> str:
         """Of design and pictures: what the first participant freezes."""
         return self.design.hash(self.stimuli.hash)
+
+
+class _Times:
+    """How often each picture was shown, counted anew every few seconds and kept up to date in between.
+
+    Counting takes longer the more people have answered, and answers must not wait for it.
+    """
+
+    def __init__(self, count: Callable[[], Awaitable[Counter[str]]]) -> None:
+        self._count, self._counts, self._then = count, Counter[str](), -TIMES_SECONDS
+        self._counting = asyncio.Lock()
+
+    async def now(self) -> Counter[str]:
+        """The counts; whoever starts adds the pictures of the new trials."""
+        async with self._counting:
+            if time.monotonic() - self._then >= TIMES_SECONDS:
+                self._then = time.monotonic()
+                self._counts = await self._count()
+        return self._counts
 
 
 class _Starts:
@@ -348,14 +371,19 @@ class _Calls:
         self.served = served
         self._readers = ThreadPoolExecutor(4, thread_name_prefix="study-reader")
 
-    async def read(self, work: Callable[[Connection], T]) -> T:
-        def now() -> T:
-            with self.served.store.reading() as connection:
-                return work(connection)
+    def _now(self, work: Callable[[Connection], T]) -> T:
+        with self.served.store.reading() as connection:
+            return work(connection)
 
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """The result of quick reading."""
         if self.served.store.local:
-            return now()  # a thread would take longer than the reading
-        return await asyncio.get_running_loop().run_in_executor(self._readers, now)
+            return self._now(work)  # a thread would take longer than the reading
+        return await self.read_apart(work)
+
+    async def read_apart(self, work: Callable[[Connection], T]) -> T:
+        """The result of reading that may take long, in a thread of its own."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._now, work)
 
     def write(self, work: Callable[[Connection], T]) -> Awaitable[T]:
         return asyncio.wrap_future(self.served.store.submit(work))
@@ -369,6 +397,11 @@ class _Participants(_Calls):
         self._starts = _Starts(STARTS_PER_MINUTE)
         self._sources = served.stimuli.source_of
         self._shown: dict[tuple[str, str], str] = {}
+        self._times = _Times(self._count)
+
+    async def _count(self) -> Counter[str]:
+        pilot = self.served.pilot
+        return await self.read_apart(lambda c: sessions.times_shown(c, int(time.time()), pilot))
 
     def _remember(self, token: str, shown: dict[str, str]) -> None:
         """Keep the pictures of current trials in mind: their browser asks for them next."""
@@ -453,6 +486,7 @@ class _Participants(_Calls):
             raise Refused(429, "Many people are starting at the moment. Please try again in a minute.")
         words = served.words[body.language]
         panel = body.panel.model_dump(exclude_none=True) if body.panel else None
+        times = await self._times.now()
 
         def work(connection: Connection) -> sessions.Started:
             return sessions.start(
@@ -463,6 +497,7 @@ class _Participants(_Calls):
                 consents=body.consents,
                 words=words,
                 shown=consent_as_shown(served.design, words, body.language),
+                times=times,
                 pilot=served.pilot,
                 frozen_hash=served.hash,
                 attempt=body.attempt,
@@ -548,7 +583,7 @@ class _Dashboard(_Calls):
     async def overview(self, request: Request, token: Bearer) -> dict[str, Any]:
         """State and counts; no results."""
         self._check(token)
-        told = await self.read(lambda c: dashboard.overview(c, self.served.design, self.served.pilot))
+        told = await self.read_apart(lambda c: dashboard.overview(c, self.served.design, self.served.pilot))
         link = self.served.public_url or f"{request.url.scheme}://{request.headers['host']}"
         return told | {"link": link.rstrip("/") + "/"}
 

@@ -9,6 +9,7 @@ import hmac
 import json
 import secrets
 import time
+from collections import Counter
 from collections.abc import Mapping, Sized
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -81,6 +82,7 @@ def start(
     consents: list[str],
     words: Mapping[str, Any],
     shown: list[dict[str, str]],
+    times: Counter[str],
     pilot: bool,
     frozen_hash: str,
     attempt: str | None = None,
@@ -93,6 +95,7 @@ def start(
         language: of the page; words: its texts, which are kept once for each wording.
         shown: the statements as this person saw them, with ``id`` and ``text``; kept with the participant.
         consents: identifiers of the statements agreed to; all of the design's are needed.
+        times: how often each picture was shown so far, see `times_shown`; the new trials are added.
         frozen_hash: of the design and pictures. The first participant who is no pilot freezes it.
         attempt: a random text of the browser. The same text again gives the same participant, so that a
             request whose answer was lost can be sent again.
@@ -102,7 +105,7 @@ def start(
         Refused: the study is not open or complete, a statement is missing, or the panel's identifier has
             already started.
     """
-    # This row is locked until the commit, so that two who start at once see each other's pictures.
+    # This row is locked until the commit, so that the study freezes once and never has one person too many.
     connection.execute(study.update().where(study.c.id == 1).values(version=study.c.version))
     row = connection.execute(sa.select(study)).one()
     # A token from the browser's own random text lets a lost reply be asked for again.
@@ -158,7 +161,10 @@ def start(
                 session_id=panel_ids.get("SESSION_ID"),
             )
         )
-    planned = plan(design, pictures, times_shown(connection, now, pilot), seed)
+    planned = plan(design, pictures, times, seed)
+    for trial in planned:
+        if trial.phase == "main":
+            times.update(trial.pictures)
     names = [secrets.token_hex(8) for _ in planned]
     connection.execute(
         trials.insert(),
@@ -197,7 +203,7 @@ def last_day(design: Design) -> date:
     return datetime.now(UTC).date() + timedelta(days=design.withdrawal_days)
 
 
-def times_shown(connection: Connection, now: int, pilot: bool) -> dict[str, int]:
+def times_shown(connection: Connection, now: int, pilot: bool) -> Counter[str]:
     """How often each picture was shown in main trials: answered, or open and of an active participant."""
     active = sa.and_(
         participants.c.status == "started", participants.c.last_seen > now - EXPIRY_SECONDS
@@ -210,7 +216,7 @@ def times_shown(connection: Connection, now: int, pilot: bool) -> dict[str, int]
         .where(sa.or_(trials.c.answered == 1, active))
         .group_by(showings.c.picture)
     )
-    return {picture: count for picture, count in connection.execute(query)}
+    return Counter({picture: count for picture, count in connection.execute(query)})
 
 
 def may_start(connection: Connection, design: Design, pilot: bool) -> bool:
