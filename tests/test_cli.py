@@ -36,6 +36,9 @@ VERBS = (
     "import",
     "figure",
     "fid",
+    "invert",
+    "neighbours",
+    "explain",
     "study",
 )
 INNER = tuple(path for path in EXAMPLES if " " in path)

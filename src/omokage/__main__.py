@@ -28,13 +28,15 @@ import typer
 
 from . import __version__, interrupts, streams
 from .errors import UserError
-from .verbs import explore, figure, imports
+from .verbs import explain, explore, figure, imports
 from .verbs.build import build
 from .verbs.evaluate import evaluate
 from .verbs.exploring import mix, montage, show, traverse, truncate, walk
 from .verbs.faces import app as faces
 from .verbs.fid import fid
 from .verbs.helptexts import Group, shaped
+from .verbs.invert import invert
+from .verbs.neighbours import neighbours
 from .verbs.options import WORKERS, progress, within
 from .verbs.recipes import recipes
 from .verbs.report import card, report
@@ -220,6 +222,11 @@ def demo(
 
 
 app.add_typer(study, name="study")
+app.command()(invert)
+
+app.command()(neighbours)
+
+app.add_typer(explain.app, name="explain")
 app.add_typer(figure.app, name="figure")
 app.command("import")(imports.import_model)
 shaped(app)

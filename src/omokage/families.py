@@ -15,6 +15,7 @@ from .abilities import (
     Encodes,
     Guided,
     HasDensity,
+    HasPosterior,
     HasStyles,
     TakesConditions,
     Truncates,
@@ -76,7 +77,7 @@ def _styled(place: str, *more: type) -> Row:
 MODELS = {
     "dcgan": _plain("models.dcgan:Generator", TakesConditions),
     "dense-dcgan": _plain("models.dense_dcgan:Generator", TakesConditions),
-    "vae": _plain("models.vae:VariationalAutoencoder", Encodes, TakesConditions),
+    "vae": _plain("models.vae:VariationalAutoencoder", Encodes, HasPosterior, TakesConditions),
     "illustration": _plain("models.illustration:Generator", TakesConditions),
     "sagan": _plain("models.sagan:Generator", TakesConditions),
     "skipgan": _plain("models.skipgan:Generator", Truncates, TakesConditions),
@@ -116,6 +117,7 @@ INSTEAD: dict[type, tuple[str, str]] = {
     Encodes: ("cannot encode images", "omokage walk goes between faces that it draws"),
     HasDensity: ("has no likelihood", "omokage evaluate measures samples"),
     HasStyles: ("has no styles", "use omokage truncate, traverse, walk or figure uncurated"),
+    HasPosterior: ("is no variational autoencoder", "omokage explain truncation works"),
     DrawsByTokens: ("draws whole images at once", "leave Jacobi iterations out"),
     Guided: ("has no guidance", "leave it out; --psi below 1 gives more typical faces"),
 }

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .abilities import DrawsByTokens, Encodes, Guided, HasDensity, HasStyles, Truncates
+from .abilities import DrawsByTokens, Encodes, Guided, HasDensity, HasPosterior, HasStyles, Truncates
 from .errors import UserError
 from .families import MODELS, Row, able, build_model, require
 from .hardware import best_device
@@ -28,6 +28,13 @@ SHIPPED = Path(__file__).parent / "assets" / "fast-getchu-64.safetensors"
 # Models that ship with the package, by the names that commands take.
 SHIPPED_MODELS = {"shipped": SHIPPED, "fast-64": SHIPPED}
 PLAIN = Settings()
+# Where a snapshot of `vae-gan` has its encoder, and the fixed projections that it looks through; with
+# conditions, the discriminator stands within another network.
+ENCODER_PARTS = (
+    "networks.reconstruction.encoder.",
+    "networks.discriminator.projection.",
+    "networks.discriminator.network.projection.",
+)
 
 
 @dataclass(frozen=True)
@@ -206,12 +213,15 @@ class Model:
         psi below 1 gives more typical faces and less variety. It is the family's own truncation if it has
         one; otherwise the latents are multiplied by psi (similar to Brock et al. 2018, section 3.1).
         """
+        return self._decode(z, settings)
+
+    def _decode(self, z: Tensor, settings: Settings) -> Tensor:
         settings.of(len(z))
         z = z.to(self.device, self.dtype)
         if self.can(HasStyles) and (
             settings.noise != "constant" or settings.layers or len(settings.psis) > 1
         ):
-            return self.synthesis(self.mapping(z, settings), settings.noise)
+            return self._synthesis(self._mapping(z, settings), settings.noise)
         how: dict[str, Any] = {"sampler": "jacobi", "iterations": settings.jacobi} if settings.jacobi else {}
         decode: Any = self.network.decode
         if self.conditions:
@@ -231,6 +241,9 @@ class Model:
         Raises:
             UserError: the family has no styles.
         """
+        return self._mapping(z, settings)
+
+    def _mapping(self, z: Tensor, settings: Settings) -> Tensor:
         self.require(HasStyles)
         settings.of(len(z))
         z = z.to(self.device, self.dtype)
@@ -248,6 +261,9 @@ class Model:
         Raises:
             UserError: the family has no styles.
         """
+        return self._synthesis(w, noise)
+
+    def _synthesis(self, w: Tensor, noise: Noises) -> Tensor:
         self.require(HasStyles)
         synthesis: Any = self.network.synthesis
         return in_range(synthesis(w.to(self.device, self.dtype), noise).to(self.dtype))
@@ -282,6 +298,19 @@ class Model:
         return in_range(images)
 
     @torch.no_grad()
+    def spread(self, images: Tensor) -> Tensor:
+        """Standard deviations (B, latent) of the latents that a VAE's encoder allows for images (B, 3, H, W).
+
+        Their means are the first entries of `encode`.
+
+        Raises:
+            UserError: the family is no variational autoencoder.
+        """
+        self.require(HasPosterior)
+        posterior: Any = self.network.posterior
+        return (posterior(images.to(self.device, self.dtype))[1] / 2).exp()
+
+    @torch.no_grad()
     def log_prob(self, images: Tensor) -> Tensor:
         """Log-density (B,) in nats of images (B, 3, H, W) in [-1, 1].
 
@@ -293,6 +322,38 @@ class Model:
         self.require(HasDensity)
         log_prob: Any = self.network.log_prob
         return log_prob(images.to(self.device, self.dtype))
+
+
+@dataclass(frozen=True)
+class Differentiable:
+    """A model whose images have gradients with respect to latents or styles; its weights get none.
+
+    `Model` itself draws without gradients, which takes less memory. Images that are the same in both are
+    drawn by the same code.
+
+    >>> model = load_model("shipped", "cpu")
+    >>> z = torch.zeros(1, *model.latent_shape, requires_grad=True)
+    >>> Differentiable(model).decode(z).mean().backward()
+    >>> bool(z.grad.abs().sum() > 0)
+    True
+    """
+
+    model: Model
+
+    @torch.enable_grad()
+    def decode(self, z: Tensor, settings: Settings = PLAIN) -> Tensor:
+        """As `Model.decode`."""
+        return self.model._decode(z, settings)
+
+    @torch.enable_grad()
+    def mapping(self, z: Tensor, settings: Settings = PLAIN) -> Tensor:
+        """As `Model.mapping`."""
+        return self.model._mapping(z, settings)
+
+    @torch.enable_grad()
+    def synthesis(self, w: Tensor, noise: Noises = "constant") -> Tensor:
+        """As `Model.synthesis`."""
+        return self.model._synthesis(w, noise)
 
 
 def _by_psi(images: Callable[[float], Tensor], settings: Settings) -> Tensor:
@@ -361,13 +422,19 @@ def snapshot_file(source: str | Path | None = None) -> Path:
 def write_small(model: Model, path: Path) -> None:
     """Write only what sampling needs, with weights in half precision: a tenth of a training snapshot's size.
 
-    One-dimensional tensors (batch-norm statistics, biases) keep their precision, because they are small.
+    If the model's own file has an encoder (`ENCODER_PARTS`), it is written too, so that pictures can be
+    inverted with it. One-dimensional tensors (batch-norm statistics, biases) keep their precision, because
+    they are small.
     """
-    tensors = {
-        f"average.{name}": tensor.half() if tensor.is_floating_point() and tensor.dim() > 1 else tensor
-        for name, tensor in model.network.state_dict().items()
+    tensors = {f"average.{name}": tensor for name, tensor in model.network.state_dict().items()}
+    if model.path is not None and read_snapshot(model.path, ENCODER_PARTS[0])[0]:
+        for prefix in ENCODER_PARTS:
+            tensors |= {f"{prefix}{name}": t for name, t in read_snapshot(model.path, prefix)[0].items()}
+    small = {
+        name: tensor.half() if tensor.is_floating_point() and tensor.dim() > 1 else tensor
+        for name, tensor in tensors.items()
     }
-    write_snapshot(path, tensors, model.recipe, model.progress)
+    write_snapshot(path, small, model.recipe, model.progress)
 
 
 def _no_such(what: str, name: str, known: list[str]) -> str:

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from omokage.errors import UserError
-from omokage.metrics.neighbours import nearest, neighbours, pixel_features
+from omokage.metrics.neighbours import nearer_interval, nearest, neighbours, pixel_features
 from omokage.pages.neighbours import neighbour_sheet
 
 
@@ -130,3 +130,48 @@ def test_bad_input_is_one_line(faces):
         neighbours(faces[:0], faces)
     with pytest.raises(UserError, match="3 training faces are too few for 5"):
         neighbours(faces[:2], faces[:3])
+
+
+def test_held_out_faces_take_the_place_of_training_faces(faces):
+    heldout, fresh = pictures(150, 20), pictures(200, 21)
+    # Of 150 faces, the nearest hundredth is one face, which says nothing; the nearest tenth does.
+    report = neighbours(fresh, faces, extractor=Colours(), heldout=heldout, percentile=10)
+    features, pixels = report.spaces
+    for space in (features, pixels):
+        assert space.reference == "held-out faces"
+        assert len(space.real_distances) == 150
+        low, high = space.nearer_interval
+        assert low < 0.5 < high
+        assert low <= space.nearer <= high
+        assert space.copied_interval[0] <= 0.1 <= space.copied_interval[1]
+    # Copies in the training set do not blur the comparison, as they do without held-out faces.
+    doubled = np.concatenate([faces, faces])
+    copies = np.concatenate([faces[:60], pictures(40, 22)])
+    (strict,) = neighbours(copies, doubled, heldout=heldout).spaces
+    (blurred,) = neighbours(copies, doubled).spaces
+    assert strict.copied >= 0.6
+    assert strict.nearer_interval[0] > 0.6
+    assert blurred.nearer < strict.nearer
+
+
+def test_intervals_hold_the_true_share_as_often_as_they_say(faces):
+    """Of 40 models that copy nothing, nearly all have 50% in the interval; it is not needlessly wide."""
+    rng, hits, widths = np.random.default_rng(0), 0, []
+    for _ in range(40):
+        low, high = nearer_interval(rng.normal(size=200), np.sort(rng.normal(size=200)))
+        hits += low <= 0.5 <= high
+        widths.append(high - low)
+    assert hits >= 34
+    assert 0.08 < np.mean(widths) < 0.15
+
+
+def test_further_spaces_and_words(faces):
+    colours = Colours()
+    report = neighbours(faces[:4], faces, more=[(colours, colours(faces))], k=2)
+    assert [space.space for space in report.spaces] == ["quarters", "pixels-32"]
+    words = report.spaces[1].words()
+    assert words.startswith("pixels-32: 100.0% of 4 samples")
+    assert "99% of 300 training faces, each left out" in words
+    told = report.as_dict()["spaces"][0]
+    assert told["samples"] == 4
+    assert told["copied_interval"][1] == 1.0

@@ -42,7 +42,7 @@ class CropBox:
 def crop_box(
     face: Face,
     picture: tuple[int, int],
-    preset: str = "portrait",
+    preset: str | tuple[float, float] = "portrait",
     *,
     aspect: float = 1.0,
     upright: bool = False,
@@ -53,7 +53,7 @@ def crop_box(
     preset: one of `PRESETS`. ``rai2020`` uses the factors of the widely copied script for Danbooru faces that
         the report followed. With x, y and width those of the cascade's box: the crop goes from 0.25 y to the
         box's lower edge, and from 0.9 x to x + 1.25 width. It is not square and depends on the position of
-        the face in the picture.
+        the face in the picture. A pair of numbers takes the place of an entry of `CROPS`.
     aspect: width over height; the area stays that of the square.
     upright: rotate the crop by the tilt of the head, if the detector knows it.
     enlarge: a further factor for the sides.
@@ -62,11 +62,11 @@ def crop_box(
     """
     if preset == "rai2020":
         return _rai2020(face)
-    if preset not in CROPS:
+    if isinstance(preset, str) and preset not in CROPS:
         raise UserError(f"there is no crop {one_line(preset)!r}: give one of {', '.join(PRESETS)}")
     if not 0.2 <= aspect <= 5 or not 0.5 <= enlarge <= 4:
         raise UserError("a crop's aspect is 0.2 to 5 and its enlargement 0.5 to 4")
-    factor, down = CROPS[preset]
+    factor, down = CROPS[preset] if isinstance(preset, str) else preset
     side = face.side * factor * enlarge
     angle = float(face.tilt) if upright and face.tilt is not None else 0.0
     width, height = max(1, round(side * math.sqrt(aspect))), max(1, round(side / math.sqrt(aspect)))

@@ -28,11 +28,14 @@ from .records import append_line, check_writable
 MIN_FACES = 30  # the interval assumes a normal mean; with fewer faces that may not hold
 
 
-def check_unseen(faces: FaceSet, trained_on: str | None) -> bool:
+def check_unseen(
+    faces: FaceSet, trained_on: str | None, *, purpose: str = "bits per dimension are measured"
+) -> bool:
     """Whether it is known that a model trained on the face set of hash ``trained_on`` has not seen ``faces``.
 
     True if the training part lies beside the held-out part and the model was trained on it. False if there is
-    no sign that the model has seen the faces, but its training set is unknown or lies elsewhere.
+    no sign that the model has seen the faces, but its training set is unknown or lies elsewhere. ``purpose``:
+    what is done on held-out faces, for errors.
 
     Raises:
         UserError: ``faces`` is not the held-out part of a split, or the model was trained on it or on the
@@ -42,7 +45,7 @@ def check_unseen(faces: FaceSet, trained_on: str | None) -> bool:
     if not isinstance(split, dict) or split.get("part") != "heldout":
         part = f"the {one_line(split.get('part'))} part" if isinstance(split, dict) else "not part"
         raise UserError(
-            f"{shown} is {part} of a split: bits per dimension are measured on held-out faces; "
+            f"{shown} is {part} of a split: {purpose} on held-out faces; "
             "omokage faces split faces/ -o DIR makes DIR/train to train on and DIR/heldout for this"
         )
     if trained_on is not None and trained_on in (faces.content_hash, split.get("of")):

@@ -45,6 +45,7 @@ def evaluate(
     also: Sequence[str] = (),
     two_sample: bool = False,
     repeats: int = 1,
+    path_length: bool = False,
     device: str | torch.device | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
@@ -63,6 +64,7 @@ def evaluate(
         two_sample: run the classifier two-sample test too; its result is in ``"two_sample"``.
         repeats: measure so many disjoint ranges of seeds, each with as many samples as the protocol says. The
             figures in feature spaces are means; see `over_ranges`. Figures of pixels are of the first range.
+        path_length: measure perceptual path lengths too; they are in ``"path_length"``.
         device: where the extractor runs; None for the model's device.
         tell: called with one line for each thing that makes the figures doubtful (few faces, ...). What is
             known beforehand is told before sampling. All lines are in ``"warnings"`` of the result.
@@ -81,7 +83,7 @@ def evaluate(
         raise UserError(f"repeats must be 1 or more, got {repeats}")
     if out is not None:
         check_writable(Path(out))
-    wanted = {"two_sample"} if two_sample else set()
+    wanted = {name for name, yes in (("two_sample", two_sample), ("path_length", path_length)) if yes}
     metrics = [metric for metric in METRICS if not metric.option or metric.name in wanted]
     where = model.device if device is None else torch.device(device)
     names = dict.fromkeys([asked.extractor, *also])

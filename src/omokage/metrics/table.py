@@ -1,6 +1,6 @@
 """The table of metrics. To add a metric, add its file to this folder and its row here."""
 
-from . import fid, kid, likelihood, precision_recall, sharpness, spectrum, two_sample
+from . import fid, kid, likelihood, path_length, precision_recall, sharpness, spectrum, two_sample
 from .metric import HIGHER, LOWER, Column, Metric
 
 METRICS: tuple[Metric, ...] = (
@@ -10,6 +10,7 @@ METRICS: tuple[Metric, ...] = (
     two_sample.METRIC,
     sharpness.METRIC,
     spectrum.METRIC,
+    path_length.METRIC,
 )
 # Measured in every feature space: a record has them at its top level and in each entry of "also".
 FEATURE_COLUMNS = tuple(column for metric in METRICS if not metric.of_pixels for column in metric.columns)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from omokage.metrics.neighbours import SpaceReport
+from omokage.metrics.neighbours import HELDOUT, SpaceReport
 from omokage.pages.files import checked_file, save_png
 from omokage.pages.sheet import font
 
@@ -19,13 +19,14 @@ def neighbour_sheet(
     *,
     labels: Sequence[str] | None = None,
     tile: int = 96,
+    text: dict[str, str] | None = None,
 ) -> Path:
     """Write a PNG with one row for each sample: the sample, then its neighbours in each space with distances.
 
     It shows training faces: keep it in the run folder, do not publish it. ``samples``, ``faces``: uint8
     (N, H, W, 3). ``labels``: a short text for each sample, such as its seed; None: its position. A distance
-    of 1 is the median distance from a real face to its nearest other real face. Distances at or below the
-    copy threshold are red. Returns the path written.
+    of 1 is the median distance from a reference face (`SpaceReport.reference`) to its nearest training face.
+    Distances at or below the copy threshold are red. ``text``: text chunks. Returns the path written.
 
     Raises:
         UserError: the name does not end in .png or cannot be written.
@@ -54,8 +55,9 @@ def neighbour_sheet(
     draw.text((margin, 14), "sample", fill=ink, font=bold)
     for space, left in zip(spaces, lefts, strict=True):
         title = f"nearest training faces by {space.space}"
-        limit = f"{space.threshold / space.unit:.2f}, as for {space.percentile:g}% of real faces"
-        note = f"1.00 = a real face to its nearest other; red: at most {limit}"
+        real = "held-out" if space.reference == HELDOUT else "training"
+        limit = f"{space.threshold / space.unit:.2f}, as for {space.percentile:g}% of them"
+        note = f"1.00: the median of {real} faces; red: at most {limit}"
         draw.text((left, 8), title, fill=ink, font=bold)
         draw.text((left, 29), note, fill=faint, font=plain)
     for row, sample in enumerate(samples):
@@ -66,4 +68,4 @@ def neighbour_sheet(
                 distance = space.distances[row, column]
                 colour = alarm if distance <= space.threshold else faint
                 put(faces[index], left + column * (tile + gap), y, f"{distance / space.unit:.2f}", colour)
-    return save_png(sheet, checked_file(out, ".png"), {})
+    return save_png(sheet, checked_file(out, ".png"), text or {})

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import UserError
-from .options import free_path, progress, tell_broken, within
+from .options import free_path, progress, within
 
 if TYPE_CHECKING:
     from ..data.faceset import FaceSet
+    from ..explore.neighbours import Trained
     from ..model import Model
 
 NEIGHBOURS = 16  # number of samples whose nearest training faces are shown
@@ -42,6 +43,9 @@ def evaluate(
             callback=within(1, 1000), help="Measure so many ranges of seeds; FID then has its 95% interval."
         ),
     ] = 1,
+    path_length: Annotated[
+        bool, typer.Option("--path-length", help="Also measure how entangled z and w are (path length).")
+    ] = False,
     neighbours: Annotated[
         bool, typer.Option("--neighbours", help="Also show the nearest training faces of 16 samples.")
     ] = False,
@@ -65,10 +69,10 @@ def evaluate(
     heldout = protocol.startswith(HELDOUT_PREFIX)
     if heldout:
         parse_bits(protocol)
-        if psi != 1 or also or two_sample or neighbours or repeats != 1:
+        if psi != 1 or also or two_sample or path_length or neighbours or repeats != 1:
             raise UserError(
-                f"evaluate: {protocol} draws no samples; drop --psi, --also, --two-sample, --neighbours, "
-                "--repeats"
+                f"evaluate: {protocol} draws no samples; drop --psi, --also, --two-sample, "
+                "--path-length, --neighbours, --repeats"
             )
     else:
         settings = Settings(psi=parse_protocol(protocol).at(psi).psi)
@@ -79,10 +83,10 @@ def evaluate(
     faces, model = FaceSet.open(data), load_model(source)
     folder = Path() if source is None or model.path is None else model.path.parent
     lines = folder / "evaluations.jsonl" if out is None else out
-    picture = folder / "neighbours.png"
+    picture, trained = folder / "neighbours.png", None
     if neighbours:
         picture = free_path(picture)
-        _check_neighbours(model, faces, picture)
+        trained = _trained(model, faces, picture)
     if heldout:
         from ..metrics.heldout import evaluate_heldout
 
@@ -103,42 +107,34 @@ def evaluate(
             also=also or (),
             two_sample=two_sample,
             repeats=repeats,
+            path_length=path_length,
             tell=_warn,
         )
     print_results([record], warnings=False)
     print(f"appended to {lines}")
-    if neighbours:
-        print(_show_neighbours(model, faces, seed, picture))
+    if trained is not None:
+        from .neighbours import samples_of, write_neighbours
+
+        shown, names = samples_of(model, range(seed, seed + NEIGHBOURS), Settings())
+        for line in write_neighbours(model, trained, shown, names, picture, seed=0):
+            print(line)
 
 
 def _warn(line: str) -> None:
     print(f"warning: {line}", file=sys.stderr, flush=True)
 
 
-def _check_neighbours(model: "Model", faces: "FaceSet", picture: Path) -> None:
-    """Check, before sampling, everything that `_show_neighbours` would refuse afterwards."""
+def _trained(model: "Model", faces: "FaceSet", picture: Path) -> "Trained":
+    """Check, before sampling, everything that `omokage neighbours` would refuse afterwards."""
+    from ..explore.neighbours import Trained
     from ..metrics.features import load_extractor
-    from ..metrics.neighbours import check_neighbours
+    from ..metrics.perceptual import perceptual_extractor
     from ..metrics.records import check_writable
 
-    check_neighbours(len(faces))
     check_writable(picture)
     load_extractor("tags", device=model.device)
-
-
-def _show_neighbours(model: "Model", faces: "FaceSet", seed: int, out: Path) -> Path:
-    from ..metrics.features import load_extractor
-    from ..metrics.neighbours import neighbours
-    from ..pages.neighbours import neighbour_sheet
-    from ..sampling import gathered
-    from ..sampling import sample as draw
-
-    seeds = range(seed, seed + NEIGHBOURS)
-    samples, finite = gathered(draw(model, seeds))
-    lost = [seed for seed, whole in zip(seeds, finite, strict=True) if not whole]
-    tell_broken(f"of {NEIGHBOURS} samples are", "seeds", lost)
-    trained_on = faces.everything(model.resolution, progress())
-    names = [str(number) for number in seeds]
-    extractor = load_extractor("tags", device=model.device)
-    report = neighbours(samples, trained_on, extractor=extractor, progress=progress())
-    return neighbour_sheet(samples, trained_on, report.spaces, out, labels=names)
+    perceptual_extractor()
+    trained = Trained.open(faces.path, model.progress.get("face_set"))
+    for line in trained.told:
+        _warn(line)
+    return trained

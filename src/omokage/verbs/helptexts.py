@@ -143,6 +143,19 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "omokage study erase study/ --panel",
         "omokage study erase study/ --participant 7Q3K-9V2M-XXA1",
     ),
+    "invert": (
+        "omokage invert mine.jpg -m runs/style",
+        "omokage invert a.jpg b.png -m runs/style -o both.png --film both.mp4",
+    ),
+    "neighbours": (
+        "omokage neighbours runs/fast --data split/",
+        "omokage neighbours 3,17 mine.png -m runs/fast --data faces/",
+    ),
+    "explain": ("omokage explain truncation runs/fast --data faces/",),
+    "explain truncation": ("omokage explain truncation runs/fast --data faces/",),
+    "explain entanglement": ("omokage explain entanglement runs/style",),
+    "explain blur": ("omokage explain blur runs/vae --data faces/",),
+    "explain inverse": ("omokage explain inverse runs/glow --data faces/",),
     "figure": ("omokage figure uncurated runs/fast -o uncurated.png",),
     "figure uncurated": ("omokage figure uncurated runs/fast --psi 0.8",),
     "figure mixing": ("omokage figure mixing runs/style --a 0-5 --b 10-14",),
@@ -197,7 +210,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "evaluate": {
         "What is compared": ("--data", "--seed", "--psi"),
-        "How it is measured": ("--protocol", "--also", "--two-sample"),
+        "How it is measured": ("--protocol", "--also", "--two-sample", "--path-length"),
         "Output": ("--out", "--neighbours"),
     },
     "study new": {
@@ -210,6 +223,20 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     "study serve": {
         "Address": ("--host", "--port", "--public-url", "--allow-host"),
         "How": ("--pilot", "--database", "--workers"),
+    },
+    "invert": {
+        "Pictures": ("--whole", "--crop"),
+        "The search": ("--model", "--space", "--steps", "--more"),
+        "How good it is": ("--data", "--samples"),
+        "Output": ("--out", "--film", "--no-metadata"),
+    },
+    "neighbours": {
+        "Which faces": (
+            *("--seeds", "--number", "--model", "--in", "--hair", "--eyes", "--condition", "--crop"),
+        ),
+        "What they are compared with": ("--data", "--heldout", "--nearest"),
+        "How they are drawn": _DRAWN,
+        "Output": ("--out", *_WRITTEN),
     },
     "faces show": {
         "Which faces": ("--where", "--number", "--seed", "--duplicates"),

@@ -341,9 +341,13 @@ def gather_faces(
     arguments: Sequence[str], model: "Model", *, settings: Settings, space: str | None
 ) -> "Gathered":
     """`omokage.explore.inputs.gather`, with what it has to say on standard error."""
-    from ..explore.inputs import gather
+    from functools import partial
 
-    faces = gather(arguments, model, settings=settings, space=space)
+    from ..explore.inputs import gather
+    from ..explore.inversion import invert_pictures
+
+    invert = partial(invert_pictures, progress=progress())
+    faces = gather(arguments, model, settings=settings, space=space, invert=invert)
     for line in faces.told:
         typer.echo(line, err=True)
     return faces

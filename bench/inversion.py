@@ -1,0 +1,175 @@
+"""How well and how fast does inversion find faces? Writes a table.
+
+    OMP_NUM_THREADS=1 python bench/inversion.py runs/style --faces heldout/ --drawn 20
+
+Two kinds of pictures are inverted. Faces of a face set that the model has not seen: how far is the face
+found from the picture, in features that the search did not use, and how far is the best of 1,000 samples? The
+best sample is chosen with these very features, so it has an advantage. And faces drawn by program, in another
+style than the model's: do hair and eyes keep their colours? Colours of both sides are named by the network
+that ships with the package. It is not always right, so the share of pictures that it names as they were drawn
+stands beside.
+"""
+
+import argparse
+import datetime
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+
+from omokage.data.colours import ColourNames
+from omokage.data.detect import open_detector
+from omokage.data.drawn import draw_face
+from omokage.data.faceset import FaceSet
+from omokage.explore.alignment import aligned, framing
+from omokage.explore.encoders import encoder_of
+from omokage.explore.fits import Judge
+from omokage.explore.inversion import Effort, Inversion, inverted
+from omokage.hardware import machine_name
+from omokage.model import Model, load_model
+from omokage.progress import TerminalProgress
+from omokage.sampling import gathered, sample
+
+RESULT = Path(__file__).parent / "results" / "inversion.md"
+FIRST_DRAWN = 10**6  # seed of the first drawn face
+FRAMED = 32
+
+
+def faces_of(model: Model, faces: FaceSet, count: int, samples: np.ndarray) -> tuple[np.ndarray, int]:
+    """Faces of a set as the model frames them, uint8 (N, H, W, 3), and in how many none was found."""
+    detector, found, lost = open_detector(), [], 0
+    frame = framing(samples[:FRAMED], detector)
+    assert frame is not None, "no faces are found in the model's samples"
+    for row in np.random.default_rng(0).permutation(len(faces)):
+        one = aligned(np.asarray(faces.image(int(row))), model.resolution, frame, detector)
+        lost += one is None
+        if one is not None:
+            found.append(one.pixels)
+        if len(found) == count:
+            break
+    return np.stack(found), lost
+
+
+def drawn_faces(model: Model, count: int) -> tuple[np.ndarray, list[tuple[str, str]]]:
+    """Drawn faces at the model's resolution, and the colours of their hair and eyes."""
+    drawn = [draw_face(FIRST_DRAWN + number, model.resolution[0]) for number in range(count)]
+    colours = [(one.factors["hair"], one.factors["eyes"]) for one in drawn]
+    return np.stack([one.image for one in drawn]), colours
+
+
+def likeness(found: Inversion) -> dict[str, float]:
+    """Median distances of one set of pictures; ``in_w``: before the steps in w+."""
+    best = found.fit.others.min(1)
+    told = {
+        "distance": float(np.median(found.fit.distances)),
+        "best_sample": float(np.median(best)),
+        "nearer_samples": float(np.median(found.fit.nearer)),
+        "seconds": found.seconds,
+    }
+    if found.fit_in_w is not None:
+        told["distance_in_w"] = float(np.median(found.fit_in_w.distances))
+    return told | {"ratio": told["distance"] / told["best_sample"]}
+
+
+def colours_kept(found: Inversion, drawn: list[tuple[str, str]]) -> dict[str, float]:
+    """Shares of faces whose colours are named as those of their picture, and as they were drawn."""
+    names = ColourNames()
+    seen, kept = ([names(face, None) for face in each] for each in (found.pictures, found.faces))
+    shares: dict[str, float] = {}
+    for number, part in enumerate(("hair", "eyes")):
+        told = [(a[number], b[number], c[number]) for a, b, c in zip(seen, kept, drawn, strict=True)]
+        shares[f"{part}_kept"] = float(np.mean([a == b for a, b, _ in told]))
+        shares[f"{part}_picture_right"] = float(np.mean([a == c for a, _, c in told]))
+    return shares
+
+
+def table(record: dict) -> str:
+    """The record in Markdown."""
+    effort, told = record["effort"], record["sets"]
+    lines = [
+        "# Inversion",
+        "",
+        f"`python bench/inversion.py`, {record['date']}; {record['machine']}; model `{record['recipe']}` "
+        f"after {record['images']:,} images (snapshot `{record['snapshot'][:12]}`), "
+        f"{'started from its encoder' if record['encoder'] else 'without an encoder'}; "
+        f"{effort['steps']} steps in w, {effort['more']} in w+, features at {effort['side']} px.",
+        "",
+        "Distances are medians, in the features of the tag encoder, which the search does not use. The best "
+        f"of {record['samples']:,} samples is chosen with these features.",
+        "",
+        "| pictures | number | face found | in w | best sample | ratio | samples nearer | seconds each |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, one in told.items():
+        in_w = one.get("distance_in_w")
+        lines.append(
+            f"| {name} | {one['number']} | {one['distance']:.2f} | {'' if in_w is None else f'{in_w:.2f}'} | "
+            f"{one['best_sample']:.2f} | {one['ratio']:.2f} | {one['nearer_samples']:.1%} | "
+            f"{one['seconds']:.1f} |"
+        )
+    for name, one in told.items():
+        if "hair_kept" in one:
+            lines += [
+                "",
+                f"Of the {one['number']} {name}, {one['hair_kept']:.0%} keep the colour of their hair and "
+                f"{one['eyes_kept']:.0%} that of their eyes, as the colour network names picture and face. "
+                f"It names {one['hair_picture_right']:.0%} of the hair and "
+                f"{one['eyes_picture_right']:.0%} of the eyes in the pictures as they were drawn.",
+            ]
+    if record["note"]:
+        lines += ["", record["note"]]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Measure and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("model", help="a run or snapshot")
+    parser.add_argument("--faces", type=Path, help="a face set that the model has not seen")
+    parser.add_argument("-n", "--number", type=int, default=50, help="how many of its faces")
+    parser.add_argument("--drawn", type=int, default=20, help="how many drawn faces")
+    parser.add_argument("--samples", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=Effort.steps)
+    parser.add_argument("--more", type=int, default=Effort.more)
+    parser.add_argument("--note", default="", help="a sentence for the table, such as what the faces are")
+    parser.add_argument("-o", "--out", type=Path, default=RESULT)
+    args = parser.parse_args()
+    model, progress = load_model(args.model), TerminalProgress()
+    samples, finite = gathered(sample(model, range(args.samples), progress=progress))
+    judge = Judge.of(samples[finite])
+    effort = Effort(steps=args.steps, more=args.more, samples=args.samples)
+    sets: dict[str, dict[str, float]] = {}
+    if args.faces is not None:
+        pictures, lost = faces_of(model, FaceSet.open(args.faces), args.number, samples[finite])
+        print(f"{lost} pictures without a face were passed over")
+        found = inverted(model, pictures, effort=effort, judge=judge, progress=progress)
+        sets["unseen faces"] = {"number": len(pictures), **likeness(found)}
+        print(json.dumps(sets))
+    if args.drawn:
+        pictures, colours = drawn_faces(model, args.drawn)
+        found = inverted(model, pictures, effort=effort, judge=judge, progress=progress)
+        sets["drawn faces"] = {"number": len(pictures), **likeness(found), **colours_kept(found, colours)}
+        print(json.dumps(sets))
+    record = {
+        "date": datetime.date.today().isoformat(),
+        "machine": machine_name(),
+        "recipe": model.recipe.name,
+        "images": model.images_seen,
+        "snapshot": model.snapshot_hash,
+        "encoder": encoder_of(model) is not None,
+        "effort": effort.__dict__,
+        "samples": int(finite.sum()),
+        "sets": sets,
+        "note": args.note,
+    }
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(table(record), encoding="utf-8")
+    args.out.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    print(args.out)
+
+
+if __name__ == "__main__":
+    started = time.monotonic()
+    main()
+    print(f"{time.monotonic() - started:.0f} s")
