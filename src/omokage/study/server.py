@@ -137,12 +137,6 @@ class State(_Body):
     state: Literal["open", "paused", "closed"]
 
 
-class Problem(BaseModel):
-    """Why a request is not granted, in one sentence."""
-
-    error: str
-
-
 @dataclass
 class Served:
     """What one process needs to serve a study.
@@ -359,8 +353,17 @@ async def _bearer(request: Request) -> str:
 
 
 Bearer = Annotated[str, Depends(_bearer)]
+# Why a request is not granted, in one sentence. Models in place of this schema would take long, call by call.
+_PROBLEM = {
+    "description": "Not granted",
+    "content": {
+        "application/json": {
+            "schema": {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
+        }
+    },
+}
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem} for status in (400, 401, 403, 404, 409, 413, 422, 429)
+    status: _PROBLEM for status in (400, 401, 403, 404, 409, 413, 422, 429)
 }
 
 
