@@ -20,7 +20,7 @@ from omokage.explore.inputs import gather
 from omokage.explore.mixing import KINDS, parse_choices
 from omokage.explore.points import Points, drawn, of_seeds, stacked
 from omokage.explore.provenance import read_provenance
-from omokage.explore.traversal import multiplied, traversal
+from omokage.explore.traversal import Move, along, multiplied, traversal
 from omokage.explore.truncation import at_psi, truncated
 from omokage.exploring import MADE_AGAIN, mix, remake, same_pixels, traverse, truncate, walk
 from omokage.families import MODELS
@@ -115,6 +115,43 @@ def test_traversal_multiplies_the_entry_it_says(linear):
     torch.testing.assert_close(nothing[:, 2], linear.network.centre[2].expand(4))
     with pytest.raises(UserError, match="--entries: got 5; z of this model has the entries 1 to 4"):
         traversal(linear, point, [5])
+
+
+def test_a_step_along_a_direction_is_added_where_it_acts(linear, tmp_path):
+    given = gather(["3"], linear)
+    move = Move("hair=blue", torch.tensor([0.0, 0.5, 0.0, 0.0]), (1, 2))
+    point = move.by(given.points, 2.0).w[0] - given.points.w[0]
+    assert point[[0, 3]].abs().max() == 0
+    torch.testing.assert_close(point[[1, 2]], torch.tensor([0.0, 1.0, 0.0, 0.0]).expand(2, 4))
+    assert move.by(given.points, 0) is given.points
+    ((row,),) = along(linear, given.points, [move], [-1, 0, 2])
+    assert (row.pixels[1] == of(linear, [3])[0]).all()
+    assert (row.pixels[2] == faces(linear, move.by(given.points, 2.0))[0]).all()
+    made = traverse(linear, given, tmp_path / "t.png", moves=[move], times=[0, 1])
+    told = read_provenance(made.path)
+    assert dict(told.lines())["directions"] == "name hair=blue layers 1,2"
+    assert same_pixels(made.path, remake(linear, told, tmp_path / "again.png")) == "the same, bit for bit"
+    in_z = of_seeds(linear, [3], Settings(), "z")
+    torch.testing.assert_close(Move("z", torch.ones(4)).by(in_z, -1).z, in_z.z - 1)
+    with pytest.raises(UserError, match="hair=blue: a direction of 3 numbers, w has 4"):
+        Move("hair=blue", torch.ones(3)).by(given.points, 1)
+
+
+def test_recipes_stay_small_enough_for_readers(plain, tmp_path, monkeypatch):
+    from omokage.explore import provenance
+    from omokage.samples import write_grid
+
+    monkeypatch.setattr(provenance, "MAX_CHUNK", 5000)
+    many = gather(["0-99"], plain, settings=Settings(psi=0.5))
+    edited_ = replace(many, origins=[{"name": name} for name in many.names])
+    path = write_grid(plain, edited_, tmp_path / "grid.png", settings=Settings(psi=0.5))
+    told = read_provenance(path)
+    assert not told.complete
+    assert told.arguments["latents"] == "left out"
+    with pytest.raises(UserError, match="no latents; they were too many"):
+        gather([path], plain)
+    seeds = read_provenance(write_grid(plain, range(300), tmp_path / "seeds.png"))
+    assert seeds.seeds == list(range(300))
 
 
 def test_psi_on_a_linear_model_is_a_line_through_the_average(linear):

@@ -20,7 +20,7 @@ from .explore.faces import Faces
 from .explore.history import Stage, stages
 from .explore.inputs import Gathered, of_recipe
 from .explore.points import Points, drawn, joined, stacked
-from .explore.provenance import Provenance, edited, faces_of, settings_for
+from .explore.provenance import Provenance, edited, faces_of, packed, settings_for, unpacked
 from .explore.truncation import at_psi, psis_for, truncated
 from .model import PLAIN, Model, load_model
 from .pages import figures
@@ -214,7 +214,7 @@ def traverse(
     settings: Settings = PLAIN,
     entries: Sequence[int] | None = None,
     times: Sequence[float] = traversal.TIMES,
-    moves: Sequence[tuple[str, Callable[[Points, float], Points]]] = (),
+    moves: Sequence[traversal.Move] = (),
     title: str | None = None,
     enlarge: Upscale = AS_THEY_ARE,
     progress: Progress | None = None,
@@ -232,7 +232,10 @@ def traverse(
     space = faces.points.space
     if moves:
         groups = traversal.along(model, faces.points, moves, times, settings, progress)
-        arguments: dict[str, Any] = {"directions": [name for name, _ in moves], "amounts": list(times)}
+        told_moves = [
+            {"name": move.name, "layers": list(move.layers), "vector": packed(move.vector)} for move in moves
+        ]
+        arguments: dict[str, Any] = {"directions": told_moves, "times": list(times)}
         title = "Along directions" if title is None else title
         columns, rows, still = [f"{time:+g}" for time in times], "direction", 0.0
     else:
@@ -530,8 +533,14 @@ def _again_walk(model: Model, faces: Any, out: Path, settings: Any, given: Any, 
 
 
 def _again_traverse(model: Model, faces: Any, out: Path, settings: Any, given: Any, how: Any) -> Path:
-    if "directions" in given:
-        raise UserError("a traversal along directions is made again with its directions file")
+    moves = []
+    for move in given.pop("directions", []):
+        size = int(move["vector"]["shape"][0])
+        if size > 10**7:
+            raise ValueError("a direction too long")
+        layers = tuple(int(layer) for layer in move.get("layers", ()))
+        moves.append(traversal.Move(str(move["name"]), unpacked(move["vector"], [size]), layers))
+    given |= {"moves": moves} if moves else {}
     return traverse(model, faces, out, settings=settings, **given, **how).path
 
 

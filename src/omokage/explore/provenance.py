@@ -221,11 +221,14 @@ def _words(value: Any) -> str:
     'seed 3; hair blue'
     """
     if isinstance(value, Mapping):
-        return " ".join(f"{key} {_words(one)}" for key, one in value.items() if key not in ("z", "w"))
+        return " ".join(f"{key} {_words(one)}" for key, one in value.items() if key not in _NUMBERS)
     if isinstance(value, list | tuple):
         mark = "; " if any(isinstance(one, Mapping) for one in value) else ","
         return mark.join(map(_words, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+_NUMBERS = ("z", "w", "vector")  # keys of coordinates, which are not printed
 
 
 def settings_json(settings: Settings) -> dict[str, Any]:
@@ -358,6 +361,12 @@ def faces_of(points: Points, origins: Sequence[Mapping[str, Any]]) -> list[dict[
         dict(origin) if "seed" in origin else {**origin, points.space: packed(value)}
         for origin, value in zip(origins, points.values, strict=True)
     ]
+
+
+def fits(points: Points, origins: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the coordinates of the faces that have no seed fit into the text of a picture."""
+    number = sum("seed" not in origin for origin in origins)
+    return number * (points.values[0].numel() * 16 / 3 + 200) < MAX_CHUNK
 
 
 def edited(origin: Mapping[str, Any], *edits: Mapping[str, Any], name: str = "") -> dict[str, Any]:

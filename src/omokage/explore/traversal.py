@@ -5,6 +5,7 @@ row for each entry. If a model's latents were disentangled, each row would chang
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import prod
 
 import torch
@@ -108,27 +109,64 @@ def traversal(
     return _rows(model, points, steps, times, settings, progress)
 
 
+@dataclass(frozen=True)
+class Move:
+    """A direction in latent space.
+
+    Attributes:
+        name: such as "hair=blue".
+        vector: (width,) in w, (numbers of a latent,) in z; one step.
+        layers: the layers of w that it is added to, from 0; empty: all, or in z.
+    """
+
+    name: str
+    vector: Tensor
+    layers: tuple[int, ...] = ()
+
+    def by(self, points: Points, steps: float) -> Points:
+        """The points moved by some steps; 0 gives the points themselves, bit for bit.
+
+        Raises:
+            UserError: the vector does not fit the points.
+        """
+        values, vector = points.values, self.vector.to(points.values.dtype)
+        size = values.shape[-1] if points.space == "w" else prod(values.shape[1:])
+        if vector.shape != (size,):
+            numbers = vector.numel()
+            raise UserError(f"{self.name}: a direction of {numbers} numbers, {points.space} has {size}")
+        if steps == 0:
+            return points
+        if points.space == "z":
+            return points.moved(values + steps * vector.view(1, *values.shape[1:]))
+        moved, layers = values.clone(), list(self.layers) or list(range(values.shape[1]))
+        moved[:, layers] += steps * vector
+        return points.moved(moved)
+
+
 def along(
     model: Model,
     points: Points,
-    moves: Sequence[tuple[str, Callable[[Points, float], Points]]],
+    moves: Sequence[Move],
     amounts: Sequence[float] = TIMES,
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> list[list[Faces]]:
     """For each point, one row of faces for each direction, one face for each amount; 0 is the face itself.
 
-    ``moves``: the name of each direction, and a function that moves points by an amount.
-
     Raises:
-        UserError: no amount.
+        UserError: no amount, or a direction that does not fit.
     """
 
-    def step(move: Callable[[Points, float], Points]) -> Callable[[Points], Points]:
-        return lambda point: joined([point if amount == 0 else move(point, amount) for amount in amounts])
+    def step(move: Move) -> Callable[[Points], Points]:
+        return lambda point: joined([_bare(move.by(point, amount)) for amount in amounts])
 
-    steps = [(name, step(move)) for name, move in moves]
+    steps = [(move.name, step(move)) for move in moves]
     return _rows(model, points, steps, amounts, settings, progress)
+
+
+def _bare(points: Points) -> Points:
+    """Points in w without their z."""
+    return points if points.w is None else Points(w=points.w)
 
 
 def _rows(
@@ -142,7 +180,7 @@ def _rows(
     if not amounts:
         raise UserError("traverse: no steps given; for example --times=-3,-2,-1,0,1,2,3")
     stacks = [step(points[[row]]) for row in range(len(points)) for _, step in steps]
-    plain = [Points(w=stack.w) if stack.w is not None else stack for stack in stacks]
+    plain = [_bare(stack) for stack in stacks]
     pixels, finite = stacked(
         drawn(model, joined(plain), settings or Settings(), progress), model.resolution
     )

@@ -259,11 +259,16 @@ class Given:
         Raises:
             UserError: as `load` and `omokage.explore.inputs.gather`.
         """
+        from ..explore.provenance import fits
+
         settings, enlarge = settings or self.settings, self.enlarge()
         model, named = self.load()
         if not named and default is not None:
             named = [default]
         faces = gather_faces(named, model, settings=settings, space=self.space)
+        if self.metadata and not fits(faces.points, faces.origins):
+            told = f"the latents of {len(faces):,} faces are too many for a picture's text"
+            typer.echo(f"{told}; --save-latents FILE.safetensors keeps them", err=True)
         return Opened(model, faces, settings, enlarge, self)
 
 
