@@ -50,6 +50,8 @@ def test_uncurated_in_one_command(snapshot, tmp_path, capsys):
         (["uncurated", "--rows", "x"], "'--rows': got 'x', write a whole number, like 8"),
         (["progression", "SNAPSHOT"], "no run folder"),
         (["mixing", "nowhere"], "nowhere"),
+        (["uncurated", "--model", "nowhere"], "nowhere"),
+        (["uncurated", "SNAPSHOT", "-m", "shipped"], "several models"),
     ],
 )
 def test_refusals_are_one_line_and_code_2(snapshot, tmp_path, capsys, monkeypatch, arguments, said):

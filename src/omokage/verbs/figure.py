@@ -18,17 +18,23 @@ app = typer.Typer(
 )
 
 Source = Annotated[Path | None, typer.Argument(metavar="RUN|SNAPSHOT", help="Default: the model that ships.")]
-Styled = Annotated[Path, typer.Argument(metavar="RUN|SNAPSHOT", help="Of a family with styles.")]
+Styled = Annotated[Path | None, typer.Argument(metavar="RUN|SNAPSHOT", help="Of a family with styles.")]
+Named = Annotated[
+    str | None,
+    typer.Option("--model", "-m", metavar="RUN|SNAPSHOT|NAME", help="The same as RUN; or shipped, fast-64."),
+]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="The PNG. Default: the figure's name.")]
 Psi = Annotated[float, typer.Option(callback=within(-2, 2), help=TRUNCATION.help)]
 Title = Annotated[str | None, typer.Option(help="Another title; an empty one leaves the heading out.")]
 
 
-def _model(source: Path | None, figure: str, *psis: float) -> "Model":
+def _model(source: Path | None, named: str | None, figure: str, *psis: float) -> "Model":
     from ..explore.truncation import check_psis
     from ..model import load_model
 
-    model = load_model(source)
+    if source is not None and named is not None:
+        raise UserError(f"several models: {source}, {named}; give one")
+    model = load_model(named if source is None else source)
     if psis:
         check_psis(model, psis, figure)
     return model
@@ -45,6 +51,7 @@ def _numbers(text: str, option: str) -> list[float]:
 @app.command()
 def uncurated(
     source: Source = None,
+    named: Named = None,
     out: Out = None,
     seed: Annotated[int, typer.Option(callback=within(0, 2**62), help="The first seed.")] = 0,
     psi: Psi = 1.0,
@@ -64,7 +71,7 @@ def uncurated(
     if any(halving != int(halving) for halving in halvings):
         raise UserError(f"--sizes: got {sizes}; write whole numbers like 0,1,2,2,3,3")
     columns = [int(halving) for halving in halvings]
-    model, settings = _model(source, "uncurated", psi), Settings(psi=psi)
+    model, settings = _model(source, named, "uncurated", psi), Settings(psi=psi)
     seeds = range(seed, seed + sum(figures.uncurated_counts(rows, columns)))
     path = checked_file(default_out(out, "uncurated.png"), ".png")
     pixels, finite = gathered(sample(model, seeds, settings, progress()))
@@ -86,7 +93,8 @@ def uncurated(
 
 @app.command()
 def mixing(
-    source: Styled,
+    source: Styled = None,
+    named: Named = None,
     out: Out = None,
     a: Annotated[str, typer.Option("--a", help="Seeds of the rows: coarse, middle, fine.")] = "100-105",
     b: Annotated[str, typer.Option("--b", help="Seeds of the columns, whose styles are copied.")] = "200-204",
@@ -100,7 +108,7 @@ def mixing(
 
     sources_a, sources_b, settings = parse_seeds(a), parse_seeds(b), Settings(psi=psi)
     path = checked_file(default_out(out, "mixing.png"), ".png")
-    model = _model(source, "mixing")
+    model = _model(source, named, "mixing")
     mixed = mix(model, sources_a, sources_b, settings, progress())
     print(
         figures.mixing(
@@ -119,6 +127,7 @@ def mixing(
 @app.command()
 def truncation(
     source: Source = None,
+    named: Named = None,
     out: Out = None,
     seeds: Annotated[str, typer.Option(help="Seeds, one row for each.")] = "0-5",
     psi: Annotated[
@@ -137,7 +146,7 @@ def truncation(
 
     rows = parse_seeds(seeds)
     path = checked_file(default_out(out, "truncation.png"), ".png")
-    model = _model(source, "truncation")
+    model = _model(source, named, "truncation")
     columns = check_psis(model, psi or psis_for(model), "truncation")
     shown = truncate(model, rows, columns, progress=progress())
     settings = [replace(Settings(), psi=one) for one in columns]
@@ -147,7 +156,8 @@ def truncation(
 
 @app.command()
 def noise_detail(
-    source: Styled,
+    source: Styled = None,
+    named: Named = None,
     out: Out = None,
     seeds: Annotated[str, typer.Option(help="One row each.")] = "0-2",
     psi: Psi = 0.7,
@@ -161,7 +171,7 @@ def noise_detail(
 
     rows, settings = parse_seeds(seeds), Settings(psi=psi)
     path = checked_file(default_out(out, "noise-detail.png"), ".png")
-    model = _model(source, "noise-detail")
+    model = _model(source, named, "noise-detail")
     details = look(model, rows, settings, noise_seed=noise_seed, progress=progress())
     print(
         figures.noise_detail(
@@ -179,7 +189,8 @@ def noise_detail(
 
 @app.command()
 def noise_components(
-    source: Styled,
+    source: Styled = None,
+    named: Named = None,
     out: Out = None,
     seeds: Annotated[str, typer.Option(help="One row each.")] = "0-2",
     psi: Psi = 0.7,
@@ -192,7 +203,7 @@ def noise_components(
 
     rows, settings = parse_seeds(seeds), Settings(psi=psi)
     path = checked_file(default_out(out, "noise-components.png"), ".png")
-    model = _model(source, "noise-components")
+    model = _model(source, named, "noise-components")
     components = look(model, rows, settings, progress())
     print(
         figures.noise_components(
@@ -227,7 +238,7 @@ def progression(
     shown, settings = parse_seeds(seeds), Settings(psi=psi)
     path = checked_file(default_out(out, "progression.png"), ".png")
     film = None if video is None else checked_file(video, ".mp4")
-    model = _model(run, "progression", psi)
+    model = _model(run, None, "progression", psi)
     moments = find(run, model, shown, settings, stages)
     written, lost = figures.progression(
         model.about,
