@@ -70,6 +70,19 @@ def test_a_report_is_a_page_with_figures_and_numbers_beside_it(tmp_path):
     assert its["people"] == 14
 
 
+def test_odd_names_do_no_harm():
+    names = ("real", "a$b$_{", "<b>&\"'", "_hidden", "東京" * 20)
+    participants, answers = simulate.tables("preference", names, people=4, trials=10, pictures=20)
+    design = Design.model_validate({"kind": "preference", "sources": names, "title": "<script>x</script>"})
+    found = analysis.analyse(tables.tables(design, participants, answers), resamples=10)
+    drawn = figures.draw(found)
+    text = report.render(found, drawn)
+    assert "<script" not in text
+    assert "<b>&" not in text
+    assert ("no font here has" in text) == any(figure.lacks_letters for figure in drawn)
+    assert "a$b$_{" in text
+
+
 def test_the_same_study_gives_the_same_figures(tmp_path):
     found = analysis.analyse(study("rating", people=4))
     for name in ("a", "b"):

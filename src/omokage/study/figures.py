@@ -5,7 +5,9 @@ figures follow the light and the dark theme. Every figure is narrow enough to be
 """
 
 import io
+import logging
 import re
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +26,27 @@ INK, SOFT, RULE, BAND = "#2b2833", "#6f6978", "#e6e1dc", "#f3e3ea"
 SERIES = ("#b23a6b", "#2b6cb0", "#c07a06", "#2f855a", "#7654c0", "#b4502a", "#17818f", "#6d6875")
 VARIABLES = {INK: "--ink", SOFT: "--soft", RULE: "--rule", BAND: "--band"} | {
     colour: f"--c{i}" for i, colour in enumerate(SERIES)
+}
+STYLE = {
+    "font.size": 9.5,
+    # Those after the first are for Japanese; the first that is installed and has the letter is taken.
+    "font.sans-serif": [
+        *("Noto Sans", "DejaVu Sans", "Noto Sans CJK JP", "Noto Sans JP", "IPAexGothic", "TakaoGothic"),
+        *("Hiragino Sans", "Yu Gothic", "MS Gothic"),
+    ],
+    "text.color": INK,
+    "text.parse_math": False,  # a dollar sign in a name is one
+    "axes.labelcolor": SOFT,
+    "xtick.color": SOFT,
+    "ytick.color": INK,
+    "axes.edgecolor": SOFT,
+    "axes.linewidth": 0.7,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "lines.solid_capstyle": "butt",
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "pdf.fonttype": 42,
 }
 WIDTH = 4.7  # inches; 72 points to the inch
 ROW = 0.30
@@ -44,6 +67,11 @@ class Figure:
     title: str
     caption: str
     drawn: Any
+
+    @property
+    def lacks_letters(self) -> bool:
+        """Whether the files show boxes in the place of letters that no installed font has."""
+        return bool(getattr(self.drawn, "lacks_letters", False))
 
     def inline(self) -> str:
         """SVG for a page: colours as CSS variables, text as text."""
@@ -80,12 +108,27 @@ def _matplotlib() -> Any:
     return matplotlib
 
 
+@contextmanager
+def _styled(more: dict[str, Any] | None = None) -> Iterator[None]:
+    """The style of the page, while something is drawn or written."""
+    matplotlib = _matplotlib()
+    fonts = logging.getLogger("matplotlib.font_manager")
+    level = fonts.level
+    fonts.setLevel(logging.ERROR)  # that a font is not installed is no news
+    try:
+        with matplotlib.rc_context(STYLE | (more or {})), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)  # see `lacks_letters`
+            yield
+    finally:
+        fonts.setLevel(level)
+
+
 def _save(figure: Any, kind: str, name: str, text: str, paper: str = "none") -> bytes:
-    settings = {"svg.fonttype": text, "svg.hashsalt": name, "pdf.fonttype": 42}
+    settings = {"svg.fonttype": text, "svg.hashsalt": name}
     # No date and no program, so that the same study gives the same files.
     about = {"Date": None, "Creator": None} if kind == "svg" else {"CreationDate": None, "Creator": None}
     out = io.BytesIO()
-    with _matplotlib().rc_context(settings):
+    with _styled(settings):
         figure.savefig(out, format=kind, facecolor=paper, metadata=about)
     return out.getvalue()
 
@@ -93,37 +136,21 @@ def _save(figure: Any, kind: str, name: str, text: str, paper: str = "none") -> 
 @contextmanager
 def _axes(height: float, x: str = "", y: str = "") -> Iterator[tuple[Any, Any]]:
     """A figure with one pair of axes in the style of the page."""
-    matplotlib = _matplotlib()
+    _matplotlib()
     from matplotlib.figure import Figure as Drawn
 
-    style = {
-        "font.size": 9.5,
-        "font.sans-serif": ["Noto Sans", "Noto Sans CJK JP", "DejaVu Sans"],
-        "text.color": INK,
-        "axes.labelcolor": SOFT,
-        "xtick.color": SOFT,
-        "ytick.color": INK,
-        "axes.edgecolor": SOFT,
-        "axes.linewidth": 0.7,
-        "xtick.major.width": 0.7,
-        "ytick.major.width": 0.7,
-        "lines.solid_capstyle": "butt",
-        "axes.unicode_minus": True,
-        "legend.frameon": False,
-        "legend.fontsize": 9,
-    }
-    import logging
-
-    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # a font that is absent is no news
-    with matplotlib.rc_context(style):
-        figure = Drawn(figsize=(WIDTH, height), layout="constrained")
+    with _styled():
+        figure: Any = Drawn(figsize=(WIDTH, height), layout="constrained")
         axes = figure.add_subplot()
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_xlabel(x)
         axes.set_ylabel(y)
         axes.patch.set_alpha(0.0)
         yield figure, axes
-        figure.draw_without_rendering()
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            figure.draw_without_rendering()
+        figure.lacks_letters = any("missing from" in str(one.message) for one in told)
         figure.set_layout_engine("none")  # laid out once; all files have the same layout
 
 

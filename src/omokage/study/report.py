@@ -188,6 +188,11 @@ def render(found: Analysis, figures: Sequence[Any], *, now: datetime | None = No
         *dict.fromkeys(note for one in intervals for note in one.notes),
         *(found.ranking.notes if found.ranking else ()),
     ]
+    if lacking := [figure.title for figure in figures if figure.lacks_letters]:
+        notes.append(
+            f"The files of {len(lacking)} figures show boxes in the place of letters that no font here has: "
+            f"{', '.join(lacking)}. Install a font with them, like Noto Sans CJK, and write the report again."
+        )
     return templates.get_template("report.html").render(
         a=found,
         design=found.design,

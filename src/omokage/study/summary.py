@@ -197,7 +197,8 @@ def report(totals: Totals, margin: float = 0.05) -> str:
         f"(exact; about ± {100 * s.half_width:.1f} points). They are not, so the right interval is wider.",
         f"- Exact binomial test against {percent(t.chance, 0)}: "
         + (p_text(s.p[0]) if abs(s.p[0] - s.p[1]) < 5e-4 else f"p from {s.p[0]:.2f} to {s.p[1]:.2f}")
-        + ". A difference from chance is " + ("shown." if s.p[1] < 0.05 else "not shown."),
+        + ". A difference from chance is "
+        + ("shown, if all answers were independent." if s.p[1] < 0.05 else "not shown."),
         f"- Equivalence with chance within {points}: not shown, even if all answers were independent. "
         f"The smallest margin that these answers show is then ± {100 * s.provable:.1f} points."
         if not shown
