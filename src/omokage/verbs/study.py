@@ -42,7 +42,7 @@ def new(
     study: Annotated[Path, typer.Argument(metavar="STUDY", help="The folder to make.")],
     more: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[GENERATED]...", help="Further sources, as after --generated."),
+        typer.Argument(metavar="GENERATED", help="Further sources, as after --generated."),
     ] = None,
     real: Annotated[
         list[Path] | None,
@@ -470,7 +470,7 @@ def erase(
 
 
 STUDY_OR_NONE = typer.Argument(
-    metavar="[STUDY]", help="The study's folder. Without it: --design and --trials."
+    metavar="STUDY", help="The study's folder. Without it: --design and --trials."
 )
 OF_A_PERSON = typer.Option(callback=within(1, 1000), help="Main trials of each person. Default: 24.")
 
@@ -653,3 +653,11 @@ def summary(
         raise UserError("study summary: --people, --trials and --share are needed, or --published rai2020")
     totals = Totals(name, people, trials, share, pictures=pictures, chosen_by_hand=chosen_by_hand)
     _told(report(totals, margin), out)
+
+
+# The order in which one needs them, for the help.
+_ORDER = (
+    *("new", "plan", "ethics", "preregister", "serve", "token", "pause", "open_", "close"),
+    *("report", "export", "summary", "backup", "restore", "erase"),
+)
+app.registered_commands.sort(key=lambda command: _ORDER.index(getattr(command.callback, "__name__", "")))
