@@ -20,7 +20,7 @@ FLOORS = [
     ["families"],
     ["recipe", "parameters"],
     ["snapshot"],
-    ["sampling", "tag_encoder"],
+    ["sampling", "tag_encoder", "attributes"],
     ["data", "study"],
     ["model"],
     ["training"],

@@ -1,158 +1,437 @@
-"""Attribute arithmetic: a direction in latent space from one tag to another, added to the latent of a face.
+"""Directions in latent space: along one of them, one attribute of a face changes and the others stay.
 
-The direction is the mean latent of the faces with the second tag minus the mean latent of the faces with the
-first, as in Kingma & Dhariwal 2018 (Glow, arXiv 1807.03039).
+From labels: an attribute network names what it sees in many samples. For each attribute a linear regression
+of its values on the latents gives the normals of a hyperplane (as Shen et al. 2020, InterFaceGAN, arXiv
+1907.10786). The direction of a value is the shortest way, in standard deviations of the samples, that
+changes its own normal and no normal of any other attribute: the others are covariates. Without labels:
+closed-form factorisation of the first weights (Shen & Zhou 2021, SeFa, arXiv 2007.06600) and principal
+components of w (Härkönen et al. 2020, GANSpace, arXiv 2004.02546).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
-from omokage.abilities import Encodes
-from omokage.data.faceset import COLUMNS, FaceSet
+from omokage import __version__
+from omokage.abilities import HasStyles
+from omokage.attributes import ATTRIBUTES, Estimates
 from omokage.data.read import one_line
 from omokage.errors import UserError
-from omokage.explore.faces import Faces
-from omokage.explore.inversion import as_images
+from omokage.explore.points import Points
+from omokage.files import replacing
 from omokage.model import Model
-from omokage.progress import Progress, opened
-from omokage.sampling import BATCH, gathered, in_batches, pixels
 
-MIN_FACES = 8  # faces for each tag; a mean of fewer shows the single faces more than the tag
-SHOWN = 6  # faces in the figure if the user names none
-
-
-@dataclass(frozen=True)
-class Tag:
-    """A label of a face set: the column ``hair`` and its value ``blonde``."""
-
-    column: str
-    value: str
-
-    def __str__(self) -> str:
-        return f"{self.column}={self.value}"
-
-
-def parse_tag(text: str, option: str) -> Tag:
-    """Parse ``hair=blonde``; ``option`` is the command line option that errors name.
-
-    >>> parse_tag("hair=blonde", "--from")
-    Tag(column='hair', value='blonde')
-    """
-    column, equals, value = (part.strip() for part in text.partition("="))
-    if not (column and equals and value):
-        raise UserError(f"{option}: {one_line(text)!r} is not a tag; write it like hair=blonde")
-    return Tag(column, value)
-
-
-def having(faces: FaceSet, tag: Tag) -> np.ndarray:
-    """Which faces have ``tag``, bool (N,). Several values of one face are separated by ``|``.
-
-    Raises:
-        UserError: no such column of labels, or no face with that value; the error lists what exists.
-    """
-    shown = one_line(faces.path)
-    labels = [name for name in faces.index.column_names if name not in COLUMNS]
-    if tag.column not in labels:
-        there = (
-            f"there are {', '.join(labels)}" if labels else "it has none; omokage build --labels adds them"
-        )
-        raise UserError(f"{shown} has no labels {tag.column!r}; {there}")
-    values = [str(cell or "").split("|") for cell in faces.index[tag.column].to_pylist()]
-    found = np.array([tag.value in each for each in values], bool)
-    if not found.any():
-        known = sorted({value for each in values for value in each if value})
-        near = get_close_matches(tag.value, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known[:30])}"
-        raise UserError(f"{shown}: no face has {tag}; {hint}")
-    return found
+FORMAT = "omokage-directions-1"
+FILE = "directions.safetensors"
+LEAST = 100  # confident samples with a value, and without it, below which it is refused
+CONFIDENT = 0.6  # estimates below this are left out of the regression
+RIDGE = 1e-3  # share of the mean variance that is added to every variance
+MAX_ROWS = 10_000
 
 
 @dataclass(frozen=True)
 class Direction:
-    """The direction in latent space from one tag to another.
+    """One direction.
 
     Attributes:
-        latent: (*latent_shape,), to be added to the latent of a face.
-        counts: number of faces in each mean (first tag, second tag).
-        others: faces with the first tag that are not in the mean; the figure moves them.
-        not_finite: number of faces left out of each mean because their latent is not finite.
+        name: "hair=blue"; for an attribute of two values its name, like "glasses"; "sefa 1", "pca 1".
+        vector: float (width,) in w, (numbers of a latent,) in z; one step, a standard deviation of the
+            samples along it.
+        attribute, value: what a positive step changes; empty for directions without labels.
+        layers: the styles that it is added to; empty: all of them, or in z.
+        limit: steps up to which faces stay among those that the model has learned to draw; the range is from
+            minus this to plus this.
+        support: confident samples with the value.
+        reach: share of the faces without the value that get it within the range; None: not measured.
+        steps: mean steps of those that got it.
+        leakage: for each other attribute, how much more often its estimate changes than along a null
+            direction, in shares (0.05: 5 points).
+        moves: for directions without labels, the change of the mean probability of values over 2 steps.
+        offered: whether it is a slider; others serve as covariates only.
     """
 
-    latent: Tensor
-    counts: tuple[int, int]
-    others: np.ndarray
-    not_finite: tuple[int, int] = (0, 0)
+    name: str
+    vector: Tensor
+    attribute: str = ""
+    value: str = ""
+    layers: tuple[int, ...] = ()
+    limit: float = 4.0
+    support: int = 0
+    reach: float | None = None
+    steps: float | None = None
+    leakage: Mapping[str, float] = field(default_factory=dict)
+    moves: Mapping[str, float] = field(default_factory=dict)
+    offered: bool = True
+
+    @property
+    def worst(self) -> tuple[str, float]:
+        """The attribute with the largest leakage, and that leakage; ("", 0) if none was measured."""
+        return max(self.leakage.items(), key=lambda each: each[1], default=("", 0.0))
 
 
-def direction(
-    model: Model,
-    faces: FaceSet,
-    start: Tag,
-    end: Tag,
-    *,
-    max_faces: int = 500,
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> Direction:
-    """The mean latent of faces with the tag ``end`` minus that of faces with ``start``.
+@dataclass(frozen=True)
+class Directions:
+    """The directions of one model.
 
-    Faces with both tags are left out. At most ``max_faces`` faces of each tag are encoded, chosen at random
-    with ``seed``. `SHOWN` faces with ``start`` are kept out of the mean, unless that leaves too few. Faces
-    whose latent is not finite are left out and counted.
+    Attributes:
+        space: "w" or "z".
+        rows: the directions.
+        normals: (values, width), rows of the regression, one for each value with support.
+        normal_names: "hair=blue" for each of them; attributes of two values by their name.
+        refused: for values and attributes without a direction the reason, with the count.
+        null: (width,), a direction that changes no attribute, with steps of one standard deviation.
+        snapshot: SHA-256 of the snapshot that they belong to.
+        network: SHA-256 of the weights of the attribute network.
+        samples: how many samples were estimated.
+        told: further facts: settings, shares of the values, agreement on a face set.
+    """
+
+    space: str
+    rows: tuple[Direction, ...]
+    normals: Tensor
+    normal_names: tuple[str, ...]
+    refused: Mapping[str, str]
+    null: Tensor
+    snapshot: str
+    network: str
+    samples: int
+    told: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all directions."""
+        return [row.name for row in self.rows]
+
+    def find(self, name: str) -> Direction:
+        """The direction of that name, like ``hair=blue`` or ``glasses``.
+
+        Raises:
+            UserError: there is none; if it was refused, the error says why.
+        """
+        for row in self.rows:
+            if row.name == name:
+                if not row.offered:
+                    raise UserError(f"{name}: {self.refused.get(name, 'no slider')}")
+                return row
+        if name in self.refused:
+            raise UserError(f"{name}: {self.refused[name]}")
+        attribute = name.partition("=")[0]
+        if attribute in self.refused:
+            raise UserError(f"{name}: {self.refused[attribute]}")
+        near = get_close_matches(name, self.names, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise UserError(f"no direction {name!r}: {hint}there are {', '.join(self.names)}")
+
+    def check(self, model: Model) -> "Directions":
+        """Return the directions if they belong to ``model``; `UserError` otherwise."""
+        if self.snapshot != model.snapshot_hash:
+            raise UserError(
+                f"these directions belong to another snapshot ({self.snapshot[:12]}), this model is "
+                f"{model.snapshot_hash[:12]}; make new ones with omokage directions"
+            )
+        return self
+
+
+def named(attribute: str, value: str) -> str:
+    """The name of the direction of a value.
+
+    >>> named("hair", "blue"), named("glasses", "yes")
+    ('hair=blue', 'glasses')
+    """
+    return attribute if ATTRIBUTES[attribute].binary else f"{attribute}={value}"
+
+
+def flat(points: Points) -> Tensor:
+    """One row of numbers for each point: the style of the first layer in w, the latent in z; float64."""
+    values = points.values[:, 0] if points.space == "w" else points.values
+    return values.flatten(1).double()
+
+
+def moved(points: Points, direction: Direction, steps: float | Sequence[float] | Tensor) -> Points:
+    """The points moved along a direction; ``steps``: one number, or one for each point."""
+    return points.moved(points.values + offsets(points, direction, steps))
+
+
+def offsets(points: Points, direction: Direction, steps: float | Sequence[float] | Tensor) -> Tensor:
+    """What `moved` adds to the values of the points."""
+    amount = torch.as_tensor(steps, dtype=torch.float32).expand(len(points))
+    vector = direction.vector.float()
+    if points.space == "z":
+        return (amount[:, None] * vector).view(points.values.shape)
+    change = (amount[:, None, None] * vector).expand(points.values.shape).clone()
+    if direction.layers:
+        kept = torch.zeros(change.shape[1], dtype=torch.bool)
+        kept[list(direction.layers)] = True
+        change[:, ~kept] = 0
+    return change
+
+
+def apply(points: Points, amounts: Mapping[str, float], directions: Directions) -> Points:
+    """The points with several directions added: ``amounts`` are steps by the names of directions.
 
     Raises:
-        UserError: as `having`; fewer than `MIN_FACES` faces for a tag; or a family that cannot encode.
+        UserError: a name without a direction, or points of another space.
     """
-    model.require(Encodes)
-    has_start, has_end = having(faces, start), having(faces, end)
-    rng = np.random.default_rng(seed)
-    sides = [rng.permutation(np.flatnonzero(a & ~b)) for a, b in ((has_start, has_end), (has_end, has_start))]
-    for tag, side in zip((start, end), sides, strict=True):
-        if len(side) < MIN_FACES:
-            raise UserError(
-                f"{one_line(faces.path)}: {len(side)} faces have {tag} and not the other tag, "
-                f"{MIN_FACES} are needed for a mean"
-            )
-    kept = min(SHOWN, len(sides[0]) - MIN_FACES)
-    others, sides[0] = np.sort(sides[0][:kept]), sides[0][kept:]
-    means, counts = [], []
-    chosen = [side[:max_faces] for side in sides]
-    with opened(progress, "encoding tagged faces", sum(map(len, chosen))) as task:
-        for side in chosen:
-            total, count = torch.zeros(model.latent_shape, dtype=torch.float64), 0
-            for part in np.array_split(side, -(-len(side) // BATCH)):
-                z = model.encode(as_images(faces.pixels(part, model.resolution))).double().cpu()
-                finite = z.flatten(1).isfinite().all(1)
-                total, count = total + z[finite].sum(0), count + int(finite.sum())
-                task.advance(len(part))
-            if not count:
-                raise UserError("no tagged face has a finite latent: this model is broken")
-            means.append(total / count)
-            counts.append(count)
-    lost = (len(chosen[0]) - counts[0], len(chosen[1]) - counts[1])
-    return Direction((means[1] - means[0]).float(), (counts[0], counts[1]), others, lost)
+    if points.space != directions.space:
+        raise UserError(f"these directions are in {directions.space}, the faces in {points.space}")
+    values = points.values
+    for name, steps in amounts.items():
+        values = values + offsets(points, directions.find(name), steps)
+    return points.moved(values)
 
 
-def pictures_along(
-    model: Model,
-    pictures: np.ndarray,
-    called: Sequence[str],
-    way: Direction,
-    strengths: Sequence[float] = (0.0, 0.5, 1.0, 1.5, 2.0),
-) -> list[Faces]:
-    """Each picture with growing multiples of a direction added; strength 0 is the picture itself.
+@dataclass(frozen=True)
+class Regression:
+    """The result of `regress`.
 
-    ``pictures``: uint8 (N, H, W, 3) at the model's resolution; ``called``: their names.
+    Attributes:
+        directions: for each name (width,), one step of a standard deviation.
+        normals: for each name (width,).
+        support: for each name, confident samples with the value.
+        refused: for each value without support, the reason with the count.
+        null: (width,), a random direction orthogonal to all normals.
+        limits: for each name the steps after which half of the samples are beyond 99.9% of them.
     """
+
+    directions: dict[str, Tensor]
+    normals: dict[str, Tensor]
+    support: dict[str, int]
+    refused: dict[str, str]
+    null: Tensor
+    limits: dict[str, float]
+
+
+def regress(
+    x: Tensor,
+    estimates: Estimates,
+    *,
+    least: int = LEAST,
+    confident: float = CONFIDENT,
+    seed: int = 0,
+) -> Regression:
+    """One multi-attribute regression: directions (steps of 1σ) of all values with support.
+
+    Args:
+        x: latents (N, width) of the samples.
+        estimates: what was seen in them.
+        least: confident samples with a value, and with another one, that it needs.
+        confident: least probability of an estimate that counts.
+        seed: of the null direction.
+
+    >>> draw = torch.Generator().manual_seed(0)
+    >>> x = torch.randn(4000, 6, generator=draw)
+    >>> sure = torch.sigmoid(8 * x[:, 2]).numpy()
+    >>> seen = Estimates({"glasses": np.stack([1 - sure, sure], 1)})
+    >>> found = regress(x, seen).directions["glasses"]
+    >>> bool(found[2] > 0.99), bool(found[[0, 1, 3, 4, 5]].abs().max() < 0.1)
+    (True, True)
+    """
+    x = x.double()
+    centre = x.mean(0)
+    centred = x - centre
+    covariance = centred.T @ centred / len(x)
+    width = x.shape[1]
+    ridge = RIDGE * covariance.diagonal().mean() * torch.eye(width, dtype=torch.float64)
+    normals, support, refused = dict[str, Tensor](), dict[str, int](), dict[str, str]()
+    owner = dict[str, str]()
+    for attribute, rows in estimates.probabilities.items():
+        sure = torch.from_numpy(rows.max(1) >= confident)
+        chosen = torch.from_numpy(rows.argmax(1))[sure]
+        part = centred[sure]
+        if len(part) > 1:
+            part = part - part.mean(0)
+            within = part.T @ part / len(part) + ridge
+        for place, value in enumerate(ATTRIBUTES[attribute].values):
+            name = named(attribute, value)
+            if ATTRIBUTES[attribute].binary and place == 0:
+                continue
+            has = (chosen == place).double()
+            count, others = int(has.sum()), int(len(has) - has.sum())
+            if min(count, others) < least:
+                which = value if count < least else f"another than {value}"
+                refused[name] = (
+                    f"{min(count, others):,} of {len(x):,} samples are surely {which} ({attribute}), "
+                    f"{least:,} are needed"
+                )
+                continue
+            # Least squares on the indicator: the discriminant direction, whatever the share of the value.
+            normals[name] = torch.linalg.solve(within, part.T @ (has - has.mean()) / len(part))
+            support[name], owner[name] = count, attribute
+    directions, limits = dict[str, Tensor](), dict[str, float]()
+    inverse = torch.linalg.inv(covariance + ridge)
+    lengths = ((centred @ inverse) * centred).sum(1)
+    far, middle = float(lengths.quantile(0.999)) if len(x) < 10**6 else float("inf"), float(lengths.median())
+    for name, normal in normals.items():
+        others_ = [normals[other] for other in normals if owner[other] != owner[name]]
+        way = _avoiding(covariance @ normal, covariance, others_)
+        directions[name] = _one_step(way, covariance)
+        size = float(directions[name] @ inverse @ directions[name])
+        limits[name] = round(min(8.0, max(2.0, ((far - middle) / size) ** 0.5)), 2)
+    draw = torch.Generator().manual_seed(seed)
+    random = covariance @ torch.randn(width, generator=draw, dtype=torch.float64)
+    null = _one_step(_avoiding(random, covariance, list(normals.values())), covariance)
+    return Regression(directions, normals, support, refused, null, limits)
+
+
+def _avoiding(way: Tensor, covariance: Tensor, normals: Sequence[Tensor]) -> Tensor:
+    """``way`` without its parts along the normals: the nearest way, in standard deviations, that has none."""
+    if not normals:
+        return way
+    stacked = torch.stack(list(normals))  # (rows, width)
+    spread = stacked @ covariance  # (rows, width)
+    gram = spread @ stacked.T
+    inverse = torch.linalg.pinv(gram, rtol=1e-6, hermitian=True)
+    return way - spread.T @ (inverse @ (stacked @ way))
+
+
+def _one_step(way: Tensor, covariance: Tensor) -> Tensor:
+    """``way`` with the length of one standard deviation of the samples along it."""
+    unit = way / way.norm().clamp(min=1e-12)
+    return unit * (unit @ covariance @ unit).clamp(min=0).sqrt()
+
+
+def first_weights(model: Model) -> Tensor | None:
+    """The weights (outputs, width) that see w, or the latent of a family without styles; None: none do so.
+
+    These are the affine maps of all styles, or the first linear or convolutional layer of a decoder.
+    """
+    network = model.network
+    if model.can(HasStyles):
+        width = model.mapping(torch.zeros(1, *model.latent_shape)).shape[2]
+        found = [
+            module.weight.detach()
+            for name, module in network.named_modules()
+            if "mapping_network" not in name
+            and isinstance(getattr(module, "weight", None), Tensor)
+            and module.weight.dim() == 2
+            and module.weight.shape[1] == width
+        ]
+        found = [weight / weight.norm(dim=1, keepdim=True).clamp(min=1e-8) for weight in found]
+        return torch.cat(found).cpu() if found else None
+    if len(model.latent_shape) != 1:
+        return None
+    width = model.latent_shape[0]
+    for name, module in network.named_modules():
+        weight = getattr(module, "weight", None)
+        if not isinstance(weight, Tensor) or "encoder" in name or "location" in name:
+            continue
+        if isinstance(module, torch.nn.ConvTranspose2d) and weight.shape[0] == width:
+            return weight.detach().flatten(1).T.cpu()
+        if weight.dim() == 2 and weight.shape[1] == width:
+            return weight.detach().cpu()
+        if weight.dim() == 4 and weight.shape[1] == width:
+            return weight.detach().transpose(0, 1).flatten(1).T.cpu()
+    return None
+
+
+def factorised(weights: Tensor, covariance: Tensor, count: int) -> list[Tensor]:
+    """SeFa: the eigenvectors of WᵀW with the largest eigenvalues, steps of one standard deviation.
+
+    weights: (outputs, width). covariance: (width, width) of the samples.
+    """
+    _, vectors = torch.linalg.eigh(weights.double().T @ weights.double())
+    return [_one_step(_signed(vectors[:, -1 - i]), covariance) for i in range(min(count, len(vectors)))]
+
+
+def components(covariance: Tensor, count: int) -> list[Tensor]:
+    """The principal components with the largest variance, steps of one standard deviation."""
+    _, vectors = torch.linalg.eigh(covariance)
+    return [_one_step(_signed(vectors[:, -1 - i]), covariance) for i in range(min(count, len(vectors)))]
+
+
+def _signed(vector: Tensor) -> Tensor:
+    """The vector or its negative, so that its largest entry is positive on every machine."""
+    return vector * vector[vector.abs().argmax()].sign()
+
+
+def write_directions(path: str | Path, directions: Directions) -> Path:
+    """Write one file, whole or not at all. Returns its path.
+
+    Raises:
+        UserError: another ending than .safetensors, or the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise UserError(f"{one_line(path)}: a file of directions must end in .safetensors")
     rows = []
-    multiples = torch.tensor(strengths).view(-1, *[1] * way.latent.dim())
-    latents = torch.cat([model.encode(part) for part in as_images(pictures).split(BATCH)])
-    for name, z in zip(called, latents.split(1), strict=True):
-        faces, finite = gathered(pixels(in_batches(model.inverse, z.cpu() + multiples * way.latent)))
-        rows.append(Faces(faces, [f"{strength:g}" for strength in strengths], name, finite))
-    return rows
+    for row in directions.rows:
+        told = asdict(replace(row, vector=torch.zeros(0)))
+        told.pop("vector")
+        rows.append(told)
+    metadata = {
+        "format": FORMAT,
+        "omokage": __version__,
+        "space": directions.space,
+        "snapshot": directions.snapshot,
+        "attribute network": directions.network,
+        "samples": str(directions.samples),
+        "rows": json.dumps(rows),
+        "normals": json.dumps(list(directions.normal_names)),
+        "refused": json.dumps(dict(directions.refused)),
+        "told": json.dumps(dict(directions.told)),
+    }
+    width = directions.null.numel()
+    vectors = [row.vector for row in directions.rows]
+    tensors = {
+        "directions": torch.stack(vectors) if vectors else torch.zeros(0, width),
+        "normals": directions.normals,
+        "null": directions.null,
+    }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as unfinished:
+            save_file({name: value.float().contiguous() for name, value in tensors.items()}, unfinished, metadata)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{one_line(path)}: cannot write: {getattr(error, 'strerror', None) or error}") from None
+    return path
+
+
+def read_directions(path: str | Path) -> Directions:
+    """Read a file of `write_directions`; a folder: the file in it.
+
+    Raises:
+        UserError: no such file, another file, or a damaged one.
+    """
+    path = Path(path)
+    path = path / FILE if path.is_dir() else path
+    shown = one_line(path)
+    if not path.is_file():
+        raise UserError(f"{shown}: no such file; omokage directions RUN makes one")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise UserError(f"{shown} is no file of directions; omokage directions RUN makes one")
+            vectors, normals, null = (file.get_tensor(name) for name in ("directions", "normals", "null"))
+        rows = [
+            Direction(
+                vector=vector,
+                **{**row, "layers": tuple(row["layers"])},
+            )
+            for vector, row in zip(vectors, json.loads(metadata["rows"]), strict=True)
+        ]
+        if len(rows) > MAX_ROWS or not all(t.isfinite().all() for t in (vectors, normals, null)):
+            raise ValueError("numbers that are not finite")
+        return Directions(
+            metadata["space"],
+            tuple(rows),
+            normals,
+            tuple(json.loads(metadata["normals"])),
+            json.loads(metadata["refused"]),
+            null,
+            metadata["snapshot"],
+            metadata["attribute network"],
+            int(metadata["samples"]),
+            json.loads(metadata["told"]),
+        )
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{shown}: damaged ({one_line(error, 80)})") from None

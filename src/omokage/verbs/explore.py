@@ -180,7 +180,7 @@ def attribute(
     from ..abilities import Encodes
     from ..data.faceset import FaceSet
     from ..data.read import one_line
-    from ..explore.directions import direction, parse_tag, pictures_along
+    from ..explore.arithmetic import direction, parse_tag, pictures_along
     from ..explore.inversion import names, read_pictures
     from ..model import load_model
     from ..pages.files import checked_file

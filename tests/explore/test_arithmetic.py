@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from omokage.errors import UserError
-from omokage.explore.directions import Direction, Tag, direction, having, parse_tag, pictures_along
+from omokage.explore.arithmetic import Direction, Tag, direction, having, parse_tag, pictures_along
 from omokage.explore.inversion import as_images
 from omokage.sampling import to_pixels
 
