@@ -49,8 +49,9 @@ from omokage.data.drawn import draw_face
 
 LABELS = Path(__file__).parent / "attribute_labels.csv"
 RESULT = Path(__file__).parent / "results" / "attributes.md"
-VIEWS = 3  # of each tagged face: itself and two random ones
+VIEWS = 2  # of each tagged face: itself and a random one
 BY_EYE = ("glasses", "mouth", "lids", "length", "fringe", "presentation", "skin")
+EXTRA = 24  # faces labelled by eye, and as many drawn ones, in each batch
 FIRST_DRAWN = 500_000  # seeds of drawn faces
 
 # Factors of drawn faces to values; what is not named here teaches nothing.
@@ -72,7 +73,9 @@ def view(face: np.ndarray, number: int, draw: np.random.Generator) -> np.ndarray
     move = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0]]) * scale
     move[:, 2] = pixels / 2 - move[:, :2] @ [x, y]
     soft = cv2.GaussianBlur(face, (0, 0), 0.35) if scale < 0.85 else face
-    seen = cv2.warpAffine(soft, move, (pixels, pixels), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+    seen = cv2.warpAffine(
+        soft, move, (pixels, pixels), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
+    )
     if draw.random() < 0.5:
         seen = seen[:, ::-1]
     light = (seen.astype(np.float32) - 128) * draw.uniform(0.9, 1.1) + 128 + draw.uniform(-10, 10)
@@ -98,7 +101,11 @@ class Cache:
     def __init__(self, folder: Path, name: str, views: int, count: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.mark, self.views, self.count = folder / f"{name}-done.txt", views, count
-        shapes = {"fine": (FINE, GRID, GRID), "coarse": (COARSE, GRID // 2, GRID // 2), "colours": (COLOURS, GRID, GRID)}
+        shapes = {
+            "fine": (FINE, GRID, GRID),
+            "coarse": (COARSE, GRID // 2, GRID // 2),
+            "colours": (COLOURS, GRID, GRID),
+        }
         self.maps = {}
         for part, shape in shapes.items():
             file = folder / f"{name}-{part}.npy"
@@ -151,6 +158,7 @@ def labels_by_eye(names: list[str]) -> tuple[dict[str, np.ndarray], dict[str, li
 
 def drawn_labels(factors: list[dict]) -> dict[str, np.ndarray]:
     """For each attribute int (N,), -1 unknown, from the factors of drawn faces."""
+
     def of(name: str, known: dict[str, int]) -> np.ndarray:
         return np.array([known.get(one[name], -1) for one in factors])
 
@@ -173,7 +181,7 @@ def drawn_labels(factors: list[dict]) -> dict[str, np.ndarray]:
 def class_weights(labels: np.ndarray, values: int, rare: float) -> Tensor:
     """A weight for each value: its frequency to the power ``-rare``, mean 1 over the faces."""
     counts = np.bincount(labels[labels >= 0], minlength=values).clip(1)
-    weights = counts ** -rare
+    weights = counts**-rare
     return torch.from_numpy(weights / (weights * counts).sum() * counts.sum()).float()
 
 
@@ -188,7 +196,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of tagged-faces-96.tar and .csv")
     parser.add_argument("--cache", type=Path, required=True, help="folder for the maps; about 2 GB")
     parser.add_argument("--out", type=Path, required=True, help="the weight file to write")
-    parser.add_argument("--epochs", type=int, default=14)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--drawn", type=int, default=700, help="drawn faces")
     parser.add_argument("--rare", type=float, default=0.35, help="how much more rare colours count, 0 to 1")
@@ -215,7 +223,11 @@ def main() -> None:
     drawn_file = args.cache / "drawn.npz"
     if not drawn_file.exists():
         drawn = [draw_face(FIRST_DRAWN + i, 64) for i in range(args.drawn)]
-        np.savez(drawn_file, pixels=np.stack([one.image for one in drawn]), factors=json.dumps([o.factors for o in drawn]))
+        np.savez(
+            drawn_file,
+            pixels=np.stack([one.image for one in drawn]),
+            factors=json.dumps([o.factors for o in drawn]),
+        )
     stored = np.load(drawn_file)
     factors = json.loads(str(stored["factors"]))
     painted = Cache(args.cache, "drawn", 1, len(factors))
@@ -224,7 +236,10 @@ def main() -> None:
     order = np.random.default_rng(args.seed).permutation(count)
     held, used = np.split(order, [int(HELD_OUT * count)])
     labels, seen, wrong = labels_by_eye(names)
-    truth = {"hair": np.where(hair.sum(1) == 1, hair.argmax(1), -1), "eyes": np.where(eyes.sum(1) == 1, eyes.argmax(1), -1)}
+    truth = {
+        "hair": np.where(hair.sum(1) == 1, hair.argmax(1), -1),
+        "eyes": np.where(eyes.sum(1) == 1, eyes.argmax(1), -1),
+    }
     truth |= labels
     for name in truth:
         truth[name] = np.where(wrong, -1, truth[name])
@@ -242,10 +257,17 @@ def main() -> None:
     steps = args.epochs * (len(used) // args.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, steps, pct_start=0.2)
     weights = {
-        name: class_weights(truth[name][used] if name in truth else of_drawn[name], len(each.values), args.rare if name in ("hair", "eyes") else 0.7)
+        name: class_weights(
+            truth[name][used] if name in truth else of_drawn[name],
+            len(each.values),
+            args.rare if name in ("hair", "eyes") else 0.7,
+        )
         for name, each in ATTRIBUTES.items()
     }
-    own = {name: torch.from_numpy(np.eye(len(ATTRIBUTES[name].values), dtype="f4")[np.maximum(truth[name], 0)]) for name in ("hair", "eyes")}
+    own = {
+        name: torch.from_numpy(np.eye(len(ATTRIBUTES[name].values), dtype="f4")[np.maximum(truth[name], 0)])
+        for name in ("hair", "eyes")
+    }
     draw = np.random.default_rng(args.seed)
     began = time.monotonic()
     for epoch in range(args.epochs):
@@ -254,20 +276,33 @@ def main() -> None:
         shuffled = draw.permutation(used)
         for start in range(0, len(used) - args.batch + 1, args.batch):
             rows = shuffled[start : start + args.batch]
-            extra = draw.choice(by_eye, 40)
-            painted_rows = draw.choice(drawn_used, 40)
+            extra = draw.choice(by_eye, EXTRA)
+            painted_rows = draw.choice(drawn_used, EXTRA)
             which = draw.integers(0, args.views, len(rows) + len(extra))
             a = tagged.get(which, np.concatenate([rows, extra]))
-            b = painted.get(np.zeros(40, int), painted_rows)
-            maps = Maps(*(torch.cat([getattr(a, part), getattr(b, part)]) for part in ("fine", "coarse", "colours")))
+            b = painted.get(np.zeros(EXTRA, int), painted_rows)
+            maps = Maps(
+                *(torch.cat([getattr(a, part), getattr(b, part)]) for part in ("fine", "coarse", "colours"))
+            )
+            mirrored = bool(draw.random() < 0.5)
+            if mirrored:
+                maps = Maps(maps.fine.flip(3), maps.coarse.flip(3), maps.colours.flip(3))
             logits = heads(maps)
             loss = torch.zeros(())
             for name, each in ATTRIBUTES.items():
                 k = len(each.values)
-                real = np.concatenate([truth[name][rows], truth[name][extra]]) if name in truth else np.full(len(rows) + 40, -1)
+                real = (
+                    np.concatenate([truth[name][rows], truth[name][extra]])
+                    if name in truth
+                    else np.full(len(rows) + EXTRA, -1)
+                )
                 if name in ("hair", "eyes"):
                     real[len(rows) :] = -1  # already among the rows
-                goal = np.concatenate([real, of_drawn[name][painted_rows] if name in of_drawn else np.full(40, -1)])
+                goal = np.concatenate(
+                    [real, of_drawn[name][painted_rows] if name in of_drawn else np.full(EXTRA, -1)]
+                )
+                if mirrored and name == "pose":
+                    goal = np.where(goal >= 0, 1 - goal, -1)
                 row = torch.from_numpy((goal >= 0).astype("f4"))
                 if not row.any():
                     continue
@@ -277,10 +312,10 @@ def main() -> None:
                 target = (1 - args.smoothing) * target + args.smoothing / k
                 # Drawn colours are easy and of another style: they count little.
                 if name in ("hair", "eyes"):
-                    row[len(rows) + 40 :] *= 0.3
+                    row[len(rows) + EXTRA :] *= 0.3
                 one = loss_of(logits[name], target, weights[name], row)
                 loss = loss + one * (1.0 if name in ("hair", "eyes") else 0.4)
-                total[name] += float(one)
+                total[name] += one.item()
                 if name in own:
                     with torch.no_grad():
                         now = logits[name][: len(rows)].softmax(1)
@@ -291,9 +326,16 @@ def main() -> None:
             schedule.step()
         heads.eval()
         told = {k: round(v / (len(used) // args.batch), 3) for k, v in total.items()}
+        if epoch % 3 and epoch < args.epochs - 1:
+            print(f"epoch {epoch + 1}/{args.epochs} {told} {time.monotonic() - began:.0f} s", flush=True)
+            continue
         quick = {n: predictions(heads, tagged, 0, held[:400])[n].argmax(1) for n in ("hair", "eyes")}
         right = {n: round(float((quick[n] == truth[n][held[:400]]).mean()), 3) for n in quick}
-        print(f"epoch {epoch + 1}/{args.epochs} {told} held-out, first 400 {right} {time.monotonic() - began:.0f} s", flush=True)
+        print(
+            f"epoch {epoch + 1}/{args.epochs} {told} held-out, first 400 {right} "
+            f"{time.monotonic() - began:.0f} s",
+            flush=True,
+        )
 
     heads.load_state_dict({n: v.half().float() for n, v in heads.state_dict().items()})
     temperatures = {}
@@ -304,7 +346,10 @@ def main() -> None:
             rows = np.intersect1d(np.flatnonzero(labels[name] >= 0), np.concatenate([held, tuning]))
             logits, goal = predictions(heads, tagged, 0, rows)[name], labels[name][rows]
         else:
-            logits, goal = predictions(heads, painted, 0, np.flatnonzero(drawn_held))[name], of_drawn[name][drawn_held]
+            logits, goal = (
+                predictions(heads, painted, 0, np.flatnonzero(drawn_held))[name],
+                of_drawn[name][drawn_held],
+            )
         logits, goal = logits[goal >= 0], goal[goal >= 0]
         scales = np.linspace(0.5, 3, 51)
         fits = [float(F.cross_entropy(torch.from_numpy(logits / s), torch.from_numpy(goal))) for s in scales]
@@ -336,12 +381,16 @@ def main() -> None:
             "eye agrees with tag": round(float((mine[rows] == tag).mean()), 4),
             "network agrees with tag": round(float((guess == tag).mean()), 4),
             "network agrees with eye": round(float((guess == mine[rows]).mean()), 4),
-            "network agrees with tag or eye": round(float(((guess == tag) | (guess == mine[rows])).mean()), 4),
+            "network agrees with tag or eye": round(
+                float(((guess == tag) | (guess == mine[rows])).mean()), 4
+            ),
         }
     training = {
         "what": "attributes of a face on frozen maps, omokage.attributes",
-        "data": f"tagged-faces-96: {len(used)} faces used, {len(held)} held out; {len(drawn_used)} drawn faces",
-        "command": f"python bench/train_attributes.py --epochs {args.epochs} --rare {args.rare:g} --own {args.own:g} --seed {args.seed}",
+        "data": f"tagged-faces-96: {len(used)} faces used, {len(held)} held out; "
+        f"{len(drawn_used)} drawn faces",
+        "command": f"python bench/train_attributes.py --epochs {args.epochs} --rare {args.rare:g} "
+        f"--own {args.own:g} --seed {args.seed}",
         "torch": torch.__version__,
         "temperatures": temperatures,
         "judged": judged,
@@ -371,14 +420,22 @@ def judged_on(logits: np.ndarray, goal: np.ndarray, temperature: float) -> dict:
     sure = torch.from_numpy(logits / temperature).softmax(1).max(1)[0].numpy()
     right = chosen == goal
     bins = np.minimum((sure * 10).astype(int), 9)
-    error = sum(abs(right[bins == b].mean() - sure[bins == b].mean()) * (bins == b).mean() for b in np.unique(bins))
+    error = sum(
+        abs(right[bins == b].mean() - sure[bins == b].mean()) * (bins == b).mean() for b in np.unique(bins)
+    )
     return {
         "faces": len(goal),
         "accuracy": round(float(right.mean()), 4),
         "balanced": round(float(np.mean(list(recalls.values()))), 4),
         "fewest": int(np.bincount(goal)[np.unique(goal)].min()),
         "calibration error": round(float(error), 4),
-        "sure": {f"{t:g}": [round(float((sure >= t).mean()), 3), round(float(right[sure >= t].mean()), 3) if (sure >= t).any() else None] for t in (0.5, 0.8, 0.9)},
+        "sure": {
+            f"{t:g}": [
+                round(float((sure >= t).mean()), 3),
+                round(float(right[sure >= t].mean()), 3) if (sure >= t).any() else None,
+            ]
+            for t in (0.5, 0.8, 0.9)
+        },
     }
 
 
@@ -390,22 +447,45 @@ def confusion(chosen: np.ndarray, goal: np.ndarray, values: int) -> np.ndarray:
 
 def told_in_words(training: dict, tables: list[tuple[str, np.ndarray]]) -> str:
     """The result as Markdown: one line an attribute, then what was taken for what."""
-    lines = ["# The attribute network on faces that it has not learned from", "", f"`{training['command']}`; {training['data']}.", ""]
-    lines += ["| attribute | held-out faces | of the rarest value | accuracy | mean recall | calibration error | drawn faces | slider |", "|---|---|---|---|---|---|---|---|"]
+    lines = [
+        "# The attribute network on faces that it has not learned from",
+        "",
+        f"`{training['command']}`; {training['data']}.",
+        "",
+    ]
+    lines += [
+        "| attribute | held-out faces | of the rarest value | accuracy | mean recall | calibration error "
+        "| drawn faces | slider |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for name, one in training["judged"].items():
         drawn = f"{one['drawn']:.1%}" if "drawn" in one else ""
         if "accuracy" not in one:
             lines.append(f"| {name} | | | | | | {drawn} | no: not measured on real faces |")
             continue
         slider = "yes" if one["offered"] else f"no: below {LEAST:.0%}"
-        lines.append(f"| {name} | {one['faces']} | {one['fewest']} | {one['accuracy']:.1%} | {one['balanced']:.1%} | {one['calibration error']:.3f} | {drawn} | {slider} |")
+        lines.append(
+            f"| {name} | {one['faces']} | {one['fewest']} | {one['accuracy']:.1%} "
+            f"| {one['balanced']:.1%} | {one['calibration error']:.3f} | {drawn} | {slider} |"
+        )
     for name in ("hair", "eyes"):
         said = training["judged"][name]["by eye"]
-        lines += ["", f"{name}: {said['faces']} held-out faces were named by eye, without sight of the tags. The eye agrees with the tag in "
-                  f"{said['eye agrees with tag']:.1%}, the network in {said['network agrees with tag']:.1%}; the network agrees with one of the two in {said['network agrees with tag or eye']:.1%}."]
+        lines += [
+            "",
+            f"{name}: {said['faces']} held-out faces were named by eye, without sight of the tags. The eye "
+            f"agrees with the tag in {said['eye agrees with tag']:.1%}, the network in "
+            f"{said['network agrees with tag']:.1%}; the network agrees with one of the two in "
+            f"{said['network agrees with tag or eye']:.1%}.",
+        ]
     for name, table in tables:
         values = ATTRIBUTES[name].values
-        lines += ["", f"## {name}: rows are the labels, columns the estimates", "", f"| | {' | '.join(values)} | right |", "|---|" + "---|" * (len(values) + 1)]
+        lines += [
+            "",
+            f"## {name}: rows are the labels, columns the estimates",
+            "",
+            f"| | {' | '.join(values)} | right |",
+            "|---|" + "---|" * (len(values) + 1),
+        ]
         for value, row in zip(values, table, strict=True):
             share = f"{row[values.index(value)] / row.sum():.0%}" if row.sum() else ""
             lines.append(f"| {value} | {' | '.join(map(str, row))} | {share} |")

@@ -41,6 +41,7 @@ from .verbs.options import WORKERS, progress, within
 from .verbs.recipes import recipes
 from .verbs.report import card, report
 from .verbs.sample import sample
+from .verbs.steering import directions, select, steer
 from .verbs.study import app as study
 
 # The exception that typer raises for a wrong call. Typer has its own copy of click, so click's class differs.
@@ -189,6 +190,9 @@ app.command()(truncate)
 app.command()(mix)
 app.command()(montage)
 app.command()(show)
+app.command()(directions)
+app.command()(steer)
+app.command()(select)
 
 
 app.command()(evaluate)

@@ -144,7 +144,9 @@ class Estimates:
     def joined(parts: "Sequence[Estimates]") -> "Estimates":
         """The faces of all parts, in order."""
         names = parts[0].probabilities
-        return Estimates({name: np.concatenate([part.probabilities[name] for part in parts]) for name in names})
+        return Estimates(
+            {name: np.concatenate([part.probabilities[name] for part in parts]) for name in names}
+        )
 
 
 def lab(rgb: Tensor) -> Tensor:

@@ -15,7 +15,6 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -389,9 +388,13 @@ def write_directions(path: str | Path, directions: Directions) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as unfinished:
-            save_file({name: value.float().contiguous() for name, value in tensors.items()}, unfinished, metadata)
+            save_file(
+                {name: value.float().contiguous() for name, value in tensors.items()}, unfinished, metadata
+            )
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{one_line(path)}: cannot write: {getattr(error, 'strerror', None) or error}") from None
+        raise UserError(
+            f"{one_line(path)}: cannot write: {getattr(error, 'strerror', None) or error}"
+        ) from None
     return path
 
 

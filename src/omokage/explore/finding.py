@@ -28,7 +28,7 @@ from omokage.explore.directions import (
     named,
     regress,
 )
-from omokage.explore.points import Points, Space, default_space, of_seeds
+from omokage.explore.points import Space, default_space, of_seeds
 from omokage.explore.steering import acting_layers, look, measured, moves
 from omokage.files import replacing
 from omokage.model import Model
@@ -69,7 +69,8 @@ def estimated(
         if mark.is_file():
             if json.loads(mark.read_text()) != about:
                 raise UserError(
-                    f"{one_line(kept)} has estimates of another model or other settings; give another folder with -o"
+                    f"{one_line(kept)} has estimates of another model or other settings; "
+                    "give another folder with -o"
                 )
         else:
             with replacing(mark) as unfinished:
@@ -134,24 +135,40 @@ class OnFaces:
 
 
 def on_faces(
-    network: AttributeNetwork, faces: FaceSet, *, most: int = 2000, seed: int = 0, progress: Progress | None = None
+    network: AttributeNetwork,
+    faces: FaceSet,
+    *,
+    most: int = 2000,
+    seed: int = 0,
+    progress: Progress | None = None,
 ) -> OnFaces:
     """Estimate at most ``most`` faces of a set, chosen at random with ``seed``."""
     rows = np.sort(np.random.default_rng(seed).permutation(len(faces))[:most])
-    parts = []
-    with opened(progress, "estimating faces", len(rows)) as task:
-        for some in np.array_split(rows, max(1, -(-len(rows) // 64))):
-            parts.append(network(faces.pixels(some, (128, 128))))
-            task.advance(len(some))
-    seen = Estimates.joined(parts)
+    seen = estimates_of(network, faces, rows, progress)
     agreement = {}
     for name in set(faces.index.column_names) & set(ATTRIBUTES):
         labels = [str(cell or "").split("|") for cell in faces.index[name].take(rows).to_pylist()]
         known = [bool(set(each) & set(ATTRIBUTES[name].values)) for each in labels]
         if any(known):
-            hits = [value in each for value, each, has in zip(seen.values(name), labels, known, strict=True) if has]
+            hits = [
+                value in each
+                for value, each, has in zip(seen.values(name), labels, known, strict=True)
+                if has
+            ]
             agreement[name] = (round(float(np.mean(hits)), 4), len(hits))
     return OnFaces(len(rows), shares_of(seen), agreement, faces.content_hash)
+
+
+def estimates_of(
+    network: AttributeNetwork, faces: FaceSet, rows: np.ndarray, progress: Progress | None = None
+) -> Estimates:
+    """Estimates of some rows of a face set, in order; pictures are resized to 128 px."""
+    parts = []
+    with opened(progress, "estimating faces", len(rows)) as task:
+        for some in np.array_split(rows, max(1, -(-len(rows) // 64))):
+            parts.append(network(faces.pixels(some, (128, 128))))
+            task.advance(len(some))
+    return Estimates.joined(parts)
 
 
 def shares_of(seen: Estimates) -> dict[str, float]:
@@ -278,7 +295,9 @@ def checked(
     before = look(model, network, few, settings)
     with opened(progress, "measuring directions", len(directions.rows)) as task:
         for row in directions.rows:
-            key = hashlib.sha256(row.vector.numpy().tobytes() + f"{check} {row.name}".encode()).hexdigest()[:16]
+            key = hashlib.sha256(row.vector.numpy().tobytes() + f"{check} {row.name}".encode()).hexdigest()[
+                :16
+            ]
             file = None if folder is None else folder / KEPT / f"measured-{key}.json"
             stored = _measured(file)
             if stored is not None:

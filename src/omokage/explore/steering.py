@@ -45,6 +45,7 @@ class Look:
 
     def put(self, rows: np.ndarray, other: "Look") -> "Look":
         """This look with ``rows`` replaced by those of ``other``, in order."""
+
         def new(mine: np.ndarray, theirs: np.ndarray) -> np.ndarray:
             mine = mine.copy()
             mine[rows] = theirs
@@ -497,7 +498,11 @@ def acting_layers(
     groups = [tuple(i for i, size in enumerate(model.layer_sizes) if size == each) for each in sizes]
     start = mean(before)
     effects = [
-        max(0.0, mean(look(model, network, moved(points, replace(direction, layers=group), steps), settings, task)) - start)
+        max(
+            0.0,
+            mean(look(model, network, moved(points, replace(direction, layers=group), steps), settings, task))
+            - start,
+        )
         for group in groups
     ]
     total = sum(effects)

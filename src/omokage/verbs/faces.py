@@ -221,3 +221,44 @@ def export(
         print(f"{report.unmet:>9,}  do not meet the conditions")
     for line in told(report.opt_out):
         print(line)
+
+
+@app.command()
+def attributes(
+    faces: Annotated[Path, FACES],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="A CSV. Default: attributes.csv.")] = None,
+    conditions: Annotated[list[str] | None, WHERE] = None,
+) -> None:
+    """Estimate hair and eye colour, glasses and more of every face, with a confidence each."""
+    import numpy as np
+
+    from ..attributes import ATTRIBUTES, attribute_network
+    from ..data.choose import nearest, where
+    from ..data.faceset import FaceSet
+    from ..errors import UserError
+    from ..explore.finding import estimates_of
+    from ..pages.files import checked_file, save_table
+
+    path = checked_file(default_out(out, "attributes.csv"), ".csv")
+    opened, network = FaceSet.open(faces), attribute_network()
+    rows = np.nonzero(where(opened.index, conditions or []))[0]
+    if not len(rows):
+        hint = nearest(opened.index, conditions or []) or "`omokage faces stats` lists the labels"
+        raise UserError(f"no face meets the conditions: {hint}")
+    seen = estimates_of(network, opened, rows, progress())
+    header = ["key", *(column for name in ATTRIBUTES for column in (name, f"{name}_confidence"))]
+    values = {name: seen.values(name) for name in ATTRIBUTES}
+    sure = {name: seen.confidence(name) for name in ATTRIBUTES}
+    lines = (
+        [
+            opened.keys[row],
+            *(cell for name in ATTRIBUTES for cell in (values[name][i], f"{sure[name][i]:.3f}")),
+        ]
+        for i, row in enumerate(rows)
+    )
+    print(save_table(header, lines, path))
+    for name, about in ATTRIBUTES.items():
+        counts = sorted(((values[name].count(value), value) for value in about.values), reverse=True)
+        said = ", ".join(f"{value} {count / len(rows):.0%}" for count, value in counts if count)
+        weak = "" if name in network.offered else "  (weak: see docs/steering.md)"
+        print(f"{name}: {said}{weak}")

@@ -61,6 +61,19 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "omokage montage runs/fast runs/dcgan --clock minutes",
     ),
     "show": ("omokage show face.png", "omokage show face.png --model runs/style -o again.png"),
+    "directions": (
+        "omokage directions runs/fast -o directions/",
+        "omokage directions runs/fast --data faces/ --samples 10000",
+    ),
+    "steer": (
+        "omokage steer 3,17 face.png --hair blue --eyes green",
+        "omokage steer 0-7 -m runs/fast -d directions/ --glasses 2 --keep mouth",
+        "omokage steer 0-3 --along 'sefa 1=2' --save-latents new.safetensors",
+    ),
+    "select": (
+        "omokage select --hair blue --eyes green -n 16",
+        "omokage select -m runs/fast --mouth open --confidence 0.8 -n 8",
+    ),
     "evaluate": (
         "omokage evaluate runs/fast --data faces/",
         "omokage evaluate runs/fast --data faces/ --protocol fid2k-full-tags",
@@ -89,6 +102,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "omokage faces merge one/ two/ -o both/ --drop near",
         "omokage faces merge faces/ -o clean/ --opt-out names.txt",
     ),
+    "faces attributes": ("omokage faces attributes faces/ -o attributes.csv",),
     "faces export": (
         "omokage faces export faces/ -o pictures/",
         "omokage faces export faces/ -o set/ --as datasets --where 'width>=96'",
@@ -207,6 +221,24 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
             "truncate": (),
             "mix": ("--from", "--styles"),
         }.items()
+    },
+    "steer": {
+        "Which faces": ("--seeds", "--model", "--in"),
+        "What is changed": (
+            *("--hair", "--eyes", "--glasses", "--mouth", "--lids", "--length", "--fringe"),
+            *("--presentation", "--skin", "--pose", "--along", "--keep", "--directions"),
+        ),
+        "How they are drawn": _DRAWN,
+        "Output": ("--out", *_WRITTEN),
+    },
+    "select": {
+        "What is wanted": (
+            *("--hair", "--eyes", "--glasses", "--mouth", "--lids", "--length", "--fringe"),
+            *("--presentation", "--skin", "--pose", "--confidence"),
+        ),
+        "Which faces": ("--number", "--most", "--first", "--model", "--in"),
+        "How they are drawn": _DRAWN,
+        "Output": ("--out", *_WRITTEN),
     },
     "evaluate": {
         "What is compared": ("--data", "--seed", "--psi"),
