@@ -12,6 +12,8 @@ The frozen maps of all faces are computed once, into the folder ``--cache``; the
  * The other attributes: labels by eye of some of these faces, in ``bench/attribute_labels.csv``, and drawn
    faces, whose factors are exact.
 
+The regressions of ``train_colour_heads.py`` on the tag encoder's features go into the file as they are.
+
 A tenth of the tagged faces, the same as in ``train_tag_encoder.py``, is never learned from. All figures in
 the file's metadata and in the table are of it.
 """
@@ -43,9 +45,12 @@ from omokage.attributes import (
     AttributeHeads,
     Describer,
     Maps,
+    both,
     lab,
 )
+from omokage.data.colours import ColourNames
 from omokage.data.drawn import draw_face
+from omokage.tag_encoder import network_input, tag_encoder
 
 LABELS = Path(__file__).parent / "attribute_labels.csv"
 RESULT = Path(__file__).parent / "results" / "attributes.md"
@@ -165,7 +170,6 @@ def drawn_labels(factors: list[dict]) -> dict[str, np.ndarray]:
     def places(name: str) -> np.ndarray:
         return np.array([ATTRIBUTES[name].values.index(one[name]) for one in factors])
 
-    yaw = np.array([one["yaw"] for one in factors])
     return {
         "hair": places("hair"),
         "eyes": places("eyes"),
@@ -174,7 +178,6 @@ def drawn_labels(factors: list[dict]) -> dict[str, np.ndarray]:
         "length": of("hair_style", LONG),
         "fringe": of("bangs", FRINGE),
         "skin": of("skin", SKIN),
-        "pose": np.where(np.abs(yaw) < 3, -1, (yaw > 0).astype(int)),
     }
 
 
@@ -204,6 +207,7 @@ def main() -> None:
     parser.add_argument("--smoothing", type=float, default=0.08)
     parser.add_argument("--views", type=int, default=VIEWS)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--weights", type=Path, help="do not train: judge the weights in this file anew")
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(args.seed)
@@ -244,13 +248,16 @@ def main() -> None:
     for name in truth:
         truth[name] = np.where(wrong, -1, truth[name])
     used = used[~wrong[used]]
+    # A twentieth is left aside, to watch the training by.
+    aside, used = used[: len(used) // 20], used[len(used) // 20 :]
     of_drawn = drawn_labels(factors)
     drawn_held = np.arange(len(factors)) % 5 == 0
     drawn_used = np.flatnonzero(~drawn_held)
-    # A part of the faces to learn from sets the temperatures; it is left out of the training.
-    tuning, used = used[: len(used) // 20], used[len(used) // 20 :]
 
     heads = AttributeHeads()
+    if args.weights is not None:
+        kept = safetensors.torch.load_file(args.weights)
+        heads.load_state_dict({n: kept[n].float() for n in heads.state_dict()})
     optimiser = torch.optim.AdamW(heads.parameters(), lr=2e-3, weight_decay=0.02)
     by_eye = np.flatnonzero(np.any([labels[name] >= 0 for name in BY_EYE], axis=0))
     by_eye = np.intersect1d(by_eye, used)
@@ -270,7 +277,7 @@ def main() -> None:
     }
     draw = np.random.default_rng(args.seed)
     began = time.monotonic()
-    for epoch in range(args.epochs):
+    for epoch in range(0 if args.weights else args.epochs):
         heads.train()
         total = Counter()
         shuffled = draw.permutation(used)
@@ -284,8 +291,7 @@ def main() -> None:
             maps = Maps(
                 *(torch.cat([getattr(a, part), getattr(b, part)]) for part in ("fine", "coarse", "colours"))
             )
-            mirrored = bool(draw.random() < 0.5)
-            if mirrored:
+            if draw.random() < 0.5:  # mirrored
                 maps = Maps(maps.fine.flip(3), maps.coarse.flip(3), maps.colours.flip(3))
             logits = heads(maps)
             loss = torch.zeros(())
@@ -301,8 +307,6 @@ def main() -> None:
                 goal = np.concatenate(
                     [real, of_drawn[name][painted_rows] if name in of_drawn else np.full(EXTRA, -1)]
                 )
-                if mirrored and name == "pose":
-                    goal = np.where(goal >= 0, 1 - goal, -1)
                 row = torch.from_numpy((goal >= 0).astype("f4"))
                 if not row.any():
                     continue
@@ -329,47 +333,37 @@ def main() -> None:
         if epoch % 3 and epoch < args.epochs - 1:
             print(f"epoch {epoch + 1}/{args.epochs} {told} {time.monotonic() - began:.0f} s", flush=True)
             continue
-        quick = {n: predictions(heads, tagged, 0, held[:400])[n].argmax(1) for n in ("hair", "eyes")}
-        right = {n: round(float((quick[n] == truth[n][held[:400]]).mean()), 3) for n in quick}
+        quick = {n: predictions(heads, tagged, 0, aside)[n].argmax(1) for n in ("hair", "eyes")}
+        right = {n: round(float((quick[n] == truth[n][aside]).mean()), 3) for n in quick}
         print(
-            f"epoch {epoch + 1}/{args.epochs} {told} held-out, first 400 {right} "
+            f"epoch {epoch + 1}/{args.epochs} {told} faces left aside {right} "
             f"{time.monotonic() - began:.0f} s",
             flush=True,
         )
 
+    heads.eval()
     heads.load_state_dict({n: v.half().float() for n, v in heads.state_dict().items()})
-    temperatures = {}
-    for name in ATTRIBUTES:
-        if name in ("hair", "eyes"):
-            logits, goal = predictions(heads, tagged, 0, tuning)[name], truth[name][tuning]
-        elif name in labels:
-            rows = np.intersect1d(np.flatnonzero(labels[name] >= 0), np.concatenate([held, tuning]))
-            logits, goal = predictions(heads, tagged, 0, rows)[name], labels[name][rows]
-        else:
-            logits, goal = (
-                predictions(heads, painted, 0, np.flatnonzero(drawn_held))[name],
-                of_drawn[name][drawn_held],
-            )
-        logits, goal = logits[goal >= 0], goal[goal >= 0]
-        scales = np.linspace(0.5, 3, 51)
-        fits = [float(F.cross_entropy(torch.from_numpy(logits / s), torch.from_numpy(goal))) for s in scales]
-        temperatures[name] = round(float(scales[int(np.argmin(fits))]), 2)
-
-    judged, tables = {}, []
-    found = predictions(heads, tagged, 0, held)
-    soft = predictions(heads, tagged, 1, held)
-    of_painted = predictions(heads, painted, 0, np.flatnonzero(drawn_held))
+    names_ = ("hair", "eyes")
+    whole = ColourNames()
+    on_tags = dict(zip(names_, whole.heads, strict=True))
+    found = predictions(heads, tagged, 0, held, on_tags, faces)
+    soft = predictions(heads, tagged, 1, held, on_tags, faces)
+    shown = np.flatnonzero(drawn_held)
+    of_painted = predictions(heads, painted, 0, shown, on_tags, stored["pixels"])
+    # One half of the held-out faces sets the temperatures, the other half shows whether they are right.
+    first = np.arange(len(held)) % 2 == 0
+    temperatures, judged, tables = {}, {}, []
     for name, each in ATTRIBUTES.items():
-        entry: dict = {}
-        if name in truth:
-            goal = truth[name][held]
-            entry = judged_on(found[name], goal, temperatures[name])
-            entry["in another view"] = judged_on(soft[name], goal, temperatures[name])["accuracy"]
-            entry["offered"] = name in ("hair", "eyes") or entry["balanced"] >= LEAST
-            tables.append((name, confusion(found[name].argmax(1), goal, len(each.values))))
+        goal = truth[name][held]
+        temperatures[name] = temperature(found[name][first], goal[first])
+        entry = judged_on(found[name], goal, temperatures[name])
+        other = judged_on(found[name][~first], goal[~first], temperatures[name])
+        entry |= {name_: other[name_] for name_ in ("calibration error", "sure")}
+        entry["in another view"] = judged_on(soft[name], goal, temperatures[name])["accuracy"]
+        entry["offered"] = name in names_ or entry["balanced"] >= LEAST
+        tables.append((name, confusion(found[name].argmax(1), goal, len(each.values))))
         if name in of_drawn:
-            goal = of_drawn[name][drawn_held]
-            entry["drawn"] = judged_on(of_painted[name], goal, 1.0)["accuracy"]
+            entry["drawn"] = judged_on(of_painted[name], of_drawn[name][shown], 1.0)["accuracy"]
         judged[name] = entry
     for name in ("hair", "eyes"):
         mine = np.array([seen[name][i] for i in held])
@@ -396,6 +390,8 @@ def main() -> None:
         "judged": judged,
     }
     tensors = {name: value.half().contiguous() for name, value in heads.state_dict().items()}
+    for name, (weight, bias) in on_tags.items():
+        tensors |= {f"tags.{name}.weight": weight.half(), f"tags.{name}.bias": bias.float()}
     data = safetensors.torch.save({**tensors, "colours": colours.float()}, {"training": json.dumps(training)})
     temporary = args.out.with_name(args.out.name + ".part")
     temporary.write_bytes(data)
@@ -406,10 +402,36 @@ def main() -> None:
 
 
 @torch.inference_mode()
-def predictions(heads: AttributeHeads, cache: Cache, view: int, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Logits (N, values) for each attribute."""
-    parts = [heads(cache.get(np.full(len(p), view), p)) for p in np.array_split(rows, -(-len(rows) // 128))]
+def predictions(
+    heads: AttributeHeads,
+    cache: Cache,
+    number: int,
+    rows: np.ndarray,
+    on_tags: dict[str, tuple[Tensor, Tensor]] | None = None,
+    faces: np.ndarray | None = None,
+) -> dict[str, np.ndarray]:
+    """Logits (N, values) for each attribute, of faces in the view of that number.
+
+    With ``on_tags`` and the pixels of all ``faces``, the tag encoder has a say, as in the product.
+    """
+    parts = []
+    for some in np.array_split(rows, -(-len(rows) // 128)):
+        logits = heads(cache.get(np.full(len(some), number), some))
+        if on_tags is not None and faces is not None:
+            pixels = [view(faces[i], number, np.random.default_rng([number, i])) for i in some]
+            features = tag_encoder()(network_input(np.stack(pixels)))
+            for name, regression in on_tags.items():
+                logits[name] = both(logits[name], features, regression)
+        parts.append(logits)
     return {name: torch.cat([part[name] for part in parts]).numpy() for name in ATTRIBUTES}
+
+
+def temperature(logits: np.ndarray, goal: np.ndarray) -> float:
+    """The number that logits are divided by for the best likelihood (Guo et al. 2017, section 4)."""
+    logits, goal = torch.from_numpy(logits[goal >= 0]), torch.from_numpy(goal[goal >= 0])
+    scales = np.linspace(0.3, 4, 75)
+    fits = [float(F.cross_entropy(logits / float(scale), goal)) for scale in scales]
+    return round(float(scales[int(np.argmin(fits))]), 2)
 
 
 def judged_on(logits: np.ndarray, goal: np.ndarray, temperature: float) -> dict:
@@ -460,9 +482,6 @@ def told_in_words(training: dict, tables: list[tuple[str, np.ndarray]]) -> str:
     ]
     for name, one in training["judged"].items():
         drawn = f"{one['drawn']:.1%}" if "drawn" in one else ""
-        if "accuracy" not in one:
-            lines.append(f"| {name} | | | | | | {drawn} | no: not measured on real faces |")
-            continue
         slider = "yes" if one["offered"] else f"no: below {LEAST:.0%}"
         lines.append(
             f"| {name} | {one['faces']} | {one['fewest']} | {one['accuracy']:.1%} "

@@ -11,7 +11,7 @@ from omokage.model import About
 from omokage.settings import Settings
 
 PLAIN = Settings()
-READ = ("glasses", "mouth", "length", "pose")
+READ = ("glasses", "mouth", "length", "skin")
 # Rows: how each patch depends on the latent. They are not orthogonal, as attributes of faces are not.
 MIXED = torch.tensor(
     [

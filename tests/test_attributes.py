@@ -60,15 +60,9 @@ def test_drawn_faces_are_recognised(drawn, seen):
     hits = {
         "hair": share("hair", lambda factors, value: factors["hair"] == value),
         "glasses": share("glasses", lambda factors, value: factors["glasses"] == (value == "yes")),
-        "pose": share(
-            "pose",
-            lambda factors, value: (factors["yaw"] > 0) == (value == "right"),
-            lambda factors: abs(factors["yaw"]) > 6,
-        ),
     }
     assert hits["hair"] >= 0.8
     assert hits["glasses"] >= 0.9
-    assert hits["pose"] >= 0.9
 
 
 def test_the_batch_does_not_matter(drawn, seen):

@@ -2,7 +2,9 @@
 
 Two frozen descriptions of a picture go in: feature maps of EfficientNet-Lite0, which tell where things are,
 and a map of how much of each of 32 colours there is, which tells what colour they have. A few thousand
-weights for each attribute decide where to look and what is seen. ``bench/train_attributes.py`` trains them.
+weights for each attribute decide where to look and what is seen. For the colours of hair and eyes, the
+regressions on the tag encoder's features (`omokage.data.colours`) have a say too: the probabilities of both
+are multiplied. ``bench/train_attributes.py`` trains the weights.
 """
 
 import hashlib
@@ -20,6 +22,7 @@ from torch.nn import functional as F
 
 from .errors import UserError
 from .models.efficientnet_lite import EfficientNetLite0
+from .tag_encoder import network_input, tag_encoder
 
 WEIGHTS = "attributes.safetensors"
 SIDE = 128  # px, what EfficientNet-Lite0 sees
@@ -66,7 +69,6 @@ ATTRIBUTES: dict[str, Attribute] = {
         Attribute("fringe", ("short", "long"), "fringe that reaches over the eyes or between them"),
         Attribute("presentation", ("feminine", "masculine"), "masculine look"),
         Attribute("skin", ("light", "dark"), "tanned or dark skin"),
-        Attribute("pose", ("left", "right"), "head turned to the right side of the picture"),
     )
 }
 
@@ -260,12 +262,14 @@ class AttributeNetwork:
         temperatures: dict[str, float] | None = None,
         judged: dict[str, Any] | None = None,
         file_hash: str = "",
+        on_tags: dict[str, tuple[Tensor, Tensor]] | None = None,
     ) -> None:
         self.describe = Describer(colours)
         self.heads = heads.eval().requires_grad_(False)
         self.temperatures = temperatures or {}
         self.judged = judged or {}
         self.file_hash = file_hash
+        self.on_tags = on_tags or {}
 
     @property
     def offered(self) -> list[str]:
@@ -304,12 +308,25 @@ class AttributeNetwork:
         the chin, where there is little hair. `apart` compares them.
         """
         maps = self.describe(images)
+        logits = self.heads(maps)
+        if self.on_tags:
+            features = tag_encoder()(network_input(images))
+            for name, regression in self.on_tags.items():
+                logits[name] = both(logits[name], features, regression)
         found = {
-            name: (x / self.temperatures.get(name, 1.0)).softmax(1).numpy()
-            for name, x in self.heads(maps).items()
+            name: (x / self.temperatures.get(name, 1.0)).softmax(1).numpy() for name, x in logits.items()
         }
         inner = maps.fine[:, :, INNER[0], INNER[1]].flatten(2).transpose(1, 2)
         return Estimates(found), F.normalize(inner, dim=2).numpy()
+
+
+def both(logits: Tensor, features: Tensor, regression: tuple[Tensor, Tensor]) -> Tensor:
+    """Logits of the product of two probabilities: of the heads, and of a regression on the tag encoder.
+
+    logits: (B, values). features: (B, 416). regression: weights (values, 416) and biases (values,).
+    """
+    weight, bias = regression
+    return logits.log_softmax(1) + (features @ weight.T + bias).log_softmax(1)
 
 
 def apart(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -337,12 +354,21 @@ def attribute_network() -> AttributeNetwork:
         length = int.from_bytes(data[:8], "little")
         training = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["training"])
         colours = weights.pop("colours")
+        on_tags = {
+            name: (weights.pop(f"tags.{name}.weight").float(), weights.pop(f"tags.{name}.bias").float())
+            for name in ("hair", "eyes")
+        }
         heads = AttributeHeads()
         heads.load_state_dict({name: value.float() for name, value in weights.items()})
     except Exception as error:  # safetensors and torch raise many kinds of errors
         raise UserError(f"{file} cannot be read ({error}); reinstall omokage") from None
     return AttributeNetwork(
-        heads, colours, training["temperatures"], training["judged"], hashlib.sha256(data).hexdigest()
+        heads,
+        colours,
+        training["temperatures"],
+        training["judged"],
+        hashlib.sha256(data).hexdigest(),
+        on_tags,
     )
 
 

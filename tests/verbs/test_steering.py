@@ -129,7 +129,7 @@ def test_steer_along_a_direction_without_labels(ways, snapshot, tmp_path, capsys
 def test_one_line_says_what_is_wrong(arguments, told, ways, snapshot, tmp_path, capsys):
     more = ["-d", str(ways)] if arguments[0] == "steer" else []
     assert main([*arguments, "-m", str(snapshot), *more, "-o", str(tmp_path / "x.png")]) == 2
-    out, err = capsys.readouterr()
+    err = capsys.readouterr().err
     assert err.count("error: ") == 1
     assert told in err
     assert not list(tmp_path.glob("*.png"))

@@ -45,6 +45,7 @@ class ColourNames:
     weights: ``hair.weight`` (12, 416), ``hair.bias`` (12,), and the same for ``eyes`` (11). None loads the
         shipped weights; `UserError` if they are missing or damaged.
     file_hash: hex SHA-256 of the shipped weights.
+    heads: weights (names, 416) and biases (names,) for hair, then for eyes.
     """
 
     def __init__(self, weights: "dict[str, Tensor] | None" = None) -> None:
@@ -54,7 +55,7 @@ class ColourNames:
         self.file_hash = ""
         if weights is None:
             weights, self.file_hash = _shipped()
-        self._heads = [(weights[f"{name}.weight"], weights[f"{name}.bias"]) for name in ("hair", "eyes")]
+        self.heads = [(weights[f"{name}.weight"], weights[f"{name}.bias"]) for name in ("hair", "eyes")]
 
     def __call__(self, picture: np.ndarray, face: Face | None) -> tuple[str, str]:
         """The names alone of `estimates`: hair, eyes."""
@@ -75,7 +76,7 @@ class ColourNames:
         with on_one_thread(), torch.inference_mode():
             features = self._encoder(network_input(seen[None]))[0]
             found = []
-            for names, (weight, bias) in zip((HAIR_COLOURS, EYE_COLOURS), self._heads, strict=True):
+            for names, (weight, bias) in zip((HAIR_COLOURS, EYE_COLOURS), self.heads, strict=True):
                 shares = torch.softmax((weight @ features + bias).double(), 0)
                 best = int(shares.argmax())
                 found.append(Estimate(names[best], float(f"{float(shares[best]):.3g}")))

@@ -33,7 +33,7 @@ FORMAT = "omokage-directions-1"
 FILE = "directions.safetensors"
 LEAST = 100  # confident samples with a value, and without it, below which it is refused
 CONFIDENT = 0.6  # estimates below this are left out of the regression
-RIDGE = 1e-3  # share of the mean variance that is added to every variance
+RIDGE = 1e-3  # at least this share of the mean variance is added to every variance
 MAX_ROWS = 10_000
 
 
@@ -239,7 +239,9 @@ def regress(
     centred = x - centre
     covariance = centred.T @ centred / len(x)
     width = x.shape[1]
-    ridge = RIDGE * covariance.diagonal().mean() * torch.eye(width, dtype=torch.float64)
+    # With few samples for the width, the covariance is shrunk more, towards equal variances.
+    shrink = max(RIDGE, width / (width + len(x)))
+    ridge = shrink * covariance.diagonal().mean() * torch.eye(width, dtype=torch.float64)
     normals, support, refused = dict[str, Tensor](), dict[str, int](), dict[str, str]()
     owner = dict[str, str]()
     for attribute, rows in estimates.probabilities.items():

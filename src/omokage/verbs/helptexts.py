@@ -226,7 +226,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "Which faces": ("--seeds", "--model", "--in"),
         "What is changed": (
             *("--hair", "--eyes", "--glasses", "--mouth", "--lids", "--length", "--fringe"),
-            *("--presentation", "--skin", "--pose", "--along", "--keep", "--directions"),
+            *("--presentation", "--skin", "--along", "--keep", "--directions"),
         ),
         "How they are drawn": _DRAWN,
         "Output": ("--out", *_WRITTEN),
@@ -234,7 +234,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     "select": {
         "What is wanted": (
             *("--hair", "--eyes", "--glasses", "--mouth", "--lids", "--length", "--fringe"),
-            *("--presentation", "--skin", "--pose", "--confidence"),
+            *("--presentation", "--skin", "--confidence"),
         ),
         "Which faces": ("--number", "--most", "--first", "--model", "--in"),
         "How they are drawn": _DRAWN,

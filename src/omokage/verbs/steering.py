@@ -27,7 +27,6 @@ _ATTRIBUTES = {
     "fringe": "short or long.",
     "presentation": "feminine or masculine.",
     "skin": "light or dark.",
-    "pose": "Head turned left or right.",
 }
 
 
@@ -157,7 +156,7 @@ def steer(
         typer.Option(metavar="NAME=STEPS", help="Along any direction, like 'sefa 1=2'; may be repeated."),
     ] = None,
     keep: Annotated[
-        str | None, typer.Option(metavar="NAMES", help="Attributes to keep as they are, like pose,mouth.")
+        str | None, typer.Option(metavar="NAMES", help="Attributes to keep as they are, like mouth,length.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="A PNG. Default: steered.png.")] = None,
 ) -> None:
