@@ -350,18 +350,27 @@ def main() -> None:
     soft = predictions(heads, tagged, 1, held, on_tags, faces)
     shown = np.flatnonzero(drawn_held)
     of_painted = predictions(heads, painted, 0, shown, on_tags, stored["pixels"])
-    # One half of the held-out faces sets the temperatures, the other half shows whether they are right.
+    # One half of the held-out faces sets temperatures and shifts, the other half is judged. Of hair and eyes
+    # all are judged: their most likely value does not depend on a temperature.
     first = np.arange(len(held)) % 2 == 0
-    temperatures, judged, tables = {}, {}, []
+    temperatures, shifts, judged, tables = {}, {}, {}, []
     for name, each in ATTRIBUTES.items():
         goal = truth[name][held]
-        temperatures[name] = temperature(found[name][first], goal[first])
-        entry = judged_on(found[name], goal, temperatures[name])
+        if name not in names_:
+            shifts[name] = balancing(found[name][first], goal[first])
+            for logits in (found[name], soft[name], of_painted[name]):
+                logits[:, 1] += shifts[name]
+            weights_ = 1 / np.bincount(goal[goal >= 0], minlength=2)
+            temperatures[name] = temperature(found[name][first], goal[first], weights_)
+        else:
+            temperatures[name] = temperature(found[name][first], goal[first])
         other = judged_on(found[name][~first], goal[~first], temperatures[name])
-        entry |= {name_: other[name_] for name_ in ("calibration error", "sure")}
+        entry = judged_on(found[name], goal, temperatures[name]) if name in names_ else other
+        entry |= {key: other[key] for key in ("calibration error", "sure")}
         entry["in another view"] = judged_on(soft[name], goal, temperatures[name])["accuracy"]
         entry["offered"] = name in names_ or entry["balanced"] >= LEAST
-        tables.append((name, confusion(found[name].argmax(1), goal, len(each.values))))
+        shown_ = np.ones(len(held), bool) if name in names_ else ~first
+        tables.append((name, confusion(found[name].argmax(1)[shown_], goal[shown_], len(each.values))))
         if name in of_drawn:
             entry["drawn"] = judged_on(of_painted[name], of_drawn[name][shown], 1.0)["accuracy"]
         judged[name] = entry
@@ -387,6 +396,7 @@ def main() -> None:
         f"--own {args.own:g} --seed {args.seed}",
         "torch": torch.__version__,
         "temperatures": temperatures,
+        "shifts": shifts,
         "judged": judged,
     }
     tensors = {name: value.half().contiguous() for name, value in heads.state_dict().items()}
@@ -426,12 +436,30 @@ def predictions(
     return {name: torch.cat([part[name] for part in parts]).numpy() for name in ATTRIBUTES}
 
 
-def temperature(logits: np.ndarray, goal: np.ndarray) -> float:
-    """The number that logits are divided by for the best likelihood (Guo et al. 2017, section 4)."""
-    logits, goal = torch.from_numpy(logits[goal >= 0]), torch.from_numpy(goal[goal >= 0])
+def temperature(logits: np.ndarray, goal: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """The number that logits are divided by for the best likelihood (Guo et al. 2017, section 4).
+
+    weights: one for each value; None: all faces count alike.
+    """
+    x, y = torch.from_numpy(logits[goal >= 0]), torch.from_numpy(goal[goal >= 0])
+    each = None if weights is None else torch.from_numpy(weights).float()
     scales = np.linspace(0.3, 4, 75)
-    fits = [float(F.cross_entropy(logits / float(scale), goal)) for scale in scales]
+    fits = [float(F.cross_entropy(x / float(scale), y, weight=each)) for scale in scales]
     return round(float(scales[int(np.argmin(fits))]), 2)
+
+
+def balancing(logits: np.ndarray, goal: np.ndarray) -> float:
+    """The number added to the second of two logits for the best mean recall of both values.
+
+    Of many equally good ones it is the middle one, and recalls are smoothed by neighbouring thresholds.
+    """
+    gap = (logits[:, 1] - logits[:, 0])[goal >= 0]
+    has = goal[goal >= 0] == 1
+    shifts = np.linspace(-4, 6, 201)
+    recalls = [((gap[has] + s > 0).mean() + (gap[~has] + s <= 0).mean()) / 2 for s in shifts]
+    smooth = np.convolve(recalls, np.ones(11) / 11, "same")[5:-5]
+    best = np.flatnonzero(smooth >= smooth.max() - 1e-9)
+    return round(float(shifts[5:-5][best[len(best) // 2]]), 2)
 
 
 def judged_on(logits: np.ndarray, goal: np.ndarray, temperature: float) -> dict:

@@ -4,7 +4,8 @@ Two frozen descriptions of a picture go in: feature maps of EfficientNet-Lite0, 
 and a map of how much of each of 32 colours there is, which tells what colour they have. A few thousand
 weights for each attribute decide where to look and what is seen. For the colours of hair and eyes, the
 regressions on the tag encoder's features (`omokage.data.colours`) have a say too: the probabilities of both
-are multiplied. ``bench/train_attributes.py`` trains the weights.
+are multiplied. Attributes of two values are judged as if both were equally frequent.
+``bench/train_attributes.py`` trains the weights.
 """
 
 import hashlib
@@ -263,6 +264,7 @@ class AttributeNetwork:
         judged: dict[str, Any] | None = None,
         file_hash: str = "",
         on_tags: dict[str, tuple[Tensor, Tensor]] | None = None,
+        shifts: dict[str, float] | None = None,
     ) -> None:
         self.describe = Describer(colours)
         self.heads = heads.eval().requires_grad_(False)
@@ -270,6 +272,7 @@ class AttributeNetwork:
         self.judged = judged or {}
         self.file_hash = file_hash
         self.on_tags = on_tags or {}
+        self.shifts = shifts or {}
 
     @property
     def offered(self) -> list[str]:
@@ -313,6 +316,8 @@ class AttributeNetwork:
             features = tag_encoder()(network_input(images))
             for name, regression in self.on_tags.items():
                 logits[name] = both(logits[name], features, regression)
+        for name, shift in self.shifts.items():
+            logits[name][:, 1] += shift
         found = {
             name: (x / self.temperatures.get(name, 1.0)).softmax(1).numpy() for name, x in logits.items()
         }
@@ -369,6 +374,7 @@ def attribute_network() -> AttributeNetwork:
         training["judged"],
         hashlib.sha256(data).hexdigest(),
         on_tags,
+        training["shifts"],
     )
 
 
