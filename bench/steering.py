@@ -94,7 +94,7 @@ def drawn_table(network: AttributeNetwork, number: int) -> tuple[list[str], floa
         changes = {
             name: float((after.places(name) != before.places(name)[place]).mean())
             for name in ATTRIBUTES
-            if name != attribute and name in network.offered
+            if name != attribute and name in network.trusted
         }
         worst = max(changes.items(), key=lambda each: each[1])
         largest = max(largest, worst[1])

@@ -350,29 +350,27 @@ def main() -> None:
     soft = predictions(heads, tagged, 1, held, on_tags, faces)
     shown = np.flatnonzero(drawn_held)
     of_painted = predictions(heads, painted, 0, shown, on_tags, stored["pixels"])
-    # One half of the held-out faces sets temperatures and shifts, the other half is judged. Of hair and eyes
-    # all are judged: their most likely value does not depend on a temperature.
+    # Temperatures and shifts are set on held-out faces too. So that no face is judged by what was set on it,
+    # each half is judged with those of the other half; the file has those of all.
     first = np.arange(len(held)) % 2 == 0
     temperatures, shifts, judged, tables = {}, {}, {}, []
     for name, each in ATTRIBUTES.items():
-        goal = truth[name][held]
-        if name not in names_:
-            shifts[name] = balancing(found[name][first], goal[first])
-            for logits in (found[name], soft[name], of_painted[name]):
-                logits[:, 1] += shifts[name]
-            weights_ = 1 / np.bincount(goal[goal >= 0], minlength=2)
-            temperatures[name] = temperature(found[name][first], goal[first], weights_)
-        else:
-            temperatures[name] = temperature(found[name][first], goal[first])
-        other = judged_on(found[name][~first], goal[~first], temperatures[name])
-        entry = judged_on(found[name], goal, temperatures[name]) if name in names_ else other
-        entry |= {key: other[key] for key in ("calibration error", "sure")}
-        entry["in another view"] = judged_on(soft[name], goal, temperatures[name])["accuracy"]
+        goal, crossed = truth[name][held], found[name].copy()
+        for half in (first, ~first):
+            shift, scale = fitted(found[name][~half], goal[~half], each.binary)
+            crossed[half, -1] += shift
+            crossed[half] /= scale
+        shift, temperatures[name] = fitted(found[name], goal, each.binary)
+        if each.binary:
+            shifts[name] = shift
+        for logits in (soft[name], of_painted[name]):
+            logits[:, -1] += shift
+        entry = judged_on(crossed, goal)
+        entry["in another view"] = judged_on(soft[name], goal)["accuracy"]
         entry["offered"] = name in names_ or entry["balanced"] >= LEAST
-        shown_ = np.ones(len(held), bool) if name in names_ else ~first
-        tables.append((name, confusion(found[name].argmax(1)[shown_], goal[shown_], len(each.values))))
+        tables.append((name, confusion(crossed.argmax(1), goal, len(each.values))))
         if name in of_drawn:
-            entry["drawn"] = judged_on(of_painted[name], of_drawn[name][shown], 1.0)["accuracy"]
+            entry["drawn"] = judged_on(of_painted[name], of_drawn[name][shown])["accuracy"]
         judged[name] = entry
     for name in ("hair", "eyes"):
         mine = np.array([seen[name][i] for i in held])
@@ -436,6 +434,15 @@ def predictions(
     return {name: torch.cat([part[name] for part in parts]).numpy() for name in ATTRIBUTES}
 
 
+def fitted(logits: np.ndarray, goal: np.ndarray, binary: bool) -> tuple[float, float]:
+    """The shift of the second of two values (0 if there are more), and the temperature."""
+    if not binary:
+        return 0.0, temperature(logits, goal)
+    shift = balancing(logits, goal)
+    moved = logits + np.array([0, shift], np.float32)
+    return shift, temperature(moved, goal, 1 / np.bincount(goal[goal >= 0], minlength=2))
+
+
 def temperature(logits: np.ndarray, goal: np.ndarray, weights: np.ndarray | None = None) -> float:
     """The number that logits are divided by for the best likelihood (Guo et al. 2017, section 4).
 
@@ -462,12 +469,12 @@ def balancing(logits: np.ndarray, goal: np.ndarray) -> float:
     return round(float(shifts[5:-5][best[len(best) // 2]]), 2)
 
 
-def judged_on(logits: np.ndarray, goal: np.ndarray, temperature: float) -> dict:
-    """Accuracy, mean recall of the values, calibration error, and recall of each value."""
+def judged_on(logits: np.ndarray, goal: np.ndarray) -> dict:
+    """Accuracy, mean recall of the values, calibration error, shares kept and right above a confidence."""
     logits, goal = logits[goal >= 0], goal[goal >= 0]
     chosen = logits.argmax(1)
     recalls = {int(v): float((chosen[goal == v] == v).mean()) for v in np.unique(goal)}
-    sure = torch.from_numpy(logits / temperature).softmax(1).max(1)[0].numpy()
+    sure = torch.from_numpy(logits).softmax(1).max(1)[0].numpy()
     right = chosen == goal
     bins = np.minimum((sure * 10).astype(int), 9)
     error = sum(

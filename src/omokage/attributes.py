@@ -35,6 +35,7 @@ TAPS = (3, 5, 11)
 COLOUR_WIDTH = 12.0  # of a colour, in Lab
 INNER = slice(6, 14), slice(4, 12)  # rows and columns of cells: eyes, nose and mouth
 LEAST = 0.8  # balanced accuracy below which an attribute has no direction
+TRUSTED = 0.75  # balanced accuracy from which changes of an estimate are told
 
 
 @dataclass(frozen=True)
@@ -278,6 +279,15 @@ class AttributeNetwork:
     def offered(self) -> list[str]:
         """The attributes that are estimated well enough for a direction."""
         return [name for name in ATTRIBUTES if self.judged.get(name, {}).get("offered", False)]
+
+    @property
+    def trusted(self) -> list[str]:
+        """The attributes whose changes mean something: those offered, and those that are nearly so."""
+        return [
+            name
+            for name in ATTRIBUTES
+            if name in self.offered or self.judged.get(name, {}).get("balanced", 0) >= TRUSTED
+        ]
 
     def why_not(self, name: str) -> str:
         """One line that says why an attribute has no direction."""

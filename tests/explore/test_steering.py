@@ -30,7 +30,7 @@ def test_a_value_is_sought_until_it_is_seen(ways):
     assert (steered.steps[already] == 0).all()
     assert (steered.points.values[already] == start.values[already]).all()
     assert (steered.steps[~already] > 0).all()
-    assert steered.others() == [name for name in steered.before.estimates.probabilities if name != "glasses"]
+    assert steered.others() == [name for name in READ if name != "glasses"]
     assert max(steered.leakage().values()) <= 0.05
 
 

@@ -154,6 +154,7 @@ class Steered:
         steps: float (N, wants), how far each went along each direction.
         reached: bool (N, wants); a want in steps counts as reached.
         kept: bool (N,), whether all attributes to be kept look as before.
+        trusted: the attributes whose estimates are good enough to tell changes by.
         null: what is seen after as many steps along the null direction; None: not asked for.
     """
 
@@ -164,11 +165,12 @@ class Steered:
     steps: np.ndarray
     reached: np.ndarray
     kept: np.ndarray
+    trusted: tuple[str, ...]
     null: Look | None = None
 
     def others(self) -> list[str]:
-        """The attributes that nothing was asked of."""
-        return [name for name in ATTRIBUTES if name not in {want.attribute for want in self.wants}]
+        """The trusted attributes that nothing was asked of."""
+        return [name for name in self.trusted if name not in {want.attribute for want in self.wants}]
 
     def changed(self, number: int) -> list[str]:
         """What else looks different in one face, like "mouth closed → open"."""
@@ -262,7 +264,7 @@ def steer(
     kept = np.ones(len(points), bool)
     for name in keep:
         kept &= before.estimates.places(name) == after.estimates.places(name)
-    return Steered(now, before, after, tuple(wants), steps, reached, kept, seen)
+    return Steered(now, before, after, tuple(wants), steps, reached, kept, tuple(network.trusted), seen)
 
 
 def _reached(estimates: Estimates, want: Want) -> np.ndarray:
