@@ -4,7 +4,8 @@ Two frozen descriptions of a picture go in: feature maps of EfficientNet-Lite0, 
 and a map of how much of each of 32 colours there is, which tells what colour they have. A few thousand
 weights for each attribute decide where to look and what is seen. For the colours of hair and eyes, the
 regressions on the tag encoder's features (`omokage.data.colours`) have a say too: the probabilities of both
-are multiplied. Attributes of two values are judged as if both were equally frequent.
+are multiplied, theirs with a small weight. Attributes of two values are judged as if both were equally
+frequent.
 ``bench/train_attributes.py`` trains the weights.
 """
 
@@ -35,7 +36,8 @@ TAPS = (3, 5, 11)
 COLOUR_WIDTH = 12.0  # of a colour, in Lab
 INNER = slice(6, 14), slice(4, 12)  # rows and columns of cells: eyes, nose and mouth
 LEAST = 0.8  # balanced accuracy below which an attribute has no direction
-TRUSTED = 0.75  # balanced accuracy from which changes of an estimate are told
+TRUSTED = 0.75, 0.95  # balanced accuracy on real faces, and accuracy on drawn ones: changes are told
+SAY = 0.3  # weight of the regressions on the tag encoder, which know tags well and drawn faces badly
 
 
 @dataclass(frozen=True)
@@ -286,7 +288,11 @@ class AttributeNetwork:
         return [
             name
             for name in ATTRIBUTES
-            if name in self.offered or self.judged.get(name, {}).get("balanced", 0) >= TRUSTED
+            if name in self.offered
+            or all(
+                self.judged.get(name, {}).get(kind, 0) >= least
+                for kind, least in zip(("balanced", "drawn"), TRUSTED, strict=True)
+            )
         ]
 
     def why_not(self, name: str) -> str:
@@ -338,10 +344,12 @@ class AttributeNetwork:
 def both(logits: Tensor, features: Tensor, regression: tuple[Tensor, Tensor]) -> Tensor:
     """Logits of the product of two probabilities: of the heads, and of a regression on the tag encoder.
 
+    The latter has the weight `SAY`.
+
     logits: (B, values). features: (B, 416). regression: weights (values, 416) and biases (values,).
     """
     weight, bias = regression
-    return logits.log_softmax(1) + (features @ weight.T + bias).log_softmax(1)
+    return logits.log_softmax(1) + SAY * (features @ weight.T + bias).log_softmax(1)
 
 
 def apart(one: np.ndarray, other: np.ndarray) -> np.ndarray:
