@@ -89,10 +89,9 @@ def drawn_table(network: AttributeNetwork, number: int) -> tuple[list[str], floa
                     rows.append(row)
                     goals.append(value)
         after: Estimates = network(np.stack(parts))
-        place = np.array(rows)
         follows = _follows(attribute, after, goals)
         changes = {
-            name: float((after.places(name) != before.places(name)[place]).mean())
+            name: before.rows(np.array(rows)).changes(after, name)
             for name in ATTRIBUTES
             if name != attribute and name in network.trusted
         }

@@ -38,6 +38,7 @@ from omokage.attributes import (
     ATTRIBUTES,
     COARSE,
     COLOURS,
+    FEWEST,
     FINE,
     GRID,
     LEAST,
@@ -46,6 +47,7 @@ from omokage.attributes import (
     Describer,
     Maps,
     both,
+    is_offered,
     lab,
 )
 from omokage.data.colours import ColourNames
@@ -367,7 +369,7 @@ def main() -> None:
             logits[:, -1] += shift
         entry = judged_on(crossed, goal)
         entry["in another view"] = judged_on(soft[name], goal)["accuracy"]
-        entry["offered"] = name in names_ or entry["balanced"] >= LEAST
+        entry["offered"] = is_offered(name, entry)
         tables.append((name, confusion(crossed.argmax(1), goal, len(each.values))))
         if name in of_drawn:
             entry["drawn"] = judged_on(of_painted[name], of_drawn[name][shown])["accuracy"]
@@ -517,7 +519,8 @@ def told_in_words(training: dict, tables: list[tuple[str, np.ndarray]]) -> str:
     ]
     for name, one in training["judged"].items():
         drawn = f"{one['drawn']:.1%}" if "drawn" in one else ""
-        slider = "yes" if one["offered"] else f"no: below {LEAST:.0%}"
+        few = f"no: fewer than {FEWEST} faces"
+        slider = "yes" if one["offered"] else few if one["balanced"] >= LEAST else f"no: below {LEAST:.0%}"
         lines.append(
             f"| {name} | {one['faces']} | {one['fewest']} | {one['accuracy']:.1%} "
             f"| {one['balanced']:.1%} | {one['calibration error']:.3f} | {drawn} | {slider} |"
@@ -528,7 +531,8 @@ def told_in_words(training: dict, tables: list[tuple[str, np.ndarray]]) -> str:
             "",
             f"{name}: {said['faces']} held-out faces were named by eye, without sight of the tags. The eye "
             f"agrees with the tag in {said['eye agrees with tag']:.1%}, the network in "
-            f"{said['network agrees with tag']:.1%}; the network agrees with one of the two in "
+            f"{said['network agrees with tag']:.1%}. The network agrees with the eye in "
+            f"{said['network agrees with eye']:.1%}, and with one of the two in "
             f"{said['network agrees with tag or eye']:.1%}.",
         ]
     for name, table in tables:

@@ -35,7 +35,9 @@ BLOCKS = 11  # of EfficientNet-Lite0: up to stride 16
 TAPS = (3, 5, 11)
 COLOUR_WIDTH = 12.0  # of a colour, in Lab
 INNER = slice(6, 14), slice(4, 12)  # rows and columns of cells: eyes, nose and mouth
-LEAST = 0.8  # balanced accuracy below which an attribute has no direction
+LEAST = 0.8  # balanced accuracy below which an attribute has no slider
+FEWEST = 20  # faces of its rarest value below which that is not known well enough
+SURE = 0.6  # estimates with less confidence count neither in regressions nor as changes
 TRUSTED = 0.75, 0.95  # balanced accuracy on real faces, and accuracy on drawn ones: changes are told
 SAY = 0.3  # weight of the regressions on the tag encoder, which know tags well and drawn faces badly
 
@@ -138,6 +140,18 @@ class Estimates:
     def confidence(self, name: str) -> np.ndarray:
         """The probability of the most likely value, float32 (N,)."""
         return self.probabilities[name].max(1)
+
+    def changes(self, after: "Estimates", name: str) -> float:
+        """The share of faces whose value differs in ``after``, among those with sure estimates in both.
+
+        Estimates below `SURE` do not count, because they flip for no reason; 0 if there are no sure ones.
+        """
+        sure = (self.confidence(name) >= SURE) & (after.confidence(name) >= SURE)
+        return float((self.places(name) != after.places(name))[sure].mean()) if sure.any() else 0.0
+
+    def rows(self, chosen: np.ndarray) -> "Estimates":
+        """Some of the faces; ``chosen``: bool (N,) or their numbers."""
+        return Estimates({name: each[chosen] for name, each in self.probabilities.items()})
 
     def face(self, number: int) -> dict[str, tuple[str, float]]:
         """For each attribute the value of one face and its confidence, rounded to three digits."""
@@ -250,6 +264,19 @@ class AttributeHeads(nn.Module):
         return {name: self.decide[name](pooled[:, i]) for i, name in enumerate(ATTRIBUTES)}
 
 
+def is_offered(name: str, judged: dict[str, Any]) -> bool:
+    """Whether an attribute is estimated well enough for a slider; ``judged``: what was measured.
+
+    Colours of hair and eyes are: people agree no better on them than the network does.
+
+    >>> is_offered("glasses", {"balanced": 0.92, "fewest": 22}), is_offered("lids", {"balanced": 0.79})
+    (True, False)
+    """
+    if name in ("hair", "eyes"):
+        return True
+    return judged.get("balanced", 0) >= LEAST and judged.get("fewest", 0) >= FEWEST
+
+
 class AttributeNetwork:
     """The attribute network with its weights.
 
@@ -280,7 +307,7 @@ class AttributeNetwork:
     @property
     def offered(self) -> list[str]:
         """The attributes that are estimated well enough for a direction."""
-        return [name for name in ATTRIBUTES if self.judged.get(name, {}).get("offered", False)]
+        return [name for name in ATTRIBUTES if is_offered(name, self.judged.get(name, {}))]
 
     @property
     def trusted(self) -> list[str]:
@@ -300,6 +327,11 @@ class AttributeNetwork:
         judged = self.judged.get(name, {})
         if "balanced" not in judged:
             return f"{name}: not measured on real faces, so there is no slider"
+        if judged["balanced"] >= LEAST:
+            return (
+                f"{name}: measured on only {judged['fewest']} faces of its rarest value, {FEWEST} are "
+                "needed, so there is no slider"
+            )
         return (
             f"{name}: recognised right in {judged['balanced']:.0%} of cases (mean of its values, "
             f"{judged['faces']:,} faces), below {LEAST:.0%}, so there is no slider"

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from omokage import __version__
 from omokage.abilities import HasStyles
-from omokage.attributes import ATTRIBUTES, Estimates
+from omokage.attributes import ATTRIBUTES, SURE, Estimates
 from omokage.data.read import one_line
 from omokage.errors import UserError
 from omokage.explore.points import Points
@@ -32,7 +32,7 @@ from omokage.model import Model
 FORMAT = "omokage-directions-1"
 FILE = "directions.safetensors"
 LEAST = 100  # confident samples with a value, and without it, below which it is refused
-CONFIDENT = 0.6  # estimates below this are left out of the regression
+CONFIDENT = SURE  # estimates below this are left out of the regression
 RIDGE = 1e-3  # at least this share of the mean variance is added to every variance
 MAX_ROWS = 10_000
 

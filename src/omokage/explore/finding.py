@@ -353,7 +353,9 @@ def table(directions: Directions) -> list[str]:
             lines.append(f"{row.name}: " + ", ".join(part for part in parts if part))
         elif not row.attribute:
             said = ", ".join(f"{name} {100 * change:+.0f}" for name, change in list(row.moves.items())[:4])
-            lines.append(f"{row.name}: {said or 'moves nothing that the network sees'}")
+            nothing = "moves nothing that the network sees"
+            nothing = nothing if directions.told.get("checked on") else "not measured"
+            lines.append(f"{row.name}: {said or nothing}")
     lines += [f"no {name}: {reason}" for name, reason in directions.refused.items()]
     return lines
 

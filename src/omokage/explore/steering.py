@@ -20,7 +20,7 @@ from omokage.sampling import BATCH, sample
 from omokage.settings import Settings
 
 RUNG = 0.75  # steps between two tries
-SURE = 0.5  # probability from which a value counts as reached
+REACHED = 0.5  # probability from which a value counts as reached
 KEEPING = 3  # tries to bring back an attribute that is to be kept
 
 
@@ -184,17 +184,17 @@ class Steered:
     def leakage(self, rows: np.ndarray | None = None) -> dict[str, float]:
         """For each other attribute: the share of faces where it changed, less that along the null direction.
 
+        Only faces count in which it is seen with confidence before and after, see `Estimates.changes`.
+
         rows: bool (N,), the faces that count; None: those that reached everything.
         """
         rows = self.reached.all(1) if rows is None else rows
         if self.null is None or not rows.any():
             return {}
         found = {}
+        was, edit, null = (each.estimates.rows(rows) for each in (self.before, self.after, self.null))
         for name in self.others():
-            was = self.before.estimates.places(name)[rows]
-            edit = (self.after.estimates.places(name)[rows] != was).mean()
-            null = (self.null.estimates.places(name)[rows] != was).mean()
-            found[name] = round(float(edit - null), 4)
+            found[name] = round(was.changes(edit, name) - was.changes(null, name), 4)
         return found
 
     def identity(self) -> np.ndarray:
@@ -220,8 +220,8 @@ def steer(
     """Move faces until what is asked for is seen in them, or as many steps as asked for.
 
     A face goes along a direction in steps of `RUNG` until the network sees the value with a probability of at
-    least `SURE`, at most to the end of the direction's range. A face in which it is seen already stays. With
-    ``keep``, a face in which one of these attributes changed is moved back along that attribute's own
+    least `REACHED`, at most to the end of the direction's range. A face in which it is seen already stays.
+    With ``keep``, a face in which one of these attributes changed is moved back along that attribute's own
     direction, as long as what was asked for is still seen.
 
     Args:
@@ -270,7 +270,7 @@ def steer(
 def _reached(estimates: Estimates, want: Want) -> np.ndarray:
     place = known_value(want.attribute, want.value)
     rows = estimates.probabilities[want.attribute]
-    return (rows.argmax(1) == place) & (rows[:, place] >= SURE)
+    return (rows.argmax(1) == place) & (rows[:, place] >= REACHED)
 
 
 def _sign(want: Want) -> float:
@@ -391,7 +391,7 @@ def select(
     settings: Settings | None = None,
     first: int = 0,
     most: int = 20_000,
-    confidence: float = SURE,
+    confidence: float = REACHED,
     progress: Progress | None = None,
 ) -> Selected:
     """Draw seeds ``first``, ``first`` + 1, … until ``number`` of them show all ``wants``, at most ``most``.
