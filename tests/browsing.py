@@ -30,7 +30,7 @@ def browser() -> Iterator[Any]:
     if program is None:
         pytest.skip(INSTALL)
     with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        browser = started.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage"])
         yield browser
         browser.close()
 
