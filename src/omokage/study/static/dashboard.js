@@ -174,6 +174,7 @@ class StudyDashboard extends HTMLElement {
 
   async reveal() {
     if (!(await this.sure(this.say("confirm_reveal"), this.say("reveal")))) return;
+    this.results.replaceChildren(h("h2", {}, this.say("results")), h("p", { role: "status" }, this.say("computing")));
     const { rows, sentence } = await this.api.get("dashboard/results?reveal=true");
     const { kind } = await this.api.get("study");
     const number = (value) => (typeof value !== "number" ? "–"
