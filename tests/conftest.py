@@ -1,3 +1,4 @@
+import gc
 import importlib.metadata
 import os
 import signal
@@ -17,6 +18,18 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # Each start of a training searches all installed packages for callbacks of Lightning. Here, once is enough.
 importlib.metadata.entry_points = cache(importlib.metadata.entry_points)
+
+
+# What is imported stays to the end, so the collector of cyclic garbage need not look at it again and again.
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session")
