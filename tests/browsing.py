@@ -30,7 +30,9 @@ def browser() -> Iterator[Any]:
     if program is None:
         pytest.skip(INSTALL)
     with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        # Containers run as root and have little shared memory.
+        options = ["--no-sandbox", "--disable-dev-shm-usage"]
+        browser = started.chromium.launch(executable_path=program, args=options)
         yield browser
         browser.close()
 
