@@ -36,6 +36,11 @@ def here(folder, tmp_path, monkeypatch):
 def test_mixed_faces_walk_and_the_run_file_says_everything(capsys):
     assert main(["sample", "run", "5", "--psi", "0.5", "--each", "-o", "each"]) == 0
     assert main(["sample", "-m", "run", "3,17", "--save-latents", "board.safetensors", "-o", "a.png"]) == 0
+    assert main(["show", "board.safetensors"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[-2:] == ["z: 2 points of 8", "faces: seed 3, seed 17"]
+    assert main(["show", "board.safetensors", "-o", "x.png"]) == 2
+    assert "omokage sample board.safetensors -o x.png draws" in capsys.readouterr().err
     words = ["walk", "8", "board.safetensors", "each/seed-000005.png", "--seeds", "1-2", "--model", "run"]
     assert main([*words, "-o", "w.mp4", "--seconds", "0.4", "--no-loop"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "w.mp4"

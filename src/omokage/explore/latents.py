@@ -103,6 +103,31 @@ def is_latent_file(path: Path) -> bool:
         return False
 
 
+def described(path: Path) -> list[tuple[str, str]]:
+    """What a latent file says about itself, as names with values, for a terminal.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            shapes = {name: file.get_slice(name).get_shape() for name in ("z", "w") if name in file.keys()}  # noqa: SIM118
+        names = [one_line(name, 40) for name in json.loads(metadata.get("names", "[]"))]
+    except (SafetensorError, OSError, ValueError, TypeError, RecursionError) as error:
+        raise UserError(f"{one_line(path)}: cannot be read ({one_line(error, 80)})") from None
+    found = [("kind", "latent file")]
+    if about := _about(metadata):
+        found.append(("model", f"{about.recipe}, {about.images_seen:,} images seen"))
+        found.append(("snapshot", about.snapshot_hash))
+    for space, shape in shapes.items():
+        found.append((space, f"{shape[0]:,} points of {'×'.join(map(str, shape[1:]))}"))
+    if names:
+        more = f" and {len(names) - 20:,} more" if len(names) > 20 else ""
+        found.append(("faces", ", ".join(names[:20]) + more))
+    return found
+
+
 def read_latents(path: Path, model: Model, settings: Settings, space: str) -> LatentFile:
     """The points of a latent file for ``model``, in ``space``.
 

@@ -286,12 +286,19 @@ def show(
     import tempfile
 
     from ..data.read import one_line
+    from ..explore.latents import described, is_latent_file
     from ..explore.provenance import PAGE, read_provenance
     from ..exploring import MADE_AGAIN, remake, same_pixels
     from ..model import load_model
 
     if not file.is_file():
         raise UserError(f"{file}: no such file")
+    if is_latent_file(file):
+        for name, value in described(file):
+            print(f"{name}: {one_line(value, 2000)}")
+        if out is not None:
+            raise UserError(f"omokage sample {file} -o {out} draws the faces of a latent file")
+        return
     told = read_provenance(file)
     if told is None:
         raise UserError(f"{file}: no recipe in it; Omokage writes one into each PNG, if not --no-metadata")
