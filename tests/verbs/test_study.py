@@ -134,3 +134,17 @@ def test_the_way_from_answers_to_an_export_and_a_report(folders, capsys):
     pictures = {path.name for path in (study / "pictures").iterdir()}
     assert len(pictures) == 28
     assert np.asarray(Image.open(study / "pictures" / min(pictures))).shape == (24, 24, 3)
+
+
+def test_a_plan_without_a_study_takes_as_many_pictures_as_a_new_one(capsys):
+    assert main(["study", "plan", "--effect", "0.7", "--trials", "12", "--studies", "100"]) == 0
+    assert "100 pictures of each kind" in capsys.readouterr().out
+
+
+def test_a_new_database_is_told(folders, monkeypatch, capsys):
+    monkeypatch.setattr("omokage.study.server.serve", lambda *_, **__: None)
+    assert main(["study", "serve", str(folders), "--database", str(folders / "other.sqlite")]) == 0
+    assert "other.sqlite: a new database" in capsys.readouterr().out
+    (folders / "other.sqlite").touch()
+    assert main(["study", "serve", str(folders), "--database", str(folders / "other.sqlite")]) == 0
+    assert "a new database" not in capsys.readouterr().out

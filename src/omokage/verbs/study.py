@@ -329,6 +329,8 @@ def serve(
     print(f"for people:     {where}/\nfor you:        {where}/dashboard (with the token)", flush=True)
     if pilot:
         print("pilot: who starts now is reported apart", flush=True)
+    if database and "://" not in database and not Path(database).exists():
+        print(f"{database}: a new database, with nobody in it yet", flush=True)
     run(
         study,
         host=host,
@@ -503,7 +505,7 @@ def plan(
     trials: Annotated[int | None, OF_A_PERSON] = None,
     pictures: Annotated[
         int | None,
-        typer.Option(callback=within(1, 1_000_000), help="Of each kind. Default: as many as one sees."),
+        typer.Option(callback=within(1, 1_000_000), help="Of each kind. Default: the study's, or 100."),
     ] = None,
     person: Annotated[
         float | None, typer.Option(callback=within(0, 10), help="How much people differ. Default: 0.3.")
@@ -534,9 +536,12 @@ def plan(
 
 
 def _pictures(study: Path | None) -> int | None:
-    """Pictures of each kind in a study: the smaller number of real and generated ones."""
+    """Pictures of each kind in a study: the smaller number of real and generated ones.
+
+    Without a study: as many as `new` takes.
+    """
     if study is None:
-        return None
+        return PICTURES
     from ..study.stimuli import load_stimuli
 
     counts = load_stimuli(study).counts
