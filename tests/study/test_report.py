@@ -97,6 +97,8 @@ def test_accuracy_is_counted_by_hand():
     found = analysis.analyse(given, resamples=20)
     rows = given.answers
     assert found.accuracy.interval.value == np.mean([row["correct"] for row in rows])
+    assert found.accuracy.exact.hits == sum(row["correct"] for row in rows)
+    assert found.accuracy.exact.expected == pytest.approx(14 * 6)  # six of twelve are real for everybody
     reals = [row for row in rows if row["source"] == "real"]
     assert found.accuracy.detection.hit_rate.value == np.mean([row["response"] == "real" for row in reals])
     fast = [row for row in rows if row["source"] == "fast"]

@@ -282,9 +282,9 @@ class _Worker:
         else:
             found = statistics.proportion(right, those)
         exact = statistics.exact_labels(said, signal, self.who[rows])
-        if pictures == 2:  # in right answers rather than in hits on the left side
-            hits, expected = int(right.sum()), self._expected_right(said, signal, self.who[rows])
-            exact = replace(exact, hits=hits, expected=expected)
+        # In right answers, which go up and down with hits.
+        expected = self._expected_right(said, signal, self.who[rows])
+        exact = replace(exact, hits=int(right.sum()), expected=expected)
         margin = self.design.hypotheses.equivalence_margin
         return Accuracy(
             name,
