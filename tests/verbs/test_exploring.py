@@ -85,6 +85,34 @@ def test_each_picture_is_shown_and_made_again(words, capsys):
     assert Path("m.safetensors").exists() == (words[0] == "mix")
 
 
+def test_a_traversal_goes_along_the_directions_of_a_file(capsys):
+    from omokage.explore.directions import Direction, Directions, write_directions
+
+    rows = (
+        Direction("hair=blue", torch.eye(8)[0], layers=(1, 2)),
+        Direction("glasses", torch.eye(8)[1], offered=False),
+    )
+    snapshot = small_hash("stylegan2.safetensors")
+    none, names = torch.zeros(8), ("hair=blue",)
+    file = Directions("w", rows, none[None], names, {}, none, snapshot, "0" * 64, 10)
+    write_directions("d.safetensors", file)
+    words = ["traverse", "3", "--directions", "d.safetensors", "--times=-1:1", "-o", "x.png"]
+    assert main([*words, "--model", "stylegan2.safetensors"]) == 0
+    assert main(["show", "x.png", "--model", "stylegan2.safetensors"]) == 0
+    told = capsys.readouterr().out
+    assert "directions: name hair=blue layers 1,2\n" in told  # the one that is offered
+    assert "made again: the same, bit for bit" in told
+    for more, said in [
+        (["--along", "hair=green"], "hair=blue"),
+        (["--in", "z"], "has directions in w"),
+        (["--entries", "1"], "exclude each other"),
+    ]:
+        assert main([*words, *more, "--model", "stylegan2.safetensors"]) == 2
+        assert said in capsys.readouterr().err
+    assert main([*words, "--model", "run"]) == 2
+    assert "another snapshot" in capsys.readouterr().err
+
+
 def test_without_metadata_a_picture_says_nothing(capsys):
     words = ["traverse", "1", "--model", "run", "--entries", "1", "--no-metadata"]
     assert main([*words, "-o", "x.png"]) == 0

@@ -113,11 +113,19 @@ def traverse(
     times: Annotated[
         str, typer.Option(metavar="NUMBERS", help="Factors of an entry, like --times=-3,0,3 or -3:3.")
     ] = "-3:3",
+    directions: Annotated[
+        Path | None,
+        typer.Option(help="A file of omokage directions: one row for each direction instead of entries."),
+    ] = None,
+    along: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="Only these, like hair=blue,glasses.")
+    ] = None,
     title: Title = None,
 ) -> None:
     """Multiply one entry of a face's latent at a time: one row an entry. Default: seed 0.
 
-    Without --in it works in z, as the figure of liao2021.
+    Without --in it works in z, as the figure of liao2021. With --directions, steps along them are added, in
+    the space of the file.
     """
     from dataclasses import replace
 
@@ -126,8 +134,25 @@ def traverse(
 
     factors = _numbers(times, "--times")
     rows = None if entries is None else parse_seeds(entries, "--entries")
+    if directions is not None and rows is not None:
+        raise UserError("traverse: --entries and --directions exclude each other")
+    if along is not None and directions is None:
+        raise UserError("traverse: --along names directions of a file; give it with --directions")
     target = default_out(out, "traverse.png", ".png.json")
-    opened = replace(given, space=given.space or "z").open("0")
+    moves: list[Any] = []
+    space: Any = given.space or "z"
+    if directions is not None:
+        from ..explore.directions import read_directions
+        from ..explore.traversal import Move
+
+        read = read_directions(directions).check(given.load()[0])
+        if given.space not in (None, read.space):
+            raise UserError(f"--in {given.space}: {directions} has directions in {read.space}")
+        wanted = [name.strip() for name in along.split(",")] if along else None
+        chosen = [row for row in read.rows if row.offered] if wanted is None else map(read.find, wanted)
+        moves = [Move(row.name, row.vector.float(), tuple(row.layers)) for row in chosen]
+        space = read.space
+    opened = replace(given, space=space).open("0")
     made = make(
         opened.model,
         opened.faces,
@@ -135,11 +160,13 @@ def traverse(
         settings=opened.settings,
         entries=rows,
         times=factors,
+        moves=moves,
         title=title,
         enlarge=opened.enlarge,
         progress=progress(),
     )
-    _finish(opened, made, entries=rows, times=factors)
+    names = [move.name for move in moves]
+    _finish(opened, made, **({"directions": names} if names else {"entries": rows}), times=factors)
 
 
 @face_options
