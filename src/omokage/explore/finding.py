@@ -92,7 +92,7 @@ def estimated(
                 stored = np.concatenate(finite), Estimates.joined(seen)
                 arrays = {name: each.astype(np.float16) for name, each in stored[1].probabilities.items()}
                 with replacing(file) as unfinished:
-                    np.savez(unfinished, finite=stored[0], **arrays)
+                    np.savez(unfinished, finite=stored[0], **arrays)  # type: ignore[arg-type]
             else:
                 task.advance(len(those))
             whole, estimates = stored

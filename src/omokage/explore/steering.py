@@ -188,11 +188,11 @@ class Steered:
 
         rows: bool (N,), the faces that count; None: those that reached everything.
         """
-        rows = self.reached.all(1) if rows is None else rows
-        if self.null is None or not rows.any():
+        counted: np.ndarray = np.asarray(self.reached.all(1)) if rows is None else rows
+        if self.null is None or not counted.any():
             return {}
         found = {}
-        was, edit, null = (each.estimates.rows(rows) for each in (self.before, self.after, self.null))
+        was, edit, null = (each.estimates.rows(counted) for each in (self.before, self.after, self.null))
         for name in self.others():
             found[name] = round(was.changes(edit, name) - was.changes(null, name), 4)
         return found

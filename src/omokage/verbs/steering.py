@@ -245,7 +245,7 @@ def _captions(steered: "Steered") -> list[str]:
     captions = []
     for row, hit in zip(steered.steps, steered.reached, strict=True):
         steps = " ".join(f"{number:+.2g}" for number in row)
-        captions.append(f"{steps}σ" if hit.all() else f"{steps}σ, not reached")
+        captions.append(f"{steps} steps" if hit.all() else f"{steps}: not reached")
     return captions
 
 
