@@ -78,10 +78,12 @@ def _check(
 
 def _grows(network: nn.Module, average: Mapping[str, Tensor], recipe: Recipe, other: Recipe) -> bool:
     """Whether ``network`` is the other recipe's generator with further layers for larger images."""
-    mine, theirs = dict(recipe.model), dict(other.model)
-    wide, narrow = (list(settings.pop("channels", [])) for settings in (mine, theirs))
-    large, small = (settings.pop("resolution", None) for settings in (mine, theirs))
-    if mine != theirs or not large or not small or not narrow or wide[: len(narrow)] != narrow:
+    mine, theirs = recipe.model, other.model
+    wide, narrow = (list(settings.get("channels", [])) for settings in (mine, theirs))
+    large, small = (settings.get("resolution") for settings in (mine, theirs))
+    if mine["name"] != theirs["name"] or not large or not small or not narrow:
+        return False
+    if wide[: len(narrow)] != narrow:
         return False
     larger = all(a > b for a, b in zip(large, small, strict=True))
     return larger and not _unlike(network.state_dict(), average)
