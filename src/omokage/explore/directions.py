@@ -390,9 +390,9 @@ def write_directions(path: str | Path, directions: Directions) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as unfinished:
-            save_file(
-                {name: value.float().contiguous() for name, value in tensors.items()}, unfinished, metadata
-            )
+            # Cloned, because tensors that share memory are refused.
+            own = {name: value.float().contiguous().clone() for name, value in tensors.items()}
+            save_file(own, unfinished, metadata)
     except (SafetensorError, OSError) as error:
         raise UserError(
             f"{one_line(path)}: cannot write: {getattr(error, 'strerror', None) or error}"
