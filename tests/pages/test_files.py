@@ -1,4 +1,5 @@
 import csv
+import json
 import os
 from pathlib import Path
 
@@ -27,6 +28,10 @@ ABOUT = About("fast", 12_345, "5" * 64)
 
 def test_a_picture_says_how_it_was_made():
     told = provenance(ABOUT, [0, 1, 2, 9], Settings(psi=0.7, conditions={"hair": "red"}, guidance=2.0))
+    recipe, others = json.loads(told.pop("omokage")), told.pop("parameters")
+    assert recipe["model"] == {"recipe": "fast", "images": 12_345, "snapshot": "5" * 64}
+    assert recipe["settings"]["psi"] == 0.7
+    assert "Seed: " in others or "seed" in others.lower()
     assert told == {
         "Software": f"omokage {__version__}",
         "recipe": "fast",

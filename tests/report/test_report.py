@@ -222,8 +222,9 @@ class TestTables:
         make(tmp_path / "c", log=LOG, evaluations=[evaluation()])
         runs, _ = read_runs([tmp_path / "a b", tmp_path / "c"])
         commands = [want.command for want in wanting(runs)]
-        assert commands[0] == f"omokage evaluate '{tmp_path / 'a b'}' --data faces/ --also tags --two-sample"
-        assert commands[1] == f"omokage evaluate {tmp_path / 'c'} --data faces/ --also tags --two-sample"
+        missing = "--data faces/ --also tags --two-sample --path-length"
+        assert commands[0] == f"omokage evaluate '{tmp_path / 'a b'}' {missing}"
+        assert commands[1] == f"omokage evaluate {tmp_path / 'c'} {missing}"
         (group,) = groups(runs)
         assert all(cell.missing for cell in group.rows[-1][2])
         page = render(runs, [], {})
@@ -245,6 +246,7 @@ class TestCsv:
         make(tmp_path / 'b,"c"', log=LOG)
         rows = rows_of(to_csv(read_runs([tmp_path / "a", tmp_path / 'b,"c"'])[0]))
         assert tuple(rows[0]) == CSV_COLUMNS
+        assert len(set(CSV_COLUMNS)) == len(CSV_COLUMNS)
         assert [(row["run"], row["protocol"]) for row in rows] == [
             ("a", "fid10k-full-inception2015"),
             ("a", "fid10k-full-tags"),

@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,12 @@ class Thread:
         self._thread.join(30)
 
 
+def run(work):
+    """What the coroutine ``work`` returns. In a thread, since a browser may have a loop in this one."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()
+
+
 def rows_by_trial(folder: Path, kind: str, database: str | None = None) -> dict[str, dict]:
     """The table of answers, by the identifier of the trial."""
     with open_store(folder, database) as store:
@@ -70,7 +77,7 @@ def test_the_table_is_what_people_answered(new_study, load, kind):
     )
     crowd = load.Crowd(accuracy=0.75, person=0.3, picture=0.3, lapses=0.05, again=0.2, cut=0.1)
     with Thread(folder, load.free_port()) as server:
-        seen = asyncio.run(load.crowded(folder, server, 4, 0.01, crowd, 0, 0))
+        seen = run(load.crowded(folder, server, 4, 0.01, crowd, 0, 0))
     rows = rows_by_trial(folder, kind)
     assert rows.keys() == seen.rows.keys()
     for trial, told in seen.rows.items():
@@ -85,7 +92,7 @@ def test_people_of_known_accuracy_have_it_in_the_table(new_study, load, database
             crowd = load.Crowd(accuracy=accuracy, again=0, cut=0)
             if accuracy == 1:
                 crowd = load.Crowd(accuracy=1 - 1e-9, again=0, cut=0)
-            seen = asyncio.run(load.crowded(folder, server, 6, 0, crowd, 0, 0))
+            seen = run(load.crowded(folder, server, 6, 0, crowd, 0, 0))
             rows = rows_by_trial(folder, "pairs", database)
             shares.append(np.mean([rows[trial]["correct"] for trial in seen.rows]))
     # Three standard errors of 120 answers.
@@ -101,7 +108,7 @@ def test_a_killed_server_keeps_every_acknowledged_answer(new_study, load):
     server.start()
     try:
         crowd = load.Crowd(again=0.2, cut=0.2)
-        seen = asyncio.run(load.crowded(folder, server, 8, 0.2, crowd, 1, 2.0))
+        seen = run(load.crowded(folder, server, 8, 0.2, crowd, 1, 2.0))
         errors = os.dup(server.process.stderr.fileno())
     finally:
         server.kill()

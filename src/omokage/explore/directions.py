@@ -226,6 +226,7 @@ def regress(
         confident: least probability of an estimate that counts.
         seed: of the null direction.
 
+    >>> import numpy as np
     >>> draw = torch.Generator().manual_seed(0)
     >>> x = torch.randn(4000, 6, generator=draw)
     >>> sure = torch.sigmoid(8 * x[:, 2]).numpy()

@@ -259,7 +259,7 @@ def spectrum(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     innermost ring, the mean brightness, is left out.
 
     >>> frequencies, energy = spectrum(np.zeros((1, 16, 16, 3), np.uint8) + np.uint8(7))
-    >>> frequencies.max() <= 0.5, bool((energy < 1e-9).all())
+    >>> bool(frequencies.max() <= 0.5), bool((energy < 1e-9).all())
     (True, True)
     """
     grey = faces.astype(np.float64).mean(3) / 255

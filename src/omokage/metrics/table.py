@@ -29,7 +29,7 @@ def better(column: Column) -> str:
     """Which values of a figure are better, in one word.
 
     >>> [better(column) for column in (FEATURE_COLUMNS[0], *PIXEL_COLUMNS)]
-    ['lower', '0.5', '1', '1', '1']
+    ['lower', '0.5', '1', '1', '1', 'lower', 'lower']
     """
     if column.ideal:
         return column.ideal.split()[0]

@@ -224,7 +224,9 @@ def wanting(runs: Sequence[Run]) -> list[Wanting]:
         known = measurements(run)
         evaluate = f"omokage evaluate {place} --data faces/"
         if not known:
-            full = " ".join([evaluate, "--also tags", *filter(None, map(option_of, PIXEL_COLUMNS))])
+            # Each once: a metric may have two columns.
+            asked = dict.fromkeys(filter(None, map(option_of, PIXEL_COLUMNS)))
+            full = " ".join([evaluate, "--also tags", *asked])
             found.append(Wanting(run, "all figures of quality", full))
         for m in known:
             lacks, options = [], ""
@@ -236,7 +238,8 @@ def wanting(runs: Sequence[Run]) -> list[Wanting]:
             for column in PIXEL_COLUMNS:
                 if not column.protocol(m.record):
                     lacks.append(column.words)
-                    options += f" {option}" if (option := option_of(column)) else ""
+                    if (option := option_of(column)) and option not in options:
+                        options += f" {option}"
             if lacks:
                 found.append(Wanting(run, f"{', '.join(lacks)} ({m.way.protocol})", evaluate + options))
         if run.memory is None and run.recipe is not None:
@@ -266,7 +269,8 @@ CSV_COLUMNS = (
     *("parameters_generator", "parameters_discriminator"),
     *("images_seen", "minutes_trained", "images_per_second", "peak_memory_mb", "trained_on"),
     *("protocol", "measured_at_images", "measured_at_minutes", "psi", "samples", "seed_first", "seed_last"),
-    *(name for column in (*FEATURE_COLUMNS, *PIXEL_COLUMNS) for name in _csv_names(column)),
+    # Columns of one metric share the one that names their protocol.
+    *dict.fromkeys(name for column in (*FEATURE_COLUMNS, *PIXEL_COLUMNS) for name in _csv_names(column)),
     *("face_set_hash", "faces", "resolution", "extractor_precision", "snapshot_hash", "time", "measured_on"),
 )
 
