@@ -261,6 +261,8 @@ def test_help_and_completion_are_there_at_once():
     asking = {"_OMOKAGE_COMPLETE": "complete_bash", "COMP_WORDS": "omokage sa", "COMP_CWORD": "1"}
     assert "sample" in seconds([], **asking)[1]
     assert best([], limit=0.5, **asking) < 0.5
+    asking = {"_OMOKAGE_COMPLETE": "complete_bash", "COMP_WORDS": "omokage faces sp", "COMP_CWORD": "2"}
+    assert seconds([], **asking)[1].split() == ["split"]
 
 
 @pytest.mark.parametrize(

@@ -342,6 +342,8 @@ class Group(_Explains, TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Without arguments, print the help and exit with code 0."""
+        if not args and ctx.resilient_parsing:
+            return []  # a shell asks for the names of verbs: reading the options would import pydantic
         if not args and not self.invoke_without_command:
             print(ctx.get_help())
             ctx.exit(0)
