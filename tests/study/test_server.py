@@ -509,6 +509,26 @@ class TestGuard:
             assert reply.status_code == 404
             assert reply.json() == {"error": reply.json()["error"]}
 
+    def test_neither_the_page_nor_a_cache_knows_a_picture(self, new_study):
+        """Page source and caches: the same bytes for everybody, and nothing to compare pictures by."""
+        folder, _ = new_study(trials=4)
+        with browser(folder) as client:
+            scripts = re.findall(r'(?:src|href)="([^"]+)"', client.get("/").text)
+            before = [client.get(path).content for path in ("/", *scripts)]
+            for who in (start(client), start(client)):
+                seen = []
+                while (trial := current(client, who)) is not None:
+                    for shown in trial["pictures"]:
+                        once, again = (client.get(f"/{shown['url']}", headers=who) for _ in range(2))
+                        assert once.status_code == 200
+                        assert again.status_code == 200  # never 304
+                        for name in ("etag", "last-modified", "expires", "age", "vary"):
+                            assert name not in once.headers
+                        seen.append(sorted(name for name in once.headers))
+                    answer(client, who, trial)
+                    assert [client.get(path).content for path in ("/", *scripts)] == before
+                assert all(one == seen[0] for one in seen)
+
     def test_every_reply_has_the_headers(self, new_study):
         folder, _ = new_study()
         with browser(folder) as client:
