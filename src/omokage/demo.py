@@ -178,19 +178,13 @@ def demo(
 
 def _write_page(out: Path, faces: int, tuned: Any, records: list[dict[str, Any]], protocol: str) -> None:
     """index.html: before, after, the walk, the measurements, what to type next."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
     from . import __version__
     from .files import replacing
+    from .report.page import templates
 
-    environment = Environment(
-        loader=PackageLoader("omokage.report", "template"),
-        undefined=StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates()
     page = environment.get_template("demo.html").render(
         style=Markup(environment.get_template("style.css").render()),
         version=__version__,

@@ -1,6 +1,6 @@
 """What metrics look at: features and pixels of faces and samples. Each is computed once, on first use."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -185,6 +185,13 @@ class Context:
     def real_pixels(self, places: Iterable[int] | np.ndarray) -> np.ndarray:
         """uint8 (N, H, W, 3): the faces with the indices ``places``, resized to the size of the samples."""
         return self.faces.pixels(np.asarray(places), self.size)
+
+    def some_real_pixels(self, most: int) -> Iterator[np.ndarray]:
+        """All faces in batches; if there are more than ``most``, that many drawn with a fixed seed."""
+        faces = len(self.faces)
+        count = min(faces, most)
+        chosen = np.sort(np.random.default_rng(0).choice(faces, count, replace=False))
+        return (self.real_pixels(part) for part in np.array_split(chosen, -(-count // 256)))
 
     def once(self, key: str, make: Callable[[], T]) -> T:
         """The result of ``make``, which is called once a key: a metric reuses what its check has made."""

@@ -98,6 +98,17 @@ def write_report(
     return folder / "index.html", problems
 
 
+def templates() -> Environment:
+    """The templates of the report's folder."""
+    return Environment(
+        loader=PackageLoader("omokage.report", "template"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+
+
 def render(
     runs: Sequence[Run],
     problems: Sequence[str],
@@ -108,13 +119,7 @@ def render(
     out: Path = Path("report"),
 ) -> str:
     """The page as text."""
-    environment = Environment(
-        loader=PackageLoader("omokage.report", "template"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
+    environment = templates()
     environment.globals.update(
         seed_ranges=seed_ranges,
         about=_about,
