@@ -10,10 +10,11 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo studio test lint bench clean
 
 help:
 	@echo 'make demo    set up, then the whole job on drawn faces in minutes; look into demo/'
+	@echo 'make studio  set up, then open the studio in the browser, on the model that ships'
 	@echo 'make test    set up, then ruff, mypy and all tests'
 	@echo 'make setup   only set up: .venv with the command .venv/bin/omokage'
 	@echo 'make lint    only ruff and mypy'
@@ -38,6 +39,9 @@ $(STAMP): pyproject.toml constraints.txt Makefile
 
 demo: $(STAMP)
 	@$(BIN)/omokage demo
+
+studio: $(STAMP)
+	@$(BIN)/omokage studio
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -42,6 +42,7 @@ from .verbs.recipes import recipes
 from .verbs.report import card, report
 from .verbs.sample import sample
 from .verbs.steering import directions, select, steer
+from .verbs.studio import studio
 from .verbs.study import app as study
 
 # The exception that typer raises for a wrong call. Typer has its own copy of click, so click's class differs.
@@ -225,6 +226,7 @@ def demo(
     run(out, progress=progress())
 
 
+app.command()(studio)
 app.add_typer(study, name="study")
 app.command()(invert)
 

@@ -1,19 +1,18 @@
 """The pages of a study: the words that people see, and the files that a browser loads."""
 
-import hashlib
 import html
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..web import files
+from ..web.files import StaticFile
 
 HERE = Path(__file__).parent
-MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 POLICY = "; ".join(
     [
         "default-src 'none'",
@@ -44,27 +43,10 @@ LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 LARGEST_TEXTS = 1 << 20
 
 
-@dataclass(frozen=True)
-class StaticFile:
-    """A file that a browser loads: its bytes, its media type and a tag that changes with the bytes."""
-
-    content: bytes
-    media_type: str
-    etag: str
-
-
 @cache
 def static_files() -> dict[str, StaticFile]:
     """Every file under ``/static/`` by name. Nothing else is ever sent from there."""
-    files = {}
-    for path in sorted((HERE / "static").iterdir()):
-        if path.suffix in MEDIA_TYPES:
-            content = path.read_bytes()
-            kind = MEDIA_TYPES[path.suffix]
-            charset = "" if path.suffix == ".svg" else "; charset=utf-8"
-            tag = f'"{hashlib.sha256(content).hexdigest()[:20]}"'
-            files[path.name] = StaticFile(content, kind + charset, tag)
-    return files
+    return files.static_files(HERE / "static")
 
 
 def static_file(name: str) -> StaticFile | None:

@@ -5,11 +5,9 @@ before it is acknowledged. No address is stored and no log of requests is writte
 """
 
 import asyncio
-import errno
 import hmac
 import json
 import os
-import socket
 import threading
 import time
 from collections import Counter
@@ -28,6 +26,7 @@ from sqlalchemy.engine import Connection
 from starlette.exceptions import HTTPException
 
 from ..errors import UserError
+from ..web.serving import COMMON, bound, chosen_language
 from . import dashboard, pages, sessions, store
 from .design import Design, check_pictures, load_design
 from .opening import DATABASE
@@ -610,48 +609,10 @@ class _Dashboard(_Calls):
         return dashboard.results(of_store(self.served.store, self.served.folder))
 
 
-def chosen_language(languages: tuple[str, ...], asked: str | None, accepted: str) -> str:
-    """The language of a page: the one asked for, else the browser's first that there is, else the first.
-
-    >>> chosen_language(("en", "ja"), None, "fr;q=0.9, ja;q=0.8")
-    'ja'
-    """
-    if asked in languages:
-        return str(asked)
-
-    def weight(entry: str) -> float:
-        try:
-            return float(entry.partition("q=")[2] or 1)
-        except ValueError:
-            return 0.0
-
-    for entry in sorted(accepted.split(","), key=weight, reverse=True):
-        tag = entry.partition(";")[0].strip().lower()
-        for language in languages:
-            if tag and tag.split("-")[0] == language.lower().split("-")[0]:
-                return language
-    return languages[0]
-
-
 def from_environment() -> FastAPI:
     """The application as `serve` has described it in ``OMOKAGE_STUDY``, for further processes of uvicorn."""
     told = json.loads(os.environ["OMOKAGE_STUDY"])
     return create_app(told.pop("folder"), **{**told, "hosts": tuple(told.get("hosts", ()))})
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    """A socket that will listen there; UserError if that is impossible."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host.strip("[]"), port))
-    except OSError as error:
-        listening.close()
-        told = {errno.EADDRINUSE: "something listens there already; give another --port"}
-        why = told.get(error.errno or 0, f"cannot listen there: {error.strerror or error}")
-        raise UserError(f"{host}:{port}: {why}") from None
-    return listening
 
 
 def serve(
@@ -680,26 +641,15 @@ def serve(
         raise UserError("--workers: several processes need PostgreSQL; give --database postgresql://...")
     if host not in ("0.0.0.0", "::", *LOCAL):
         hosts = (*hosts, f"[{host}]" if ":" in host else host)
-    common: dict[str, Any] = {
-        "host": host,
-        "port": port,
-        "access_log": False,  # it would store addresses
-        "log_level": "warning",
-        "server_header": False,
-        "proxy_headers": False,
-        "timeout_keep_alive": 30,
-        "timeout_graceful_shutdown": 10,
-        "h11_max_incomplete_event_size": 32 * 2**10,
-        "ws": "none",
-    }
+    common: dict[str, Any] = {**COMMON, "host": host, "port": port, "timeout_graceful_shutdown": 10}
     options = {"database": database, "pilot": pilot, "public_url": public_url, "hosts": hosts}
     if workers == 1:
         app = create_app(folder, **options)  # type: ignore[arg-type]
         server = uvicorn.Server(uvicorn.Config(app, **common, limit_concurrency=2000))
-        with _bound(host, port) as listening:
+        with bound(host, port) as listening:
             server.run(sockets=[listening])
         return
     open_study(folder, database=database, pilot=pilot, public_url=public_url).store.close()
-    _bound(host, port).close()  # an error of a process of its own would be a traceback
+    bound(host, port).close()  # an error of a process of its own would be a traceback
     os.environ["OMOKAGE_STUDY"] = json.dumps({"folder": str(folder), **options})
     uvicorn.run("omokage.study.server:from_environment", factory=True, workers=workers, **common)

@@ -118,6 +118,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "explore attribute": (
         "omokage explore attribute -m runs/glow --data faces/ \\\n  --from hair=blonde --to hair=black",
     ),
+    "studio": ("omokage studio", "omokage studio runs/fast-128 runs/glow --port 8001 --no-browser"),
     "study": (
         "omokage study new study/ --real faces/ --generated runs/fast",
         "omokage study serve study/",

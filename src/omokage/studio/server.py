@@ -1,0 +1,483 @@
+"""The server of the studio: one page, and the calls that it makes.
+
+`create_app` makes the ASGI application, `serve` runs it. It stands on `omokage.explore`, as the commands do.
+No address is stored and no log of requests is written.
+"""
+
+import asyncio
+import json
+import time
+import tomllib
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from fastapi import FastAPI, Header, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from .. import __version__
+from ..errors import UserError
+from ..web.files import StaticFile, static_files, tag_of
+from ..web.serving import COMMON, bound, chosen_language
+from . import bodies, controls, faces
+from .controls import Offered
+from .drawing import Drawn, Ticket
+from .faces import Face
+from .refused import Refused, unknown
+from .security import StudioGuard, is_local, names_of, new_token
+from .service import Opened, Studio
+
+HERE = Path(__file__).parent
+LANGUAGES = ("en", "ja")
+FOR_EVER = "public, max-age=31536000, immutable"
+T = TypeVar("T")
+
+Client = Annotated[str, Header(alias="X-Client", max_length=100, description="A random name of the tab.")]
+
+
+def create_app(
+    offered: Sequence[Offered],
+    *,
+    data: Path | None = None,
+    hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]"),
+    token: str | None = None,
+    cookie: str = "omokage-studio",
+) -> FastAPI:
+    """The ASGI application.
+
+    Args:
+        offered: the models; the first is shown first.
+        data: the folder of the boards; None: they are forgotten at the end.
+        hosts: host names that it answers to.
+        token: needed for all calls; None: not needed.
+
+    Raises:
+        UserError: the boards cannot be used.
+    """
+    studio = Studio(offered, data)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(studio.close)
+
+    app = FastAPI(
+        title="Omokage studio",
+        version=__version__,
+        openapi_url="/api/openapi.json",
+        docs_url=None,  # its page loads from a foreign host
+        redoc_url=None,
+        lifespan=lifespan,
+        redirect_slashes=False,
+    )
+    app.state.studio = studio
+    app.add_middleware(StudioGuard, hosts=hosts, token=token, cookie=cookie)
+    _describe(app)
+    _tell_errors(app)
+    _Page(studio, token, cookie).add(app)
+    _Faces(studio).add(app)
+    _Boards(studio).add(app)
+    return app
+
+
+def _describe(app: FastAPI) -> None:
+    made: dict[str, Any] = {}
+
+    def description() -> dict[str, Any]:
+        if not made:
+            made.update(
+                bodies.with_faces(get_openapi(title=app.title, version=app.version, routes=app.routes))
+            )
+        return made
+
+    app.openapi = description  # type: ignore[method-assign]
+
+
+def _tell_errors(app: FastAPI) -> None:
+    def answer(status: int, sentence: str, code: str, headers: Any = None) -> JSONResponse:
+        return JSONResponse({"error": sentence, "code": code}, status, headers)
+
+    @app.exception_handler(Refused)
+    async def _(request: Request, error: Refused) -> JSONResponse:
+        return answer(error.status, str(error), error.code)
+
+    @app.exception_handler(UserError)
+    async def _(request: Request, error: UserError) -> JSONResponse:
+        return answer(422, str(error), "invalid")
+
+    @app.exception_handler(HTTPException)
+    async def _(request: Request, error: HTTPException) -> JSONResponse:
+        told = {404: "There is no such page.", 405: "This method is not allowed here."}
+        codes = {404: "unknown_page", 405: "method"}
+        status = error.status_code
+        return answer(
+            status, told.get(status, str(error.detail)), codes.get(status, "invalid"), error.headers
+        )
+
+    @app.exception_handler(RequestValidationError)
+    async def _(request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"] if part != "body")
+        place = place.encode("utf-8", "replace").decode()[:100]
+        return answer(422, f"{place or 'body'}: {first['msg']}.", "invalid")
+
+
+_PROBLEM = {
+    "description": "Not granted",
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "properties": {"error": {"type": "string"}, "code": {"type": "string"}},
+                "required": ["error", "code"],
+            }
+        }
+    },
+}
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: _PROBLEM for status in (400, 401, 403, 404, 405, 409, 413, 422, 429, 503)
+}
+_API: dict[str, Any] = {"responses": _PROBLEMS}
+_PICTURE: dict[str, Any] = {
+    "responses": {200: {"description": "A picture", "content": {"image/png": {}}}, **_PROBLEMS},
+    "response_class": Response,
+}
+
+
+async def _gone(request: Request) -> None:
+    """Returns when the client has closed the connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _drawn(request: Request, opened: Opened, ticket: Ticket) -> list[Drawn]:
+    """The faces of a ticket; it is taken back if the client goes away."""
+    result = asyncio.wrap_future(ticket.result)
+    if result.done() or ticket.result.done():
+        return await result
+    gone = asyncio.ensure_future(_gone(request))
+    both: set[asyncio.Future[Any]] = {result, gone}
+    try:
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        if not result.done():
+            opened.drawing.drop(ticket)
+        return await result
+    finally:
+        gone.cancel()
+
+
+class _Page:
+    """The page, its files and its words."""
+
+    def __init__(self, studio: Studio, token: str | None, cookie: str) -> None:
+        self.studio, self.token, self.cookie = studio, token, cookie
+        self.files = _static()
+        self.words = _words()
+
+    def add(self, app: FastAPI) -> None:
+        app.get("/", include_in_schema=False)(self.page)
+        app.get("/robots.txt", include_in_schema=False)(self.robots)
+        app.get("/terms", include_in_schema=False)(self.terms)
+        app.get("/static/{name:path}", include_in_schema=False)(self.static)
+        app.get("/texts/{name}", include_in_schema=False)(self.texts)
+        app.post("/api/session", status_code=204, response_class=Response, **_API)(self.session)
+        app.get("/api/studio", **_API)(self.about)
+
+    async def page(self) -> Response:
+        """The page."""
+        file = self.files.get("index.html")
+        if file is None:
+            return HTMLResponse("<!doctype html><title>Omokage studio</title><p>The page is missing.", 200)
+        return Response(file.content, media_type=file.media_type, headers={"Cache-Control": "no-cache"})
+
+    async def static(self, request: Request, name: str) -> Response:
+        """A script, a stylesheet or an image of the page."""
+        file = self.files.get(name)
+        if file is None or name == "index.html":
+            raise HTTPException(404)
+        return _cached(request, file)
+
+    async def texts(self, request: Request, name: str) -> Response:
+        """All words of the page in one language."""
+        file = self.words.get(name)
+        if file is None:
+            raise HTTPException(404)
+        return _cached(request, file)
+
+    async def robots(self) -> Response:
+        """No search engine."""
+        return Response("User-agent: *\nDisallow: /\n", media_type="text/plain")
+
+    async def terms(self) -> Response:
+        """The terms of the weights that ship."""
+        return Response(controls.TERMS, media_type="text/plain; charset=utf-8")
+
+    async def session(self) -> Response:
+        """Keep the token, which the header Authorization has, in a cookie for pictures and events."""
+        response = Response(status_code=204)
+        if self.token is not None:
+            response.set_cookie(self.cookie, self.token, httponly=True, samesite="strict", path="/")
+        return response
+
+    async def about(self, request: Request) -> JSONResponse:
+        """Models, language and version: what the page must know before it shows anything."""
+        network = await asyncio.to_thread(lambda: self.studio.chooser)
+        models = [controls.described(one.offered, network) for one in self.studio.models.values()]
+        told = {
+            "models": models,
+            "language": chosen_language(LANGUAGES, None, request.headers.get("accept-language", "")[:500]),
+            "version": __version__,
+            "upscalers": [1, 2, 4, 8],
+            "token_needed": self.token is not None,
+        }
+        return JSONResponse(told)
+
+
+def _cached(request: Request, file: StaticFile) -> Response:
+    headers = {"Cache-Control": "no-cache", "ETag": file.etag}
+    if request.headers.get("if-none-match") == file.etag:
+        return Response(status_code=304, headers=headers)
+    return Response(file.content, media_type=file.media_type, headers=headers)
+
+
+def _static() -> dict[str, StaticFile]:
+    """The files of the page by name, read once; nothing else is ever sent."""
+    folder = HERE / "static"
+    found = static_files(folder) if folder.is_dir() else {}
+    index = folder / "index.html"
+    if index.is_file():
+        content = index.read_bytes()
+        found["index.html"] = StaticFile(content, "text/html; charset=utf-8", tag_of(content))
+    return found
+
+
+def _words() -> dict[str, StaticFile]:
+    found = {}
+    for path in sorted((HERE / "texts").glob("*.toml")):
+        content = json.dumps(tomllib.loads(path.read_text(encoding="utf-8")), ensure_ascii=False).encode()
+        found[f"{path.stem}.json"] = StaticFile(content, "application/json", tag_of(content))
+    return found
+
+
+class _Faces:
+    """Everything that draws."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+
+    def add(self, app: FastAPI) -> None:
+        app.post("/api/draw", **_API)(self.draw)
+        app.post("/api/wall", **_API)(self.wall)
+        app.post("/api/flatten", **_API)(self.flatten)
+        app.get("/pictures/{name}.png", **_PICTURE)(self.picture)
+
+    async def _together(
+        self,
+        request: Request,
+        wanted: list[Face],
+        opened: Opened,
+        client: str,
+        body: Any,
+        *,
+        exact: bool = False,
+        wall: bool = True,
+    ) -> dict[str, Any]:
+        """Draw faces into one sprite."""
+        channel = None if body.channel is None else (client, body.channel)
+        ticket = opened.drawing.submit(wanted, exact=exact, channel=channel, order=body.order)
+        drawn = await _drawn(request, opened, ticket)
+        sprite = self.studio.pictures.sprite([one.pixels for one in drawn], wall=wall)
+        told = [
+            {"key": one.key, "seed": face.seed, "finite": one.finite, "score": None}
+            for one, face in zip(drawn, wanted, strict=True)
+        ]
+        lost = sum(not one.finite for one in drawn)
+        lines = [f"{lost} of {len(drawn)} faces are not finite and shown black."] if lost else []
+        return {
+            "sprite": sprite.url,
+            "columns": sprite.columns,
+            "tile": list(sprite.tile),
+            "faces": told,
+            "told": lines,
+        }
+
+    async def draw(self, request: Request, body: bodies.Draw, client: Client = "") -> JSONResponse:
+        """Draw faces. A later request of the same client and channel takes the place of earlier ones."""
+        wanted, opened = self.studio.parse(body.faces)
+        wall = body.size == "wall"
+        return JSONResponse(
+            await self._together(request, wanted, opened, client, body, exact=body.exact, wall=wall)
+        )
+
+    async def wall(self, request: Request, body: bodies.Wall, client: Client = "") -> JSONResponse:
+        """Roll new faces."""
+        base = {"model": body.model, "psi": body.psi, "settings": body.settings}
+        self.studio.opened(body.model)
+        documents = [{**base, "from": {"seed": seed}} for seed in range(body.start, body.start + body.count)]
+        wanted, opened = self.studio.parse(documents)
+        told = await self._together(request, wanted, opened, client, body)
+        return JSONResponse(
+            {
+                **told,
+                "faces": [faces.document(face) for face in wanted],
+                "keys": [one["key"] for one in told["faces"]],
+                "next": body.start + body.count,
+                "replaced": 0,
+            }
+        )
+
+    async def flatten(self, body: bodies.Flatten) -> JSONResponse:
+        """The same faces without nesting: their points are kept on the server."""
+        wanted, _ = self.studio.parse(body.faces)
+        flat = await asyncio.to_thread(lambda: [self.studio.flatten(face) for face in wanted])
+        return JSONResponse({"faces": [faces.document(face) for face in flat]})
+
+    async def picture(self, name: str) -> Response:
+        """A picture that was drawn lately, by the hash of its content."""
+        png = self.studio.pictures.get(name)
+        if png is None:
+            raise unknown("picture", "This picture is no longer kept; draw it again.")
+        return Response(png, media_type="image/png", headers={"Cache-Control": FOR_EVER})
+
+
+class _Boards:
+    """Everything about boards. The reply to an edit means that it is on the disk."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio, self.store = studio, studio.store
+
+    def add(self, app: FastAPI) -> None:
+        app.get("/api/boards", **_API)(self.all)
+        app.post("/api/boards", **_API)(self.create)
+        app.get("/api/boards/{board}", **_API)(self.one)
+        app.delete("/api/boards/{board}", status_code=204, response_class=Response, **_API)(self.delete)
+        app.post("/api/boards/{board}/restore", **_API)(self.restore)
+        app.post("/api/boards/{board}/edits", **_API)(self.edit)
+        app.post("/api/boards/{board}/undo", **_API)(self.undo)
+        app.post("/api/boards/{board}/redo", **_API)(self.redo)
+
+    async def _written(self, work: Callable[[], T]) -> T:
+        return await asyncio.to_thread(work)
+
+    async def all(self) -> JSONResponse:
+        """All boards."""
+        return JSONResponse(self.store.boards())
+
+    async def create(self, body: bodies.NewBoard) -> JSONResponse:
+        """A new board."""
+        return JSONResponse(await self._written(lambda: self.store.create(body.name, body.request)))
+
+    async def one(self, board: str) -> JSONResponse:
+        """A board with its pins."""
+        return JSONResponse(self.store.board(board))
+
+    async def delete(self, board: str) -> Response:
+        """Delete a board; it can be restored."""
+        await self._written(lambda: self.store.delete(board))
+        return Response(status_code=204)
+
+    async def restore(self, board: str) -> JSONResponse:
+        """Bring a deleted board back."""
+        return JSONResponse(await self._written(lambda: self.store.restore(board)))
+
+    async def edit(self, board: str, body: bodies.Edit) -> JSONResponse:
+        """Change a board."""
+        told = body.model_dump(exclude={"edit", "request", "face"}, exclude_none=True)
+        points: Any = {}
+        if body.edit == "pin":
+            (face,), _ = self.studio.parse([body.face])
+            points = await self._written(lambda: self.studio.packed_points(face))
+            told |= {"face": faces.document(face), "key": faces.key(face)}
+        return JSONResponse(
+            await self._written(lambda: self.store.edit(board, body.edit, told, body.request, points))
+        )
+
+    async def undo(self, board: str, body: bodies.Step | None = None) -> JSONResponse:
+        """Undo the last edit."""
+        request = None if body is None else body.request
+        return JSONResponse(await self._written(lambda: self.store.undo(board, request)))
+
+    async def redo(self, board: str, body: bodies.Step | None = None) -> JSONResponse:
+        """Redo what was undone."""
+        request = None if body is None else body.request
+        return JSONResponse(await self._written(lambda: self.store.redo(board, request)))
+
+
+def serve(
+    models: Sequence[str] = (),
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    data: Path | None = None,
+    directions: Path | None = None,
+    hosts: tuple[str, ...] = (),
+    browser: bool = False,
+    tell: Callable[[str], None] = print,
+) -> None:
+    """Serve the studio until interrupted.
+
+    Args:
+        models: runs, snapshots or names of models that ship; none: the model that ships.
+        host, port: where to listen. Beyond this machine alone, a token is needed, which is told once.
+        data: the folder of the boards; None: the user's own folder for data.
+        directions: a file of `omokage directions`, for the model that it belongs to.
+        hosts: further host names to answer to.
+        browser: open the page in the browser.
+        tell: called with lines for the user.
+
+    Raises:
+        UserError: a model that cannot be loaded, boards that cannot be used, or a port that is taken.
+    """
+    import uvicorn
+
+    with bound(host, port) as listening:
+        port = listening.getsockname()[1]
+        offered = [controls.open_model(source, directions) for source in models or ("shipped",)]
+        token = None if is_local(host) else new_token()
+        app = create_app(
+            offered,
+            data=data_folder() if data is None else data,
+            hosts=names_of(host, hosts),
+            token=token,
+            cookie=f"omokage-studio-{port}",
+        )
+        name = "localhost" if host in ("0.0.0.0", "::") or is_local(host) else host
+        address = f"http://{name}:{port}/" + (f"#token={token}" if token else "")
+        tell(f"studio: {address}")
+        if token:
+            tell("the address has the token that this studio needs; it is shown only now")
+        tell("Ctrl-C ends it; boards stay")
+        config = uvicorn.Config(
+            app, **COMMON, host=host, port=port, limit_concurrency=512, timeout_graceful_shutdown=1
+        )
+        server = uvicorn.Server(config)
+        if browser:
+            _open_when_ready(server, address)
+        with suppress(KeyboardInterrupt):
+            server.run(sockets=[listening])
+
+
+def _open_when_ready(server: Any, address: str) -> None:
+    import threading
+    import webbrowser
+
+    def wait() -> None:
+        while not server.started and not server.should_exit:
+            time.sleep(0.05)
+        if server.started:
+            webbrowser.open(address)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def data_folder() -> Path:
+    """The user's folder for boards."""
+    from platformdirs import user_data_path
+
+    return user_data_path("omokage") / "studio"
