@@ -21,6 +21,25 @@ PHONE: dict[str, Any] = {
     "has_touch": True,
 }
 
+HURRY = """(speed => {
+    const [now, later] = [performance.now.bind(performance), window.setTimeout.bind(window)];
+    const stamp = Object.getOwnPropertyDescriptor(Event.prototype, "timeStamp").get;
+    performance.now = () => now() * speed;
+    Object.defineProperty(Event.prototype, "timeStamp", {get() { return stamp.call(this) * speed; }});
+    window.setTimeout = (call, ms = 0, ...rest) => later(call, ms / speed, ...rest);
+    window.requestAnimationFrame = (call) => later(() => call(performance.now()), 1000 / 60 / speed);
+    window.cancelAnimationFrame = window.clearTimeout.bind(window);
+})(4)"""
+"""A page's clock, four times as fast: frames, timers and the stamps of events."""
+
+ARRIVE = """async () => {
+    while (!document.querySelector(".trial")) {
+        for (const box of document.querySelectorAll("input[type=checkbox]:not(:checked)")) box.click();
+        document.querySelector(".button.main:not([disabled])")?.click();
+        await new Promise((go) => setTimeout(go, 20));
+    }
+}"""
+
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
@@ -32,6 +51,8 @@ def browser() -> Iterator[Any]:
     with playwright.sync_playwright() as started:
         # Containers run as root and have little shared memory.
         options = ["--no-sandbox", "--disable-dev-shm-usage"]
+        # Without a graphics card, Chromium computes one, which takes twice the time of all the rest.
+        options += ["--disable-gpu", "--disable-software-rasterizer"]
         browser = started.chromium.launch(executable_path=program, args=options)
         yield browser
         browser.close()
@@ -63,14 +84,21 @@ def served(folder: Path, **options: Any) -> Iterator[str]:
 class Visitor:
     """A participant in a browser window of its own, who notes what should not happen.
 
+    Args:
+        hurried: the page's clock is faster than ours; for all tests but those of times.
+
     Attributes:
         page: Playwright's page.
         stages: the stages seen, in order.
-        problems: errors on the console and requests to other hosts.
+        problems: errors on the console, requests to other hosts, stages that are wider than the screen.
     """
 
-    def __init__(self, browser: Any, address: str, query: str = "", **options: Any) -> None:
+    def __init__(
+        self, browser: Any, address: str, query: str = "", hurried: bool = True, **options: Any
+    ) -> None:
         self.context = browser.new_context(**{"locale": "en-GB", **options})
+        if hurried:
+            self.context.add_init_script(HURRY)
         self.context.set_default_timeout(15_000)
         self.address = address
         self.stages: list[str] = []
@@ -97,9 +125,16 @@ class Visitor:
         """Wait for one of these stages; returns which it is."""
         choice = ", ".join(f"body[data-stage={name!r}]" for name in wanted)
         self.page.wait_for_selector(choice, state="attached")
-        name = self.page.evaluate("document.body.dataset.stage")
+        name = str(self.page.evaluate("document.body.dataset.stage"))
         self.stages.append(name)
-        return str(name)
+        self.measure(name)
+        return name
+
+    def measure(self, what: str) -> None:
+        """Note a problem if the page is wider than the screen."""
+        wide = self.page.evaluate("document.body.scrollWidth - document.documentElement.clientWidth")
+        if wide > 0:
+            self.problems.append(f"{what}: {wide} pixels wider than the screen")
 
     def main(self) -> None:
         """Press the main button of the stage."""
@@ -124,6 +159,11 @@ class Visitor:
             self.main()
             self.page.wait_for_function("name => document.body.dataset.stage !== name", arg=stage)
         self.main()
+
+    def arrive(self) -> None:
+        """From the briefing to the first trial at once, where what lies between is not the matter."""
+        self.stage("briefing")
+        self.page.evaluate(ARRIVE)
 
     def ready(self) -> Any:
         """Wait until the trial can be answered; returns its element."""

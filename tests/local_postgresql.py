@@ -40,11 +40,20 @@ def _user() -> dict[str, object]:
     raise Missing("PostgreSQL does not run as root, and there is no user postgres; only SQLite is tested")
 
 
+def _in_memory() -> Path | None:
+    """A folder in memory, if there is room for the databases of all tests; None: the usual one."""
+    shared = Path("/dev/shm")
+    try:
+        return shared if os.access(shared, os.W_OK) and shutil.disk_usage(shared).free > 4 * 2**30 else None
+    except OSError:
+        return None
+
+
 @contextmanager
 def running() -> Iterator[Path]:
     """The folder of the socket of a running server; every local user may connect as ``postgres``."""
     place, who = programs(), _user()
-    folder = Path(tempfile.mkdtemp(prefix="omokage-pg-"))
+    folder = Path(tempfile.mkdtemp(prefix="omokage-pg-", dir=_in_memory()))
     try:
         if who:
             os.chown(folder, who["user"], who["group"])  # type: ignore[arg-type]

@@ -34,7 +34,7 @@ def test_a_closed_tab_resumes_at_the_same_trial(browser, new_study):
     folder, _ = new_study(trials=3)
     with served(folder) as address:
         visitor = Visitor(browser, address, **DESKTOP)
-        visitor.begin()
+        visitor.arrive()
         visitor.answer()
         left = visitor.ready().get_attribute("data-trial")
         visitor.page.close()
@@ -57,7 +57,7 @@ def test_a_lost_connection_loses_no_answer_and_stores_none_twice(browser, new_st
     folder, _ = new_study(trials=3)
     with served(folder) as address:
         visitor = Visitor(browser, address, **DESKTOP)
-        visitor.begin()
+        visitor.arrive()
         # The answer reaches the server, and the reply is lost: the page sends it again.
         losses = iter([True])
 
@@ -98,7 +98,7 @@ def test_the_connection_comes_back_while_the_page_waits(browser, new_study):
     folder, _ = new_study(trials=2)
     with served(folder) as address:
         visitor = Visitor(browser, address, **DESKTOP)
-        visitor.begin()
+        visitor.arrive()
         visitor.ready()
         visitor.context.set_offline(True)
         visitor.page.keyboard.press("j")
@@ -135,7 +135,7 @@ def test_withdrawal_during_the_study_and_afterwards_by_code(browser, new_study):
     folder, _ = new_study(trials=2)
     with served(folder) as address:
         visitor = Visitor(browser, address, **PHONE)
-        visitor.begin()
+        visitor.arrive()
         visitor.answer()
         visitor.ready()
         visitor.page.click(".corner button")
@@ -145,7 +145,7 @@ def test_withdrawal_during_the_study_and_afterwards_by_code(browser, new_study):
         assert stored(folder) == []
         visitor.open()
         visitor.stage("briefing")
-        visitor.begin()
+        visitor.arrive()
         visitor.finish()
         code = visitor.page.inner_text(".code code")
         assert len(stored(folder)) == 2
@@ -172,7 +172,7 @@ def test_stopping_for_now_keeps_the_answers(browser, new_study):
     folder, _ = new_study(trials=2)
     with served(folder) as address:
         visitor = Visitor(browser, address, **DESKTOP)
-        visitor.begin()
+        visitor.arrive()
         visitor.answer()
         visitor.ready()
         visitor.page.click(".corner button")
@@ -198,8 +198,8 @@ def test_stopping_for_now_keeps_the_answers(browser, new_study):
 def test_a_hidden_tab_spoils_an_exposure_and_restarts_an_open_trial(browser, new_study):
     folder, _ = new_study(kind="timed", trials=2, exposures_ms=[2000])
     with served(folder) as address:
-        visitor = Visitor(browser, address, **DESKTOP)
-        visitor.begin()
+        visitor = Visitor(browser, address, hurried=False, **DESKTOP)
+        visitor.arrive()
         visitor.page.wait_for_selector("study-picture[data-state=picture]")
         visitor.page.evaluate(HIDE, True)
         assert visitor.page.get_attribute("study-picture", "data-state") == "mask"
@@ -215,7 +215,7 @@ def test_a_hidden_tab_spoils_an_exposure_and_restarts_an_open_trial(browser, new
     folder, _ = new_study(kind="single", trials=1)
     with served(folder) as address:
         visitor = Visitor(browser, address, **DESKTOP)
-        visitor.begin()
+        visitor.arrive()
         visitor.ready()
         visitor.page.evaluate(HIDE, True)
         assert visitor.page.get_attribute("study-picture", "data-state") == "empty"
@@ -234,7 +234,7 @@ def test_a_second_tab_asks_before_it_takes_over(browser, new_study):
     folder, _ = new_study(trials=2)
     with served(folder) as address:
         visitor = Visitor(browser, address, **DESKTOP)
-        visitor.begin()
+        visitor.arrive()
         visitor.ready()
         first = visitor.page
         visitor.open()
@@ -266,7 +266,7 @@ def test_refusals_are_counted_and_go_back_to_the_panel(browser, new_study):
         assert "recruiting service" in visitor.page.inner_text("main")
         visitor.page.click(".languages a[lang=ja]")  # the identifiers survive a change of language
         visitor.page.wait_for_selector("html[lang=ja] .brief")
-        visitor.begin()
+        visitor.arrive()
         visitor.ready()
         assert visitor.page.locator("a[href*='panel.example.org']").count() == 0
         visitor.finish()
@@ -291,7 +291,7 @@ def test_a_study_that_is_paused_or_closed_and_the_dashboard(browser, new_study):
     folder, token = new_study(trials=2)
     with served(folder) as address:
         begun = Visitor(browser, address, **DESKTOP)
-        begun.begin()
+        begun.arrive()
         begun.ready()
         board = Visitor(browser, address, f"dashboard#{token}", **DESKTOP)
         page = board.page
@@ -353,7 +353,7 @@ def test_below_a_path_of_another_site_with_own_words(browser, new_study):
         visitor.stage("consent")
         assert "I have seen the film of Ada." in visitor.page.inner_text("main")
         visitor.page.reload()
-        visitor.begin()
+        visitor.arrive()
         visitor.ready()
         assert visitor.page.inner_text("h1") == "Which one, Faces?"
         visitor.finish()
@@ -367,7 +367,7 @@ def test_a_key_that_the_server_does_not_know_begins_anew(browser, new_study):
     folder, _ = new_study(trials=1)
     with served(folder) as address:
         visitor = Visitor(browser, address, **DESKTOP)
-        visitor.begin()
+        visitor.arrive()
         visitor.ready()
         visitor.page.evaluate(
             """() => Object.keys(localStorage).filter((key) => key.endsWith(":token"))

@@ -40,11 +40,14 @@ def participants(folder):
         return store.participants()
 
 
-# Each kind on both sizes and in both languages; pairs in all four ways.
+# Each kind; both sizes in both languages.
 WALKS = [
-    *((kind, language, size) for kind in SETTINGS for language, size in (("en", "desktop"), ("ja", "phone"))),
-    ("pairs", "en", "phone"),
-    ("pairs", "ja", "desktop"),
+    ("pairs", "en", "desktop"),
+    ("pairs", "ja", "phone"),
+    ("single", "en", "phone"),
+    ("timed", "ja", "desktop"),
+    ("rating", "ja", "phone"),
+    ("preference", "en", "desktop"),
 ]
 
 
@@ -61,15 +64,14 @@ def test_a_whole_study(browser, new_study, kind, language, size):
         assert visitor.page.evaluate("document.documentElement.lang") in (language, "")
         visitor.begin({"anime": "yes", "age": "３０"})
         visitor.finish()
-        wide = visitor.page.evaluate("document.body.scrollWidth - document.documentElement.clientWidth")
         visitor.page.click("summary")
         visitor.page.wait_for_selector(".gallery [data-state=picture]")
+        visitor.measure("gallery")
         visitor.main()
         visitor.stage("completion")
         assert visitor.page.evaluate("document.documentElement.lang") == language
         visitor.close()
     assert visitor.problems == []
-    assert wide <= 0, "the page is wider than the screen"
     assert {"briefing", "consent", "code", "questions", "device", "break"} <= set(visitor.stages)
     assert "practice-over" in visitor.stages
     assert visitor.stages[-1] == "completion"
@@ -130,7 +132,7 @@ def test_pictures_have_the_size_of_the_design_or_fit_the_screen(browser, new_stu
     with served(folder) as address:
         for options, least, most in ((DESKTOP, 300, 300), (PHONE, 150, 190)):
             visitor = Visitor(browser, address, **options)
-            visitor.begin()
+            visitor.arrive()
             visitor.ready()
             ratio = visitor.page.evaluate("devicePixelRatio")
             for picture in visitor.page.locator("study-picture").all():
@@ -153,31 +155,31 @@ def test_ratings_by_the_keys_1_to_5_and_other_keys_do_nothing(browser, new_study
 
     with served(folder) as address:
         visitor = Visitor(browser, address, **DESKTOP)
-        visitor.begin()
+        visitor.arrive()
         visitor.finish(press)
         visitor.close()
     assert [int(row["response"]) for row in answers(folder)] == [5, 1, 3, 4, 2]
 
 
 def test_exposures_are_within_one_frame_of_what_was_asked(browser, new_study):
-    folder, _ = new_study(kind="timed", trials=20, exposures_ms=[50, 100, 150, 200])
+    folder, _ = new_study(kind="timed", trials=6, exposures_ms=[50, 100, 150, 200])
     with served(folder) as address:
-        visitor = Visitor(browser, address, **DESKTOP)
-        visitor.begin()
+        visitor = Visitor(browser, address, hurried=False, **DESKTOP)
+        visitor.arrive()
         visitor.finish(lambda one: one.page.keyboard.press("f"))
         visitor.close()
     (person,) = participants(folder)
     frame = 1000 / person["refresh_hz"]
     rows = answers(folder)
     off = [abs(row["exposure_measured_ms"] - row["exposure_ms"]) for row in rows]
-    assert sum(one <= frame for one in off) >= 0.95 * len(off), sorted(off)
+    assert sum(one > frame for one in off) <= 1, sorted(off)
     assert [bool(row["exposure_flagged"]) for row in rows] == [one > frame for one in off]
 
 
 def test_the_picture_is_painted_for_the_time_and_the_mask_covers_it(browser, new_study):
     folder, _ = new_study(kind="timed", trials=2, exposures_ms=[200])
     with served(folder) as address:
-        visitor = Visitor(browser, address, **DESKTOP)
+        visitor = Visitor(browser, address, hurried=False, **DESKTOP)
         visitor.page.add_init_script(
             """window.states = [];
             new MutationObserver((changes) => changes.forEach(({target}) => target.dataset.state
@@ -185,7 +187,7 @@ def test_the_picture_is_painted_for_the_time_and_the_mask_covers_it(browser, new
                 document, {subtree: true, attributes: true, attributeFilter: ["data-state"]})"""
         )
         visitor.page.reload()
-        visitor.begin()
+        visitor.arrive()
         visitor.ready()
         seen = visitor.page.evaluate("states")
         visitor.close()
@@ -195,21 +197,23 @@ def test_the_picture_is_painted_for_the_time_and_the_mask_covers_it(browser, new
     assert seen[at + 1][1] - seen[at][1] == pytest.approx(200, abs=60)
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_no_serious_finding_for_people_with_disabilities(browser, new_study, theme):
+def test_no_serious_finding_for_people_with_disabilities(browser, new_study):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    kind = "single" if theme == "light" else "rating"
-    folder, token = new_study(kind=kind, trials=2, practice=1, break_every=1, questions=QUESTIONS)
     found = []
 
     def look(page, where):
-        page.wait_for_timeout(200)  # colours change by and by
-        for one in axe.run(page).response["violations"]:
-            if one["impact"] in ("serious", "critical"):
-                found.append(f"{where}: {one['id']}: {json.dumps([n['html'][:120] for n in one['nodes']])}")
+        for theme in ("light", "dark"):
+            page.emulate_media(color_scheme=theme)
+            only = {} if theme == "light" else {"runOnly": ["color-contrast"]}  # the rest is the same in both
+            for one in axe.run(page, options=only).response["violations"]:
+                if one["impact"] in ("serious", "critical"):
+                    nodes = [node["html"][:120] for node in one["nodes"]]
+                    found.append(f"{where}, {theme}: {one['id']}: {json.dumps(nodes)}")
 
+    still = {"reduced_motion": "reduce"}  # colours would change by and by
+    folder, token = new_study(kind="single", trials=2, practice=1, break_every=1, questions=QUESTIONS)
     with served(folder) as address:
-        visitor = Visitor(browser, address, color_scheme=theme, **(DESKTOP if theme == "light" else PHONE))
+        visitor = Visitor(browser, address, **DESKTOP, **still)
         for stage in ("briefing", "consent", "code", "questions", "device"):
             visitor.stage(stage)
             look(visitor.page, stage)
@@ -242,6 +246,13 @@ def test_no_serious_finding_for_people_with_disabilities(browser, new_study, the
         visitor.main()
         visitor.page.wait_for_selector(".chart")
         look(visitor.page, "dashboard")
+        visitor.close()
+    folder, _ = new_study(kind="rating", trials=1)
+    with served(folder) as address:
+        visitor = Visitor(browser, address, **PHONE, **still)
+        visitor.arrive()
+        visitor.ready()
+        look(visitor.page, "a rating on a phone")
         visitor.close()
     assert found == []
 
