@@ -5,7 +5,7 @@ Commands, the studio and notebooks call these functions. Each takes faces from
 function and its arguments, so that `remake` makes the picture again.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,7 @@ def walk(
     steps: int = 8,
     tiles: tuple[int, int] = (1, 1),
     enlarge: Upscale = AS_THEY_ARE,
+    text: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> Made:
     """Faces that turn into one another: a film (.mp4, .webp, .gif) or a strip (.png), by the name of ``out``.
@@ -109,6 +110,7 @@ def walk(
         steps: faces in a strip from one face to the next, both included.
         tiles: (columns, rows) of walks side by side in a film. Each takes every n-th face, n being the number
             of walks.
+        text: what a film's file says of its making; None: its recipe.
 
     Raises:
         UserError: fewer than two faces for a walk, impossible values, or a name that cannot be written.
@@ -153,9 +155,8 @@ def walk(
                 yield enlarge(pixels)
                 task.advance()
 
-        write_video(
-            tiled(pictures(), columns), written, frames_per_second=frames_per_second, text=recipe_text(told)
-        )
+        said = recipe_text(told) if text is None else dict(text)
+        write_video(tiled(pictures(), columns), written, frames_per_second=frames_per_second, text=said)
     lines = [f"not finite, shown black: frames {seed_ranges(lost)}"] if lost else []
     return Made(written, faces.points, faces.names, faces.origins, 0, lines)
 
@@ -497,7 +498,8 @@ def remake(
     if not told.complete:
         raise UserError("its recipe has no latents; they were too many for the picture's text")
     method = {"lanczos": "lanczos"}.get(str(told.upscale.get("name", "")), "auto")
-    enlarge = Upscale(int(told.upscale.get("factor", 1)), method)
+    cut = told.upscale.get("transparent") is True
+    enlarge = Upscale(int(told.upscale.get("factor", 1)), method, transparent=cut)
     if enlarge.name != told.upscale.get("name", ""):
         raise UserError(f"it was enlarged by {told.upscale.get('name')}, and this machine has {enlarge.name}")
     how: dict[str, Any] = {"enlarge": enlarge, "progress": progress}

@@ -9,8 +9,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from omokage.data.drawn import FACTORS, NAMED, RANGES, draw, draw_face, draw_illustration, face_seed
-from omokage.data.drawn.factors import EYE_COLOURS, HAIR_COLOURS, SKIN_TONES, draw_factors
+from omokage.data.drawn import (
+    FACTORS,
+    NAMED,
+    RANGES,
+    draw,
+    draw_face,
+    draw_figure,
+    draw_illustration,
+    face_seed,
+)
+from omokage.data.drawn.backgrounds import paint_background
+from omokage.data.drawn.canvas import Canvas
+from omokage.data.drawn.factors import EYE_COLOURS, HAIR_COLOURS, SKIN_TONES, draw_factors, stream
 from omokage.data.drawn.figure import Figure
 from omokage.data.drawn.scene import Plan, plan_face, plan_illustration
 from omokage.errors import UserError
@@ -360,3 +371,25 @@ def test_two_at_once_are_told_apart(tmp_path):
 def test_plans_need_no_painting():
     plan = plan_face(3, 64)
     assert plan.boxes == [draw_face(3, 64).box]
+
+
+def test_a_figure_alone_over_the_background_is_the_face():
+    for seed in range(3):
+        plan = plan_face(seed, 64)
+        background = Canvas(64, 64)
+        paint_background(background, stream(seed, 13), plan.background)
+        figure = draw_figure(seed, 64).astype(float)
+        alpha = figure[..., 3:] / 255
+        laid = figure[..., :3] * alpha + (1 - alpha) * background.finished()
+        differ = np.abs(laid - draw_face(seed, 64).image).max(2)
+        assert (differ > 2).mean() < 0.005  # at edges where the background changes within a pixel
+        assert 0.3 < alpha.mean() < 0.9
+
+
+def test_more_room_around_a_figure_shows_the_same_head_smaller():
+    near, far = draw_figure(2, 64), draw_figure(2, 128, room=2)
+    # Twice the size at twice the room: the pixels in the middle are those of the near view.
+    middle = far[32:96, 32:96].astype(int)
+    assert np.abs(middle - near)[near[..., 3] == 255].mean() < 3
+    with pytest.raises(UserError, match="from 1 to 4"):
+        draw_figure(2, 64, room=9)

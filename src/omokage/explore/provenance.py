@@ -45,7 +45,8 @@ class Provenance:
             "parents", "edits".
         settings: the settings of sampling; psi may have one number for each face.
         arguments: how the picture was made from the faces, such as columns or strengths.
-        upscale: how the faces were enlarged: "factor" and "name"; empty: they were not.
+        upscale: how the faces were enlarged: "factor" and "name"; "transparent": their background was cut
+            out; empty: neither.
         size: width and height of a face in pixels, (0, 0): unknown.
 
     >>> told = Provenance("face", About("fast", 12, "ab" * 32), [{"seed": 17}], Settings(psi=0.7))
@@ -146,7 +147,9 @@ class Provenance:
             if len(self.faces) > 100:
                 found.append(("faces", f"{len(self.faces):,} in all"))
         found += [(name, _words(value)) for name, value in self.arguments.items()]
-        if self.upscale:
+        if self.upscale.get("transparent"):
+            found.append(("background", "cut out"))
+        if "factor" in self.upscale:
             found.append(("upscale", f"{self.upscale.get('factor')} times by {self.upscale.get('name')}"))
         return [(one_line(name, 40), value) for name, value in found]
 

@@ -45,18 +45,19 @@ def chosen_columns(n: int, columns: int | None) -> int:
 def tile(faces: np.ndarray, columns: int, *, gutter: int, border: int = 0, background: Colour) -> np.ndarray:
     """Faces in reading order on one picture.
 
-    ``faces``: uint8 (N, H, W, 3); ``gutter`` and ``border``: pixels between the faces and around them.
-    Returns uint8 (height, width, 3). Empty places have the colour ``background``.
+    ``faces``: uint8 (N, H, W, 3), or with alpha (N, H, W, 4); ``gutter`` and ``border``: pixels between the
+    faces and around them. Returns uint8 (height, width, 3 or 4). Empty places have the colour ``background``,
+    and no alpha.
     """
-    n, height, width, _ = faces.shape
+    n, height, width, channels = faces.shape
     rows = ceil(n / columns)
     shape = (
         rows * (height + gutter) - gutter + 2 * border,
         columns * (width + gutter) - gutter + 2 * border,
-        3,
+        channels,
     )
-    picture = np.empty(shape, np.uint8)
-    picture[:] = background
+    picture = np.zeros(shape, np.uint8)
+    picture[..., :3] = background
     for i, face in enumerate(faces):
         y = border + (i // columns) * (height + gutter)
         x = border + (i % columns) * (width + gutter)
@@ -200,7 +201,7 @@ class Sheet:
 
 
 def grid(faces: np.ndarray, columns: int | None, out: str | Path, text: dict[str, str]) -> Path:
-    """Write one PNG with faces uint8 (N, H, W, 3) in order, row by row, with thin gutters between them.
+    """Write one PNG with faces uint8 (N, H, W, 3 or 4) in order, row by row, with thin gutters between them.
 
     Faces are not resized. ``columns``: None chooses a near-square grid. Returns the path written.
 

@@ -1,0 +1,479 @@
+"""The studio's exports: faces in, one file out. The server calls these functions; they know no network.
+
+Every file says that its faces were generated, how they were made, and whether they may be sold.
+"""
+
+import json
+import re
+import unicodedata
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from omokage import exploring
+from omokage.data.read import one_line
+from omokage.data.upscale import to_size
+from omokage.errors import UserError
+from omokage.explore.faces import Faces
+from omokage.explore.inputs import Gathered
+from omokage.explore.points import Points, joined
+from omokage.explore.provenance import PAGE, Provenance, faces_of
+from omokage.model import Model
+from omokage.pages.files import checked_folder, recipe_text, replacing, save_png
+from omokage.pages.sheet import bands, chosen_columns
+from omokage.pages.upscale import FACTORS, Upscale
+from omokage.progress import Progress, Task, opened
+from omokage.settings import Settings
+from omokage.terms import generated, terms
+
+MAX_FACES = 500  # in one file
+MAX_FILM_FACES = 60
+MAX_SECONDS = 300.0
+MAX_SIDE = 4096  # of one face
+MAX_BOARD = 20 * 2**20  # bytes of a board file
+MAX_PINS, MAX_NOTE, MAX_NAME = 5000, 4000, 200
+BOARD = ".omokage-board"
+KINDS = ("png", "sheet", "contact", "folder", "film", "board")
+MEDIA_TYPES = {
+    ".png": "image/png", ".pdf": "application/pdf", ".zip": "application/zip", ".mp4": "video/mp4",
+    ".omokage-board": "application/json",
+}  # fmt: skip
+
+
+class Item(Protocol):
+    """A face to export. `omokage.studio.faces` has the class."""
+
+    @property
+    def face(self) -> Mapping[str, Any]:
+        """Its document."""
+
+    @property
+    def model(self) -> Model:
+        """The model that drew it."""
+
+    @property
+    def points(self) -> Points:
+        """Its point, one row."""
+
+    @property
+    def settings(self) -> Settings:
+        """What it was drawn with."""
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """The exact picture, uint8 (H, W, 3)."""
+
+    @property
+    def finite(self) -> bool:
+        """False: the picture is black where the model gave no number."""
+
+    @property
+    def name(self) -> str:
+        """A short caption."""
+
+    @property
+    def note(self) -> str:
+        """What the designer wrote beside it."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written.
+
+    Attributes:
+        path: the file.
+        media_type: such as "image/png".
+        told: sentences to show beside the download; the last one says whether the faces may be sold.
+    """
+
+    path: Path
+    media_type: str
+    told: list[str]
+
+
+def recipe_of(
+    items: Sequence[Item],
+    kind: str,
+    arguments: Mapping[str, Any] | None = None,
+    enlarge: Mapping[str, Any] | None = None,
+) -> Provenance:
+    """The recipe of a file with these faces. Its argument "studio" has their documents.
+
+    The model is that of the first face. If the faces have several models or settings, the recipe is that of
+    a page: it names the faces, and no command draws the whole again.
+    """
+    first = items[0]
+    alike = [item for item in items if _alike(item, first)]
+    whole = len(alike) == len(items)
+    points = joined([item.points for item in alike])
+    height, width = first.model.resolution
+    said = {**(arguments or {}), "studio": [dict(item.face) for item in items]}
+    settings = first.settings
+    if points.space == "z" and len(set(points.psi)) > 1:
+        settings = replace(settings, psi=points.psi)
+    elif points.space == "z":
+        settings = replace(settings, psi=points.psi[0])
+    return Provenance(
+        kind if whole else PAGE,
+        first.model.about,
+        faces_of(points, [_origin(item, settings) for item in alike]),
+        settings,
+        said,
+        enlarge or {},
+        (width, height),
+    )
+
+
+def _alike(item: Item, first: Item) -> bool:
+    """Whether one recipe can hold both faces: the same model, space and settings but for psi."""
+    same = item.model.snapshot_hash == first.model.snapshot_hash and item.points.space == first.points.space
+    if item.points.space == "w":
+        return same and item.settings.noise == first.settings.noise
+    return same and replace(item.settings, psi=1.0) == replace(first.settings, psi=1.0)
+
+
+def _origin(item: Item, settings: Settings) -> dict[str, Any]:
+    """The origin for `faces_of`: the seed, if it alone with ``settings`` gives the point; else the name."""
+    origin, face = item.face.get("from", {}), item.face
+    plain = set(origin) == {"seed"} and not face.get("edits") and not face.get("keep")
+    if plain and (item.points.space == "z" or item.settings == settings):
+        return {"seed": int(origin["seed"])}
+    return {"name": one_line(item.name, 80)}
+
+
+def write(
+    kind: str,
+    items: Sequence[Item],
+    folder: str | Path,
+    *,
+    scale: int = 1,
+    transparent: bool = False,
+    format: str = "png",
+    name: str = "",
+    notes: str = "",
+    recipe: bool = True,
+    seconds: float | None = None,
+    loop: bool = True,
+    size: int | None = None,
+    language: str = "en",
+    board: bytes | None = None,
+    progress: Progress | None = None,
+) -> Exported:
+    """Write one file into ``folder``.
+
+    Args:
+        kind: "png": one face, or a zip of several; "contact": all faces with their names on one picture;
+            "sheet": a character sheet, the first face large and the others as its variations; "film": from
+            face to face; "folder": a zip with everything; "board": the board file.
+        items: the faces, at most `MAX_FACES`.
+        scale: 1, 2, 4 or 8: enlarged with waifu2x, or with Lanczos where that is not installed.
+        transparent: faces without background ("png" and "folder").
+        format: "png", or "pdf" for a character sheet.
+        name, notes: for the file name and the pages.
+        recipe: False: files say no more about their making than that the faces are generated.
+        seconds, loop, size: of a film; ``size`` is the least side of its faces in pixels.
+        language: "en" or "ja", of the sentences in files.
+        board: the board file's bytes from `board_text`; needed for "board", added to "folder".
+        progress: receives reports; if its ``advance`` raises, nothing is left in ``folder``.
+
+    Raises:
+        UserError: no or too many faces, impossible values, or a file that cannot be written.
+    """
+    if kind not in KINDS:
+        raise UserError(f"no export {one_line(kind, 40)!r}: there are {', '.join(KINDS)}")
+    if not items and kind != "board":
+        raise UserError("no faces to export: pin some")
+    if len(items) > MAX_FACES:
+        raise UserError(f"{len(items):,} faces are too many for one file: at most {MAX_FACES}")
+    if scale not in FACTORS:
+        raise UserError(f"scale {scale}: allowed is 1, 2, 4 or 8")
+    if format not in ("png", "pdf") or (format == "pdf" and kind != "sheet"):
+        raise UserError(f"{kind} as {one_line(format, 20)}: only character sheets are written as pdf")
+    largest = max((max(item.model.resolution) for item in items), default=0)
+    if largest * scale > MAX_SIDE:
+        raise UserError(f"{scale} times {largest} px is over {MAX_SIDE} px a side: choose a smaller scale")
+    enlarge = Upscale(scale, transparent=transparent and kind in ("png", "folder"))
+    made = _Making(
+        list(items), checked_folder(folder), enlarge, name, notes, recipe, language, progress, []
+    )
+    if kind == "png":
+        path = made.png() if len(items) == 1 else made.pack("faces", made.faces())
+    elif kind == "contact":
+        path = made.contact(made.target("contact-sheet.png"))
+    elif kind == "film":
+        path = made.film(seconds, loop, size)
+    elif kind == "folder":
+        path = made.everything(board)
+    elif kind == "board":
+        path = made.board(board)
+    else:
+        raise UserError("sheet: not written yet")
+    return Exported(path, MEDIA_TYPES[path.suffix], made.sentences())
+
+
+@dataclass(frozen=True)
+class _Making:
+    """One export in the making; the attributes are those of `write`. ``told``: what there is to say."""
+
+    items: list[Item]
+    folder: Path
+    enlarge: Upscale
+    name: str
+    notes: str
+    recipe: bool
+    language: str
+    progress: Progress | None
+    told: list[str]
+
+    def target(self, plain: str) -> Path:
+        """A file in the folder: its name is the given name, if there is one, with the suffix of ``plain``."""
+        return self.folder / f"{safe_name(self.name) or Path(plain).stem}{Path(plain).suffix}"
+
+    def terms(self, items: Sequence[Item]) -> list[str]:
+        """The terms of these faces, each sentence once."""
+        return list(dict.fromkeys(terms(item.model, self.language).sentence for item in items))
+
+    def sentences(self) -> list[str]:
+        """What to show beside the download."""
+        return [*_lanczos(self.enlarge), *dict.fromkeys(self.told), *self.terms(self.items)]
+
+    def text(
+        self, items: Sequence[Item], kind: str, enlarge: Mapping[str, Any] | None = None, **arguments: Any
+    ) -> dict[str, str]:
+        """Text chunks of a file: that its faces are generated, their terms, and its recipe."""
+        words = [generated(), *([generated(self.language)] if self.language != "en" else [])]
+        text = {"Source": " / ".join(words), "Disclaimer": " ".join(self.terms(items))}
+        if not self.recipe:
+            return text
+        if items[0].note and len(items) == 1:
+            text["Comment"] = one_line(items[0].note, MAX_NOTE)
+        told = recipe_of(items, kind, arguments, enlarge)
+        return recipe_text(told, [item.finite for item in items]) | text
+
+    def png(self) -> Path:
+        """One face as a picture."""
+        with opened(self.progress, "writing the face", self.enlarge.steps + 1) as task:
+            return self.face(self.items[0], self.target("face.png"), task)
+
+    def face(self, item: Item, path: Path, task: Task) -> Path:
+        """Write one face. Advances ``task`` by the steps of enlarging and one for the file."""
+        cut = len(self.enlarge.clean)
+        shown = self.enlarge.one(item.pixels, task.advance)
+        if not all(self.enlarge.clean[cut:]):
+            self.told.append(f"{one_line(item.name, 40)}: not cut out cleanly; look at the edges")
+        task.advance()
+        return save_png(shown, path, self.text([item], "face", self.enlarge.text))
+
+    def faces(self, below: str = "") -> Iterator[tuple[str, Path]]:
+        """All faces as files: their names in a zip, and where they are until they are packed."""
+        steps = (self.enlarge.steps + 1) * len(self.items)
+        with opened(self.progress, "writing faces", steps) as task:
+            for number, item in enumerate(self.items, 1):
+                path = self.folder / f".face-{number:03d}.png"
+                try:
+                    self.face(item, path, task)
+                    yield f"{below}{number:03d}-{safe_name(item.name) or 'face'}.png", path
+                finally:
+                    path.unlink(missing_ok=True)
+
+    def everything(self, board: bytes | None) -> Path:
+        """A zip with the faces, the contact sheet and the board file."""
+
+        def files() -> Iterator[tuple[str, Path]]:
+            yield from self.faces("faces/")
+            for name, write_it in (
+                ("contact-sheet.png", self.contact),
+                *([(f"board{BOARD}", lambda path: self.board(board, path))] if board is not None else []),
+            ):
+                path = self.folder / f".{name}"
+                try:
+                    yield name, write_it(path)
+                finally:
+                    path.unlink(missing_ok=True)
+
+        return self.pack("board", files())
+
+    def pack(self, plain: str, files: Iterator[tuple[str, Path]]) -> Path:
+        """Pack files into one zip, with a README that says what they are."""
+        path = self.target(f"{plain}.zip")
+        inside, names = safe_name(self.name) or plain, list[str]()
+        with replacing(path) as unfinished, zipfile.ZipFile(unfinished, "w") as packed:
+            for name, file in files:
+                kept = zipfile.ZIP_STORED if file.suffix == ".png" else zipfile.ZIP_DEFLATED
+                packed.write(file, f"{inside}/{name}", compress_type=kept)
+                names.append(name)
+            packed.writestr(f"{inside}/README.txt", self.readme(names), zipfile.ZIP_DEFLATED)
+        return path
+
+    def readme(self, names: Sequence[str]) -> str:
+        """The README of a zip that has these files."""
+        lines = [one_line(self.name, MAX_NAME) or "Omokage", ""]
+        lines += [self.notes, ""] if self.notes else []
+        lines += [f"{len(self.items)} × {generated(self.language)}.", *self.sentences(), ""]
+        lines += [*dict.fromkeys(item.model.about.line() for item in self.items), ""]
+        if self.recipe:
+            lines += [f"omokage show {next(name for name in names if name.endswith('.png'))}", ""]
+        lines += names
+        return "\n".join(lines) + "\n"
+
+    def contact(self, path: Path) -> Path:
+        """All faces on one page."""
+        with opened(self.progress, "contact sheet", 1) as task:
+            size = self.items[0].model.resolution
+            pixels = np.stack([to_size(np.ascontiguousarray(item.pixels), size)[0] for item in self.items])
+            captions = [one_line(item.name, 24) for item in self.items]
+            columns = chosen_columns(len(self.items), None)
+            many = f"{len(self.items):,} generated face{'s'[: len(self.items) > 1]}"
+            title = one_line(self.name, 60) or many
+            models = dict.fromkeys(item.model.about.recipe for item in self.items)
+            line = "  ·  ".join([many if self.name else "generated with Omokage", *models])
+            text = self.text(self.items, "contact", columns=columns, title=title)
+            task.advance()
+            return bands([Faces(pixels, captions)], path, title=title, line=line, columns=columns, text=text)
+
+    def film(self, seconds: float | None, loop: bool, size: int | None) -> Path:
+        """A walk from face to face."""
+        first = self.items[0]
+        if not all(_alike(item, first) for item in self.items):
+            raise UserError("a film goes between faces of one model with the same settings; choose such ones")
+        if len(self.items) > MAX_FILM_FACES or (seconds is not None and not 0 < seconds <= MAX_SECONDS):
+            raise UserError(f"a film has up to {MAX_FILM_FACES} faces and {MAX_SECONDS:g} seconds")
+        side = min(first.model.resolution)
+        fitting = [factor for factor in FACTORS if size is None or side * factor >= size]
+        enlarge = Upscale(max(self.enlarge.factor, fitting[0] if fitting else FACTORS[-1]))
+        if max(first.model.resolution) * enlarge.factor > MAX_SIDE // 4:
+            raise UserError(f"a film has faces of up to {MAX_SIDE // 4} px: choose a smaller size")
+        said: dict[str, Any] = {"loop": loop} | ({} if seconds is None else {"seconds": seconds})
+        faces = Gathered(
+            joined([item.points for item in self.items]),
+            [one_line(item.name, 40) for item in self.items],
+            [_origin(item, first.settings) for item in self.items],
+        )
+        made = exploring.walk(
+            first.model, faces, self.target("film.mp4"), settings=first.settings, seconds=seconds, loop=loop,
+            enlarge=enlarge, text=self.text(self.items, "walk", enlarge.text, **said), progress=self.progress,
+        )  # fmt: skip
+        self.told.extend([*made.told, *_lanczos(enlarge)])
+        return made.path
+
+    def board(self, board: bytes | None, path: Path | None = None) -> Path:
+        """The board file."""
+        if board is None:
+            raise UserError("board: there is no board to write")
+        path = path or self.target(f"board{BOARD}")
+        with replacing(path) as unfinished:
+            unfinished.write_bytes(board)
+        return path
+
+
+def _lanczos(enlarge: Upscale) -> list[str]:
+    """What to say where waifu2x is not installed."""
+    return [line.replace("--upscale uses", "Enlarged by") for line in enlarge.told]
+
+
+def safe_name(name: str) -> str:
+    """A file name, without its suffix, that every system takes; "": nothing is left.
+
+    >>> safe_name("../Rei / 綾波 no. 1"), safe_name("..")
+    ('Rei-綾波-no.-1', '')
+    """
+    letters = re.sub(r"[^\w.]+", "-", unicodedata.normalize("NFC", name), flags=re.UNICODE)
+    found = letters.strip("-._")
+    while len(found.encode()) > 80:
+        found = found[:-1]
+    return f"{found}-" if re.fullmatch(r"(?i)con|prn|aux|nul|com\d|lpt\d", found.split(".")[0]) else found
+
+
+def board_text(name: str, pins: Sequence[Mapping[str, Any]], points: Mapping[str, Any]) -> bytes:
+    """A board file: JSON with the pins and the points that their faces name.
+
+    Args:
+        pins: {"face", "note", "favourite", "parents": [places in this list], "made_by"} each.
+        points: by hash, {"space": "z" or "w", "packed": as `omokage.explore.provenance.packed` writes it}.
+
+    >>> read_board(board_text("Rei", [{"face": {"model": "0" * 12, "from": {"seed": 3}}}], {}))["name"]
+    'Rei'
+    """
+    told = {
+        "format": "omokage board 1",
+        "generated": generated(),
+        "name": name,
+        "pins": [dict(pin) for pin in pins],
+        "points": dict(points),
+    }
+    return json.dumps(told, ensure_ascii=False, indent=1, allow_nan=False).encode()
+
+
+def read_board(data: bytes) -> dict[str, Any]:
+    """What a board file has: {"name", "pins", "points"}, see `board_text`. Missing entries are filled in.
+
+    Raises:
+        UserError: too large, or no board file; the message says what is wrong.
+    """
+    if len(data) > MAX_BOARD:
+        raise UserError(f"the board file is larger than {MAX_BOARD // 2**20} MB")
+    try:
+        told = json.loads(data.decode("utf-8"), parse_constant=_refused)
+    except (ValueError, RecursionError):
+        raise UserError("this is no board file: it is not readable JSON") from None
+    if not isinstance(told, dict) or told.get("format") != "omokage board 1":
+        raise UserError("this is no board file of this version of Omokage")
+    pins, points = told.get("pins"), told.get("points", {})
+    if not isinstance(pins, list) or not isinstance(points, dict) or len(pins) > MAX_PINS:
+        raise UserError(f"the board file is damaged: its pins are not a list of up to {MAX_PINS:,}")
+    return {
+        "name": _words(told.get("name", ""), MAX_NAME, "its name"),
+        "pins": [_pin(pin, number, len(pins)) for number, pin in enumerate(pins)],
+        "points": {_hash(key): _point(value) for key, value in points.items()},
+    }
+
+
+def _refused(constant: str) -> Any:
+    raise ValueError(f"{constant} is not allowed")
+
+
+def _words(value: Any, longest: int, what: str) -> str:
+    if not isinstance(value, str) or len(value) > longest:
+        raise UserError(f"the board file is damaged: {what} is no text of up to {longest:,} letters")
+    return value
+
+
+def _pin(pin: Any, number: int, total: int) -> dict[str, Any]:
+    what = f"pin {number + 1}"
+    if not isinstance(pin, dict) or not isinstance(pin.get("face"), dict):
+        raise UserError(f"the board file is damaged: {what} has no face")
+    parents, favourite = pin.get("parents", []), pin.get("favourite", False)
+    right = isinstance(parents, list) and all(
+        isinstance(one, int) and not isinstance(one, bool) and 0 <= one < total and one != number
+        for one in parents
+    )
+    if not right or not isinstance(favourite, bool):
+        raise UserError(f"the board file is damaged: {what} has impossible parents")
+    return {
+        "face": pin["face"],
+        "note": _words(pin.get("note", ""), MAX_NOTE, f"the note of {what}"),
+        "favourite": favourite,
+        "parents": parents,
+        "made_by": _words(pin.get("made_by", "import"), 20, f"the making of {what}"),
+    }
+
+
+def _hash(key: str) -> str:
+    if not re.fullmatch("[0-9a-f]{64}", key):
+        raise UserError("the board file is damaged: a point has no right name")
+    return key
+
+
+def _point(value: Any) -> dict[str, Any]:
+    packed = value.get("packed") if isinstance(value, dict) else None
+    if not isinstance(packed, dict) or value.get("space") not in ("z", "w"):
+        raise UserError("the board file is damaged: a point has no coordinates")
+    shape, numbers = packed.get("shape"), packed.get("float32")
+    right = isinstance(shape, list) and all(isinstance(side, int) and 0 < side < 10**6 for side in shape)
+    if not right or not isinstance(numbers, str) or packed.get("rows", 1) != 1:
+        raise UserError("the board file is damaged: a point has no coordinates")
+    return {"space": value["space"], "packed": packed}
