@@ -19,7 +19,7 @@ FLOORS = [
     ["objectives"],
     ["families"],
     ["recipe", "parameters"],
-    ["snapshot"],
+    ["snapshot", "critic"],
     ["sampling", "tag_encoder", "attributes", "cutout"],
     ["data", "study"],
     ["model"],

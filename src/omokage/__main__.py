@@ -30,6 +30,7 @@ from . import __version__, interrupts, streams
 from .errors import UserError
 from .verbs import explain, explore, figure, imports
 from .verbs.build import build
+from .verbs.critic import critic
 from .verbs.evaluate import evaluate
 from .verbs.exploring import mix, montage, show, traverse, truncate, walk
 from .verbs.faces import app as faces
@@ -196,6 +197,7 @@ app.command()(steer)
 app.command()(select)
 
 
+app.command()(critic)
 app.command()(evaluate)
 
 app.command()(fid)

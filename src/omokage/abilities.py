@@ -54,6 +54,14 @@ class HasStyles(Protocol):
 
 
 @runtime_checkable
+class HasFirstFeatures(Protocol):
+    """Has first features that tell much of an image and cost little, for a critic (`omokage.critic`)."""
+
+    def first_features(self, z: Tensor) -> Tensor:
+        """Latents (B, *latent_shape) to features (B, F), without truncation."""
+
+
+@runtime_checkable
 class Encodes(Protocol):
     """Can encode images into latents."""
 

@@ -15,13 +15,14 @@ from .abilities import (
     Encodes,
     Guided,
     HasDensity,
+    HasFirstFeatures,
     HasPosterior,
     HasStyles,
     TakesConditions,
     Truncates,
 )
 from .errors import UserError
-from .settings import GUIDANCE, JACOBI, LAYERS, NOISE, SHRINKING, TEMPERATURE, TRUNCATION, Setting
+from .settings import CRITIC, GUIDANCE, JACOBI, LAYERS, NOISE, SHRINKING, TEMPERATURE, TRUNCATION, Setting
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,14 @@ def _flow(place: str, *more: type, settings: tuple[Setting, ...] = ()) -> Row:
     return Row(place, (Decodes, Encodes, HasDensity, *more), (TEMPERATURE, *settings))
 
 
-def _plain(place: str, *more: type, psi: Setting = SHRINKING) -> Row:
-    return Row(place, (Decodes, *more), (psi,))
+def _plain(place: str, *more: type, psi: Setting = SHRINKING, settings: tuple[Setting, ...] = ()) -> Row:
+    return Row(place, (Decodes, *more), (psi, *settings))
 
 
 def _styled(place: str, *more: type) -> Row:
-    return Row(place, (Decodes, Truncates, HasStyles, *more), (TRUNCATION, NOISE, LAYERS))
+    return Row(
+        place, (Decodes, Truncates, HasStyles, HasFirstFeatures, *more), (TRUNCATION, NOISE, LAYERS, CRITIC)
+    )
 
 
 # Models: latents to images.
@@ -80,7 +83,9 @@ MODELS = {
     "vae": _plain("models.vae:VariationalAutoencoder", Encodes, HasPosterior, TakesConditions),
     "illustration": _plain("models.illustration:Generator", TakesConditions),
     "sagan": _plain("models.sagan:Generator", TakesConditions),
-    "skipgan": _plain("models.skipgan:Generator", Truncates, TakesConditions),
+    "skipgan": _plain(
+        "models.skipgan:Generator", Truncates, HasFirstFeatures, TakesConditions, settings=(CRITIC,)
+    ),
     "progan": _plain("models.progan:Generator", Truncates),
     "stylegan": _styled("models.stylegan:Generator"),
     "stylegan2": _styled("models.stylegan2:Generator", TakesConditions),
@@ -119,6 +124,7 @@ INSTEAD: dict[type, tuple[str, str]] = {
     HasStyles: ("has no styles", "use omokage truncate, traverse, walk or figure uncurated"),
     HasPosterior: ("is no variational autoencoder", "omokage explain truncation works"),
     DrawsByTokens: ("draws whole images at once", "leave Jacobi iterations out"),
+    HasFirstFeatures: ("has no features for a critic", "--psi below 1 gives more typical faces"),
     Guided: ("has no guidance", "leave it out; --psi below 1 gives more typical faces"),
 }
 

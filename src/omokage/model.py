@@ -15,7 +15,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .abilities import DrawsByTokens, Encodes, Guided, HasDensity, HasPosterior, HasStyles, Truncates
+from .abilities import (
+    DrawsByTokens,
+    Encodes,
+    Guided,
+    HasDensity,
+    HasFirstFeatures,
+    HasPosterior,
+    HasStyles,
+    Truncates,
+)
+from .critic import Critic, build, tensors_of
 from .errors import UserError
 from .families import MODELS, Row, able, build_model, require
 from .hardware import best_device
@@ -35,6 +45,7 @@ ENCODER_PARTS = (
     "networks.discriminator.projection.",
     "networks.discriminator.network.projection.",
 )
+CRITIC_PART = "critic."
 
 
 @dataclass(frozen=True)
@@ -72,6 +83,7 @@ class Model:
         path: the snapshot file; None: the model was not loaded from a file.
         snapshot_hash: SHA-256 of that file.
         dtype: type of latents and images; float64 is used only to measure exactness.
+        critic: chooses among the latents of a seed, see `omokage.critic`; None: it has none.
     """
 
     network: nn.Module
@@ -80,6 +92,7 @@ class Model:
     path: Path | None
     snapshot_hash: str
     dtype: torch.dtype = torch.float32
+    critic: Critic | None = None
 
     @property
     def family(self) -> Row:
@@ -98,8 +111,9 @@ class Model:
 
     @property
     def settings(self) -> tuple[Setting, ...]:
-        """The settings that it can be sampled with; guidance only if it was trained with conditions."""
-        return tuple(each for each in self.family.settings if each.name != "guidance" or self.conditions)
+        """The settings that it can be sampled with; some need conditions, or a critic."""
+        has = {"guidance": bool(self.conditions), "critic": self.critic is not None}
+        return tuple(each for each in self.family.settings if has.get(each.name, True))
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
@@ -175,6 +189,13 @@ class Model:
             self.require(HasStyles)
             if settings.layers > self.layers:
                 raise UserError(f"--layers {settings.layers}: {self.path or name} has {self.layers}")
+        if settings.critic != 1:
+            self.require(HasFirstFeatures)
+            if self.critic is None:
+                raise UserError(
+                    f"--critic {settings.critic:g}: {self.path or name} has no critic; omokage critic RUN "
+                    "--data faces/ trains one"
+                )
         self._check_ranges(settings)
         return settings
 
@@ -267,6 +288,31 @@ class Model:
         self.require(HasStyles)
         synthesis: Any = self.network.synthesis
         return in_range(synthesis(w.to(self.device, self.dtype), noise).to(self.dtype))
+
+    @torch.no_grad()
+    def judge(self, z: Tensor) -> Tensor:
+        """Latents (B, *latent_shape) to the critic's logits (B,): the higher, the more like the faces.
+
+        Raises:
+            UserError: the family has no features for a critic.
+            ValueError: the model has no critic.
+        """
+        if self.critic is None:
+            raise ValueError("this model has no critic")
+        return self.critic(self.first_features(z))
+
+    @torch.no_grad()
+    def first_features(self, z: Tensor) -> Tensor:
+        """Latents (B, *latent_shape) to the features (B, F) that a critic sees; without truncation.
+
+        Raises:
+            UserError: the family has none, or the model has conditions.
+        """
+        self.require(HasFirstFeatures)
+        if self.conditions:
+            raise UserError(f"{self.path}: a critic works only for models without conditions so far")
+        first_features: Any = self.network.first_features
+        return first_features(z.to(self.device, self.dtype)).float()
 
     @torch.no_grad()
     def encode(self, images: Tensor, settings: Settings = PLAIN) -> Tensor:
@@ -386,6 +432,7 @@ def load_model(source: str | Path | None = None, device: str | torch.device | No
     """
     path = snapshot_file(source)
     tensors, recipe, progress = read_snapshot(path, "average.")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
     network = build_model(recipe.model, recipe.conditions)
     load_weights(
         network,
@@ -393,8 +440,38 @@ def load_model(source: str | Path | None = None, device: str | torch.device | No
         path,
     )
     network = network.eval().requires_grad_(False).to(device or best_device())
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Model(network, recipe, progress, path, digest)
+    critic = _critic(path, digest)
+    if critic is not None:
+        critic = critic.to(device or best_device())
+    return Model(network, recipe, progress, path, digest, critic=critic)
+
+
+def _critic(path: Path, digest: str) -> Critic | None:
+    """The critic in a snapshot, or the one that was trained for it and lies beside it; None: there is none.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    tensors, _, _ = read_snapshot(path, CRITIC_PART)
+    beside = critic_file(path)
+    if not tensors and beside.is_file():
+        tensors, _, progress = read_snapshot(beside, CRITIC_PART)
+        if progress.get("snapshot") != digest:  # of an earlier state of the run
+            return None
+        path = beside
+    try:
+        return build(tensors) if tensors else None
+    except ValueError as error:
+        raise UserError(f"{path}: {error}; train it again with omokage critic") from None
+
+
+def critic_file(snapshot: Path) -> Path:
+    """Where the critic of a snapshot lies that has none in itself.
+
+    >>> critic_file(Path("runs/x/snapshot-000000005824.safetensors")).name
+    'critic-of-snapshot-000000005824.safetensors'
+    """
+    return snapshot.with_name(f"critic-of-{snapshot.name}")
 
 
 def snapshot_file(source: str | Path | None = None) -> Path:
@@ -423,13 +500,15 @@ def write_small(model: Model, path: Path) -> None:
     """Write only what sampling needs, with weights in half precision: a tenth of a training snapshot's size.
 
     If the model's own file has an encoder (`ENCODER_PARTS`), it is written too, so that pictures can be
-    inverted with it. One-dimensional tensors (batch-norm statistics, biases) keep their precision, because
-    they are small.
+    inverted with it; and so is its critic. One-dimensional tensors (batch-norm statistics, biases) keep
+    their precision, because they are small.
     """
     tensors = {f"average.{name}": tensor for name, tensor in model.network.state_dict().items()}
     if model.path is not None and read_snapshot(model.path, ENCODER_PARTS[0])[0]:
         for prefix in ENCODER_PARTS:
             tensors |= {f"{prefix}{name}": t for name, t in read_snapshot(model.path, prefix)[0].items()}
+    if model.critic is not None:
+        tensors |= {f"{CRITIC_PART}{name}": tensor for name, tensor in tensors_of(model.critic).items()}
     small = {
         name: tensor.half() if tensor.is_floating_point() and tensor.dim() > 1 else tensor
         for name, tensor in tensors.items()

@@ -21,7 +21,7 @@ from .pages.sheet import bands, check_bands, check_grid, chosen_columns, grid
 from .pages.upscale import AS_THEY_ARE, Upscale
 from .pages.video import check_film, tiled, write_video
 from .progress import Progress, Task, opened
-from .sampling import Batch, Decoder, gathered, latents, sample, seed_ranges
+from .sampling import Batch, Decoder, chosen_latents, gathered, sample, seed_ranges
 from .settings import Settings
 
 
@@ -233,7 +233,7 @@ def write_walk(
         )
     check_film(model.resolution, tiles)
     path = checked_file(out, ".mp4")
-    stops = latents(seeds, model.latent_shape).unflatten(0, (-1, walks))
+    stops = chosen_latents(model, seeds, settings).unflatten(0, (-1, walks))
     steps = frames(lambda z: model.decode(z, settings), closed_walk(stops, frames_per_leg))
     text = provenance(model.about, seeds, settings) | {"tiles": f"{columns}x{rows}"}
     lost: list[int] = [] if broken is None else broken

@@ -7,12 +7,13 @@ alone and among others.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .critic import Critic, accepted
 from .progress import Progress, opened
 from .settings import Noises, Settings
 
@@ -31,6 +32,17 @@ class Decoder(Protocol):
 
     def decode(self, z: Tensor, settings: Settings = PLAIN) -> Tensor:
         """Latents to images (B, 3, H, W) in [-1, 1]."""
+
+
+class Judge(Decoder, Protocol):
+    """What sampling with a critic needs from a model."""
+
+    @property
+    def critic(self) -> Critic | None:
+        """The critic; it is there if the settings of sampling name one."""
+
+    def judge(self, z: Tensor) -> Tensor:
+        """Latents to the critic's logits (B,)."""
 
 
 class Synthesiser(Protocol):
@@ -58,6 +70,26 @@ def latents(seeds: Sequence[int], latent_shape: Sequence[int]) -> Tensor:
     return torch.stack(
         [torch.randn(*latent_shape, generator=torch.Generator().manual_seed(int(seed))) for seed in seeds]
     )
+
+
+def chosen_latents(
+    model: Decoder | Synthesiser, seeds: Sequence[int], settings: Settings = PLAIN
+) -> Tensor:
+    """The latents (N, *latent_shape) of seeds; with ``settings.critic`` above 1, those the critic accepts.
+
+    The choice depends on the seed, the model and ``settings.critic`` alone, so a face keeps its identity when
+    psi changes.
+    """
+    if settings.critic == 1 or len(seeds) == 0:
+        return latents(seeds, model.latent_shape)
+    judge = cast(Judge, model)
+    assert judge.critic is not None
+
+    def judged(z: Tensor) -> Tensor:
+        return torch.cat(list(in_batches(judge.judge, z)))
+
+    threshold = judge.critic.threshold(settings.critic)
+    return accepted(seeds, model.latent_shape, settings.critic, judged, threshold)[0]
 
 
 def in_batches(function: Callable[[Tensor], Tensor], points: Tensor) -> Iterator[Tensor]:
@@ -98,7 +130,7 @@ def sampled(model: Decoder, seeds: Sequence[int], settings: Settings = PLAIN) ->
     for start in range(0, len(seeds), BATCH):
         stop = min(start + BATCH, len(seeds))
         rows = settings.rows(start, stop, stop - start)
-        yield from decoded(model, latents(seeds[start:stop], model.latent_shape), rows)
+        yield from decoded(model, chosen_latents(model, seeds[start:stop], settings), rows)
 
 
 def styles(model: Synthesiser, seeds: Sequence[int], settings: Settings = PLAIN) -> Tensor:
@@ -108,7 +140,7 @@ def styles(model: Synthesiser, seeds: Sequence[int], settings: Settings = PLAIN)
         UserError: as `decoded`.
     """
     settings.of(len(seeds))
-    z = latents(seeds, model.latent_shape)
+    z = chosen_latents(model, seeds, settings)
     found = []
     for start in range(0, len(z), BATCH):
         part = z[start : start + BATCH]

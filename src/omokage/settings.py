@@ -115,8 +115,18 @@ LAYERS = Setting(
     told="layers truncated",
 )
 
+CRITIC = Setting(
+    "critic",
+    "--critic",
+    "Faces tried for each one kept, on average, by the model's critic; 3: fewer broken faces; 1: all kept.",
+    1.0,
+    1,
+    20,
+    told="critic",
+)
+
 # All settings, in the order in which commands list them. A family has some of them.
-OFFERED = (TRUNCATION, TEMPERATURE, GUIDANCE, JACOBI, NOISE, LAYERS)
+OFFERED = (TRUNCATION, TEMPERATURE, GUIDANCE, JACOBI, NOISE, LAYERS, CRITIC)
 
 
 @dataclass(frozen=True)
@@ -135,6 +145,8 @@ class Settings:
         noise: for models with styles, see `Noises`. "random" is drawn anew at every call.
         layers: for models with styles, the number of layers that psi applies to, from the coarsest on; 0:
             all.
+        critic: how many latents of a seed are tried, on average, until the model's critic accepts one; 1: no
+            critic. See `omokage.critic`. It chooses the latents of seeds only.
 
     >>> Settings(psi=0.7, conditions={"hair": "red"}).text()
     {'psi': '0.7', 'conditions': 'hair=red'}
@@ -146,6 +158,7 @@ class Settings:
     jacobi: int = 0
     noise: Noises = "constant"
     layers: int = 0
+    critic: float = 1.0
 
     def __post_init__(self) -> None:
         psis = self.psi if isinstance(self.psi, tuple) else (self.psi,)
@@ -187,7 +200,7 @@ class Settings:
         told = {TRUNCATION.told: ",".join(f"{psi:g}" for psi in psis)}
         if self.conditions:
             told["conditions"] = ", ".join(f"{name}={value}" for name, value in self.conditions.items())
-        for setting in (GUIDANCE, JACOBI, NOISE, LAYERS):
+        for setting in (GUIDANCE, JACOBI, NOISE, LAYERS, CRITIC):
             value = getattr(self, setting.name)
             if value != setting.default:
                 told[setting.told] = f"{value:g}" if isinstance(value, float | int) else _words(value)

@@ -15,7 +15,7 @@ from omokage.abilities import HasStyles
 from omokage.errors import UserError
 from omokage.model import Model
 from omokage.progress import Progress
-from omokage.sampling import BATCH, Batch, counted, decoded, latents, pixels, synthesised
+from omokage.sampling import BATCH, Batch, chosen_latents, counted, decoded, pixels, synthesised
 from omokage.settings import Settings
 
 Space = Literal["z", "w"]
@@ -101,7 +101,7 @@ def of_seeds(model: Model, seeds: Sequence[int], settings: Settings, space: Spac
         UserError: w for a family without styles, or psi does not fit the number of seeds.
     """
     settings.of(len(seeds))
-    return of_latents(model, latents(seeds, model.latent_shape), settings, space)
+    return of_latents(model, chosen_latents(model, seeds, settings), settings, space)
 
 
 def of_latents(model: Model, z: Tensor, settings: Settings, space: Space) -> Points:

@@ -199,6 +199,7 @@ class Provenance:
             jacobi=int(text.get("Jacobi iterations", 0)),
             noise=str(text.get("noise", "constant")),
             layers=int(text.get("layers truncated", 0)),
+            critic=float(text.get("critic", 1)),
         )
         columns: dict[str, Any] = {"columns": int(text["columns"])} if "columns" in text else {}
         if "Title" in text:
@@ -258,7 +259,7 @@ def settings_of(told: Mapping[str, Any]) -> Settings:
     if not isinstance(told, dict) or set(told) - known:
         raise ValueError("unknown settings")
     given = dict(told)
-    for name in ("guidance", "jacobi", "layers"):
+    for name in ("guidance", "jacobi", "layers", "critic"):
         if name in given and not isinstance(given[name], int | float):
             raise ValueError(f"{name} is not a number")
     psi = given.get("psi", 1.0)

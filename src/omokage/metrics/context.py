@@ -77,7 +77,7 @@ class Samples:
 
     model: Drawer
     seeds: range
-    psi: float
+    settings: Settings
     extractors: Sequence[Extractor]
     metrics: Sequence[Metric]
     progress: Progress | None = None
@@ -98,7 +98,7 @@ class Samples:
         watchers = {metric.name: metric.watcher() for metric in self.metrics if metric.watcher}
         not_finite = done = 0
         with opened(self.progress, f"{asked:,} samples", asked) as task:
-            for images, finite in pixels(sampled(self.model, self.seeds, Settings(psi=self.psi))):
+            for images, finite in pixels(sampled(self.model, self.seeds, self.settings)):
                 not_finite += int((~finite).sum())
                 shown = images[finite]
                 for watcher in watchers.values():

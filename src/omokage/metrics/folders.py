@@ -230,8 +230,8 @@ def fid_folders(
     """
     protocol = protocol or extractor
     asked = None if protocol in EXTRACTORS else parse_protocol(protocol)
-    if asked is not None and asked.psi != 1:
-        raise UserError(f"protocol {protocol!r}: pictures have no psi; leave -psi{asked.psi:g} out")
+    if asked is not None and (asked.psi, asked.critic) != (1, 1):
+        raise UserError(f"protocol {protocol!r}: pictures have no psi and no critic; leave both out")
     if size is not None and (min(size) if isinstance(size, tuple) else size) < 1:
         raise UserError(f"size {size} is impossible: give a positive number of pixels")
     place = device or str(best_device())

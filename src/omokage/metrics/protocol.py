@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from difflib import SequenceMatcher, get_close_matches
 
 from ..errors import UserError
+from ..settings import Settings
 from .features import EXTRACTORS
 
 DEFAULT_PROTOCOL = "fid10k-full-inception2015"
@@ -13,6 +14,7 @@ HELDOUT_PREFIX = "bpd-"
 HELDOUT_PROTOCOLS = ("bpd-heldout-8bit", "bpd-heldout-5bit")
 _SAMPLES = re.compile(
     r"fid(?P<count>[1-9]\d{0,8})(?P<thousands>k?)-full-(?P<extractor>[a-z0-9]+)(-psi(?P<psi>\d+(\.\d+)?))?"
+    r"(-critic(?P<critic>\d+(\.\d+)?))?"
 )
 _HELDOUT = re.compile(r"bpd-heldout-(?P<bits>[1-8])bit")
 
@@ -25,42 +27,54 @@ class Measurement:
         samples: number of images to generate, from the seeds ``seed`` to ``seed + samples - 1``.
         extractor: a name in `features.EXTRACTORS`; the reference is all faces of the set ("full").
         psi: truncation; 1 means none.
+        critic: as in `omokage.settings.Settings`; 1 means none.
     """
 
     samples: int
     extractor: str
     psi: float = 1.0
+    critic: float = 1.0
 
     @property
     def name(self) -> str:
-        """The protocol's name; ``psi`` is part of it unless it is 1.
+        """The protocol's name; ``psi`` and ``critic`` are part of it unless they are 1.
 
-        >>> Measurement(10_000, "inception2015", 0.7).name
-        'fid10k-full-inception2015-psi0.7'
+        >>> Measurement(10_000, "inception2015", 0.7, 3).name
+        'fid10k-full-inception2015-psi0.7-critic3'
         """
         count = f"{self.samples // 1000}k" if self.samples % 1000 == 0 else str(self.samples)
-        return f"fid{count}-full-{self.extractor}" + ("" if self.psi == 1 else f"-psi{self.psi:g}")
+        pairs = (("psi", self.psi), ("critic", self.critic))
+        told = "".join(f"-{name}{value:g}" for name, value in pairs if value != 1)
+        return f"fid{count}-full-{self.extractor}{told}"
 
-    def at(self, psi: float) -> "Measurement":
-        """The same measurement with truncation ``psi``; 1 changes nothing.
+    @property
+    def settings(self) -> Settings:
+        """The settings of sampling."""
+        return Settings(psi=self.psi, critic=self.critic)
+
+    def at(self, psi: float, critic: float = 1.0) -> "Measurement":
+        """The same measurement with truncation ``psi`` and ``critic``; 1 changes nothing.
 
         Raises:
-            UserError: the protocol already has another psi.
+            UserError: the protocol already has another psi or critic.
         """
-        if psi == 1:
-            return self
-        if self.psi not in (1, psi):
-            raise UserError(
-                f"protocol {self.name!r} says psi {self.psi:g}, the option says {psi:g}: drop one"
-            )
-        return replace(self, psi=psi)
+        for name, own, value in (("psi", self.psi, psi), ("critic", self.critic, critic)):
+            if value != 1 and own not in (1, value):
+                raise UserError(
+                    f"protocol {self.name!r} says {name} {own:g}, the option says {value:g}: drop one"
+                )
+        return replace(
+            self,
+            psi=self.psi if psi == 1 else psi,
+            critic=self.critic if critic == 1 else critic,
+        )
 
 
 def parse_protocol(name: str) -> Measurement:
-    """Parse ``fid{N}k-full-{extractor}`` or ``fid{N}-full-{extractor}``, with or without ``-psi{X}``.
+    """Parse ``fid{N}k-full-{extractor}`` or ``fid{N}-full-{extractor}``, then ``-psi{X}`` and ``-critic{X}``.
 
     >>> parse_protocol("fid2k-full-tags")
-    Measurement(samples=2000, extractor='tags', psi=1.0)
+    Measurement(samples=2000, extractor='tags', psi=1.0, critic=1.0)
 
     Raises:
         UserError: the name has another form, or an unknown extractor; the message gives the nearest right
@@ -81,8 +95,8 @@ def parse_protocol(name: str) -> Measurement:
         raise UserError(
             f"protocol {name!r} asks for {samples} sample: ask for two or more; ten thousand is usual"
         )
-    psi = float(match["psi"]) if match["psi"] else 1.0
-    return Measurement(samples, match["extractor"], psi)
+    psi, critic = (float(match[name]) if match[name] else 1.0 for name in ("psi", "critic"))
+    return Measurement(samples, match["extractor"], psi, critic)
 
 
 def _likeness(typed: str, known: str) -> float:

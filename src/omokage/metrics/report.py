@@ -5,6 +5,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from ..progress import Progress
 from .context import Context, Drawer, Samples, Warnings
 from .features import Extractor, load_extractor
 from .metric import Column, Metric, number
-from .protocol import DEFAULT_PROTOCOL, Measurement, parse_protocol
+from .protocol import DEFAULT_PROTOCOL, parse_protocol
 from .records import append_line, check_writable
 from .table import FEATURE_COLUMNS, LIKELIHOOD_COLUMNS, METRICS, PIXEL_COLUMNS
 
@@ -41,6 +42,7 @@ def evaluate(
     progress: Progress | None = None,
     *,
     psi: float = 1.0,
+    critic: float = 1.0,
     seed: int = 0,
     also: Sequence[str] = (),
     two_sample: bool = False,
@@ -59,6 +61,7 @@ def evaluate(
         protocol: see `parse_protocol`.
         out: a file to append the result to, one line of JSON.
         psi: truncation, unless the protocol's name gives it.
+        critic: how many latents are tried for a sample, unless the protocol's name gives it; 1: no critic.
         seed: the first of the consecutive seeds.
         also: further extractors to measure the same samples with; their figures are in ``"also"``.
         two_sample: run the classifier two-sample test too; its result is in ``"two_sample"``.
@@ -78,7 +81,7 @@ def evaluate(
             samples are finite.
     """
     started = time.monotonic()
-    asked = parse_protocol(protocol).at(psi)
+    asked = parse_protocol(protocol).at(psi, critic)
     if repeats < 1:
         raise UserError(f"repeats must be 1 or more, got {repeats}")
     if out is not None:
@@ -95,7 +98,7 @@ def evaluate(
     for first in range(seed, seed + repeats * asked.samples, asked.samples):
         used = metrics if first == seed else [metric for metric in metrics if not metric.of_pixels]
         samples = Samples(
-            model, range(first, first + asked.samples), asked.psi, extractors, used, progress
+            model, range(first, first + asked.samples), asked.settings, extractors, used, progress
         )
         spaces = [
             Context(faces, model.resolution, samples, extractor, asked, first, where, warn, kept, progress)
@@ -118,6 +121,7 @@ def evaluate(
         "seeds": [seed, seed + repeats * asked.samples - 1],
         **({"repeats": repeats} if repeats > 1 else {}),
         "psi": asked.psi,
+        **({"critic": asked.critic} if asked.critic != 1 else {}),
         "weights": "averaged",
         "snapshot_hash": model.snapshot_hash,
         "images_seen": model.images_seen,
@@ -172,7 +176,7 @@ def few_pictures(warn: Warnings, count: int, different: int, what: str) -> None:
 def _in_space(context: Context, metrics: Sequence[Metric]) -> dict[str, Any]:
     """The figures in the features of one extractor, and what made them."""
     numbers: dict[str, Any] = {
-        "protocol": Measurement(context.asked.samples, context.extractor.name, context.asked.psi).name
+        "protocol": replace(context.asked, extractor=context.extractor.name).name
     }
     for metric in metrics:
         if not metric.of_pixels:

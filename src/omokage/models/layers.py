@@ -315,6 +315,10 @@ class StyleSpace(nn.Module):
         """
         return self._mapped(z if self.location is None else self.location(z), psi, cutoff)
 
+    def first_features(self, z: Tensor) -> Tensor:
+        """(B, *latent_shape) to styles (B, width): they decide the whole image and cost next to nothing."""
+        return self.mapping(z)[:, 0]
+
     def _mapped(self, z: Tensor, psi: float = 1.0, cutoff: int | None = None) -> Tensor:
         """As `mapping`, without the shift by `Location`."""
         if self.classes:

@@ -104,15 +104,22 @@ class Generator(nn.Module):
         images = self._drawn(self.location(z, psi if located else 1.0), 1.0 if located else psi)
         return in_range(images)  # halving the chroma may leave the range slightly
 
+    def first_features(self, z: Tensor) -> Tensor:
+        """(B, latent + joined) to the features of 4x4 px (B, 16 * channels), 2% of the work for an image."""
+        return self.first(self._directed(self.location(z))[:, :, None, None]).flatten(1)
+
     def forward(self, z: Tensor) -> Tensor:
         """(B, latent + joined) to (B, image_channels, H, W), about in [-1, 1]; latents are not shifted."""
         return self._drawn(z)
 
-    def _drawn(self, z: Tensor, radius: float = 1.0) -> Tensor:
+    def _directed(self, z: Tensor, radius: float = 1.0) -> Tensor:
+        """The latents on the sphere; joined entries stay the same."""
         z, joined = z[:, : self.latent], z[:, self.latent :]
         z = F.normalize(z, dim=1) * (radius * math.sqrt(z.shape[1]))
-        z = torch.cat([z, joined], 1) if joined.shape[1] else z
-        sizes = [self.first(z[:, :, None, None])]
+        return torch.cat([z, joined], 1) if joined.shape[1] else z
+
+    def _drawn(self, z: Tensor, radius: float = 1.0) -> Tensor:
+        sizes = [self.first(self._directed(z, radius)[:, :, None, None])]
         for i, stage in enumerate(self.stages, 1):
             x = stage(sizes[-1])
             sizes.append(self.excitations[str(i)](sizes[i - 3], x) if str(i) in self.excitations else x)

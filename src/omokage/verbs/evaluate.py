@@ -30,6 +30,9 @@ def evaluate(
         ),
     ] = "fid10k-full-inception2015",
     psi: Annotated[float, typer.Option(callback=within(0, 2), help="Truncation; 1 is usual.")] = 1.0,
+    critic: Annotated[
+        float, typer.Option(callback=within(1, 20), help="Faces tried for each sample; 1: no critic.")
+    ] = 1.0,
     seed: Annotated[int, typer.Option(callback=within(0, 2**62), help="The first seed.")] = 0,
     also: Annotated[
         list[str] | None, typer.Option(help="Another feature network for the same samples: tags.")
@@ -69,13 +72,13 @@ def evaluate(
     heldout = protocol.startswith(HELDOUT_PREFIX)
     if heldout:
         parse_bits(protocol)
-        if psi != 1 or also or two_sample or path_length or neighbours or repeats != 1:
+        if psi != 1 or critic != 1 or also or two_sample or path_length or neighbours or repeats != 1:
             raise UserError(
                 f"evaluate: {protocol} draws no samples; drop --psi, --also, --two-sample, "
-                "--path-length, --neighbours, --repeats"
+                "--critic, --path-length, --neighbours, --repeats"
             )
     else:
-        settings = Settings(psi=parse_protocol(protocol).at(psi).psi)
+        settings = parse_protocol(protocol).at(psi, critic).settings
     from ..data.faceset import FaceSet
     from ..metrics.report import print_results
     from ..model import load_model
@@ -103,6 +106,7 @@ def evaluate(
             lines,
             progress(),
             psi=psi,
+            critic=critic,
             seed=seed,
             also=also or (),
             two_sample=two_sample,

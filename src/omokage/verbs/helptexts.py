@@ -150,6 +150,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "omokage study summary --published rai2020",
         "omokage study summary --people 40 --trials 20 --share 0.53",
     ),
+    "critic": ("omokage critic runs/style --data faces/",),
     "study backup": ("omokage study backup study/ -o study-1.zip",),
     "study restore": (
         "omokage study restore study-1.zip study-2/",
@@ -184,7 +185,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "figure progression": ("omokage figure progression runs/fast --video progression.mp4",),
 }
 
-_DRAWN = ("--psi", "--temperature", "--guidance", "--jacobi", "--noise", "--layers")
+_DRAWN = ("--psi", "--temperature", "--guidance", "--jacobi", "--noise", "--layers", "--critic")
 _WRITTEN = ("--upscale", "--save-latents", "--no-metadata")
 
 # The options in each group, by verb. Options that are not listed here are shown under "Options".
@@ -243,7 +244,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "Output": ("--out", *_WRITTEN),
     },
     "evaluate": {
-        "What is compared": ("--data", "--seed", "--psi"),
+        "What is compared": ("--data", "--seed", "--psi", "--critic"),
         "How it is measured": ("--protocol", "--also", "--two-sample", "--path-length"),
         "Output": ("--out", "--neighbours"),
     },
