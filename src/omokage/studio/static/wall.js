@@ -1,0 +1,274 @@
+// The endless wall of faces. Only the rows in sight are in the document; pages of 24 faces far away are forgotten
+// and drawn again on the way back.
+
+import { quiet, wall } from "./api.js";
+import { Part, button, clamp, h } from "./dom.js";
+import { nameOf } from "./faces.js";
+import { loaded, spotsOf } from "./pictures.js";
+import { studio } from "./state.js";
+import { fill, mark, newTile, tileEvents } from "./tiles.js";
+import { number as digits, say } from "./words.js";
+
+const PAGE = 24;
+const GAP = 8; // px, as in the stylesheet
+const KEPT = 12; // pages kept on each side of what is in sight
+const LONG = 250; // ms after which a request is given up for a newer one
+
+class StudioWall extends Part {
+  connected() {
+    this.note = h("p", { class: "wall-note", role: "status" });
+    this.space = h("div", { class: "space", role: "group", "aria-label": say("wall.label") });
+    this.again = h("div", { class: "wall-failed", hidden: true },
+      h("p", {}, say("wall.failed")), button(say("wall.again"), () => this.retry()));
+    this.tabIndex = -1;
+    this.append(this.note, this.space, this.again);
+    this.rows = new Map();
+    this.at = 0;
+    this.columns = 0;
+    this.fresh = true; // nothing has been shown yet
+    this.waiting = false;
+    tileEvents(this, this.space, { next: (tile, key) => this.move(tile, key) });
+    this.listen(this, "scroll", () => this.later());
+    this.listen(studio, "roll", () => this.begin());
+    this.listen(studio, "view", ({ detail: { what } }) => (["model", "fixed", "broken"].includes(what)
+      ? this.begin(what !== "model") : this.refresh()));
+    this.listen(studio, "board", () => this.tiles().forEach(mark));
+    this.sizes = new ResizeObserver(() => this.measure());
+    this.sizes.observe(this);
+    this.begin();
+  }
+
+  disconnected() {
+    this.sizes.disconnect();
+    this.stop?.abort();
+  }
+
+  tiles() {
+    return [...this.space.querySelectorAll(".face")];
+  }
+
+  // From the top, with the seeds from studio.start on. kept: the faces in sight stay until the new ones are there.
+  begin(kept = false) {
+    this.stop?.abort();
+    this.starts = [studio.start];
+    const old = kept ? this.pages?.get(0) : null;
+    this.pages = new Map(old ? [[0, { ...old, stale: true }]] : []);
+    this.announced = false;
+    this.at = 0;
+    this.scrollTop = 0;
+    this.again.hidden = true;
+    this.measure(true);
+  }
+
+  // The same seeds in another view: what is in sight is drawn first, and stays until it is.
+  refresh() {
+    for (const page of this.pages.values()) page.stale = true;
+    if (this.since && performance.now() - this.since > LONG) this.stop?.abort();
+    this.pump();
+  }
+
+  retry() {
+    this.again.hidden = true;
+    this.pump();
+  }
+
+  measure(again = false) {
+    const style = getComputedStyle(this);
+    const width = this.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+    if (width <= 0) return;
+    const wanted = width < 520 ? width / 3 : clamp(width / 7.5, 128, 172);
+    const columns = Math.max(2, Math.round((width + GAP) / (wanted + GAP)));
+    const side = (width - GAP * (columns - 1)) / columns;
+    if (columns !== this.columns || Math.abs(side - this.side) > 0.5 || again) {
+      const first = this.columns ? Math.floor(this.scrollTop / (this.side + GAP)) * this.columns : 0;
+      const moved = columns !== this.columns && !again;
+      Object.assign(this, { columns, side });
+      for (const row of this.rows.values()) row.remove();
+      this.rows.clear();
+      this.style.setProperty("--columns", columns);
+      if (moved) {
+        this.render();
+        this.scrollTop = Math.floor(first / columns) * (side + GAP);
+      }
+    }
+    this.render();
+  }
+
+  later() {
+    if (this.planned) return;
+    this.planned = requestAnimationFrame(() => {
+      this.planned = null;
+      this.render();
+    });
+  }
+
+  // The rows that are in sight or nearly so: [first, one past the last].
+  sight(beyond) {
+    const height = this.side + GAP;
+    const top = this.scrollTop - this.space.offsetTop;
+    const all = Math.ceil((this.starts.length * PAGE) / this.columns);
+    return [clamp(Math.floor((top - beyond) / height), 0, all), clamp(Math.ceil((top + this.clientHeight + beyond) / height), 0, all)];
+  }
+
+  render() {
+    if (!this.columns) return;
+    const height = this.side + GAP;
+    const all = Math.ceil((this.starts.length * PAGE) / this.columns);
+    this.space.style.height = `${all * height}px`;
+    const [from, to] = this.sight(height * 1.2);
+    for (const [at, row] of this.rows) {
+      if ((at < from || at >= to) && !row.contains(document.activeElement)) {
+        row.remove();
+        this.rows.delete(at);
+      }
+    }
+    for (let at = from; at < to; at++) {
+      if (this.rows.has(at)) continue;
+      const row = h("div", { class: "row" }, Array.from({ length: this.columns }, newTile));
+      row.style.transform = `translateY(${at * height}px)`;
+      this.rows.set(at, row);
+      const after = [...this.rows.keys()].filter((other) => other > at).sort((a, b) => a - b)[0];
+      this.space.insertBefore(row, this.rows.get(after) ?? null);
+      this.fillRow(at);
+    }
+    this.forget();
+    this.rove();
+    this.pump();
+  }
+
+  fillRow(at) {
+    const tiles = this.rows.get(at).querySelectorAll(".face");
+    for (const [column, tile] of tiles.entries()) {
+      const index = at * this.columns + column;
+      const page = this.pages.get(Math.floor(index / PAGE));
+      const face = page?.faces[index % PAGE] ?? null;
+      tile.index = index;
+      tile.hidden = index >= this.starts.length * PAGE;
+      if (face) fill(tile, face, page.spots[index % PAGE], nameOf(face));
+      else fill(tile, null);
+    }
+  }
+
+  fillPage(number) {
+    const [from, to] = [Math.floor((number * PAGE) / this.columns), Math.floor(((number + 1) * PAGE - 1) / this.columns)];
+    for (let at = from; at <= to; at++) if (this.rows.has(at)) this.fillRow(at);
+  }
+
+  // One tile can be reached by Tab; arrow keys lead on from there.
+  rove() {
+    const tiles = this.tiles();
+    const chosen = tiles.find((tile) => tile.index === this.at) ?? tiles.find((tile) => tile.face) ?? tiles[0];
+    for (const tile of tiles) tile.tabIndex = tile === chosen ? 0 : -1;
+  }
+
+  move(tile, key) {
+    const screen = Math.max(1, Math.floor(this.clientHeight / (this.side + GAP))) * this.columns;
+    const row = tile.index - (tile.index % this.columns);
+    const to = {
+      ArrowLeft: tile.index - 1, ArrowRight: tile.index + 1, ArrowUp: tile.index - this.columns,
+      ArrowDown: tile.index + this.columns, PageUp: tile.index - screen, PageDown: tile.index + screen,
+      Home: row, End: row + this.columns - 1,
+    }[key];
+    this.go(clamp(to, 0, this.starts.length * PAGE - 1));
+  }
+
+  go(index) {
+    this.at = index;
+    const height = this.side + GAP;
+    const top = this.space.offsetTop + Math.floor(index / this.columns) * height;
+    if (top < this.scrollTop) this.scrollTop = Math.max(0, top - GAP);
+    else if (top + height > this.scrollTop + this.clientHeight) this.scrollTop = top + height - this.clientHeight + GAP;
+    this.render();
+    this.tiles().find((tile) => tile.index === index)?.focus({ preventScroll: true });
+  }
+
+  focusFace() {
+    this.go(clamp(this.at, 0, this.starts.length * PAGE - 1));
+  }
+
+  forget() {
+    const [from, to] = this.sight(0).map((row) => Math.floor((row * this.columns) / PAGE));
+    for (const number of this.pages.keys()) {
+      if (number < from - KEPT || number > to + KEPT) this.pages.delete(number);
+    }
+  }
+
+  // The page to draw next: in sight first, then just below.
+  wanted() {
+    if (!this.columns || !this.clientHeight) return null;
+    const missing = (number) => number < this.starts.length
+      && (!this.pages.has(number) || this.pages.get(number).stale);
+    for (const beyond of [0, this.clientHeight]) {
+      const [from, to] = this.sight(beyond);
+      const last = Math.floor(Math.max(0, to * this.columns - 1) / PAGE);
+      for (let number = Math.floor((from * this.columns) / PAGE); number <= last; number++) {
+        if (missing(number)) return number;
+      }
+    }
+    return null;
+  }
+
+  async pump() {
+    if (this.pumping || !this.again.hidden) return;
+    this.pumping = true;
+    try {
+      for (let number = this.wanted(); number !== null; number = this.wanted()) await this.load(number);
+    } catch (error) {
+      this.again.hidden = false;
+      studio.fail(error);
+    } finally {
+      this.pumping = false;
+      this.setAttribute("aria-busy", "false");
+    }
+  }
+
+  async load(number) {
+    const { model, view } = studio;
+    // What comes first is shown as it comes; broken faces are replaced a moment later.
+    const first = this.fresh && number === 0 && !view.broken;
+    const { starts } = this;
+    const page = this.pages.get(number);
+    if (page) page.stale = false;
+    const stop = (this.stop = new AbortController());
+    this.since = performance.now();
+    this.setAttribute("aria-busy", "true");
+    try {
+      const answer = await wall({
+        model: model.id, start: starts[number], count: PAGE, psi: view.psi, settings: view.settings,
+        fixed: view.fixed, broken: view.broken || first ? "show" : "replace", channel: `wall-${number}`,
+      }, stop.signal);
+      await loaded(answer.sprite);
+      if (stop.signal.aborted || starts !== this.starts) return;
+      const stale = first || Boolean(this.pages.get(number)?.stale);
+      this.pages.set(number, { faces: answer.faces, spots: spotsOf(answer), stale });
+      this.fresh = false;
+      this.told(number, answer);
+      if (starts[number + 1] !== answer.next) {
+        const grown = starts.length === number + 1;
+        starts.length = number + 1;
+        starts.push(answer.next);
+        for (const other of this.pages.keys()) if (other > number) this.pages.get(other).stale = true;
+        if (grown) this.space.style.height = `${Math.ceil((starts.length * PAGE) / this.columns) * (this.side + GAP)}px`;
+      }
+      this.fillPage(number);
+      this.render();
+    } catch (error) {
+      if (page && starts === this.starts) page.stale = true;
+      if (!quiet(error)) throw error;
+    } finally {
+      this.since = null;
+    }
+  }
+
+  told(number, answer) {
+    if (number !== 0) return;
+    this.note.textContent = (answer.told ?? []).join(" ");
+    this.note.hidden = !this.note.textContent;
+    if (!this.announced && !this.fresh) {
+      studio.emit("say", { text: say("wall.rolled", { n: digits(answer.faces.length) }), hidden: true });
+    }
+    this.announced = true;
+  }
+}
+
+customElements.define("studio-wall", StudioWall);
