@@ -104,13 +104,18 @@ def test_a_traversal_goes_along_the_directions_of_a_file(capsys):
     assert "made again: the same, bit for bit" in told
     for more, said in [
         (["--along", "hair=green"], "hair=blue"),
-        (["--in", "z"], "has directions in w"),
+        (["--in", "z"], "the directions are in w"),
         (["--entries", "1"], "exclude each other"),
     ]:
         assert main([*words, *more, "--model", "stylegan2.safetensors"]) == 2
         assert said in capsys.readouterr().err
     assert main([*words, "--model", "run"]) == 2
     assert "another snapshot" in capsys.readouterr().err
+    beside = ["traverse", "3", "--along", "hair=blue", "-o", "y.png", "--model", "stylegan2.safetensors"]
+    assert main(beside) == 2
+    assert "no directions of this model" in capsys.readouterr().err
+    Path("d.safetensors").rename("stylegan2.directions.safetensors")  # found beside the model
+    assert main(beside) == 0
 
 
 def test_without_metadata_a_picture_says_nothing(capsys):

@@ -441,3 +441,31 @@ def read_directions(path: str | Path) -> Directions:
         )
     except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{shown}: damaged ({one_line(error, 80)})") from None
+
+
+def beside(snapshot: Path) -> list[Path]:
+    """Where the directions of a snapshot may lie, the most special place first.
+
+    >>> [str(path) for path in beside(Path("runs/x/snapshot-1.safetensors"))][1:]
+    ['runs/x/directions.safetensors', 'runs/x/directions/directions.safetensors']
+    """
+    folder = snapshot.parent
+    own = snapshot.with_name(f"{snapshot.stem}.directions.safetensors")
+    return [own, folder / FILE, folder / "directions" / FILE]
+
+
+def directions_of(model: Model, given: str | Path | None = None) -> Directions:
+    """The directions of a model: ``given``, or those beside its snapshot, or in ``directions/`` here.
+
+    Raises:
+        UserError: there are none, or they belong to another snapshot.
+    """
+    if given is not None:
+        return read_directions(given).check(model)
+    places = [] if model.path is None else beside(model.path)
+    for place in [*places, Path("directions") / FILE]:
+        if place.is_file() and (found := read_directions(place)).snapshot == model.snapshot_hash:
+            return found
+    raise UserError(
+        "there are no directions of this model; omokage directions RUN -o directions/ makes them"
+    )

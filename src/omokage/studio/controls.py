@@ -8,7 +8,7 @@ from typing import Any
 from ..abilities import Encodes, HasStyles
 from ..attributes import ATTRIBUTES, AttributeNetwork
 from ..errors import UserError
-from ..explore.directions import FILE, Directions, read_directions
+from ..explore.directions import Directions, beside, read_directions
 from ..explore.mixing import KINDS, style_ranges
 from ..explore.points import default_space
 from ..model import SHIPPED, SHIPPED_MODELS, Model
@@ -89,7 +89,7 @@ def directions_for(model: Model, given: Path | None, source: str) -> tuple[Direc
         UserError: a file that was given and cannot be read.
     """
     make = f"omokage directions {source} -o directions/ makes them"
-    places = [] if model.path is None else _beside(model.path)
+    places = [] if model.path is None else beside(model.path)
     if given is not None:
         found = read_directions(given)
         if found.snapshot == model.snapshot_hash:
@@ -103,12 +103,6 @@ def directions_for(model: Model, given: Path | None, source: str) -> tuple[Direc
             if found.snapshot == model.snapshot_hash:
                 return _usable(found, model, make)
     return None, f"This model has no directions yet; {make}."
-
-
-def _beside(snapshot: Path) -> list[Path]:
-    folder = snapshot.parent
-    own = snapshot.with_name(f"{snapshot.stem}.directions.safetensors")
-    return [own, folder / FILE, folder / "directions" / FILE]
 
 
 def _usable(found: Directions, model: Model, make: str) -> tuple[Directions | None, str]:

@@ -124,8 +124,8 @@ def traverse(
 ) -> None:
     """Multiply one entry of a face's latent at a time: one row an entry. Default: seed 0.
 
-    Without --in it works in z, as the figure of liao2021. With --directions, steps along them are added, in
-    the space of the file.
+    Without --in it works in z, as the figure of liao2021. With --directions or --along, steps along them are
+    added, in their space.
     """
     from dataclasses import replace
 
@@ -134,20 +134,18 @@ def traverse(
 
     factors = _numbers(times, "--times")
     rows = None if entries is None else parse_seeds(entries, "--entries")
-    if directions is not None and rows is not None:
-        raise UserError("traverse: --entries and --directions exclude each other")
-    if along is not None and directions is None:
-        raise UserError("traverse: --along names directions of a file; give it with --directions")
+    if rows is not None and (directions is not None or along is not None):
+        raise UserError("traverse: --entries and --directions (or --along) exclude each other")
     target = default_out(out, "traverse.png", ".png.json")
     moves: list[Any] = []
     space: Any = given.space or "z"
-    if directions is not None:
-        from ..explore.directions import read_directions
+    if directions is not None or along is not None:
+        from ..explore.directions import directions_of
         from ..explore.traversal import Move
 
-        read = read_directions(directions).check(given.load()[0])
+        read = directions_of(given.load()[0], directions)
         if given.space not in (None, read.space):
-            raise UserError(f"--in {given.space}: {directions} has directions in {read.space}")
+            raise UserError(f"--in {given.space}: the directions are in {read.space}")
         wanted = [name.strip() for name in along.split(",")] if along else None
         chosen = [row for row in read.rows if row.offered] if wanted is None else map(read.find, wanted)
         moves = [Move(row.name, row.vector.float(), tuple(row.layers)) for row in chosen]

@@ -141,7 +141,9 @@ def directions(
 
 
 DIRECTIONS = typer.Option(
-    "--directions", "-d", help="The folder or file of omokage directions. Default: directions."
+    "--directions",
+    "-d",
+    help="The folder or file of omokage directions. Default: beside the model, else directions.",
 )
 
 
@@ -150,7 +152,7 @@ DIRECTIONS = typer.Option(
 def steer(
     given: Given,
     wanted: dict[str, str] | None = None,
-    directions: Annotated[Path, DIRECTIONS] = Path("directions"),
+    directions: Annotated[Path | None, DIRECTIONS] = None,
     along: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=STEPS", help="Along any direction, like 'sefa 1=2'; may be repeated."),
@@ -166,7 +168,7 @@ def steer(
     standard deviations along the direction.
     """
     from ..attributes import attribute_network
-    from ..explore.directions import read_directions
+    from ..explore.directions import directions_of
     from ..explore.faces import Faces
     from ..explore.provenance import Provenance, edited, faces_of
     from ..explore.steering import parse_want
@@ -180,13 +182,12 @@ def steer(
         raise UserError("nothing to change; name an attribute, like --hair blue, or --along 'sefa 1=2'")
     path = checked_file(default_out(out, "steered.png"), ".png")
     kept = [name.strip() for name in (keep or "").split(",") if name.strip()]
-    ways = read_directions(directions)
+    ways = directions_of(given.load()[0], directions)
     if given.space is None and ways.space == "z":
         from dataclasses import replace
 
         given = replace(given, space="z")
     opened = given.open("0-7")
-    ways.check(opened.model)
     faces = opened.faces
     steered = run(
         opened.model,
@@ -234,7 +235,7 @@ def steer(
         print(line)
     print(shown)
     opened.save(steered.points, faces.names, origins)
-    opened.record(shown, wants=[want.text() for want in wants], keep=kept, directions=str(directions))
+    opened.record(shown, wants=[want.text() for want in wants], keep=kept, directions=str(directions or ""))
 
 
 def _title(steered: "Steered") -> str:
