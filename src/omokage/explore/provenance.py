@@ -154,22 +154,23 @@ class Provenance:
         return [(one_line(name, 40), value) for name, value in found]
 
     @classmethod
-    def of_text(cls, text: Mapping[str, Any]) -> "Provenance | None":
+    def of_text(cls, text: Mapping[str, Any], most: int = MAX_FACES) -> "Provenance | None":
         """The recipe in the text chunks of a picture; None: there is none.
 
-        Pictures of earlier versions have a chunk for each of recipe, snapshot, seeds and psi.
+        Pictures of earlier versions have a chunk for each of recipe, snapshot, seeds and psi. With more
+        than ``most`` faces, a recipe is refused.
 
         Raises:
             ValueError: a recipe that cannot be read.
         """
         if isinstance(text.get(KEY), str):
-            return cls._of_json(text[KEY])
+            return cls._of_json(text[KEY], most)
         if str(text.get("Software", "")).startswith("omokage ") and "snapshot" in text and "seeds" in text:
-            return cls._of_earlier(text)
+            return cls._of_earlier(text, most)
         return None
 
     @classmethod
-    def _of_json(cls, written: str) -> "Provenance":
+    def _of_json(cls, written: str, most: int) -> "Provenance":
         told = json.loads(written)
         if not isinstance(told, dict) or told.get("format") != FORMAT:
             raise ValueError("a recipe of another version")
@@ -179,7 +180,7 @@ class Provenance:
         return cls(
             str(told["kind"]),
             about,
-            _ungrouped(told.get("faces", [])),
+            _ungrouped(told.get("faces", []), most),
             settings_of(told.get("settings", {})),
             dict(told.get("arguments", {})),
             dict(told.get("upscale", {})),
@@ -187,9 +188,9 @@ class Provenance:
         )
 
     @classmethod
-    def _of_earlier(cls, text: Mapping[str, Any]) -> "Provenance":
+    def _of_earlier(cls, text: Mapping[str, Any], most: int) -> "Provenance":
         about = About(str(text["recipe"]), int(text["images seen"]), str(text["snapshot"]))
-        faces = _ungrouped([{"seeds": str(text["seeds"])}])
+        faces = _ungrouped([{"seeds": str(text["seeds"])}], most)
         psis = tuple(float(psi) for psi in str(text.get("psi", "1")).split(","))
         pairs = [pair.partition("=") for pair in str(text.get("conditions", "")).split(", ") if pair]
         settings = Settings(
@@ -298,7 +299,7 @@ def _grouped(faces: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-def _ungrouped(entries: Any) -> list[dict[str, Any]]:
+def _ungrouped(entries: Any, most: int) -> list[dict[str, Any]]:
     if not isinstance(entries, list):
         raise ValueError("faces are not a list")
     found: list[dict[str, Any]] = []
@@ -309,7 +310,7 @@ def _ungrouped(entries: Any) -> list[dict[str, Any]]:
             for part in str(entry["seeds"]).split(","):
                 first, _, last = part.partition("-")
                 low, high = int(first), int(last or first)
-                if not 0 <= low <= high < 2**63 or len(found) + high - low >= MAX_FACES:
+                if not 0 <= low <= high < 2**63 or len(found) + high - low >= most:
                     raise ValueError("too many seeds")
                 found += [{"seed": seed} for seed in range(low, high + 1)]
         else:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, WithJsonSchema
 
 MOST_FACES = 64  # of one request
+MOST_EXPORTED = 500
 
 FACE = "Face"
 FACE_SCHEMA: dict[str, Any] = {
@@ -68,6 +69,7 @@ FACE_SCHEMA: dict[str, Any] = {
                 "guidance": {"type": "number", "minimum": 0},
                 "jacobi": {"type": "integer", "minimum": 0},
                 "layers": {"type": "integer", "minimum": 0},
+                "critic": {"type": "number", "minimum": 1, "maximum": 20},
             },
             "additionalProperties": False,
         },
@@ -109,6 +111,7 @@ Long = Annotated[str, Field(max_length=2000), AfterValidator(_plain)]
 Id = Annotated[str, Field(pattern="^[0-9a-f]{1,64}$")]
 Random = Annotated[str, Field(min_length=1, max_length=64, pattern="^[A-Za-z0-9_-]+$")]
 Psi = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
+Side = Annotated[float, Field(ge=-1e5, le=1e5, allow_inf_nan=False)]
 Order = Annotated[int, Field(ge=0, le=2**62)]
 Settings = Annotated[dict[Short, Any], WithJsonSchema(FACE_SCHEMA["properties"]["settings"])]
 
@@ -181,15 +184,6 @@ class Command(Body):
     name: Short = ""
 
 
-class Box(Body):
-    """A box in a picture, in its pixels."""
-
-    x: float = Field(ge=-1e5, le=1e5, allow_inf_nan=False)
-    y: float = Field(ge=-1e5, le=1e5, allow_inf_nan=False)
-    width: float = Field(gt=0, le=1e5, allow_inf_nan=False)
-    height: float = Field(gt=0, le=1e5, allow_inf_nan=False)
-
-
 class NewBoard(Body):
     """A board to make."""
 
@@ -219,3 +213,37 @@ class Step(Body):
     """Undo or redo; a repeated ``request`` is done once."""
 
     request: Random | None = None
+
+
+class Export(Body):
+    """A file to make of faces, or of a board."""
+
+    kind: Literal["png", "sheet", "contact", "folder", "board", "film"]
+    faces: list[Document] = Field(default_factory=list, max_length=MOST_EXPORTED)
+    board: Id | None = None
+    scale: Literal[1, 2, 4, 8] = 1
+    transparent: StrictBool = False
+    format: Literal["png", "pdf"] = "png"
+    name: Short = ""
+    notes: Long = ""
+    recipe: StrictBool = True
+    language: Literal["en", "ja"] = "en"
+    seconds: float | None = Field(None, gt=0, le=300, allow_inf_nan=False)
+    loop: StrictBool = True
+    size: int | None = Field(None, ge=16, le=1024)
+
+
+class Invert(Body):
+    """A drawing to find the face for."""
+
+    kind: Literal["invert"]
+    upload: Id
+    box: Annotated[list[Side], Field(min_length=4, max_length=4)] | None = None
+    model: Id
+
+
+class ExportJob(Export):
+    """An export as a job."""
+
+
+Job = Annotated[Invert | ExportJob, Field(discriminator="kind")]

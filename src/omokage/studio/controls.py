@@ -5,19 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .. import cutout
 from ..abilities import Encodes, HasStyles
 from ..attributes import ATTRIBUTES, AttributeNetwork
 from ..errors import UserError
 from ..explore.directions import Directions, beside, read_directions
 from ..explore.mixing import KINDS, style_ranges
 from ..explore.points import default_space
-from ..model import SHIPPED, SHIPPED_MODELS, Model
+from ..model import Model
+from ..terms import terms
 from .faces import ID
 
-SHIPPED_TERMS = (
-    "For research and personal use: the weights were trained on artists' pictures who were not asked, so "
-    "what they draw must not be sold."
-)
 TERMS = """Terms of the weights that come with Omokage
 
 They are for research and personal use. You may use them, and what they draw, for study, teaching, measurement
@@ -29,10 +27,6 @@ pictures that you have the rights to.
 
 There is no warranty of any kind.
 """
-OWN_TERMS = (
-    "The terms are those of the pictures that this model was trained on: you may sell its faces only if you "
-    "may sell what is made from those pictures."
-)
 
 # Middle colours of the values of hair and eyes.
 SWATCHES: Mapping[str, str] = {
@@ -61,26 +55,25 @@ class Offered:
         source: as commands name it: a run, a snapshot, or "shipped".
         directions: along which its faces are steered; None: there are none.
         no_directions: why there are none, in one sentence.
+        place: their file, for commands.
     """
 
     model: Model
     source: str
     directions: Directions | None = None
     no_directions: str = ""
+    place: str = "directions"
 
     @property
     def id(self) -> str:
         """The model's name in face documents."""
         return self.model.snapshot_hash[:ID]
 
-    @property
-    def shipped(self) -> bool:
-        """Whether it came with the package."""
-        return self.model.path in {*SHIPPED_MODELS.values(), SHIPPED}
 
-
-def directions_for(model: Model, given: Path | None, source: str) -> tuple[Directions | None, str]:
-    """The directions of a model, and if there are none, the sentence that says why.
+def directions_for(
+    model: Model, given: Path | None, source: str
+) -> tuple[Directions | None, str, Path | None]:
+    """The directions of a model and their file, and if there are none, the sentence that says why.
 
     They are looked for in ``given``, then beside the model: in its folder, in a folder ``directions`` in it,
     or in a file with the snapshot's name and ``.directions.safetensors``.
@@ -93,7 +86,7 @@ def directions_for(model: Model, given: Path | None, source: str) -> tuple[Direc
     if given is not None:
         found = read_directions(given)
         if found.snapshot == model.snapshot_hash:
-            return _usable(found, model, make)
+            return *_usable(found, model, make), given
     for place in places:
         if place.is_file():
             try:
@@ -101,8 +94,8 @@ def directions_for(model: Model, given: Path | None, source: str) -> tuple[Direc
             except UserError:
                 continue
             if found.snapshot == model.snapshot_hash:
-                return _usable(found, model, make)
-    return None, f"This model has no directions yet; {make}."
+                return *_usable(found, model, make), place
+    return None, f"This model has no directions yet; {make}.", None
 
 
 def _usable(found: Directions, model: Model, make: str) -> tuple[Directions | None, str]:
@@ -123,18 +116,20 @@ def name_of(source: str) -> str:
     return (path.resolve() if source in (".", "..") else path).stem or source
 
 
-def described(offered: Offered, network: AttributeNetwork | None) -> dict[str, Any]:
+def described(offered: Offered, network: AttributeNetwork | None, language: str = "en") -> dict[str, Any]:
     """What the page must know of a model. ``network``: chooses samples of a model without conditions."""
     model = offered.model
-    styles, steer = model.can(HasStyles), offered.directions is not None
+    styles, steer, told = model.can(HasStyles), offered.directions is not None, terms(model, language)
+    chosen = choices(model, network)
     can = {
         "styles": styles,
         "encode": model.can(Encodes),
         "steer": steer,
         "mix_layers": styles,
         "conditions": bool(model.conditions),
+        "critic": model.critic is not None,
         "invert": True,
-        "cutout": True,
+        "cutout": cutout.available(),
         "video": True,
     }
     return {
@@ -143,20 +138,22 @@ def described(offered: Offered, network: AttributeNetwork | None) -> dict[str, A
         "title": model.recipe.title,
         "resolution": list(model.resolution),
         "images_seen": model.images_seen,
-        "terms": SHIPPED_TERMS if offered.shipped else OWN_TERMS,
-        "terms_url": "/terms" if offered.shipped else "",
-        "shipped": offered.shipped,
+        "terms": told.sentence,
+        "terms_url": told.url or ("/terms" if told.shipped else ""),
+        "shipped": told.shipped,
         "can": can,
-        "why_not": _why_not(offered, can),
+        "why_not": _why_not(offered, can, chosen),
         "settings": _settings(model),
         "layers": _layers(model),
         "directions": _directions(offered.directions),
-        "choices": choices(model, network),
+        "choices": chosen,
+        "conditions": {name: list(values) for name, values in model.conditions.items()},
+        "keeps": [] if network is None or not steer else list(network.trusted),
         "seeds_start": 0,
     }
 
 
-def _why_not(offered: Offered, can: Mapping[str, bool]) -> dict[str, str]:
+def _why_not(offered: Offered, can: Mapping[str, bool], model_choices: Mapping[str, Any]) -> dict[str, str]:
     family = offered.model.recipe.model["name"]
     told = {
         "styles": f"A {family} has no styles, so psi below 0 and layers do nothing here.",
@@ -164,8 +161,14 @@ def _why_not(offered: Offered, can: Mapping[str, bool]) -> dict[str, str]:
         "steer": offered.no_directions,
         "mix_layers": f"A {family} has no layers of styles to exchange; glide between two faces instead.",
         "conditions": "This model was trained without labels: faces are chosen by what is seen in them.",
+        "critic": "This model has no critic; omokage critic trains one. A face detector stands in for it.",
+        "cutout": "The network that cuts faces out is not installed.",
+        "choose": "The network that sees attributes cannot be read, so nothing can be fixed.",
     }
-    return {name: told[name] for name, has in can.items() if not has and name in told}
+    lacks = [name for name, has in can.items() if not has]
+    if not model_choices:
+        lacks.append("choose")
+    return {name: told[name] for name in lacks if name in told}
 
 
 def _settings(model: Model) -> list[dict[str, Any]]:
@@ -230,5 +233,5 @@ def open_model(source: str, directions: Path | None = None) -> Offered:
     from ..model import load_model
 
     model = load_model(source)
-    found, why_not = directions_for(model, directions, source)
-    return Offered(model, source, found, why_not)
+    found, why_not, place = directions_for(model, directions, source)
+    return Offered(model, source, found, why_not, str(place or "directions"))

@@ -197,9 +197,7 @@ def write(
     if largest * scale > MAX_SIDE:
         raise UserError(f"{scale} times {largest} px is over {MAX_SIDE} px a side: choose a smaller scale")
     enlarge = Upscale(scale, transparent=transparent and kind in ("png", "folder"))
-    made = _Making(
-        list(items), checked_folder(folder), enlarge, name, notes, recipe, language, progress, []
-    )
+    made = _Making(list(items), checked_folder(folder), enlarge, name, notes, recipe, language, progress, [])
     if kind == "png":
         path = made.png() if len(items) == 1 else made.pack("faces", made.faces())
     elif kind == "contact":

@@ -17,11 +17,10 @@ import torch
 
 from ..abilities import HasStyles, Truncates
 from ..attributes import AttributeNetwork
-from ..errors import UserError
 from ..explore.directions import Directions, apply
 from ..explore.mixing import mixed_styles, parse_choices
 from ..explore.points import Points, Space, default_space, of_seeds
-from ..explore.provenance import Provenance, packed, settings_of, unpacked
+from ..explore.provenance import packed, settings_of, unpacked
 from ..explore.steering import Want, steer
 from ..explore.traversal import average_style
 from ..explore.walks import slerp
@@ -33,8 +32,9 @@ MOST_DEEP = 12
 MOST_BYTES = 16 * 2**10
 MOST_FACES = 16  # that one face is between
 MOST_STEPS = 20.0  # along a direction
+MOST_NUMBERS = 2**22  # of a point
 ID = 12  # hexadecimal digits of a snapshot's hash that name a model
-MADE_WITH = ("noise", "guidance", "jacobi", "layers")  # settings of a document, beside psi
+MADE_WITH = ("noise", "guidance", "jacobi", "layers", "critic")  # settings of a document, beside psi
 HEX = frozenset("0123456789abcdef")
 PLAIN = Settings()
 
@@ -180,7 +180,8 @@ def _face(document: Any) -> Face:
             if value not in NOISE.choices:
                 raise Refused(f"noise: {NOISE.allowed}")
         else:
-            _number(value, name, 0, 65_536, whole=name != "guidance")
+            whole = name not in ("guidance", "critic")
+            _number(value, name, int(name == "critic"), 65_536, whole=whole)
     conditions = _mapping(document, "conditions")
     if not all(map(_is_word, conditions.values())):
         raise Refused("conditions: values are words")
@@ -193,10 +194,10 @@ def _face(document: Any) -> Face:
         _base(document.get("from")),
         float(_number(document.get("psi", 1.0), "psi", -2, 2)),
         settings,
-        conditions,
+        dict(sorted(conditions.items())),
         {
             name: float(number)
-            for name, steps in edits.items()
+            for name, steps in sorted(edits.items())  # sums in another order differ in the last digit
             if (number := _number(steps, f"edits: {_shown(name)}", -MOST_STEPS, MOST_STEPS)) != 0
         },
         tuple(sorted(set(keep))),
@@ -340,6 +341,11 @@ def points_in(face: Face) -> list[str]:
     return own + [point for inner in face.inner for point in points_in(inner)]
 
 
+def hash_bytes(data: bytes) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(data).hexdigest()
+
+
 # Points that the server keeps.
 
 
@@ -355,19 +361,21 @@ def packed_point(points: Points) -> dict[str, Any]:
     return {"space": points.space, "packed": packed(points.values[0])}
 
 
-def unpacked_point(told: Any, model: Model) -> Points:
-    """The point that `packed_point` wrote, for ``model``.
+def unpacked_point(told: Any) -> Points:
+    """The point that `packed_point` wrote.
 
     Raises:
-        Refused: damaged, or of a model with another latent space.
+        Refused: damaged.
     """
     try:
-        space = told["space"]
-        if space not in ("z", "w"):
-            raise ValueError("no such space")
-        values = unpacked(told["packed"], shape_of(model, space))[None]
-    except (ValueError, TypeError, KeyError, UserError):
-        raise Refused("a point is damaged, or of another model") from None
+        space, shape = told["space"], [int(side) for side in told["packed"]["shape"]]
+        if space not in ("z", "w") or not 1 <= len(shape) <= 4 or not 0 < math.prod(shape) <= MOST_NUMBERS:
+            raise ValueError("no such space or shape")
+        if min(shape) < 1:
+            raise ValueError("no such shape")
+        values = unpacked(told["packed"], shape)[None]
+    except (ValueError, TypeError, KeyError, OverflowError):
+        raise Refused("A point of this board is damaged.") from None
     return Points(z=values) if space == "z" else Points(w=values)
 
 
@@ -425,8 +433,10 @@ class Resolver:
             found |= {(group, seed): stack[[row]] for row, seed in enumerate(seeds)}
         return found
 
-    def _settings(self, psi: float, layers: int, conditions: tuple[tuple[str, str], ...]) -> Settings:
-        return Settings(psi=psi, layers=layers, conditions=dict(conditions))
+    def _settings(
+        self, psi: float, layers: int, conditions: tuple[tuple[str, str], ...], critic: float = 1.0
+    ) -> Settings:
+        return Settings(psi=psi, layers=layers, conditions=dict(conditions), critic=critic)
 
     def _point(self, face: Face, seeds: Mapping[tuple[Any, ...], Points]) -> Points:
         match face.base:
@@ -506,7 +516,8 @@ def _all(faces: Sequence[Face]) -> Iterator[Face]:
 
 
 def _group(face: Face) -> tuple[Any, ...]:
-    return face.psi, int(face.settings.get("layers", 0)), tuple(sorted(face.conditions.items()))
+    layers, critic = int(face.settings.get("layers", 0)), float(face.settings.get("critic", 1))
+    return face.psi, layers, tuple(sorted(face.conditions.items())), critic
 
 
 def _turned(one: torch.Tensor, other: torch.Tensor, angle: float) -> torch.Tensor:
@@ -574,6 +585,26 @@ def flattened(model: Model, face: Face, point: Points) -> Face:
     return Face(face.model, Kept(hash_of(point)), psi, settings, conditions)
 
 
+def changed(model: Model, face: Face, what: str, value: float | str) -> Face:
+    """A face with one thing changed: psi, another setting, a condition, the seed, or steps along a direction.
+
+    Raises:
+        Refused: a value that does not fit.
+    """
+    told = document(face)
+    if what == "psi":
+        told["psi"] = value
+    elif what == "seed" and face.seed is not None:
+        told["from"] = {"seed": _short(value)}
+    elif what in MADE_WITH:
+        told["settings"] = {**told.get("settings", {}), what: _short(value)}
+    elif what in model.conditions:
+        told["conditions"] = {**told.get("conditions", {}), what: value}
+    else:
+        told["edits"] = {**told.get("edits", {}), what: value}
+    return parse(told)
+
+
 def alike(model: Model, point: Points, settings: Settings) -> tuple[Any, ...]:
     """Points with the same value are drawn in one batch; ``settings``: of `drawing_settings`."""
     conditions = tuple(sorted(settings.conditions.items()))
@@ -582,7 +613,7 @@ def alike(model: Model, point: Points, settings: Settings) -> tuple[Any, ...]:
     return settings.noise, settings.guidance, settings.jacobi, conditions, psi
 
 
-# Recipes.
+# Faces for files.
 
 
 @dataclass(frozen=True)
@@ -593,13 +624,13 @@ class Item:
         face: its document.
         model: the model that drew it.
         points: its point, a stack of one.
-        settings: those that the point is drawn with.
+        settings: of sampling for a seed without edits; any other is drawn from its point with them.
         pixels: uint8 (H, W, 3).
         finite: whether its values were finite; it is black where they were not.
         name, note: the user's words.
     """
 
-    face: Face
+    face: Mapping[str, Any]
     model: Model
     points: Points
     settings: Settings
@@ -608,17 +639,15 @@ class Item:
     name: str = ""
     note: str = ""
 
-    @property
-    def plain(self) -> bool:
-        """Whether seed and settings alone give the face."""
-        return self.face.seed is not None and not self.face.edits
 
-    @property
-    def caption(self) -> str:
-        """What to call it: its name, or "seed 17", or the kind of face that it is."""
-        if self.name:
-            return self.name
-        return f"seed {self.face.seed}" if self.plain else kind_of(self.face)
+def item_settings(model: Model, face: Face) -> Settings:
+    """The settings of an `Item`."""
+    return face.sampling if is_plain(face) else drawing_settings(model, face)
+
+
+def is_plain(face: Face) -> bool:
+    """Whether seed and settings alone give the face."""
+    return face.seed is not None and not face.edits
 
 
 def kind_of(face: Face) -> str:
@@ -641,32 +670,3 @@ def kind_of(face: Face) -> str:
     steps = "".join(f", {name.replace('=', ' ')} {number:+g}" for name, number in face.edits.items())
     words += steps
     return words if len(words) <= 120 else words[:119] + "…"
-
-
-def recipe(
-    items: Sequence[Item], kind: str = "face", arguments: Mapping[str, Any] | None = None
-) -> Provenance:
-    """The recipe of a picture of faces of one model, with their documents, from which the page restores them.
-
-    Faces that are seeds with the same settings are written as seeds, all others with their coordinates.
-    """
-    first = items[0]
-    settings = {replace(item.face.sampling, psi=1.0).__repr__() for item in items}
-    seeds = all(item.plain for item in items) and len(settings) == 1
-    entries: list[dict[str, Any]] = []
-    for item in items:
-        if seeds:
-            entries.append({"seed": item.face.seed})
-        else:
-            space = item.points.space
-            entries.append({"name": item.caption, space: packed(item.points.values[0])})
-    if seeds:
-        psis = tuple(item.face.psi for item in items)
-        own = replace(first.face.sampling, psi=psis[0] if len(set(psis)) == 1 else psis)
-    else:
-        psis = tuple(item.points.psi[0] if item.points.psi else 1.0 for item in items)
-        in_z = first.points.space == "z"
-        own = replace(first.settings, psi=(psis[0] if len(set(psis)) == 1 else psis) if in_z else 1.0)
-    height, width = first.model.resolution
-    told = {**(arguments or {}), "studio": [document(item.face) for item in items]}
-    return Provenance(kind, first.model.about, entries, own, told, size=(width, height))

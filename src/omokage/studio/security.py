@@ -24,6 +24,8 @@ POLICY = "; ".join(
 """The Content-Security-Policy: nothing inline, nothing from another host."""
 
 MOST_UPLOAD = 20 * 2**20
+MOST_EXPORT = 2**20
+EXPORTS = ("/api/export", "/api/jobs")
 UPLOADS = ("/api/uploads", "/api/boards/import")
 CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 OPEN = ("/", "/terms", "/robots.txt")  # what is seen without a token, with the page's files and words
@@ -88,8 +90,10 @@ class StudioGuard(Guard):
         self.token, self.cookie = token, cookie
 
     def most_bytes(self, scope: Scope) -> int:
-        """Uploads may be larger than other requests."""
-        return MOST_UPLOAD if scope["path"] in UPLOADS else MOST_BYTES
+        """Uploads, and the faces of a whole board, may be larger than other requests."""
+        if scope["path"] in UPLOADS:
+            return MOST_UPLOAD
+        return MOST_EXPORT if scope["path"] in EXPORTS else MOST_BYTES
 
     def check(self, scope: Scope) -> Refusal | None:
         """Refuse what another site has sent, and whoever does not have the token."""

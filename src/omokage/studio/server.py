@@ -9,30 +9,35 @@ import json
 import time
 import tomllib
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
+from urllib.parse import quote
 
 from fastapi import FastAPI, Header, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
 
 from .. import __version__
 from ..errors import UserError
 from ..web.files import StaticFile, static_files, tag_of
 from ..web.serving import COMMON, bound, chosen_language
-from . import bodies, controls, faces
+from . import bodies, controls, faces, uploads
 from .controls import Offered
 from .drawing import Drawn, Ticket
-from .faces import Face
+from .faces import Face, changed
+from .jobs import Job
 from .refused import Refused, unknown
+from .rolling import Roll, Rolled, roll
 from .security import StudioGuard, is_local, names_of, new_token
-from .service import Opened, Studio
+from .service import Opened, Studio, Waiting
 
 HERE = Path(__file__).parent
 LANGUAGES = ("en", "ja")
+STILL_THERE = 15.0  # seconds without news after which a stream says that it is alive
 FOR_EVER = "public, max-age=31536000, immutable"
 T = TypeVar("T")
 
@@ -82,6 +87,7 @@ def create_app(
     _tell_errors(app)
     _Page(studio, token, cookie).add(app)
     _Faces(studio).add(app)
+    _Files(studio).add(app)
     _Boards(studio).add(app)
     return app
 
@@ -150,26 +156,61 @@ _PICTURE: dict[str, Any] = {
 }
 
 
+_FILE: dict[str, Any] = {
+    "responses": {
+        200: {"description": "A file", "content": {"application/octet-stream": {}}},
+        **_PROBLEMS,
+    },
+    "response_class": Response,
+}
+_EVENTS: dict[str, Any] = {
+    "responses": {200: {"description": "Events", "content": {"text/event-stream": {}}}, **_PROBLEMS},
+    "response_class": Response,
+}
+_UPLOAD: dict[str, Any] = {
+    **_API,
+    "openapi_extra": {
+        "requestBody": {
+            "required": True,
+            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        },
+        "parameters": [
+            {
+                "name": "X-File-Name",
+                "in": "header",
+                "schema": {"type": "string"},
+                "description": "The name of the file, percent-encoded; nothing is made of it.",
+            }
+        ],
+    },
+}
+
+
 async def _gone(request: Request) -> None:
     """Returns when the client has closed the connection."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
-async def _drawn(request: Request, opened: Opened, ticket: Ticket) -> list[Drawn]:
-    """The faces of a ticket; it is taken back if the client goes away."""
-    result = asyncio.wrap_future(ticket.result)
-    if result.done() or ticket.result.done():
-        return await result
+async def _unless_gone(request: Request, result: asyncio.Future[T], leave: Callable[[], None]) -> T:
+    """The result; if the client goes away before, ``leave`` is called, which must end it."""
     gone = asyncio.ensure_future(_gone(request))
     both: set[asyncio.Future[Any]] = {result, gone}
     try:
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         if not result.done():
-            opened.drawing.drop(ticket)
+            leave()
         return await result
     finally:
         gone.cancel()
+
+
+async def _drawn(request: Request, opened: Opened, ticket: Ticket) -> list[Drawn]:
+    """The faces of a ticket; it is taken back if the client goes away."""
+    if ticket.result.done():
+        return ticket.result.result()
+    result = asyncio.wrap_future(ticket.result)
+    return await _unless_gone(request, result, lambda: opened.drawing.drop(ticket))
 
 
 class _Page:
@@ -228,10 +269,11 @@ class _Page:
     async def about(self, request: Request) -> JSONResponse:
         """Models, language and version: what the page must know before it shows anything."""
         network = await asyncio.to_thread(lambda: self.studio.chooser)
-        models = [controls.described(one.offered, network) for one in self.studio.models.values()]
+        language = chosen_language(LANGUAGES, None, request.headers.get("accept-language", "")[:500])
+        models = [controls.described(one.offered, network, language) for one in self.studio.models.values()]
         told = {
             "models": models,
-            "language": chosen_language(LANGUAGES, None, request.headers.get("accept-language", "")[:500]),
+            "language": language,
             "version": __version__,
             "upscalers": [1, 2, 4, 8],
             "token_needed": self.token is not None,
@@ -270,12 +312,18 @@ class _Faces:
 
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
+        self._rollers = ThreadPoolExecutor(32, thread_name_prefix="studio-roller")  # they mostly wait
 
     def add(self, app: FastAPI) -> None:
         app.post("/api/draw", **_API)(self.draw)
         app.post("/api/wall", **_API)(self.wall)
+        app.post("/api/grid", **_API)(self.grid)
         app.post("/api/flatten", **_API)(self.flatten)
+        app.post("/api/describe", **_API)(self.describe)
+        app.post("/api/command", **_API)(self.command)
+        app.get("/api/faces/{key}.png", **_PICTURE)(self.face)
         app.get("/pictures/{name}.png", **_PICTURE)(self.picture)
+        app.get("/latents/{name}.safetensors", **_FILE)(self.latents)
 
     async def _together(
         self,
@@ -316,21 +364,90 @@ class _Faces:
         )
 
     async def wall(self, request: Request, body: bodies.Wall, client: Client = "") -> JSONResponse:
-        """Roll new faces."""
-        base = {"model": body.model, "psi": body.psi, "settings": body.settings}
-        self.studio.opened(body.model)
-        documents = [{**base, "from": {"seed": seed}} for seed in range(body.start, body.start + body.count)]
-        wanted, opened = self.studio.parse(documents)
-        told = await self._together(request, wanted, opened, client, body)
-        return JSONResponse(
-            {
-                **told,
-                "faces": [faces.document(face) for face in wanted],
-                "keys": [one["key"] for one in told["faces"]],
-                "next": body.start + body.count,
-                "replaced": 0,
-            }
+        """Roll new faces: those of the seeds from ``start`` on, or those of them that show what is fixed."""
+        opened = self.studio.opened(body.model)
+        asked = Roll(
+            body.model,
+            body.start,
+            body.count,
+            body.psi,
+            body.settings,
+            body.fixed,
+            body.broken == "replace",
         )
+        channel = None if body.channel is None else (client, body.channel)
+        rolled, drawn = await self._rolled(request, opened, asked, channel, body.order)
+        self.studio.remember(rolled.faces)
+        lines = list(rolled.told)
+        lost = sum(not one.finite for one in drawn)
+        if lost:
+            lines.append(f"{lost} of {len(drawn)} faces are not finite and shown black.")
+        told: dict[str, Any] = {
+            "faces": [faces.document(face) for face in rolled.faces],
+            "keys": [one.key for one in drawn],
+            "finite": [one.finite for one in drawn],
+            "scores": rolled.scores,
+            "next": rolled.next,
+            "replaced": rolled.replaced,
+            "told": lines,
+        }
+        if drawn:
+            sprite = self.studio.pictures.sprite([one.pixels for one in drawn], wall=True)
+            told |= {"sprite": sprite.url, "columns": sprite.columns, "tile": list(sprite.tile)}
+        else:
+            told |= {"sprite": None, "columns": 1, "tile": list(opened.model.resolution)}
+        return JSONResponse(told)
+
+    async def _rolled(
+        self,
+        request: Request,
+        opened: Opened,
+        asked: Roll,
+        channel: tuple[str, str] | None,
+        order: int,
+    ) -> tuple[Rolled, list[Drawn]]:
+        """A page of faces; it is given up if the client goes away."""
+        if not asked.replace and not asked.wanted:
+            some = [asked.face(seed) for seed in range(asked.start, asked.start + asked.count)]
+            ticket = opened.drawing.submit(some, channel=channel, order=order)
+            rolled = Rolled(some, asked.start + asked.count, scores=[None] * len(some))
+            return rolled, await _drawn(request, opened, ticket)
+        waiting = Waiting()
+
+        def work() -> tuple[Rolled, list[Drawn]]:
+            def draw(some: Sequence[Face]) -> list[Drawn]:
+                return opened.draw(some, channel=channel, order=order, wait=waiting)
+
+            rolled = roll(
+                opened.model,
+                asked,
+                draw,
+                critic=opened.critic() if asked.replace else None,
+                network=self.studio.chooser if asked.wanted else None,
+                directions=opened.offered.directions,
+            )
+            return rolled, draw(rolled.faces) if rolled.faces else []
+
+        done = asyncio.get_running_loop().run_in_executor(self._rollers, work)
+        return await _unless_gone(request, done, waiting.leave)
+
+    async def grid(self, request: Request, body: bodies.Grid, client: Client = "") -> JSONResponse:
+        """A face with two things changed: one row and one column for each value."""
+        (face,), opened = self.studio.parse([body.face])
+        rows, columns = body.rows, body.columns
+        if len(rows.values) * len(columns.values) > bodies.MOST_FACES:
+            raise Refused(f"A grid may have {bodies.MOST_FACES} faces.")
+        cells = [
+            faces.document(
+                changed(opened.model, changed(opened.model, face, rows.what, row), columns.what, column)
+            )
+            for row in rows.values
+            for column in columns.values
+        ]
+        wanted, opened = self.studio.parse(cells)
+        told = await self._together(request, wanted, opened, client, body)
+        headings = {"row_names": [*map(str, rows.values)], "column_names": [*map(str, columns.values)]}
+        return JSONResponse({**told, **headings, "documents": cells})
 
     async def flatten(self, body: bodies.Flatten) -> JSONResponse:
         """The same faces without nesting: their points are kept on the server."""
@@ -338,12 +455,146 @@ class _Faces:
         flat = await asyncio.to_thread(lambda: [self.studio.flatten(face) for face in wanted])
         return JSONResponse({"faces": [faces.document(face) for face in flat]})
 
+    async def describe(self, body: bodies.OneFace) -> JSONResponse:
+        """How a face was made: in lines, its parents, and its recipe."""
+        (face,), _ = self.studio.parse([body.face])
+        return JSONResponse(await asyncio.to_thread(self.studio.describe, face))
+
+    async def command(self, body: bodies.Command) -> JSONResponse:
+        """The command line that repeats something, and the files that it needs."""
+        wanted, _ = self.studio.parse([*([] if body.face is None else [body.face]), *body.faces])
+        return JSONResponse(await asyncio.to_thread(self.studio.command, body.action, wanted, body.name))
+
+    async def face(self, key: str) -> Response:
+        """A face that was drawn or pinned, exact and with its recipe."""
+        png = await asyncio.to_thread(self.studio.png, key)
+        return Response(png, media_type="image/png")
+
+    async def latents(self, name: str) -> Response:
+        """A latent file that a command needs."""
+        data = self.studio.latents.get(name)
+        if data is None:
+            raise unknown("file", "This file is no longer kept; ask for the command again.")
+        return Response(data, media_type="application/octet-stream", headers=_attached("face.safetensors"))
+
     async def picture(self, name: str) -> Response:
         """A picture that was drawn lately, by the hash of its content."""
         png = self.studio.pictures.get(name)
         if png is None:
             raise unknown("picture", "This picture is no longer kept; draw it again.")
         return Response(png, media_type="image/png", headers={"Cache-Control": FOR_EVER})
+
+
+class _Files:
+    """Everything that comes and goes as a file, and the long work behind it."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+
+    def add(self, app: FastAPI) -> None:
+        app.post("/api/uploads", **_UPLOAD)(self.upload)
+        app.delete("/api/uploads/{upload}", status_code=204, response_class=Response, **_API)(self.forget)
+        app.post("/api/export", **_API)(self.export)
+        app.post("/api/jobs", **_API)(self.start)
+        app.get("/api/jobs/{job}", **_API)(self.job)
+        app.delete("/api/jobs/{job}", status_code=204, response_class=Response, **_API)(self.cancel)
+        app.get("/api/jobs/{job}/events", **_EVENTS)(self.events)
+        app.get("/files/{job}/{name}", **_FILE)(self.file)
+
+    async def upload(self, request: Request) -> JSONResponse:
+        """Bring a drawing, or one of Omokage's own pictures: the file is the body."""
+        data = await request.body()
+        return JSONResponse(await asyncio.to_thread(self._read, data))
+
+    def _read(self, data: bytes) -> dict[str, Any]:
+        recipe = uploads.recipe_in(data)
+        upload = uploads.read_upload(data)
+        self.studio.uploads.keep(upload)
+        return upload.json() | ({} if recipe is None else {"restored": self.studio.restored(recipe)})
+
+    async def forget(self, upload: str) -> Response:
+        """Forget a drawing now."""
+        self.studio.uploads.forget(upload)
+        return Response(status_code=204)
+
+    async def export(self, body: bodies.Export) -> JSONResponse:
+        """Make a file."""
+        return self._export(body)
+
+    def _export(self, body: bodies.Export) -> JSONResponse:
+        if body.faces:
+            self.studio.parse_all(body.faces)
+        if body.board is not None:
+            self.studio.store.state(body.board)
+        elif not body.faces:
+            raise Refused("faces: at least one is needed, or a board")
+        job = self.studio.jobs.start(lambda job: self.studio.export(body.model_dump(), job))
+        return JSONResponse({"job": job.id})
+
+    async def start(self, body: bodies.Job) -> JSONResponse:
+        """Start long work: find the face for a drawing, or make a file."""
+        if isinstance(body, bodies.ExportJob):
+            return self._export(body)
+        self.studio.opened(body.model)
+        self.studio.uploads.get(body.upload)
+        box = None if body.box is None else dict(zip(("x", "y", "width", "height"), body.box, strict=True))
+        if box is not None and min(box["width"], box["height"]) <= 0:
+            raise Refused("box: x, y, width and height, both above 0")
+        job = self.studio.jobs.start(lambda job: self.studio.invert(body.upload, box, body.model, job))
+        return JSONResponse({"job": job.id})
+
+    async def job(self, job: str) -> JSONResponse:
+        """How far a job is."""
+        return JSONResponse(self.studio.jobs.job(job).json())
+
+    async def cancel(self, job: str) -> Response:
+        """Cancel a job; one that is over is forgotten with its files."""
+        await asyncio.to_thread(self.studio.jobs.cancel, job)
+        return Response(status_code=204)
+
+    async def events(self, request: Request, job: str) -> StreamingResponse:
+        """What happens to a job, as server-sent events."""
+        found = self.studio.jobs.job(job)
+        last = request.headers.get("last-event-id", "")
+        start = int(last) if last.isascii() and last.isdigit() and len(last) < 12 else 0
+        return StreamingResponse(_told(found, start), media_type="text/event-stream")
+
+    async def file(self, job: str, name: str) -> FileResponse:
+        """A file that a job has made."""
+        found = self.studio.jobs.file(job, name)
+        return FileResponse(found.path, media_type=found.media_type, headers=_attached(name))
+
+
+async def _told(job: Job, last: int) -> AsyncIterator[bytes]:
+    loop, news = asyncio.get_running_loop(), asyncio.Event()
+
+    def wake() -> None:
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(news.set)
+
+    with job.watched(wake):
+        while True:
+            news.clear()
+            over = job.over
+            for event in job.since(last):
+                last = event.number
+                yield f"id: {last}\nevent: {event.kind}\ndata: {json.dumps(event.data)}\n\n".encode()
+            if over:
+                return
+            try:
+                await asyncio.wait_for(news.wait(), STILL_THERE)
+            except TimeoutError:
+                yield b": still at work\n\n"
+
+
+def _attached(name: str) -> dict[str, str]:
+    """The header that makes a browser save a file under its name (RFC 6266)."""
+    plain = "".join(
+        letter if (letter.isascii() and letter.isalnum()) or letter in "-_. " else "_" for letter in name
+    )
+    return {
+        "Content-Disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+    }
 
 
 class _Boards:
@@ -355,6 +606,7 @@ class _Boards:
     def add(self, app: FastAPI) -> None:
         app.get("/api/boards", **_API)(self.all)
         app.post("/api/boards", **_API)(self.create)
+        app.post("/api/boards/import", **_UPLOAD)(self.bring)
         app.get("/api/boards/{board}", **_API)(self.one)
         app.delete("/api/boards/{board}", status_code=204, response_class=Response, **_API)(self.delete)
         app.post("/api/boards/{board}/restore", **_API)(self.restore)
@@ -372,6 +624,11 @@ class _Boards:
     async def create(self, body: bodies.NewBoard) -> JSONResponse:
         """A new board."""
         return JSONResponse(await self._written(lambda: self.store.create(body.name, body.request)))
+
+    async def bring(self, request: Request) -> JSONResponse:
+        """A new board out of a board file, which is the body."""
+        data = await request.body()
+        return JSONResponse(await self._written(lambda: self.studio.bring_board(data)))
 
     async def one(self, board: str) -> JSONResponse:
         """A board with its pins."""
