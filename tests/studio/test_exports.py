@@ -1,8 +1,7 @@
 import json
 import zipfile
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import av
 import numpy as np
@@ -11,23 +10,12 @@ from PIL import Image
 
 from omokage import exploring
 from omokage.errors import UserError
-from omokage.explore.points import Points, drawn, of_seeds, stacked
+from omokage.explore.points import drawn, of_seeds, stacked
 from omokage.explore.provenance import packed, read_provenance
-from omokage.model import Model, load_model
+from omokage.model import load_model
 from omokage.settings import Settings
 from omokage.studio.exports import board_text, read_board, safe_name, write
-
-
-@dataclass(frozen=True)
-class Face:
-    face: dict[str, Any]
-    model: Model
-    points: Points
-    settings: Settings
-    pixels: np.ndarray
-    name: str
-    note: str = ""
-    finite: bool = True
+from omokage.studio.faces import Item, document, parse
 
 
 class Cancelled(Exception):
@@ -62,14 +50,11 @@ def faces(model, seeds, psi=0.8, edits=None):
     if edits:
         points = points.moved(points.values + 0.5)
     pixels, _ = stacked(drawn(model, points, settings), model.resolution)
+    told = {"model": model.snapshot_hash[:12], "psi": psi} | ({"edits": edits} if edits else {})
     return [
-        Face(
-            {"model": model.snapshot_hash[:12], "from": {"seed": seed}, "psi": psi}
-            | ({"edits": edits} if edits else {}),
-            model, points[[row]], settings, pixels[row], f"seed {seed}",
-        )
+        Item(parse({**told, "from": {"seed": seed}}), model, points[[row]], Settings(), pixels[row])
         for row, seed in enumerate(seeds)
-    ]  # fmt: skip
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +71,7 @@ def test_a_face_is_the_picture_that_its_recipe_makes_again(model, three, tmp_pat
         assert made.media_type == "image/png"
         assert watched.reports == watched.totals > 0
         told = read_provenance(made.path)
-        assert told.arguments["studio"] == [item.face]
+        assert told.arguments["studio"] == [document(item.face)]
         again = exploring.remake(model, told, tmp_path / "again.png")
         assert exploring.same_pixels(made.path, again) == "the same, bit for bit"
         assert "may i sell this? no" in made.told[-1].lower()
@@ -115,7 +100,7 @@ def test_a_larger_face_is_that_of_the_command(model, three, tmp_path):
 
 
 def test_a_folder_has_everything_and_says_what_it_is(three, tmp_path):
-    pins = [{"face": item.face, "note": item.note, "parents": []} for item in three]
+    pins = [{"face": document(item.face), "note": item.note, "parents": []} for item in three]
     board = board_text("Rei", pins, {})
     made = write("folder", three, tmp_path, name="../Rei", notes="for episode 2", board=board, language="ja")
     assert made.path == tmp_path / "Rei.zip"
@@ -144,7 +129,7 @@ def test_a_cancelled_export_leaves_nothing(three, tmp_path, kind):
 
 
 def test_faces_of_other_settings_share_a_page_but_no_film(three, model, tmp_path):
-    other = replace(three[0], settings=Settings(psi=0.8, jacobi=3))
+    other = replace(three[0], settings=Settings(jacobi=3))
     told = read_provenance(write("contact", [three[1], other], tmp_path).path)
     assert told.kind == "page"
     assert len(told.faces) == 1
@@ -177,7 +162,7 @@ def test_a_board_file_comes_back_as_it_was(three):
     pins = [
         {"face": {"model": "0" * 12, "from": {"point": key}}, "note": "髪", "favourite": True, "parents": [1],
          "made_by": "upload"},
-        {"face": three[0].face, "note": "", "favourite": False, "parents": [], "made_by": "roll"},
+        {"face": document(three[0].face), "note": "", "favourite": False, "parents": [], "made_by": "roll"},
     ]  # fmt: skip
     points = {key: {"space": "z", "packed": packed(three[0].points.values[0])}}
     assert read_board(board_text("Rei", pins, points)) == {"name": "Rei", "pins": pins, "points": points}
@@ -199,7 +184,7 @@ def test_a_board_file_comes_back_as_it_was(three):
     ],
 )
 def test_a_damaged_board_file_is_refused_in_one_line(three, change):
-    told = board_text("b", [{"face": three[0].face, "parents": []}], {})
+    told = board_text("b", [{"face": document(three[0].face), "parents": []}], {})
     read_board(told)
     with pytest.raises(UserError, match="board file") as refused:
         read_board(change(told))

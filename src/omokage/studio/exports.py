@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -20,14 +20,13 @@ from omokage.data.upscale import to_size
 from omokage.errors import UserError
 from omokage.explore.faces import Faces
 from omokage.explore.inputs import Gathered
-from omokage.explore.points import Points, joined
-from omokage.explore.provenance import PAGE, Provenance, faces_of
-from omokage.model import Model
+from omokage.explore.points import joined
+from omokage.explore.provenance import PAGE, Provenance
 from omokage.pages.files import checked_folder, recipe_text, replacing, save_png
 from omokage.pages.sheet import bands, chosen_columns
 from omokage.pages.upscale import FACTORS, Upscale
 from omokage.progress import Progress, Task, opened
-from omokage.settings import Settings
+from omokage.studio.faces import Item, document, recipe
 from omokage.terms import generated, terms
 
 MAX_FACES = 500  # in one file
@@ -42,42 +41,6 @@ MEDIA_TYPES = {
     ".png": "image/png", ".pdf": "application/pdf", ".zip": "application/zip", ".mp4": "video/mp4",
     ".omokage-board": "application/json",
 }  # fmt: skip
-
-
-class Item(Protocol):
-    """A face to export. `omokage.studio.faces` has the class."""
-
-    @property
-    def face(self) -> Mapping[str, Any]:
-        """Its document."""
-
-    @property
-    def model(self) -> Model:
-        """The model that drew it."""
-
-    @property
-    def points(self) -> Points:
-        """Its point, one row."""
-
-    @property
-    def settings(self) -> Settings:
-        """What it was drawn with."""
-
-    @property
-    def pixels(self) -> np.ndarray:
-        """The exact picture, uint8 (H, W, 3)."""
-
-    @property
-    def finite(self) -> bool:
-        """False: the picture is black where the model gave no number."""
-
-    @property
-    def name(self) -> str:
-        """A short caption."""
-
-    @property
-    def note(self) -> str:
-        """What the designer wrote beside it."""
 
 
 @dataclass(frozen=True)
@@ -95,54 +58,26 @@ class Exported:
     told: list[str]
 
 
-def recipe_of(
-    items: Sequence[Item],
-    kind: str,
-    arguments: Mapping[str, Any] | None = None,
-    enlarge: Mapping[str, Any] | None = None,
+def _recipe(
+    items: Sequence[Item], kind: str, arguments: Mapping[str, Any], enlarge: Mapping[str, Any]
 ) -> Provenance:
-    """The recipe of a file with these faces. Its argument "studio" has their documents.
+    """The recipe of a file with these faces, see `omokage.studio.faces.recipe`.
 
-    The model is that of the first face. If the faces have several models or settings, the recipe is that of
-    a page: it names the faces, and no command draws the whole again.
+    If the faces have several models or settings, it is that of a page: it has the points of those that are
+    like the first one, and the documents of all.
     """
-    first = items[0]
-    alike = [item for item in items if _alike(item, first)]
-    whole = len(alike) == len(items)
-    points = joined([item.points for item in alike])
-    height, width = first.model.resolution
-    said = {**(arguments or {}), "studio": [dict(item.face) for item in items]}
-    settings = first.settings
-    if points.space == "z" and len(set(points.psi)) > 1:
-        settings = replace(settings, psi=points.psi)
-    elif points.space == "z":
-        settings = replace(settings, psi=points.psi[0])
-    return Provenance(
-        kind if whole else PAGE,
-        first.model.about,
-        faces_of(points, [_origin(item, settings) for item in alike]),
-        settings,
-        said,
-        enlarge or {},
-        (width, height),
-    )
+    alike = [item for item in items if _alike(item, items[0])]
+    told = replace(recipe(alike, kind, arguments), upscale=enlarge)
+    if len(alike) == len(items):
+        return told
+    documents = [document(item.face) for item in items]
+    return replace(told, kind=PAGE, arguments={**told.arguments, "studio": documents})
 
 
 def _alike(item: Item, first: Item) -> bool:
     """Whether one recipe can hold both faces: the same model, space and settings but for psi."""
     same = item.model.snapshot_hash == first.model.snapshot_hash and item.points.space == first.points.space
-    if item.points.space == "w":
-        return same and item.settings.noise == first.settings.noise
     return same and replace(item.settings, psi=1.0) == replace(first.settings, psi=1.0)
-
-
-def _origin(item: Item, settings: Settings) -> dict[str, Any]:
-    """The origin for `faces_of`: the seed, if it alone with ``settings`` gives the point; else the name."""
-    origin, face = item.face.get("from", {}), item.face
-    plain = set(origin) == {"seed"} and not face.get("edits") and not face.get("keep")
-    if plain and (item.points.space == "z" or item.settings == settings):
-        return {"seed": int(origin["seed"])}
-    return {"name": one_line(item.name, 80)}
 
 
 def write(
@@ -249,7 +184,7 @@ class _Making:
             return text
         if items[0].note and len(items) == 1:
             text["Comment"] = one_line(items[0].note, MAX_NOTE)
-        told = recipe_of(items, kind, arguments, enlarge)
+        told = _recipe(items, kind, arguments, enlarge or {})
         return recipe_text(told, [item.finite for item in items]) | text
 
     def png(self) -> Path:
@@ -262,7 +197,7 @@ class _Making:
         cut = len(self.enlarge.clean)
         shown = self.enlarge.one(item.pixels, task.advance)
         if not all(self.enlarge.clean[cut:]):
-            self.told.append(f"{one_line(item.name, 40)}: not cut out cleanly; look at the edges")
+            self.told.append(f"{one_line(item.caption, 40)}: not cut out cleanly; look at the edges")
         task.advance()
         return save_png(shown, path, self.text([item], "face", self.enlarge.text))
 
@@ -274,7 +209,7 @@ class _Making:
                 path = self.folder / f".face-{number:03d}.png"
                 try:
                     self.face(item, path, task)
-                    yield f"{below}{number:03d}-{safe_name(item.name) or 'face'}.png", path
+                    yield f"{below}{number:03d}-{safe_name(item.caption) or 'face'}.png", path
                 finally:
                     path.unlink(missing_ok=True)
 
@@ -323,7 +258,7 @@ class _Making:
         with opened(self.progress, "contact sheet", 1) as task:
             size = self.items[0].model.resolution
             pixels = np.stack([to_size(np.ascontiguousarray(item.pixels), size)[0] for item in self.items])
-            captions = [one_line(item.name, 24) for item in self.items]
+            captions = [one_line(item.caption, 24) for item in self.items]
             columns = chosen_columns(len(self.items), None)
             many = f"{len(self.items):,} generated face{'s'[: len(self.items) > 1]}"
             title = one_line(self.name, 60) or many
@@ -348,8 +283,8 @@ class _Making:
         said: dict[str, Any] = {"loop": loop} | ({} if seconds is None else {"seconds": seconds})
         faces = Gathered(
             joined([item.points for item in self.items]),
-            [one_line(item.name, 40) for item in self.items],
-            [_origin(item, first.settings) for item in self.items],
+            [one_line(item.caption, 40) for item in self.items],
+            [{"seed": item.face.seed} if item.plain else {"name": item.caption} for item in self.items],
         )
         made = exploring.walk(
             first.model, faces, self.target("film.mp4"), settings=first.settings, seconds=seconds, loop=loop,
