@@ -4,25 +4,50 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the studio needs its extra: pip install 'omokage[studio]'")
 
+import warnings
 from dataclasses import replace
 
+import torch
 from standins import small_model
-from starlette.testclient import TestClient
 
-from omokage.studio.controls import Offered
+from omokage.explore.directions import Direction, Directions
+from omokage.model import write_small
+from omokage.studio import controls
 from omokage.studio.server import create_app
 
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of a newer client that is not needed
+    from starlette.testclient import TestClient
 
-def offered(family="stylegan2", number=1, **how):
-    """A tiny model that has learnt nothing, as the studio offers it."""
-    model = replace(small_model(family, how.pop("conditions", None)), snapshot_hash=str(number) * 64)
-    return Offered(model, f"runs/{family}", how.pop("directions", None), "This model has no directions yet.")
+
+def directions_of(model):
+    """Two directions that a user would see, and one for an attribute of two values."""
+    generator = torch.Generator().manual_seed(0)
+    width = model.mapping(torch.zeros(1, *model.latent_shape)).shape[2]
+    names = {"hair=blue": (0, 1), "hair=red": (), "glasses": (2,)}
+    rows = [
+        Direction(
+            name,
+            torch.randn(width, generator=generator),
+            *(name.split("=") if "=" in name else (name, "yes")),
+            layers=layers,
+        )
+        for name, layers in names.items()
+    ]
+    vectors = torch.stack([row.vector for row in rows])
+    return Directions("w", tuple(rows), vectors, tuple(names), {}, vectors[0], model.snapshot_hash, "0", 64)
 
 
 @pytest.fixture(scope="session")
-def models():
-    """One with styles and one without."""
-    return [offered("stylegan2", 1), offered("dcgan", 2)]
+def models(tmp_path_factory):
+    """One with styles and directions, and one without either; both are snapshots on the disk."""
+    folder = tmp_path_factory.mktemp("models")
+    found = []
+    for name in ("stylegan2", "dcgan"):
+        path = folder / f"{name}.safetensors"
+        write_small(small_model(name), path)
+        found.append(controls.open_model(str(path)))
+    return [replace(found[0], directions=directions_of(found[0].model), no_directions=""), found[1]]
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +56,18 @@ def client(models):
         yield client
 
 
+@pytest.fixture
+def studio(client):
+    return client.app.state.studio
+
+
 @pytest.fixture(scope="session")
 def styled(models):
+    """The name of the model with styles."""
     return models[0].id
 
 
 @pytest.fixture(scope="session")
 def plain(models):
+    """The name of the model without styles."""
     return models[1].id

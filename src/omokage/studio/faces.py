@@ -20,7 +20,7 @@ from ..attributes import AttributeNetwork
 from ..explore.directions import Directions, apply
 from ..explore.mixing import mixed_styles, parse_choices
 from ..explore.points import Points, Space, default_space, of_seeds
-from ..explore.provenance import packed, settings_of, unpacked
+from ..explore.provenance import Provenance, packed, settings_of, unpacked
 from ..explore.steering import Want, steer
 from ..explore.traversal import average_style
 from ..explore.walks import slerp
@@ -630,7 +630,7 @@ class Item:
         name, note: the user's words.
     """
 
-    face: Mapping[str, Any]
+    face: Face
     model: Model
     points: Points
     settings: Settings
@@ -638,6 +638,16 @@ class Item:
     finite: bool = True
     name: str = ""
     note: str = ""
+
+    @property
+    def plain(self) -> bool:
+        """Whether seed and settings alone give the face."""
+        return is_plain(self.face)
+
+    @property
+    def caption(self) -> str:
+        """Its name, or in a few words where it comes from."""
+        return self.name or kind_of(self.face)
 
 
 def item_settings(model: Model, face: Face) -> Settings:
@@ -670,3 +680,28 @@ def kind_of(face: Face) -> str:
     steps = "".join(f", {name.replace('=', ' ')} {number:+g}" for name, number in face.edits.items())
     words += steps
     return words if len(words) <= 120 else words[:119] + "…"
+
+
+def recipe(
+    items: Sequence[Item], kind: str = "face", arguments: Mapping[str, Any] | None = None
+) -> Provenance:
+    """The recipe of a picture of faces of one model, with their documents, from which the page restores them.
+
+    Faces that are seeds with the same settings are written as seeds, all others with their coordinates.
+    """
+    first = items[0]
+    plain = all(item.plain for item in items)
+    seeds = plain and len({repr(replace(item.settings, psi=1.0)) for item in items}) == 1
+    space, entries, psis = first.points.space, list[dict[str, Any]](), list[float]()
+    for item in items:
+        if seeds:
+            entries.append({"seed": item.face.seed})
+            psis.append(item.face.psi)
+        else:
+            entries.append({"name": item.caption, space: packed(item.points.values[0])})
+            psis.append(item.points.psi[0] if space == "z" else 1.0)
+    settings = first.settings if seeds else replace(first.settings, critic=1.0, layers=0)
+    settings = replace(settings, psi=psis[0] if len(set(psis)) == 1 else tuple(psis))
+    height, width = first.model.resolution
+    told = {**(arguments or {}), "studio": [document(item.face) for item in items]}
+    return Provenance(kind, first.model.about, entries, settings, told, size=(width, height))

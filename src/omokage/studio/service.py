@@ -251,7 +251,7 @@ class Studio:
         (point,) = self.opened(face.model).drawing.points([face])
         pixels = np.zeros((*model.resolution, 3), np.uint8) if drawn is None else drawn.pixels
         return Item(
-            faces.document(face),
+            face,
             model,
             point,
             faces.item_settings(model, face),
@@ -356,7 +356,7 @@ class Studio:
     def describe(self, face: Face) -> dict[str, Any]:
         """A face's making in lines, its parents, and its recipe."""
         item = self._item(self.opened(face.model).model, face, None)
-        told = exports.recipe_of([item], "face")
+        told = faces.recipe([item])
         lines = [f"{name}: {value}" for name, value in told.lines() if name not in ("kind", "studio")]
         return {
             "lines": [f"made: {faces.kind_of(face)}", *lines],

@@ -200,27 +200,37 @@ class Store:
         self._requests: set[tuple[str, str]] = set()
         self._made: dict[str, str] = {}  # the board that a request has made
         shown = "memory" if path is None else one_line(path)
+        database = None
         try:
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(
-                path or ":memory:", check_same_thread=False, isolation_level=None, timeout=10
+            database = sqlite3.connect(
+                path or ":memory:", check_same_thread=False, isolation_level=None, timeout=1
             )
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._prepare(shown)
+            self._db = database
+            self._open(shown)
             self._replay()
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, UserError) as error:
+            if database is not None:
+                database.close()
+            if isinstance(error, UserError):
+                raise
+            if "locked" in str(error):
+                raise UserError(f"{shown} is in use by another studio; give another --data-folder") from None
             raise UserError(f"{shown}: cannot be used for boards: {one_line(error)}") from None
 
-    def _prepare(self, shown: str) -> None:
+    def _open(self, shown: str) -> None:
         there = {name for (name,) in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if "studio" not in there:
-            if there:
-                raise UserError(f"{shown} is the database of something else")
-            self._db.executescript(
-                f"BEGIN IMMEDIATE; {_TABLES} INSERT INTO studio VALUES (1, {VERSION}); COMMIT;"
-            )
+        if there and "studio" not in there:
+            raise UserError(f"{shown} is the database of something else")
+        self._db.execute("PRAGMA locking_mode=EXCLUSIVE")  # another studio would not see what this one adds
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.execute("BEGIN EXCLUSIVE")
+        self._db.execute("COMMIT")
+        if not there:
+            make = f"BEGIN IMMEDIATE; {_TABLES} INSERT INTO studio VALUES (1, {VERSION}); COMMIT;"
+            self._db.executescript(make)
             return
         (version,) = self._db.execute("SELECT version FROM studio").fetchone()
         if version > VERSION:
