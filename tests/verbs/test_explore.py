@@ -225,6 +225,8 @@ def test_evaluate_measures_bits_per_dimension_on_the_held_out_part(folder, capsy
     ("arguments", "told"),
     [
         ("evaluate flow --data train --protocol bpd-heldout-8bit", "is the train part of a split"),
+        ("evaluate -m shipped --data train --neighbours", "writes into the run folder; name a run"),
+        ("evaluate flow -m shipped --data train", "several models: flow, shipped"),
         ("evaluate flow --data heldout --protocol bpd-heldout-12bit", "did you mean 'bpd-heldout-8bit'"),
         (
             "evaluate flow --data heldout --protocol bpd-heldout-8bit --psi 0.7",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import UserError
-from .options import free_path, progress, within
+from .options import Named, free_path, one_model, progress, within
 
 if TYPE_CHECKING:
     from ..data.faceset import FaceSet
@@ -22,6 +22,7 @@ def evaluate(
         Path | None,
         typer.Argument(metavar="RUN|SNAPSHOT", help="Default: the model that ships with the package."),
     ] = None,
+    named: Named = None,
     data: Annotated[Path | None, typer.Option(help="The face set to compare with.")] = None,
     protocol: Annotated[
         str,
@@ -63,8 +64,7 @@ def evaluate(
     """
     if data is None:
         raise UserError("evaluate: --data is missing, for example --data faces/")
-    if neighbours and source is None:
-        raise UserError("evaluate: --neighbours writes into the run folder; name a run")
+    wanted = one_model(source, named)
     from ..metrics.protocol import HELDOUT_PREFIX, parse_bits, parse_protocol
     from ..settings import Settings
 
@@ -81,10 +81,13 @@ def evaluate(
         settings = parse_protocol(protocol).at(psi, critic).settings
     from ..data.faceset import FaceSet
     from ..metrics.report import print_results
-    from ..model import load_model
+    from ..model import SHIPPED_MODELS, load_model
 
-    faces, model = FaceSet.open(data), load_model(source)
-    folder = Path() if source is None or model.path is None else model.path.parent
+    faces, model = FaceSet.open(data), load_model(wanted)
+    ships = model.path is None or model.path in SHIPPED_MODELS.values()
+    if neighbours and ships:
+        raise UserError("evaluate: --neighbours writes into the run folder; name a run")
+    folder = Path() if ships or model.path is None else model.path.parent
     lines = folder / "evaluations.jsonl" if out is None else out
     picture, trained = folder / "neighbours.png", None
     if neighbours:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .helptexts import TYPED
-from .options import default_out, progress, tell_count, within
+from .options import Named, default_out, one_model, progress, tell_count, within
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,6 +78,7 @@ def _pictures(files: list[Path], model: "Model") -> "np.ndarray":
 @app.command()
 def truncation(
     source: Source = None,
+    named: Named = None,
     out: Out = None,
     data: Annotated[
         Path | None, typer.Option(help="A face set to compare with. Default: other samples at psi 1.")
@@ -92,7 +93,7 @@ def truncation(
     from ..explore.explain import truncation as explain
     from ..model import load_model
 
-    path, model = _path(out, "explain-truncation.png"), load_model(source)
+    path, model = _path(out, "explain-truncation.png"), load_model(one_model(source, named))
     real = None if data is None else _faces(data, model, samples)
     called = "faces" if data is None else f"faces of {one_line(data.name, 40)}"
     found = explain(model, real, samples=samples, called=called, progress=progress())
@@ -102,6 +103,7 @@ def truncation(
 @app.command()
 def entanglement(
     source: Source = None,
+    named: Named = None,
     out: Out = None,
     pairs: Annotated[
         int, typer.Option(callback=within(20, 100_000), help="Pairs of latents for the path lengths.")
@@ -118,7 +120,7 @@ def entanglement(
     ends = parse_seeds(seeds)
     if len(ends) != 2:
         raise UserError(f"--seeds: {len(ends)} seeds; the walk has two ends, like 0,1")
-    path, model = _path(out, "explain-entanglement.png"), load_model(source)
+    path, model = _path(out, "explain-entanglement.png"), load_model(one_model(source, named))
     model.require(HasStyles)
     found = explain(model, pairs=pairs, seeds=(ends[0], ends[1]), progress=progress())
     _write(found, model, path, {"pairs": pairs, "seeds": ends})
@@ -127,6 +129,7 @@ def entanglement(
 @app.command()
 def blur(
     source: Source = None,
+    named: Named = None,
     out: Out = None,
     data: Annotated[Path | None, typer.Option(help="A face set; 64 of its faces are used.")] = None,
     picture: Pictures = None,
@@ -139,7 +142,7 @@ def blur(
     from ..explore.explain import blur as explain
     from ..model import load_model
 
-    path, model = _path(out, "explain-blur.png"), load_model(source)
+    path, model = _path(out, "explain-blur.png"), load_model(one_model(source, named))
     model.require(HasPosterior)
     parts = [_pictures(picture, model)] if picture else []
     parts += [_faces(data, model, 64)] if data is not None else []
@@ -152,6 +155,7 @@ def blur(
 @app.command()
 def inverse(
     source: Source = None,
+    named: Named = None,
     out: Out = None,
     data: Annotated[
         Path | None, typer.Option(help="A face set; 64 of its faces are used. Default: samples.")
@@ -165,7 +169,7 @@ def inverse(
     from ..explore.explain import inverse as explain
     from ..model import load_model
 
-    path, model = _path(out, "explain-inverse.png"), load_model(source)
+    path, model = _path(out, "explain-inverse.png"), load_model(one_model(source, named))
     model.require(HasDensity)
     parts = [_pictures(picture, model)] if picture else []
     parts += [_faces(data, model, 64)] if data is not None else []

@@ -8,7 +8,7 @@ import typer
 
 from ..errors import UserError
 from ..settings import TRUNCATION, Settings
-from .options import default_out, each_within, parse_seeds, progress, tell_count, within
+from .options import Named, default_out, each_within, one_model, parse_seeds, progress, tell_count, within
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -19,10 +19,6 @@ app = typer.Typer(
 
 Source = Annotated[Path | None, typer.Argument(metavar="RUN|SNAPSHOT", help="Default: the model that ships.")]
 Styled = Annotated[Path | None, typer.Argument(metavar="RUN|SNAPSHOT", help="Of a family with styles.")]
-Named = Annotated[
-    str | None,
-    typer.Option("--model", "-m", metavar="RUN|SNAPSHOT|NAME", help="The same as RUN; or shipped, fast-64."),
-]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="The PNG. Default: the figure's name.")]
 Psi = Annotated[float, typer.Option(callback=within(-2, 2), help=TRUNCATION.help)]
 Title = Annotated[str | None, typer.Option(help="Another title; an empty one leaves the heading out.")]
@@ -32,9 +28,7 @@ def _model(source: Path | None, named: str | None, figure: str, *psis: float) ->
     from ..explore.truncation import check_psis
     from ..model import load_model
 
-    if source is not None and named is not None:
-        raise UserError(f"several models: {source}, {named}; give one")
-    model = load_model(named if source is None else source)
+    model = load_model(one_model(source, named))
     if psis:
         check_psis(model, psis, figure)
     return model

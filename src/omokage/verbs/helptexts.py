@@ -244,7 +244,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "Output": ("--out", *_WRITTEN),
     },
     "evaluate": {
-        "What is compared": ("--data", "--seed", "--psi", "--critic"),
+        "What is compared": ("--model", "--data", "--seed", "--psi", "--critic"),
         "How it is measured": ("--protocol", "--also", "--two-sample", "--path-length"),
         "Output": ("--out", "--neighbours"),
     },

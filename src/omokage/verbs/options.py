@@ -153,6 +153,26 @@ _CONDITIONS = [
     }.items()
 ]
 
+# For commands whose RUN is positional.
+Named = Annotated[
+    str | None,
+    typer.Option(
+        "--model", "-m", metavar="RUN|SNAPSHOT|NAME", help="The same as RUN, or a model that ships."
+    ),
+]
+
+
+def one_model(positional: str | Path | None, named: str | None) -> str | Path | None:
+    """The model that a command names, by position or by option; None: neither.
+
+    Raises:
+        UserError: both are given.
+    """
+    if positional is not None and named is not None:
+        raise UserError(f"several models: {positional}, {named}; give one")
+    return named if positional is None else positional
+
+
 WORKERS = typer.Option(callback=within(1, 1024), help="Processes; default: one for each core.")
 
 

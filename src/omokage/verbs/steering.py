@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ..errors import UserError
-from .options import Given, default_out, face_options, progress, within
+from .options import Given, Named, default_out, face_options, one_model, progress, within
 
 if TYPE_CHECKING:
     from ..explore.steering import Steered
@@ -71,6 +71,7 @@ def directions(
     model: Annotated[
         str | None, typer.Argument(metavar="[RUN]", help="A run, a snapshot, or shipped (the default).")
     ] = None,
+    named: Named = None,
     data: Annotated[
         Path | None, typer.Option(help="A face set: its faces are estimated too, to compare shares.")
     ] = None,
@@ -106,7 +107,7 @@ def directions(
     from ..model import load_model
     from ..pages.files import checked_folder, run_file
 
-    folder, loaded, network = checked_folder(out), load_model(model), attribute_network()
+    folder, loaded, network = checked_folder(out), load_model(one_model(model, named)), attribute_network()
     found = find(
         loaded,
         network,
