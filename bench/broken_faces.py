@@ -32,7 +32,7 @@ import numpy as np
 from PIL import Image
 from scipy.stats import binomtest
 
-from omokage.data.faceset import FaceSet
+from omokage.data.store.faceset import FaceSet
 from omokage.errors import UserError
 from omokage.files import replacing
 from omokage.model import load_model

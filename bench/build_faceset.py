@@ -22,7 +22,8 @@ import numpy as np
 from setting import data_argument
 
 from omokage.data.build import build
-from omokage.data.faceset import FaceSet, cores
+from omokage.data.engines.processes import cores
+from omokage.data.store.faceset import FaceSet
 from omokage.hardware import processor
 
 HERE = Path(__file__).resolve().parent

@@ -26,9 +26,9 @@ import torch
 from PIL import Image
 from setting import data_argument
 
-from omokage.data.detect import Detector, Face, NetworkDetector, open_detector, overlap
 from omokage.data.drawn import draw_illustration
-from omokage.data.faceset import cores
+from omokage.data.engines.processes import cores
+from omokage.data.steps.detect import Detector, Face, NetworkDetector, open_detector, overlap
 from omokage.hardware import Precision, best_precision
 
 HERE = Path(__file__).resolve().parent

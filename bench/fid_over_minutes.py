@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from omokage.data.faceset import FaceSet
+from omokage.data.store.faceset import FaceSet
 from omokage.listing import snapshots
 from omokage.metrics.protocol import DEFAULT_PROTOCOL
 from omokage.metrics.records import append_line, read_lines

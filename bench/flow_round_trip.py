@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from omokage.data.faceset import FaceSet
+from omokage.data.store.faceset import FaceSet
 from omokage.explore.inversion import round_trip
 from omokage.hardware import machine_name
 from omokage.model import load_model

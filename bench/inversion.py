@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from omokage.data.colours import ColourNames
-from omokage.data.detect import open_detector
 from omokage.data.drawn import draw_face
-from omokage.data.faceset import FaceSet
+from omokage.data.steps.colours import ColourNames
+from omokage.data.steps.detect import open_detector
+from omokage.data.store.faceset import FaceSet
 from omokage.explore.alignment import aligned, framing
 from omokage.explore.encoders import encoder_of
 from omokage.explore.fits import Judge

@@ -29,11 +29,12 @@ import pyarrow.parquet as pq
 from duplicates import all_faces
 from setting import data_argument
 
-from omokage.data import duplicates
-from omokage.data.duplicates import ALIKE, SIGNATURE, duplicate_groups
-from omokage.data.faceset import COLUMNS, cores
-from omokage.data.split import held_out, split_groups
-from omokage.data.stats import index_statistics
+from omokage.data.derive import duplicates
+from omokage.data.derive.duplicates import ALIKE, SIGNATURE, duplicate_groups
+from omokage.data.derive.split import held_out, split_groups
+from omokage.data.derive.stats import index_statistics
+from omokage.data.engines.processes import cores
+from omokage.data.store.columns import COLUMNS
 from omokage.hardware import processor
 
 HERE = Path(__file__).resolve().parent

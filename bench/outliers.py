@@ -28,8 +28,8 @@ from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 from omokage.abilities import HasDensity
 from omokage.data.build import build
 from omokage.data.drawn import draw_illustration
-from omokage.data.faceset import FaceSet
-from omokage.data.read import cover
+from omokage.data.steps.read import cover
+from omokage.data.store.faceset import FaceSet
 from omokage.explore.outliers import compressors, score
 from omokage.hardware import machine_name
 from omokage.metrics.heldout import check_unseen

@@ -147,7 +147,7 @@ def procedure(pictures: list[Path], out: Path, size: int, models: Path | None) -
 
 
 def build(folder: Path, out: Path, size: int, options: list[str]) -> tuple[Clock, int]:
-    from omokage.data.faceset import FaceSet
+    from omokage.data.store.faceset import FaceSet
 
     clock = Clock()
     with clock.step("build"):
@@ -187,8 +187,8 @@ def main() -> None:
         return
     from setting import data_argument
 
-    from omokage.data.faceset import cores
-    from omokage.data.upscale import _models
+    from omokage.data.engines.processes import cores
+    from omokage.data.steps.upscale import _models
     from omokage.hardware import processor
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)

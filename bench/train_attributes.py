@@ -50,8 +50,8 @@ from omokage.attributes import (
     is_offered,
     lab,
 )
-from omokage.data.colours import ColourNames
 from omokage.data.drawn import draw_face
+from omokage.data.steps.colours import ColourNames
 from omokage.tag_encoder import network_input, tag_encoder
 
 LABELS = Path(__file__).parent / "attribute_labels.csv"

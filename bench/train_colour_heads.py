@@ -1,4 +1,4 @@
-"""Train the classifiers of hair and eye colour on features of the tag encoder (`omokage.data.colours`).
+"""Train the classifiers of hair and eye colour on features of the tag encoder (`omokage.data.steps.colours`).
 
     python bench/train_colour_heads.py --data ../shared/data --out src/omokage/assets/colour-heads.safetensors
 
@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 from train_tag_encoder import EYES, HAIR, HELD_OUT, multi_hot, read_tagged, tag_loss
 
-from omokage.data.colours import DOWN, ENLARGED, ColourNames, around
-from omokage.data.crop import cut
-from omokage.data.detect import Face, open_detector
 from omokage.data.drawn import draw_face
+from omokage.data.steps.colours import DOWN, ENLARGED, ColourNames, around
+from omokage.data.steps.crop import cut
+from omokage.data.steps.detect import Face, open_detector
 from omokage.tag_encoder import SIDE, WEIGHTS_SHA256, network_input, tag_encoder
 
 DECAY = 1e-3
@@ -122,7 +122,7 @@ def main() -> None:
         np.stack([multi_hot(one.factors["eyes"], EYES) for one in drawn]),
     )
     training = {
-        "what": "names of hair and eye colours on features of the tag encoder, omokage.data.colours",
+        "what": "names of hair and eye colours on features of the tag encoder, omokage.data.steps.colours",
         "data": f"tagged-faces-96: {len(used)} faces used, {len(held)} held out",
         "encoder": WEIGHTS_SHA256,
         "seed": args.seed,

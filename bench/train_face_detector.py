@@ -19,7 +19,7 @@ import torch
 from face_scenes import SIDE, Scenes, contact_sheet, load_crops
 from safetensors.torch import save_file
 
-from omokage.data.detector_network import STRIDE, UNIT, DetectorNetwork
+from omokage.data.steps.detector_network import STRIDE, UNIT, DetectorNetwork
 
 CELLS = SIDE // STRIDE
 

@@ -33,7 +33,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from omokage.data.colours import EYE_COLOURS, HAIR_COLOURS
+from omokage.data.steps.colours import EYE_COLOURS, HAIR_COLOURS
 from omokage.tag_encoder import SIDE, TagEncoder, network_input
 
 HAIR, EYES = list(HAIR_COLOURS), list(EYE_COLOURS)

@@ -36,7 +36,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from omokage.data.build import build
-from omokage.data.faceset import FaceSet
+from omokage.data.store.faceset import FaceSet
 from omokage.families import DISCRIMINATORS, MODELS
 from omokage.hardware import processor
 from omokage.objectives.adversarial import ADVERSARIAL_LOSSES

@@ -4,7 +4,7 @@
 
 DATA is the folder that has `faces-256.tar` (else the environment variable OMOKAGE_DATA, else ../shared/data
 beside the repository). Faces of 256 pixels are shrunk by area average and enlarged again by
-`omokage.data.upscale.to_size`, as in `omokage build`. Every method gets the same faces.
+`omokage.data.steps.upscale.to_size`, as in `omokage build`. Every method gets the same faces.
 
 PSNR is over all three channels of a face, averaged over faces. The perceptual distance has the form of Zhang
 et al. 2018 ("The unreasonable effectiveness of deep features as a perceptual metric", equation 1) without
@@ -30,7 +30,7 @@ import torch
 from PIL import Image
 from setting import data_argument
 
-from omokage.data.upscale import Waifu2x, to_size
+from omokage.data.steps.upscale import Waifu2x, to_size
 from omokage.hardware import processor
 from omokage.models.efficientnet_lite import EfficientNetLite0
 

@@ -80,7 +80,7 @@ def tagged_faces(tmp_path_factory):
     from PIL import Image
 
     from omokage.data.build import build
-    from omokage.data.faceset import FaceSet
+    from omokage.data.store.faceset import FaceSet
 
     folder = tmp_path_factory.mktemp("tagged")
     rng, lines = np.random.default_rng(0), ["file,hair,eyes"]

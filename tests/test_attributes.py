@@ -16,8 +16,8 @@ from omokage.attributes import (
     known_value,
     lab,
 )
-from omokage.data.colours import EYE_COLOURS, HAIR_COLOURS
 from omokage.data.drawn import draw_face
+from omokage.data.steps.colours import EYE_COLOURS, HAIR_COLOURS
 from omokage.errors import UserError
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from rich.console import Console
 
 from omokage.__main__ import main
-from omokage.data.stats import _bars
+from omokage.data.derive.stats import _bars
 from omokage.errors import UserError
 from omokage.verbs.helptexts import EXAMPLES, GROUPS, repeated
 from omokage.verbs.options import default_out, parse_seeds

@@ -85,7 +85,7 @@ def steps(monkeypatch):
         "omokage.training.loop.train",
         "omokage.metrics.report.evaluate",
         "omokage.metrics.report.print_results",
-        "omokage.data.faceset.FaceSet.open",
+        "omokage.data.store.faceset.FaceSet.open",
         "omokage.model.load_model",
         "omokage.samples.write_grid",
         "omokage.samples.write_sheet",

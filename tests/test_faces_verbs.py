@@ -10,7 +10,7 @@ from rich.console import Console
 
 from omokage.__main__ import main
 from omokage.data.build import build
-from omokage.data.stats import show_statistics, statistics
+from omokage.data.derive.stats import show_statistics, statistics
 
 
 def drawing(seed):

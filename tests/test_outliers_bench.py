@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from omokage.data.build import build
-from omokage.data.faceset import FaceSet
+from omokage.data.store.faceset import FaceSet
 from omokage.families import build_model
 from omokage.recipe import load_recipe
 from omokage.snapshot import write_snapshot

@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .api import FaceModel, Pictures, build, evaluate, fid, load, train
-    from .data.faceset import FaceSet
+    from .data.store.faceset import FaceSet
     from .errors import UserError
     from .settings import Settings
 
@@ -36,7 +36,7 @@ __all__ = [
     "train",
 ]
 
-_PLACES = {"FaceSet": "data.faceset", "Settings": "settings", "UserError": "errors"}  # the rest: api
+_PLACES = {"FaceSet": "data.store.faceset", "Settings": "settings", "UserError": "errors"}  # the rest: api
 
 
 def __getattr__(name: str) -> Any:

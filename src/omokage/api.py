@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from .data.faceset import FaceSet
+from .data.store.faceset import FaceSet
 from .errors import UserError
 from .model import Model, load_model
 from .pages.files import checked_file, provenance, save_png

@@ -3,8 +3,8 @@
 Two frozen descriptions of a picture go in: feature maps of EfficientNet-Lite0, which tell where things are,
 and a map of how much of each of 32 colours there is, which tells what colour they have. A few thousand
 weights for each attribute decide where to look and what is seen. For the colours of hair and eyes, the
-regressions on the tag encoder's features (`omokage.data.colours`) have a say too: the probabilities of both
-are multiplied, theirs with a small weight. Attributes of two values are judged as if both were equally
+regressions on the tag encoder's features (`omokage.data.steps.colours`) have a say too: the probabilities of
+both are multiplied, theirs with a small weight. Attributes of two values are judged as if both were equally
 frequent.
 ``bench/train_attributes.py`` trains the weights.
 """

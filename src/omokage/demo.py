@@ -102,7 +102,8 @@ def demo(
     # Imported here so that the command line starts without PyTorch.
     from .data.build import build
     from .data.drawn import draw
-    from .data.faceset import MANIFEST, FaceSet
+    from .data.store.faceset import FaceSet
+    from .data.store.format import MANIFEST
     from .metrics.report import evaluate, print_results
     from .model import load_model
     from .recipe import load_recipe

@@ -4,11 +4,11 @@ import zipfile
 
 import pytest
 
-from omokage.data import beside
-from omokage.data.beside import pictures
 from omokage.data.build import build
-from omokage.data.pipeline import Options
-from omokage.data.sources import open_source
+from omokage.data.build.pipeline import Options
+from omokage.data.sources import beside
+from omokage.data.sources.beside import pictures
+from omokage.data.sources.source import open_source
 from omokage.errors import UserError
 
 FILES = {

@@ -19,11 +19,12 @@ import pytest
 from PIL import Image
 
 from omokage.__main__ import main
-from omokage.data import build as building
-from omokage.data import writing
-from omokage.data.build import build
-from omokage.data.faceset import FaceSet, partial_folder
-from omokage.data.unfinished import locked
+from omokage.data.build import build, building
+from omokage.data.store import format as files
+from omokage.data.store import shards as writing
+from omokage.data.store.faceset import FaceSet
+from omokage.data.store.format import partial_folder
+from omokage.data.store.unfinished import locked
 from omokage.errors import UserError
 
 
@@ -318,7 +319,7 @@ def test_full_disk_is_one_line_and_resumable(folder_of_faces, tmp_path, monkeypa
     build([folder], tmp_path / "unbroken", as_faces=True)
     needed = sum(path.stat().st_size for path in (tmp_path / "unbroken").glob("*.tar.gz"))
     room = [needed * 0.6 if where == "shard" else 10**9]
-    write_shard, write_file = writing.ShardWriter._write, writing.write_file
+    write_shard, write_file = writing.ShardWriter._write, files.write_file
 
     def shard(self: writing.ShardWriter, data: bytes) -> int:
         room[0] -= len(data)
@@ -353,7 +354,8 @@ def test_full_disk_is_one_line_and_resumable(folder_of_faces, tmp_path, monkeypa
 KILLED = """
     import os, random, shutil, signal, sys, time
     from pathlib import Path
-    from omokage.data import build as b, writing as w
+    from omokage.data import build as b
+    from omokage.data.store import shards as w
     folder, out, seed = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     w.SHARD_PICTURES = 8
 

@@ -18,14 +18,15 @@ from PIL import Image
 
 from omokage import hardware
 from omokage.__main__ import main
-from omokage.data import building, pipeline, writing
-from omokage.data.build import build
-from omokage.data.building import DETECTED, pictures
-from omokage.data.detect import Face
+from omokage.data.build import build, pipeline
+from omokage.data.build import pieces as building
+from omokage.data.build.pieces import DETECTED, pictures
+from omokage.data.build.pipeline import Options
 from omokage.data.drawn import draw, draw_face, draw_illustration
-from omokage.data.faceset import FaceSet
-from omokage.data.pipeline import Options
-from omokage.data.sources import open_source
+from omokage.data.sources.source import open_source
+from omokage.data.steps.detect import Face
+from omokage.data.store import shards as writing
+from omokage.data.store.faceset import FaceSet
 from omokage.errors import UserError
 
 QUICK = Options(detector="cascade-example", clean=False, label=False, upscale="lanczos", duplicates=False)
@@ -223,9 +224,10 @@ def test_kill_nine_and_two_processes(illustrations, tmp_path):
     script.write_text(
         textwrap.dedent("""
             import sys
-            from omokage.data import building, writing
+            from omokage.data.build import pieces as building
+            from omokage.data.store import shards as writing
             from omokage.data.build import build
-            from omokage.data.pipeline import Options
+            from omokage.data.build.pipeline import Options
             if __name__ == "__main__":
                 writing.SHARD_PICTURES, building.PIECE_FACES = 5, 3
                 options = Options(

@@ -1,7 +1,7 @@
 import pyarrow as pa
 import pytest
 
-from omokage.data.choose import described_column, where
+from omokage.data.derive.choose import described_column, where
 from omokage.errors import UserError
 
 INDEX = pa.table(

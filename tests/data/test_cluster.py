@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from omokage.data import cluster, writing
 from omokage.data.build import build
-from omokage.data.cluster import Ray
+from omokage.data.build.pipeline import Options
 from omokage.data.drawn import draw_illustration
-from omokage.data.engines import Steps
-from omokage.data.pipeline import Options
+from omokage.data.engines import cluster
+from omokage.data.engines.cluster import Ray
+from omokage.data.engines.processes import Steps
+from omokage.data.store import shards as writing
 from omokage.errors import UserError
 
 ray = pytest.importorskip("ray", reason="Ray is not installed (pip install 'omokage[ray]')")

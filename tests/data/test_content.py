@@ -18,12 +18,12 @@ import pytest
 from PIL import Image
 
 from omokage.data.build import build
+from omokage.data.build.pipeline import Options
+from omokage.data.derive.export import export
+from omokage.data.derive.merge import merge
+from omokage.data.derive.split import split
 from omokage.data.drawn import draw_face, draw_illustration
-from omokage.data.export import export
-from omokage.data.faceset import FaceSet
-from omokage.data.merge import merge
-from omokage.data.pipeline import Options
-from omokage.data.split import split
+from omokage.data.store.faceset import FaceSet
 
 FILE = Path(__file__).parent / "content.json"
 CUT = Options(detector="cascade-example", upscale="lanczos", format="png", clean=False, label=False)

@@ -9,12 +9,11 @@ import pytest
 from PIL import Image, ImageDraw
 
 from omokage.__main__ import main
-from omokage.data import build as building
-from omokage.data import writing
-from omokage.data.build import build
-from omokage.data.copies import VARIANT, difference
+from omokage.data.build import build, building
+from omokage.data.derive.copies import VARIANT, difference
 from omokage.data.drawn import draw_face
-from omokage.data.faceset import FaceSet
+from omokage.data.store import shards as writing
+from omokage.data.store.faceset import FaceSet
 from omokage.errors import UserError
 
 FACE = {"glasses": False, "hair_style": "bob", "pitch": 0}

@@ -3,7 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from omokage.data.detect import (
+from omokage.data.drawn import draw_illustration
+from omokage.data.steps.detect import (
     CascadeDetector,
     Face,
     FaceScore,
@@ -14,7 +15,6 @@ from omokage.data.detect import (
     overlap,
     separate,
 )
-from omokage.data.drawn import draw_illustration
 from omokage.errors import UserError
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from omokage.data import duplicates
-from omokage.data.duplicates import (
+from omokage.data.derive import duplicates
+from omokage.data.derive.duplicates import (
     ALIKE,
     CENTRE,
     SAME,
@@ -16,7 +16,7 @@ from omokage.data.duplicates import (
     pairs_between,
     signatures,
 )
-from omokage.data.faceset import FaceSet
+from omokage.data.store.faceset import FaceSet
 
 
 def saved(pixels: np.ndarray, quality: int) -> np.ndarray:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from omokage.data import engines
 from omokage.data.drawn import draw_illustration
-from omokage.data.engines import Processes, Steps, WorkerPool
+from omokage.data.engines import processes as engines
+from omokage.data.engines.processes import Processes, Steps, WorkerPool
 from omokage.errors import UserError
 
 # Nothing here needs PyTorch, which takes seconds to load.
@@ -41,7 +41,7 @@ def script(name: str, out: Path, scenes: Path) -> str:
     if name == "draw":
         return f"from omokage.data.drawn import draw\ndraw(40, {str(out)!r}, workers=2)\n"
     return (
-        "from omokage.data.build import build\nfrom omokage.data.pipeline import Options\n"
+        "from omokage.data.build import build\nfrom omokage.data.build.pipeline import Options\n"
         f"build([{str(scenes)!r}], {str(out)!r}, size=32, workers=2, options=Options({QUICK}))\n"
     )
 
@@ -142,7 +142,7 @@ def test_workers_that_never_come_up_are_no_fault_of_the_items(tmp_path):
     # A script that fails where its workers load it: not every item may be called lost.
     source = """
     import multiprocessing
-    from omokage.data.engines import Processes, Steps
+    from omokage.data.engines.processes import Processes, Steps
     if multiprocessing.parent_process() is not None:
         raise SystemExit(5)
     steps = Steps(abs, abs, abs)

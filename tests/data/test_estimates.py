@@ -7,10 +7,11 @@ import pytest
 from PIL import Image
 
 from omokage.__main__ import main
-from omokage.data.build import ESTIMATED, build
+from omokage.data.build import build
+from omokage.data.build.pipeline import Options
 from omokage.data.drawn import draw_face
-from omokage.data.faceset import COLUMNS, FaceSet
-from omokage.data.pipeline import Options
+from omokage.data.store.columns import COLUMNS, ESTIMATED
+from omokage.data.store.faceset import FaceSet
 from omokage.errors import UserError
 
 

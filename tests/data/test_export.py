@@ -6,11 +6,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from omokage.__main__ import main
-from omokage.data import export as exporting
 from omokage.data.build import build
-from omokage.data.export import export, file_names
-from omokage.data.faceset import FaceSet
-from omokage.data.pipeline import Options
+from omokage.data.build.pipeline import Options
+from omokage.data.derive import export as exporting
+from omokage.data.derive.export import export, file_names
+from omokage.data.store.faceset import FaceSet
 from omokage.errors import UserError
 
 

@@ -6,10 +6,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from omokage.data import writing
 from omokage.data.build import build
-from omokage.data.faceset import FaceSet, content_hash
-from omokage.data.read import cover
+from omokage.data.steps.read import cover
+from omokage.data.store import shards as writing
+from omokage.data.store.faceset import FaceSet
+from omokage.data.store.format import content_hash
 from omokage.errors import UserError
 from omokage.report.read import read_run
 from omokage.snapshot import newest_snapshot
@@ -55,7 +56,7 @@ def test_threads_may_share_it(faces):
 
 
 def test_more_shards_than_open_files(faces, monkeypatch):
-    monkeypatch.setattr("omokage.data.faceset._OPEN_SHARDS", 1)
+    monkeypatch.setattr("omokage.data.store.faceset._OPEN_SHARDS", 1)
     fresh = FaceSet.open(faces.path)
     assert np.array_equal(fresh.everything(16), faces.everything(16))
     assert len(fresh._handles) == 1

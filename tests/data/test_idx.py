@@ -9,9 +9,9 @@ from PIL import Image
 
 from omokage.__main__ import main
 from omokage.data.build import build
-from omokage.data.faceset import FaceSet
-from omokage.data.idx import Idx
-from omokage.data.read import Unreadable
+from omokage.data.sources.idx import Idx
+from omokage.data.steps.read import Unreadable
+from omokage.data.store.faceset import FaceSet
 from omokage.errors import UserError
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"

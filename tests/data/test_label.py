@@ -3,7 +3,7 @@ from contextlib import suppress
 
 import pytest
 
-from omokage.data.label import (
+from omokage.data.sources.labels import (
     Ambiguous,
     Labels,
     LabelTable,

@@ -6,10 +6,10 @@ from typer.testing import CliRunner
 
 from omokage.__main__ import app
 from omokage.data.build import build
-from omokage.data.faceset import FaceSet
-from omokage.data.label import LabelTable
-from omokage.data.matching import Rows, told
-from omokage.data.pipeline import Options
+from omokage.data.build.pipeline import Options
+from omokage.data.sources.labels import LabelTable
+from omokage.data.sources.matching import Rows, told
+from omokage.data.store.faceset import FaceSet
 from omokage.errors import UserError
 
 NFD = unicodedata.normalize("NFD", "がé.png")

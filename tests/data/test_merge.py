@@ -3,9 +3,9 @@ import csv
 import pytest
 
 from omokage.__main__ import main
-from omokage.data import derive
-from omokage.data.faceset import FaceSet
-from omokage.data.merge import joined_index, merge
+from omokage.data.derive import parts as derive
+from omokage.data.derive.merge import joined_index, merge
+from omokage.data.store.faceset import FaceSet
 from omokage.errors import UserError
 
 
@@ -98,7 +98,7 @@ def test_columns_of_other_types_are_joined():
 
     sets = [pa.table({"key": ["a"], "age": [3]}), pa.table({"key": ["b"], "age": ["old"], "more": [1.5]})]
     sets = [t.append_column("n", pa.nulls(1)) for t in sets]
-    from omokage.data.faceset import COLUMNS
+    from omokage.data.store.columns import COLUMNS
 
     for name, kind in COLUMNS.items():
         if name != "key":

@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 
 from omokage.__main__ import main
 from omokage.data.build import build
-from omokage.data.faceset import FaceSet
-from omokage.data.label import Labels
-from omokage.data.names import NameLabels, with_named
-from omokage.data.pipeline import Options
-from omokage.data.split import split
+from omokage.data.build.pipeline import Options
+from omokage.data.derive.split import split
+from omokage.data.sources.labels import Labels
+from omokage.data.sources.names import NameLabels, with_named
+from omokage.data.store.faceset import FaceSet
 from omokage.errors import UserError
 
 PATTERN = "(?P<character>[^/]+)/(?P<picture>[0-9a-f]{32})-"
@@ -69,13 +69,13 @@ def test_wrong_expressions_are_one_sentence(how, words):
 
 @pytest.mark.parametrize("how", ["(?P<a>(x+)+)$", "(?P<a>(.*)*)\\d\\d\\d$", "(?P<a>(x|xx)+)y"])
 def test_an_expression_without_an_end_is_stopped(how, monkeypatch):
-    monkeypatch.setattr("omokage.data.names.ONE_NAME_SECONDS", 0.1)
+    monkeypatch.setattr("omokage.data.sources.names.ONE_NAME_SECONDS", 0.1)
     with pytest.raises(UserError, match="takes too long, as on 'xxx"):
         NameLabels(how)("source", "x" * 900 + "!")
 
 
 def test_many_names_that_each_take_long_are_stopped_too(monkeypatch):
-    monkeypatch.setattr("omokage.data.names.ALL_NAMES_SECONDS", 0.2)
+    monkeypatch.setattr("omokage.data.sources.names.ALL_NAMES_SECONDS", 0.2)
     named = NameLabels("(?P<a>(x|xx)+)y")
     with pytest.raises(UserError, match="takes too long"):  # noqa: PT012 - which name it is does not matter
         for n in range(10_000):

@@ -7,12 +7,12 @@ from typer.testing import CliRunner
 
 from omokage.__main__ import app
 from omokage.data.build import build
-from omokage.data.export import export
-from omokage.data.faceset import FaceSet
-from omokage.data.label import Labels
-from omokage.data.merge import merge
-from omokage.data.optout import plain_name, read_opt_out, told
-from omokage.data.pipeline import Options
+from omokage.data.build.pipeline import Options
+from omokage.data.derive.export import export
+from omokage.data.derive.merge import merge
+from omokage.data.derive.optout import plain_name, read_opt_out, told
+from omokage.data.sources.labels import Labels
+from omokage.data.store.faceset import FaceSet
 from omokage.errors import UserError
 
 DATA = b"a picture"

@@ -14,19 +14,19 @@ import pytest
 from PIL import Image, ImageCms, ImageFile
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from omokage.data import read as read_module
-from omokage.data.read import (
+from omokage.data.steps import read as read_module
+from omokage.data.steps.read import (
     MAX_PIXELS,
     Unreadable,
     cover,
     kind_of,
-    one_line,
     quiet,
     read_file,
     read_frames,
     read_picture,
     to_png,
 )
+from omokage.data.text import one_line
 
 
 def png_header_of(width: int, height: int) -> bytes:

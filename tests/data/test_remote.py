@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from omokage.data import publish, remote, writing
 from omokage.data.build import build
-from omokage.data.faceset import FaceSet
-from omokage.data.remote import Place, open_remote, shown, url_of
-from omokage.data.sources import open_source
+from omokage.data.sources import places as remote
+from omokage.data.sources.places import Place, open_remote, shown, url_of
+from omokage.data.sources.source import open_source
+from omokage.data.store import publish
+from omokage.data.store import shards as writing
+from omokage.data.store.faceset import FaceSet
 from omokage.errors import UserError
 
 pytest.importorskip("fsspec", reason="fsspec is not installed (pip install 'omokage[cloud]')")
@@ -290,7 +292,7 @@ def test_from_s3_to_s3(bucket, faces, tmp_path, monkeypatch):
     sent.clear()
     with monkeypatch.context() as patch:
         patch.setattr(Place, "upload", noted)
-        patch.setattr("omokage.data.build._Work", None)  # nothing is built again
+        patch.setattr("omokage.data.build.building._Work", None)  # nothing is built again
         report = build(sources, out, **arguments)
     assert sent == ["faces-000002.tar.gz", "index.parquet", "rejected.csv", "report.html", "manifest.json"]
     assert (report.path, report.found, report.kept) == (out, 23, 22)

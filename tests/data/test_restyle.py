@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from omokage.data.colours import ColourNames
 from omokage.data.drawn import draw_face
-from omokage.data.restyle import STYLES, augmented, recoloured, restyled
+from omokage.data.steps.colours import ColourNames
+from omokage.data.steps.restyle import STYLES, augmented, recoloured, restyled
 from omokage.errors import UserError
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from omokage.data import sources
-from omokage.data.read import Unreadable, read_picture
-from omokage.data.sources import natural, open_source, stem
+from omokage.data.sources import source as sources
+from omokage.data.sources.source import natural, open_source, stem
+from omokage.data.steps.read import Unreadable, read_picture
 from omokage.errors import UserError
 
 

@@ -11,12 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from omokage.data import derive
-from omokage.data import split as splitting
 from omokage.data.build import build
-from omokage.data.duplicates import signatures
-from omokage.data.faceset import FaceSet, partial_folder
-from omokage.data.split import split
+from omokage.data.derive import parts as derive
+from omokage.data.derive import split as splitting
+from omokage.data.derive.duplicates import signatures
+from omokage.data.derive.split import split
+from omokage.data.store.faceset import FaceSet
+from omokage.data.store.format import partial_folder
 from omokage.errors import UserError
 
 
@@ -217,7 +218,8 @@ def test_no_permission_is_told(forty, tmp_path, monkeypatch):
 KILLED = """
 import os, random, signal, sys
 from pathlib import Path
-from omokage.data import derive, split
+from omokage.data.derive import parts as derive
+from omokage.data.derive import split
 source, out, seed = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 derive.SHARD_PICTURES = 7
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from omokage.data.drawn import draw_face
-from omokage.data.upscale import to_size, upscaler
+from omokage.data.steps.upscale import to_size, upscaler
 from omokage.errors import UserError
 
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from omokage.data.read import cover
+from omokage.data.steps.read import cover
 from omokage.errors import UserError
 from omokage.explore.inversion import (
     as_images,

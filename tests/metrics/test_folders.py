@@ -9,7 +9,7 @@ from PIL import Image
 
 from omokage.__main__ import main
 from omokage.data.build import build
-from omokage.data.faceset import FaceSet
+from omokage.data.store.faceset import FaceSet
 from omokage.errors import UserError
 from omokage.metrics import features
 from omokage.metrics.folders import fid_folders

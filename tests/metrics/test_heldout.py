@@ -11,7 +11,7 @@ from PIL import Image
 from rich.console import Console
 
 from omokage.data.build import build
-from omokage.data.faceset import FaceSet
+from omokage.data.store.faceset import FaceSet
 from omokage.errors import UserError
 from omokage.families import MODELS
 from omokage.metrics.heldout import check_unseen, evaluate_heldout

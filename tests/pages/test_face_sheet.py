@@ -3,7 +3,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from omokage.data.build import build
-from omokage.data.faceset import FaceSet
+from omokage.data.store.faceset import FaceSet
 from omokage.errors import UserError
 from omokage.pages.face_sheet import CELL, write_face_sheet
 

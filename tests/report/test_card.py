@@ -6,10 +6,10 @@ import pytest
 
 from omokage.__main__ import main
 from omokage.data.build import build
+from omokage.data.build.pipeline import Options
+from omokage.data.derive.provenance import FACES, provenance
 from omokage.data.drawn import draw
-from omokage.data.faceset import FaceSet
-from omokage.data.pipeline import Options
-from omokage.data.provenance import FACES, provenance
+from omokage.data.store.faceset import FaceSet
 from omokage.errors import UserError
 from omokage.recipe import load_recipe
 from omokage.report.card import write_card

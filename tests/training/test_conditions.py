@@ -9,7 +9,7 @@ from PIL import Image
 
 from omokage.__main__ import main
 from omokage.data.build import build
-from omokage.data.faceset import FaceSet
+from omokage.data.store.faceset import FaceSet
 from omokage.errors import UserError
 from omokage.model import load_model
 from omokage.models.conditional import ConditionalGenerator, one_hot

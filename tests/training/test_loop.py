@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from omokage.data.faceset import FaceSet
+from omokage.data.store.faceset import FaceSet
 from omokage.errors import UserError
 from omokage.listing import snapshots
 from omokage.model import load_model

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import nn
 
 from omokage.data.build import build
-from omokage.data.faceset import FaceSet
+from omokage.data.store.faceset import FaceSet
 from omokage.errors import UserError
 from omokage.metrics.report import evaluate
 from omokage.model import load_model

@@ -12,9 +12,9 @@ from standins import small_model
 
 from omokage.__main__ import main
 from omokage.data.build import build
+from omokage.data.derive.split import split
 from omokage.data.drawn import draw_face
-from omokage.data.faceset import FaceSet
-from omokage.data.split import split
+from omokage.data.store.faceset import FaceSet
 from omokage.metrics import path_length
 from omokage.snapshot import write_snapshot
 

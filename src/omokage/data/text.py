@@ -1,4 +1,4 @@
-"""Decodes text files: UTF-8 or UTF-16, with or without a byte order mark."""
+"""Text from outside: a printable line of it for messages, and decoded files in UTF-8 or UTF-16."""
 
 import codecs
 
@@ -36,3 +36,14 @@ def decoded(data: bytes, zeros: bool = False) -> str:
     if "\0" in text and not zeros:
         raise ValueError("not text: it has zero bytes")
     return text
+
+
+def one_line(text: object, limit: int = 300) -> str:
+    """``text`` as one printable line of at most ``limit`` characters.
+
+    >>> one_line("a\\n  b\\x1b[31m")
+    'a b\\\\x1b[31m'
+    """
+    line = " ".join(str(text).split()).encode("utf-8", "backslashreplace").decode()
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    return line if len(line) <= limit else line[: limit - 1] + "…"

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from omokage.data.crop import CROPS, CropBox, crop_box, cut, visible
-from omokage.data.detect import Detector, Face, open_detector
-from omokage.data.read import Unreadable, cover, one_line, read_file, read_picture
+from omokage.data.steps.crop import CROPS, CropBox, crop_box, cut, visible
+from omokage.data.steps.detect import Detector, Face, open_detector
+from omokage.data.steps.read import Unreadable, cover, read_file, read_picture
+from omokage.data.text import one_line
 from omokage.errors import UserError
 
-Framing = tuple[float, float]  # as an entry of `omokage.data.crop.CROPS`
+Framing = tuple[float, float]  # as an entry of `omokage.data.steps.crop.CROPS`
 FRAMINGS = ("model", *CROPS)
 LEAST_TILT = 8.0  # degrees; less is within the detector's error, and training faces lean a little too
 ALREADY = 0.7  # a picture that overlaps its own crop by this much (IoU) is a face already
@@ -136,7 +137,8 @@ def faces_of(
     """The face of each picture file, at ``size`` (height, width).
 
     Args:
-        crop: "model" crops as the faces of ``samples`` are cropped; or a name of `omokage.data.crop.CROPS`.
+        crop: "model" crops as the faces of ``samples`` are cropped; or a name of
+            `omokage.data.steps.crop.CROPS`.
         samples: draws faces of the model, uint8 (N, H, W, 3); called at most once, only for "model".
         whole: take each picture as a face, without looking for one in it.
         tell: called with a line about each picture.

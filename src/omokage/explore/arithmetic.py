@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from omokage.abilities import Encodes
-from omokage.data.faceset import COLUMNS, FaceSet
-from omokage.data.read import one_line
+from omokage.data.store.columns import COLUMNS
+from omokage.data.store.faceset import FaceSet
+from omokage.data.text import one_line
 from omokage.errors import UserError
 from omokage.explore.faces import Faces
 from omokage.explore.inversion import as_images

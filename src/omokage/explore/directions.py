@@ -23,7 +23,7 @@ from torch import Tensor
 from omokage import __version__
 from omokage.abilities import HasStyles
 from omokage.attributes import ATTRIBUTES, SURE, Estimates
-from omokage.data.read import one_line
+from omokage.data.text import one_line
 from omokage.errors import UserError
 from omokage.explore.points import Points
 from omokage.files import replacing

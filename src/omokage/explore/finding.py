@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from omokage.attributes import ATTRIBUTES, AttributeNetwork, Estimates
-from omokage.data.faceset import FaceSet
-from omokage.data.read import one_line
+from omokage.data.store.faceset import FaceSet
+from omokage.data.text import one_line
 from omokage.errors import UserError
 from omokage.explore.directions import (
     CONFIDENT,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from omokage.data.read import one_line
+from omokage.data.text import one_line
 from omokage.errors import UserError
 from omokage.explore.latents import is_latent_file, read_latents
 from omokage.explore.points import Points, default_space, joined, of_seeds

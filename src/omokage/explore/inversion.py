@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from omokage.abilities import Encodes, HasDensity, HasStyles
-from omokage.data.read import RESIZE_RULE, Unreadable, cover, one_line, read_file, read_picture
+from omokage.data.steps.read import RESIZE_RULE, Unreadable, cover, read_file, read_picture
+from omokage.data.text import one_line
 from omokage.errors import UserError
 from omokage.explore.alignment import faces_of
 from omokage.explore.encoders import encoder_of
@@ -31,7 +32,7 @@ SHOWN_DIFFERENCE = 16
 
 
 def read_pictures(files: Sequence[str | Path], size: tuple[int, int]) -> np.ndarray:
-    """Read picture files as uint8 (N, height, width, 3), resized by `omokage.data.read.RESIZE_RULE`.
+    """Read picture files as uint8 (N, height, width, 3), resized by `omokage.data.steps.read.RESIZE_RULE`.
 
     Raises:
         UserError: a file is not a picture or is damaged; the error names the first such file and the reason.

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from omokage import __version__
-from omokage.data.read import one_line
+from omokage.data.text import one_line
 from omokage.errors import UserError
 from omokage.explore.points import Points, of_latents
 from omokage.explore.provenance import settings_json, settings_of

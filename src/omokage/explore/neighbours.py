@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from omokage.data.faceset import MANIFEST, FaceSet
-from omokage.data.read import one_line
+from omokage.data.store.faceset import FaceSet
+from omokage.data.store.format import MANIFEST
+from omokage.data.text import one_line
 from omokage.errors import UserError
 from omokage.metrics.features import MAX_VECTORS, Extractor, face_features, features_of
 from omokage.metrics.heldout import check_unseen

@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image, features
 
 from omokage.abilities import HasDensity
-from omokage.data.faceset import FaceSet
-from omokage.data.read import one_line
+from omokage.data.store.faceset import FaceSet
+from omokage.data.text import one_line
 from omokage.explore.faces import Faces
 from omokage.metrics.likelihood import bits_per_dimension
 from omokage.model import Model

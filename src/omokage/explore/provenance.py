@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from omokage import __version__
-from omokage.data.read import one_line
+from omokage.data.text import one_line
 from omokage.errors import UserError
 from omokage.explore.points import Points, joined, of_latents, of_seeds
 from omokage.model import About, Model

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data.read import one_line
+from ..data.text import one_line
 from ..errors import UserError
 from ..sniff import begins_like_picture, is_text, what_it_is
 from .unpickle import Budget, Inert, Record, read_pickle

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data.read import one_line
+from ..data.text import one_line
 from ..errors import UserError
 from ..families import MODELS
 from ..recipe import Recipe, read_recipe

@@ -18,7 +18,7 @@ from .metric import Metric, Watcher
 from .protocol import Measurement
 
 if TYPE_CHECKING:
-    from ..data.faceset import FaceSet
+    from ..data.store.faceset import FaceSet
 
 T = TypeVar("T")
 BLOCK = 256  # faces decoded at once where pixels are read and then dropped

@@ -263,7 +263,7 @@ class FaceFeatures:
 
 
 class Faces(Protocol):
-    """A set of pictures to take features of, such as a `omokage.data.faceset.FaceSet`."""
+    """A set of pictures to take features of, such as a `omokage.data.store.faceset.FaceSet`."""
 
     @property
     def path(self) -> Path:
@@ -341,7 +341,7 @@ def face_features(
 
 def faces_resize_rule() -> str:
     """Name of the rule by which a face set resizes faces."""
-    from ..data.read import RESIZE_RULE
+    from ..data.steps.read import RESIZE_RULE
 
     return RESIZE_RULE
 

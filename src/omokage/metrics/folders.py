@@ -11,9 +11,11 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from ..data.faceset import KIND, MANIFEST, FaceSet, content_hash
-from ..data.read import Unreadable, cover, one_line, read_picture
-from ..data.sources import open_source
+from ..data.sources.source import open_source
+from ..data.steps.read import Unreadable, cover, read_picture
+from ..data.store.faceset import FaceSet
+from ..data.store.format import KIND, MANIFEST, content_hash
+from ..data.text import one_line
 from ..errors import UserError
 from ..hardware import best_device
 from ..progress import Progress, opened

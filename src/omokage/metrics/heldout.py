@@ -14,8 +14,10 @@ import torch
 
 from .. import __version__
 from ..abilities import HasDensity
-from ..data.faceset import MANIFEST, FaceSet
-from ..data.read import RESIZE_RULE, one_line
+from ..data.steps.read import RESIZE_RULE
+from ..data.store.faceset import FaceSet
+from ..data.store.format import MANIFEST
+from ..data.text import one_line
 from ..errors import UserError
 from ..hardware import device_name, peak_memory_mb
 from ..model import Model

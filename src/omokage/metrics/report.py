@@ -29,7 +29,7 @@ from .records import append_line, check_writable
 from .table import FEATURE_COLUMNS, LIKELIHOOD_COLUMNS, METRICS, PIXEL_COLUMNS
 
 if TYPE_CHECKING:
-    from ..data.faceset import FaceSet
+    from ..data.store.faceset import FaceSet
 
 FEW = 1_000  # with fewer faces or samples, figures say little
 

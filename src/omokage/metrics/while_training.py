@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import torch
 
-from ..data.faceset import FaceSet
+from ..data.store.faceset import FaceSet
 from ..model import Model
 from ..progress import Progress
 from ..sampling import BATCH, decoded, latents, to_pixels

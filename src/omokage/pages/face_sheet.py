@@ -8,9 +8,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from omokage import __version__
-from omokage.data.choose import as_text, known_column
-from omokage.data.faceset import FaceSet
-from omokage.data.read import one_line
+from omokage.data.derive.choose import known_column
+from omokage.data.store.columns import as_text
+from omokage.data.store.faceset import FaceSet
+from omokage.data.text import one_line
 from omokage.pages.files import checked_file, checked_size, save_png
 from omokage.pages.sheet import FAINT_INK, INK, PAPER, chosen_columns, font
 

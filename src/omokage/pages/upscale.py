@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from omokage.cutout import available, cut_out
-from omokage.data.upscale import Waifu2x, to_size, upscaler
+from omokage.data.steps.upscale import Waifu2x, to_size, upscaler
 from omokage.errors import UserError
 
 FACTORS = (1, 2, 4, 8)

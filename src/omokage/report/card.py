@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..data.provenance import FACES
-from ..data.read import one_line
+from ..data.derive.provenance import FACES
+from ..data.text import one_line
 from ..errors import UserError
 from ..metrics.table import FEATURE_COLUMNS
 from .figures import MISSING, Measured, measurements

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from omokage import exploring
-from omokage.data.read import one_line
-from omokage.data.upscale import to_size
+from omokage.data.steps.upscale import to_size
+from omokage.data.text import one_line
 from omokage.errors import UserError
 from omokage.explore.faces import Faces
 from omokage.explore.inputs import Gathered

@@ -74,7 +74,7 @@ class Detecting:
 
 def critic_for(model: Model, draw: Draw) -> Critic:
     """For a model without a critic: the face detector, if it knows faces like this model's."""
-    from ..data.detect import open_detector
+    from ..data.steps.detect import open_detector
 
     judge = Detecting(open_detector(threshold=0.05))
     tried = [Face(model.snapshot_hash[: faces.ID], faces.Seed(seed)) for seed in range(JUDGED)]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..data.read import one_line
+from ..data.text import one_line
 from ..errors import UserError
 from .refused import Refused, unknown
 

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..data.crop import CROPS, crop_box, cut
-from ..data.detect import Detector, Face, open_detector
-from ..data.read import Unreadable, cover, one_line, read_picture
+from ..data.steps.crop import CROPS, crop_box, cut
+from ..data.steps.detect import Detector, Face, open_detector
+from ..data.steps.read import Unreadable, cover, read_picture
+from ..data.text import one_line
 from ..explore.alignment import aligned, detected, framing
 from ..explore.inversion import FRAMED, Effort, inverted
 from ..explore.points import Points
@@ -177,7 +178,7 @@ def crop_of(upload: Upload, box: Mapping[str, float] | None, model: Model) -> np
 
 
 def _same(one: Face, other: Face) -> bool:
-    from ..data.detect import overlap
+    from ..data.steps.detect import overlap
 
     return overlap(one, other) > 0.7
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.faceset import FaceSet
+from ..data.store.faceset import FaceSet
 from ..progress import Progress
 from ..schedule import Batch, batch_at
 

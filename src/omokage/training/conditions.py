@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.faceset import COLUMNS, FaceSet
-from ..data.read import one_line
-from ..data.sources import natural
+from ..data.sources.source import natural
+from ..data.store.columns import COLUMNS
+from ..data.store.faceset import FaceSet
+from ..data.text import one_line
 from ..errors import UserError
 
 UNKNOWN = "unknown"  # the value of a face without a label

@@ -11,7 +11,7 @@ from scipy.stats import mannwhitneyu
 from torch import Tensor, nn
 
 from ..critic import QUANTILES, Critic, tensors_of
-from ..data.faceset import FaceSet
+from ..data.store.faceset import FaceSet
 from ..errors import UserError
 from ..model import CRITIC_PART, Model, critic_file
 from ..models.efficientnet_lite import EfficientNetLite0

@@ -16,8 +16,8 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from ..data.faceset import FaceSet
-from ..data.provenance import write_provenance
+from ..data.derive.provenance import write_provenance
+from ..data.store.faceset import FaceSet
 from ..errors import UserError
 from ..families import OBJECTIVES, build_discriminator, build_model
 from ..hardware import (

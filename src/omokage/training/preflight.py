@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..data.faceset import INDEX, MANIFEST, FaceSet
-from ..data.provenance import FACES
-from ..data.read import one_line
+from ..data.derive.provenance import FACES
+from ..data.store.faceset import FaceSet
+from ..data.store.format import INDEX, MANIFEST
+from ..data.text import one_line
 from ..errors import UserError
 from ..families import build_model
 from ..hardware import best_device

@@ -171,7 +171,7 @@ def build(
     if as_faces:
         further["min_confidence"] = min_confidence or 0.0
     else:
-        from ..data.pipeline import Options
+        from ..data.build.pipeline import Options
 
         chosen |= {} if min_confidence is None else {"min_confidence": min_confidence}
         further |= {"options": Options(**chosen), "detections": detections}
@@ -181,7 +181,7 @@ def build(
 def _colour(name: str) -> tuple[int, int, int]:
     from PIL import ImageColor
 
-    from ..data.read import one_line
+    from ..data.text import one_line
 
     try:
         red, green, blue, *_ = ImageColor.getrgb(name)
@@ -201,10 +201,10 @@ def _run(
     further: dict[str, Any],
 ) -> None:
     from ..data.build import build as run
-    from ..data.matching import told as labels_told
-    from ..data.names import told as names_told
-    from ..data.optout import told as opt_out_told
-    from ..data.remote import shown, url_of
+    from ..data.derive.optout import told as opt_out_told
+    from ..data.sources.matching import told as labels_told
+    from ..data.sources.names import told as names_told
+    from ..data.sources.places import shown, url_of
 
     report = run(sources, out, as_faces=as_faces, size=size, labels=labels, progress=progress(), **further)
     out = (out if (url := url_of(out)) is None else shown(url)).rstrip("/") or out

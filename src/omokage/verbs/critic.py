@@ -25,7 +25,7 @@ def critic(
     """
     if data is None:
         raise UserError("critic: --data is missing: the face set that the model learned from")
-    from ..data.faceset import FaceSet
+    from ..data.store.faceset import FaceSet
     from ..model import load_model
     from ..training.critic import train_critic, write_critic
 

@@ -10,7 +10,7 @@ from ..errors import UserError
 from .options import Named, free_path, one_model, progress, within
 
 if TYPE_CHECKING:
-    from ..data.faceset import FaceSet
+    from ..data.store.faceset import FaceSet
     from ..explore.neighbours import Trained
     from ..model import Model
 
@@ -79,7 +79,7 @@ def evaluate(
             )
     else:
         settings = parse_protocol(protocol).at(psi, critic).settings
-    from ..data.faceset import FaceSet
+    from ..data.store.faceset import FaceSet
     from ..metrics.report import print_results
     from ..model import SHIPPED_MODELS, load_model
 

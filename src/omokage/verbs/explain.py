@@ -62,7 +62,7 @@ def _faces(data: Path, model: "Model", most: int) -> "np.ndarray":
     """At most ``most`` faces of a face set, drawn with a fixed seed, uint8 (N, H, W, 3)."""
     import numpy as np
 
-    from ..data.faceset import FaceSet
+    from ..data.store.faceset import FaceSet
 
     faces = FaceSet.open(data)
     rows = np.sort(np.random.default_rng(0).permutation(len(faces))[:most])
@@ -89,7 +89,7 @@ def truncation(
     ] = 1000,
 ) -> None:
     """What truncation trades: precision and recall over psi."""
-    from ..data.read import one_line
+    from ..data.text import one_line
     from ..explore.explain import truncation as explain
     from ..model import load_model
 

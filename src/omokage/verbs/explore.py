@@ -112,7 +112,7 @@ def outliers(
     seed: Annotated[int, SEED] = 0,
 ) -> None:
     """Rank a face set by likelihood corrected for complexity: bad crops come first."""
-    from ..data.faceset import FaceSet
+    from ..data.store.faceset import FaceSet
     from ..explore.outliers import COLUMNS, compressors, ranked
     from ..model import load_model
     from ..pages.files import checked_file, save_table
@@ -178,8 +178,8 @@ def attribute(
     if not multiples or not all(map(isfinite, multiples)):
         raise UserError(f"--strengths: {strengths!r} is not a list of numbers; write it like 0,0.5,1")
     from ..abilities import Encodes
-    from ..data.faceset import FaceSet
-    from ..data.read import one_line
+    from ..data.store.faceset import FaceSet
+    from ..data.text import one_line
     from ..explore.arithmetic import direction, parse_tag, pictures_along
     from ..explore.inversion import names, read_pictures
     from ..model import load_model

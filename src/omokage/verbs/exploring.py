@@ -310,7 +310,7 @@ def show(
     import json
     import tempfile
 
-    from ..data.read import one_line
+    from ..data.text import one_line
     from ..explore.latents import described, is_latent_file
     from ..explore.provenance import PAGE, read_provenance
     from ..exploring import MADE_AGAIN, remake, same_pixels

@@ -42,9 +42,9 @@ def show(
     """Write a sheet with random faces of a face set."""
     import numpy as np
 
-    from ..data.choose import nearest, where
-    from ..data.duplicates import ALIKE, duplicate_groups, face_set_signatures
-    from ..data.faceset import FaceSet
+    from ..data.derive.choose import nearest, where
+    from ..data.derive.duplicates import ALIKE, duplicate_groups, face_set_signatures
+    from ..data.store.faceset import FaceSet
     from ..errors import UserError
     from ..pages.face_sheet import write_face_sheet
 
@@ -97,7 +97,7 @@ def stats(
     """Count sizes, labels, sources and duplicates."""
     import json
 
-    from ..data.stats import show_statistics, statistics
+    from ..data.derive.stats import show_statistics, statistics
 
     figures = statistics(faces, near=near, workers=workers, progress=progress())
     if as_json:
@@ -129,8 +129,8 @@ def split(
     workers: Annotated[int | None, WORKERS] = None,
 ) -> None:
     """Split into OUT/train and OUT/heldout; copies and groups stay on one side."""
-    from ..data.names import told
-    from ..data.split import split as run
+    from ..data.derive.split import split as run
+    from ..data.sources.names import told
 
     report = run(
         faces,
@@ -163,8 +163,8 @@ def merge(
     workers: Annotated[int | None, WORKERS] = None,
 ) -> None:
     """Join face sets into one, or clean one: drop duplicates and artists who opted out."""
-    from ..data.merge import merge as run
-    from ..data.optout import OPTED_OUT, told
+    from ..data.derive.merge import merge as run
+    from ..data.derive.optout import OPTED_OUT, told
 
     report = run(
         faces,
@@ -199,8 +199,8 @@ def export(
     name: Annotated[str, typer.Option("--split", help="The split's name for datasets.")] = "train",
 ) -> None:
     """Write the pictures into a folder, Parquet files, or a folder for Hugging Face datasets."""
-    from ..data.export import export as run
-    from ..data.optout import told
+    from ..data.derive.export import export as run
+    from ..data.derive.optout import told
 
     report = run(
         faces,
@@ -233,8 +233,8 @@ def attributes(
     import numpy as np
 
     from ..attributes import ATTRIBUTES, attribute_network
-    from ..data.choose import nearest, where
-    from ..data.faceset import FaceSet
+    from ..data.derive.choose import nearest, where
+    from ..data.store.faceset import FaceSet
     from ..errors import UserError
     from ..explore.finding import estimates_of
     from ..pages.files import checked_file, save_table

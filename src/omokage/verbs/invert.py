@@ -61,8 +61,8 @@ def invert(
     import numpy as np
 
     from ..abilities import HasDensity
-    from ..data.faceset import FaceSet
-    from ..data.read import one_line
+    from ..data.store.faceset import FaceSet
+    from ..data.text import one_line
     from ..errors import UserError
     from ..explore.fits import Judge
     from ..explore.inversion import Effort, aligned_pictures, default_space, inverted, names

@@ -101,7 +101,7 @@ def directions(
     The same command goes on where it was interrupted.
     """
     from ..attributes import attribute_network
-    from ..data.faceset import FaceSet
+    from ..data.store.faceset import FaceSet
     from ..explore.directions import FILE, write_directions
     from ..explore.finding import find, table
     from ..model import load_model

@@ -197,7 +197,8 @@ def _opened(
     metrics: dict[str, dict[str, float]],
 ) -> "Source":
     """A source of pictures: faces drawn from a model, a face set, or files."""
-    from ..data.faceset import FaceSet, is_face_set
+    from ..data.store.faceset import FaceSet
+    from ..data.store.manifest import is_face_set
     from ..listing import snapshots
     from ..study.stimuli import Source
 
@@ -258,7 +259,7 @@ def _drawn(
 def _files(path: Path, number: int, seed: int) -> Iterator[tuple[str, "Image.Image | str"]]:
     from random import Random
 
-    from ..data.sources import open_source
+    from ..data.sources.source import open_source
 
     with open_source(path) as source:
         total = source.total
@@ -274,7 +275,7 @@ def _files(path: Path, number: int, seed: int) -> Iterator[tuple[str, "Image.Ima
 
 
 def _picture(data: bytes) -> "Image.Image | str":
-    from ..data.read import Unreadable, read_picture
+    from ..data.steps.read import Unreadable, read_picture
 
     try:
         return read_picture(data).image

@@ -17,7 +17,7 @@ from PIL import Image, PngImagePlugin
 
 from omokage.data.drawn.factors import FACTORS
 from omokage.data.drawn.scene import checked_seed, checked_size, plan_face, plan_illustration
-from omokage.data.engines import WorkerPool, leave_if_worker_begins
+from omokage.data.engines.processes import WorkerPool, leave_if_worker_begins
 from omokage.errors import UserError
 from omokage.files import replacing
 from omokage.progress import Progress, opened

@@ -1,0 +1,1 @@
+"""From face sets to face sets, and what is told of them: choosing, splitting, joining, counting."""

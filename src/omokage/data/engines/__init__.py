@@ -1,0 +1,1 @@
+"""Who does the work: this process, threads, processes, or a cluster. They know nothing of pictures."""

@@ -1,0 +1,1 @@
+"""Where pictures and their labels come from: folders, archives, lists, URLs, tables, names of files."""

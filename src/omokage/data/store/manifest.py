@@ -1,0 +1,63 @@
+"""The manifest of a face set: what it is made of, and how."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ...errors import UserError
+from ..sources.places import url_of
+from ..text import one_line
+from .format import FORMAT, KIND, MANIFEST
+
+
+def read_manifest(folder: Path, shown: str) -> dict[str, Any]:
+    """The manifest of a face set; raises `UserError` if this version cannot read it."""
+    try:
+        text = (folder / MANIFEST).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        message = f"{shown} is not a face set (it has no {MANIFEST}): make one with `omokage build`"
+        inside = sorted(path.parent.name for path in folder.glob(f"*/{MANIFEST}") if is_face_set(path.parent))
+        if inside:
+            named = ", ".join(one_line(Path(shown) / name) for name in inside[:4])
+            message = f"{shown} is a folder of face sets, name one of them: {named}"
+        raise UserError(message) from None
+    return parse_manifest(text, shown)
+
+
+def parse_manifest(text: bytes, shown: str) -> dict[str, Any]:
+    """The manifest in the bytes of a `manifest.json`; raises `UserError` if this version cannot read it."""
+    try:
+        manifest = json.loads(text)
+        good = manifest["kind"] == KIND and isinstance(manifest["content_hash"], str)
+        newer = good and manifest["format"] > FORMAT
+        names = [shard["name"] for shard in manifest["shards"]]
+        # Names from a file are not trusted: they must not lead out of the folder.
+        good = good and all(isinstance(n, str) and Path(n).name == n and n not in ("", "..") for n in names)
+        good = good and all(isinstance(shard["bytes"], int) for shard in manifest["shards"])
+        good = good and isinstance(manifest["counts"]["kept"], int)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        good = newer = False
+    if newer:
+        version = one_line(manifest.get("omokage"))
+        raise UserError(f"{shown} was made by a newer omokage ({version}): update this one")
+    if not good:
+        raise UserError(f"{shown} is not a face set, or its {MANIFEST} is damaged: build it again")
+    return manifest
+
+
+def is_face_set(path: str | Path) -> bool:
+    """Whether ``path``, a local folder, is a finished face set. Only its manifest is checked."""
+    try:
+        parse_manifest((Path(path).expanduser() / MANIFEST).read_bytes(), "")
+    except (OSError, ValueError, UserError):
+        return False
+    return True
+
+
+def refuse_face_set(path: str | Path, instead: str) -> None:
+    """Raises `UserError` if ``path`` is a face set. For places that take something else.
+
+    instead: what the user can do; a part of the message.
+    """
+    if url_of(path) is None and is_face_set(path):
+        raise UserError(f"{one_line(path)} is a face set already: {instead}")
