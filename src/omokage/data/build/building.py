@@ -28,11 +28,18 @@ import pyarrow.parquet as pq
 from ... import __version__
 from ...errors import UserError
 from ...progress import Progress, opened
-from ..sources.beside import names_in
-from ..steps.colours import check_confidence
 from ..derive.copies import DROPS, near_copies
-from ..engines.processes import Engine, Here, Processes, Steps, Threads, leave_if_worker_begins
+from ..engines.processes import Engine, Here, Processes, Steps, Threads, cores, leave_if_worker_begins
+from ..sources.beside import names_in
+from ..sources.labels import SIDECARS, is_table, read_table
+from ..sources.matching import Met, Rows
+from ..sources.names import LABEL, NameLabels
+from ..sources.places import url_of
+from ..sources.source import Found, Keys, Source, natural, open_source
+from ..steps.colours import check_confidence
+from ..steps.read import RESIZE_RULE, Unreadable, cover, kind_of, quiet, read_picture, to_png
 from ..store.columns import COLUMNS, ESTIMATED, ESTIMATES, OF_FACES, SCHEMA
+from ..store.faceset import FaceSet
 from ..store.format import (
     FORMAT,
     INDEX,
@@ -42,35 +49,29 @@ from ..store.format import (
     REPORT,
     content_hash,
     deflate_member,
+    json_bytes,
+    parquet_bytes,
     partial_folder,
+    shard_name,
     tar_member,
+    write_file,
 )
-from ..store.faceset import FaceSet
-from ..engines.processes import cores
 from ..store.manifest import read_manifest, refuse_face_set
-from ..sources.labels import SIDECARS, is_table, read_table
-from ..sources.matching import Met, Rows
-from ..sources.names import LABEL, NameLabels
 from ..store.publish import Target
-from ..steps.read import RESIZE_RULE, Unreadable, cover, kind_of, quiet, read_picture, to_png
-from ..text import one_line
-from ..sources.places import url_of
-from .report import write_faces_report
-from ..sources.source import Found, Keys, Source, natural, open_source
-from ..text import decoded
+from ..store.shards import ShardWriter
 from ..store.unfinished import (
     STATE,
     begin,
     disk_errors,
-    made_by,
     locked,
+    made_by,
     only_to_rename,
     put_in_place,
     refuse_foreign,
     target,
 )
-from ..store.shards import ShardWriter
-from ..store.format import json_bytes, parquet_bytes, shard_name, write_file
+from ..text import decoded, one_line
+from .report import write_faces_report
 
 if TYPE_CHECKING:
     from ..steps.colours import ColourNames

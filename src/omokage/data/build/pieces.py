@@ -31,22 +31,32 @@ from PIL import Image
 from ... import __version__
 from ...errors import UserError
 from ...progress import Progress, opened
-from ..sources.beside import names_in, pictures
-from ..steps.clean import CRITERIA
 from ..engines.processes import Engine, Steps
-from ..store.columns import COLUMNS, EXTRA, FOUND
-from ..store.format import FORMAT, INDEX, KIND, MANIFEST, REJECTED, REPORT, content_hash
-from ..store.manifest import read_manifest
+from ..sources.beside import names_in, pictures
 from ..sources.labels import LabelTable
 from ..sources.names import LABELS, NameLabels, with_named
-from .pipeline import CLOSE_UP, Handled, Handler, Job, Options, Tools, found_before, lost, thumbnail_of
-from ..steps.read import kind_of, quiet
-from ..text import one_line
-from .report import SHOWN, spread, write_report
 from ..sources.source import Found, Keys, Source, natural
-from ..store.unfinished import STATE, begin
+from ..steps.read import kind_of, quiet
+from ..store.columns import COLUMNS, EXTRA, FOUND
+from ..store.format import (
+    FORMAT,
+    INDEX,
+    KIND,
+    MANIFEST,
+    REJECTED,
+    REPORT,
+    content_hash,
+    json_bytes,
+    parquet_bytes,
+    shard_name,
+    write_file,
+)
+from ..store.manifest import read_manifest
 from ..store.shards import ShardWriter
-from ..store.format import json_bytes, parquet_bytes, shard_name, write_file
+from ..store.unfinished import STATE, begin
+from ..text import one_line
+from .pipeline import CLOSE_UP, Handled, Handler, Job, Options, Tools, found_before, lost, thumbnail_of
+from .report import SHOWN, spread, write_report
 
 PIECE_SECONDS = 15.0
 PIECE_FACES = 2048

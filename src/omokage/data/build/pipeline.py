@@ -16,18 +16,18 @@ import numpy as np
 from PIL import Image
 
 from ...errors import UserError
+from ..derive.optout import OPTED_OUT, OptOut, read_opt_out
 from ..sources.beside import lies_beside
+from ..sources.labels import RATINGS, Ambiguous, Labels, marks_in, merge, read_sidecar
 from ..steps.clean import CRITERIA, measure, thresholds, verdict
 from ..steps.colours import ColourNames, check_confidence
 from ..steps.crop import BORDERS, CLOSE_UPS, PRESETS, CropBox, closer_box, crop_box, cut, visible
 from ..steps.detect import Detector, Face, FaceScore, open_detector
-from ..store.format import deflate_member, tar_member
-from ..sources.labels import RATINGS, Ambiguous, Labels, marks_in, merge, read_sidecar
-from ..derive.optout import OPTED_OUT, OptOut, read_opt_out
 from ..steps.read import Picture, Unreadable, read_frames, read_picture
+from ..steps.upscale import Waifu2x, described, to_size, upscaler
+from ..store.format import deflate_member, tar_member
 from ..text import one_line
 from .report import THUMBNAIL
-from ..steps.upscale import Waifu2x, described, to_size, upscaler
 
 if TYPE_CHECKING:
     from ...hardware import Precision

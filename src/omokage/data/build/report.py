@@ -14,9 +14,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from PIL import Image
 
 from ..steps.clean import CRITERIA, Criterion
+from ..steps.read import kind_of
 from ..store.columns import COLUMNS
 from ..store.faceset import FaceSet
-from ..steps.read import kind_of
 
 THUMBNAIL = 96
 SHOWN = 96  # number of faces shown of a set cut out of illustrations
