@@ -5,13 +5,12 @@ import pytest
 pytest.importorskip("fastapi", reason="the studio needs its extra: pip install 'omokage[studio]'")
 
 import warnings
-from dataclasses import replace
 
 import torch
 from standins import small_model
 
-from omokage.explore.directions import Direction, Directions
-from omokage.model import write_small
+from omokage.explore.directions import Direction, Directions, write_directions
+from omokage.model import load_model, write_small
 from omokage.studio import controls
 from omokage.studio.server import create_app
 
@@ -46,8 +45,11 @@ def models(tmp_path_factory):
     for name in ("stylegan2", "dcgan"):
         path = folder / f"{name}.safetensors"
         write_small(small_model(name), path)
+        if name == "stylegan2":
+            beside = path.with_name("stylegan2.directions.safetensors")
+            write_directions(beside, directions_of(load_model(path, "cpu")))
         found.append(controls.open_model(str(path)))
-    return [replace(found[0], directions=directions_of(found[0].model), no_directions=""), found[1]]
+    return found
 
 
 @pytest.fixture(scope="module")

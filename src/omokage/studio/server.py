@@ -422,7 +422,7 @@ class _Faces:
                 opened.model,
                 asked,
                 draw,
-                critic=opened.critic() if asked.replace else None,
+                critic=opened.critic(draw) if asked.replace else None,
                 network=self.studio.chooser if asked.wanted else None,
                 directions=opened.offered.directions,
             )
@@ -713,11 +713,18 @@ def serve(
         config = uvicorn.Config(
             app, **COMMON, host=host, port=port, limit_concurrency=512, timeout_graceful_shutdown=1
         )
-        server = uvicorn.Server(config)
+        server = uvicorn_server(config)
         if browser:
             _open_when_ready(server, address)
         with suppress(KeyboardInterrupt):
             server.run(sockets=[listening])
+
+
+def uvicorn_server(config: Any) -> Any:
+    """The server of uvicorn."""
+    import uvicorn
+
+    return uvicorn.Server(config)
 
 
 def _open_when_ready(server: Any, address: str) -> None:

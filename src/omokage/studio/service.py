@@ -26,7 +26,7 @@ from .jobs import File, Job, Jobs
 from .pictures import Pictures
 from .quick import quick
 from .refused import Refused, unknown
-from .rolling import Critic, critic_for
+from .rolling import Critic, Draw, critic_for
 from .store import MADE_BY, Store
 from .uploads import Uploads
 
@@ -44,15 +44,13 @@ class Opened:
         self.offered, self.model = offered, offered.model
         resolver = Resolver(offered.model, studio.point, offered.directions, lambda: studio.network)
         self.drawing = Drawing(resolver, quick(offered.model))
-        self._judging = threading.Lock()
         self._critic: Critic | None = None
 
-    def critic(self) -> Critic:
-        """Says which of this model's faces are broken; chosen when it is first needed."""
-        with self._judging:
-            if self._critic is None:
-                self._critic = critic_for(self.model, lambda some: self.draw(some))
-            return self._critic
+    def critic(self, draw: Draw) -> Critic:
+        """Says which of this model's faces are broken; chosen, with ``draw``, when it is first needed."""
+        if self._critic is None:
+            self._critic = critic_for(self.model, draw)
+        return self._critic
 
     def draw(
         self,
