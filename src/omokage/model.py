@@ -32,7 +32,7 @@ from .hardware import best_device
 from .models.flow import in_range
 from .recipe import Recipe
 from .settings import NOISE, Noises, Setting, Settings
-from .snapshot import load_weights, newest_snapshot, read_snapshot, write_snapshot
+from .snapshot import load_weights, newest_snapshot, packed, read_snapshot, write_snapshot
 
 SHIPPED = Path(__file__).parent / "assets" / "fast-getchu-64.safetensors"
 # Models that ship with the package, by the names that commands take.
@@ -499,20 +499,22 @@ def snapshot_file(source: str | Path | None = None) -> Path:
 def write_small(model: Model, path: Path) -> None:
     """Write only what sampling needs, with weights in half precision: a tenth of a training snapshot's size.
 
-    If the model's own file has an encoder (`ENCODER_PARTS`), it is written too, so that pictures can be
-    inverted with it; and so is its critic. One-dimensional tensors (batch-norm statistics, biases) keep
-    their precision, because they are small.
+    If the model's own file has an encoder (`ENCODER_PARTS`), it is written too, in 8-bit numbers
+    (`omokage.snapshot.packed`), so that pictures can be inverted with it; and so is its critic.
+    One-dimensional tensors (batch-norm statistics, biases) keep their precision, because they are small.
     """
     tensors = {f"average.{name}": tensor for name, tensor in model.network.state_dict().items()}
-    if model.path is not None and read_snapshot(model.path, ENCODER_PARTS[0])[0]:
-        for prefix in ENCODER_PARTS:
-            tensors |= {f"{prefix}{name}": t for name, t in read_snapshot(model.path, prefix)[0].items()}
     if model.critic is not None:
         tensors |= {f"{CRITIC_PART}{name}": tensor for name, tensor in tensors_of(model.critic).items()}
     small = {
         name: tensor.half() if tensor.is_floating_point() and tensor.dim() > 1 else tensor
         for name, tensor in tensors.items()
     }
+    if model.path is not None and read_snapshot(model.path, ENCODER_PARTS[0])[0]:
+        for prefix in ENCODER_PARTS:
+            for name, tensor in read_snapshot(model.path, prefix)[0].items():
+                large = tensor.is_floating_point() and tensor.dim() > 1
+                small |= packed(f"{prefix}{name}", tensor) if large else {f"{prefix}{name}": tensor}
     write_snapshot(path, small, model.recipe, model.progress)
 
 

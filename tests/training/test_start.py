@@ -7,7 +7,7 @@ from omokage.errors import UserError
 from omokage.model import SHIPPED, load_model, snapshot_file, write_small
 from omokage.progress import TerminalProgress
 from omokage.running import train
-from omokage.snapshot import newest_snapshot, read_snapshot
+from omokage.snapshot import newest_snapshot, read_snapshot, write_snapshot
 
 SMALL = {
     "model.channels": [4, 4, 4],
@@ -61,6 +61,20 @@ def test_a_snapshot_for_sampling_gives_its_averages(faces, first, tmp_path, caps
     before, after = load_model(small, "cpu"), load_model(tmp_path / "tuned", "cpu")
     z = torch.randn(4, *before.latent_shape)
     torch.testing.assert_close(after.decode(z), before.decode(z), atol=0.05, rtol=0)
+
+
+def test_a_part_of_a_network_is_taken(faces, first, tmp_path, capsys):
+    tensors, recipe, progress = read_snapshot(newest_snapshot(first))
+    one = next(name for name in tensors if name.startswith("networks.discriminator") and "0.weight" in name)
+    kept = {name: own for name, own in tensors.items() if "discriminator" not in name or name == one}
+    write_snapshot(tmp_path / "part.safetensors", kept, recipe, progress)
+    start = tmp_path / "part.safetensors"
+    trained(faces, tmp_path / "t", images=5, start=start, progress=TerminalProgress())
+    assert f"its discriminator: {tensors[one].numel():,} of its numbers are taken" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    after, _, _ = read_snapshot(newest_snapshot(tmp_path / "t"))
+    torch.testing.assert_close(after[one], tensors[one], atol=1e-5, rtol=1e-5)
 
 
 def test_a_discriminator_that_does_not_fit_begins_anew(faces, first, tmp_path, capsys):

@@ -20,9 +20,9 @@ def begin_from(state: TrainingState, recipe: Recipe, path: Path) -> Iterator[str
     Optimisers and counters start fresh. All weights of the generator must fit, unless the recipe has the same
     generator for larger images. Such a generator grows out of the smaller one (Karras et al. 2018, arXiv
     1710.10196, section 2; Sauer et al. 2022, arXiv 2202.00273, section 3.3): the layers that both have are
-    taken, and so are those of the other networks. A snapshot made only for sampling has no other weights than
-    the averaged ones; the generator then takes those. Any other network that is missing or does not fit keeps
-    its random weights.
+    taken, and so are those of the other networks. A snapshot made only for sampling has the averaged weights,
+    which the generator then takes, and at most an encoder. Any other network that is missing or does not fit
+    keeps its random weights.
 
     Raises:
         UserError: the snapshot cannot be read, or its generator does not fit the recipe; the message names
@@ -52,7 +52,7 @@ def begin_from(state: TrainingState, recipe: Recipe, path: Path) -> Iterator[str
             yield f"it has no {role}: that begins anew"
         elif not (unfit := _unfit(network, own)) or (grows and role == "generator"):
             _load(network, own)
-        elif grows and (shared := _shared(network, own)):
+        elif (grows or _is_part(network, own)) and (shared := _shared(network, own)):
             _load(network, shared)
             yield f"its {role}: {_parts(network, shared)}"
         else:
@@ -94,6 +94,12 @@ def _shared(network: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tens
     own = network.state_dict()
     unlike = _unlike(own, tensors)
     return {name: tensor for name, tensor in tensors.items() if name in own and name not in unlike}
+
+
+def _is_part(network: nn.Module, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether all ``tensors`` fit, though the network has more: a small snapshot has only parts."""
+    own = network.state_dict()
+    return all(name in own and own[name].shape == tensor.shape for name, tensor in tensors.items())
 
 
 def _unlike(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> list[str]:
