@@ -59,13 +59,10 @@ def browser() -> Iterator[Any]:
 
 
 @contextmanager
-def served(folder: Path, **options: Any) -> Iterator[str]:
-    """The real server of the study in ``folder``, in a thread; gives its address."""
+def serving(app: Any) -> Iterator[str]:
+    """An application in a thread of its own; gives its address."""
     import uvicorn
 
-    from omokage.study.server import create_app
-
-    app = create_app(folder, **options)
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", access_log=False, ws="none")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
@@ -79,6 +76,15 @@ def served(folder: Path, **options: Any) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join(20)
+
+
+@contextmanager
+def served(folder: Path, **options: Any) -> Iterator[str]:
+    """The real server of the study in ``folder``, in a thread; gives its address."""
+    from omokage.study.server import create_app
+
+    with serving(create_app(folder, **options)) as address:
+        yield address
 
 
 class Visitor:

@@ -162,7 +162,8 @@ class StudioBoard extends Part {
 
   fillPins(pins) {
     const old = new Map([...this.list.children].filter((item) => item.dataset.pin).map((item) => [item.dataset.pin, item]));
-    const focused = document.activeElement?.closest?.("[data-pin]");
+    const active = document.activeElement;
+    const focused = this.list.contains(active) ? active.closest("[data-pin]") : null;
     const place = focused ? [...this.list.children].indexOf(focused) : -1;
     const items = pins.map((pin) => {
       const item = old.get(String(pin.id)) ?? this.item(pin);
@@ -177,6 +178,7 @@ class StudioBoard extends Part {
     const tiles = this.tiles();
     if (!tiles.some((tile) => tile.tabIndex === 0) && tiles[0]) tiles[0].tabIndex = 0;
     if (focused && !focused.isConnected) tiles[Math.min(place, tiles.length - 1)]?.focus();
+    else if (focused && document.activeElement !== active) active.focus({ preventScroll: true }); // it was moved
   }
 
   tiles() {

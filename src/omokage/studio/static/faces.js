@@ -62,10 +62,12 @@ export function between(faces, weights) {
   return { model: faces[0].model, from: { between: used.map(([face]) => face), weights: used.map(([, weight]) => weight) } };
 }
 
+export const isSeed = ({ from }) => from.seed !== undefined && !from.near;
+
 // A few words for people.
 export function nameOf(face) {
   const { from } = face;
-  const name = from.seed !== undefined ? say("face.seed", { seed: from.seed })
+  const name = isSeed(face) ? say("face.seed", { seed: from.seed })
     : from.mix ? say("face.mix") : from.between ? say("face.between")
       : from.near ? say("face.near") : say("face.point");
   const steered = Object.keys(face.edits ?? {}).map((direction) => nameOfDirection(direction));

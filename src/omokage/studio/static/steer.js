@@ -3,7 +3,7 @@
 import { Part, button, h, iconButton } from "./dom.js";
 import { swatch } from "./bar.js";
 import { slot } from "./chooser.js";
-import { mixed, nameOfDirection, nestable } from "./faces.js";
+import { isSeed, mixed, nameOfDirection, nestable } from "./faces.js";
 import { studio } from "./state.js";
 import { say, word } from "./words.js";
 
@@ -45,7 +45,7 @@ class StudioSteer extends Part {
 
   psi(model) {
     const setting = model.settings.find(({ name }) => name === "psi");
-    if (!setting || studio.face.from.seed === undefined) return null;
+    if (!setting || !isSeed(studio.face)) return null;
     const start = studio.base.psi ?? setting.default;
     return this.slider({
       label: say("bar.daring_label"), ends: [say("bar.typical"), say("bar.daring")], low: Math.max(0, setting.low), high: Math.min(1.5, setting.high),

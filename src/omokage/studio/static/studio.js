@@ -16,6 +16,8 @@ import "./wall.js";
 import { changeLanguage, preferred, say, speak, spoken } from "./words.js";
 
 const KEYS = ["space", "shift_space", "arrows", "enter", "o", "m", "v", "b", "escape", "undo", "redo", "delete", "f", "alt_arrows", "help"];
+// What the space bar presses when the keyboard has led there.
+const PRESSED = ":is(button, summary, a, input, .slot, .tab-body .face, .pin .face):focus-visible, input";
 const LETTERS = ["o", "m", "v", "b", "f"];
 
 class OmokageStudio extends Part {
@@ -148,7 +150,11 @@ class OmokageStudio extends Part {
       if (key === "Escape" && !open && this.panel.open) this.panel.shut();
       else if (open) return;
       else if (key === "?") this.help();
-      else if (key === " " && !event.target.closest?.("button, summary, a, input, .slot, [role=tabpanel] .face")) studio.roll(event.shiftKey);
+      else if (key === " " && !event.target.closest?.(PRESSED)) {
+        // What was clicked with the mouse keeps the focus; the space bar is not for it.
+        if (event.target !== document.body && !event.target.closest("studio-wall")) event.target.blur();
+        studio.roll(event.shiftKey);
+      }
       else if (key.startsWith("Arrow") && !event.target.closest?.("[role=slider], input, [role=tab]") && !this.panel.contains(event.target)
         && !this.board.contains(event.target)) this.wall.focusFace();
       else if (key === "b" && studio.letters && studio.face && !event.repeat) this.panel.before(true);

@@ -121,6 +121,7 @@ function hearts(part, container, tileOf, pin) {
     tile.parentElement.append(heart);
     heart.style.left = `${tile.offsetLeft + tile.offsetWidth}px`;
     heart.style.top = `${tile.offsetTop + tile.offsetHeight}px`;
+    heart.toggleAttribute("data-small", tile.offsetWidth < 104);
     heart.hidden = false;
     put();
   });

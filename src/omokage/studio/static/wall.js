@@ -20,8 +20,10 @@ class StudioWall extends Part {
     this.space = h("div", { class: "space", role: "group", "aria-label": say("wall.label") });
     this.again = h("div", { class: "wall-failed", hidden: true },
       h("p", {}, say("wall.failed")), button(say("wall.again"), () => this.retry()));
+    this.further = h("div", { class: "further", hidden: true },
+      h("p", {}, say("wall.none")), button(say("wall.further"), () => this.lookFurther()));
     this.tabIndex = -1;
-    this.append(this.note, this.space, this.again);
+    this.append(this.note, this.space, this.further, this.again);
     this.rows = new Map();
     this.at = 0;
     this.columns = 0;
@@ -33,13 +35,13 @@ class StudioWall extends Part {
     this.listen(studio, "view", ({ detail: { what } }) => (["model", "fixed", "broken"].includes(what)
       ? this.begin(what !== "model") : this.refresh()));
     this.listen(studio, "board", () => this.tiles().forEach(mark));
-    this.sizes = new ResizeObserver(() => this.measure());
-    this.sizes.observe(this);
+    this.watch = new ResizeObserver(() => this.measure());
+    this.watch.observe(this);
     this.begin();
   }
 
   disconnected() {
-    this.sizes.disconnect();
+    this.watch.disconnect();
     this.stop?.abort();
   }
 
@@ -51,13 +53,33 @@ class StudioWall extends Part {
   begin(kept = false) {
     this.stop?.abort();
     this.starts = [studio.start];
+    this.counts = [PAGE]; // faces of each page; fewer where what is fixed is rare
     const old = kept ? this.pages?.get(0) : null;
     this.pages = new Map(old ? [[0, { ...old, stale: true }]] : []);
     this.announced = false;
     this.at = 0;
     this.scrollTop = 0;
     this.again.hidden = true;
+    this.further.hidden = true;
     this.measure(true);
+  }
+
+  // How many faces there are, or will be, on the pages before this one.
+  before(number) {
+    let sum = 0;
+    for (let page = 0; page < number; page++) sum += this.counts[page];
+    return sum;
+  }
+
+  get total() {
+    return this.before(this.starts.length);
+  }
+
+  // The page of a face, and its place on it.
+  place(index) {
+    let number = 0;
+    while (number < this.starts.length - 1 && index >= this.counts[number]) index -= this.counts[number++];
+    return [number, index];
   }
 
   // The same seeds in another view: what is in sight is drawn first, and stays until it is.
@@ -106,14 +128,14 @@ class StudioWall extends Part {
   sight(beyond) {
     const height = this.side + GAP;
     const top = this.scrollTop - this.space.offsetTop;
-    const all = Math.ceil((this.starts.length * PAGE) / this.columns);
+    const all = Math.ceil(this.total / this.columns);
     return [clamp(Math.floor((top - beyond) / height), 0, all), clamp(Math.ceil((top + this.clientHeight + beyond) / height), 0, all)];
   }
 
   render() {
     if (!this.columns) return;
     const height = this.side + GAP;
-    const all = Math.ceil((this.starts.length * PAGE) / this.columns);
+    const all = Math.ceil(this.total / this.columns);
     this.space.style.height = `${all * height}px`;
     const [from, to] = this.sight(height * 1.2);
     for (const [at, row] of this.rows) {
@@ -138,19 +160,21 @@ class StudioWall extends Part {
 
   fillRow(at) {
     const tiles = this.rows.get(at).querySelectorAll(".face");
+    const { total } = this;
     for (const [column, tile] of tiles.entries()) {
       const index = at * this.columns + column;
-      const page = this.pages.get(Math.floor(index / PAGE));
-      const face = page?.faces[index % PAGE] ?? null;
+      const [number, place] = this.place(index);
+      const page = this.pages.get(number);
+      const face = page?.faces[place] ?? null;
       tile.index = index;
-      tile.hidden = index >= this.starts.length * PAGE;
-      if (face) fill(tile, face, page.spots[index % PAGE], nameOf(face));
+      tile.hidden = index >= total;
+      if (face) fill(tile, face, page.spots[place], nameOf(face));
       else fill(tile, null);
     }
   }
 
   fillPage(number) {
-    const [from, to] = [Math.floor((number * PAGE) / this.columns), Math.floor(((number + 1) * PAGE - 1) / this.columns)];
+    const [from, to] = [this.before(number), this.before(number + 1) - 1].map((index) => Math.floor(index / this.columns));
     for (let at = from; at <= to; at++) if (this.rows.has(at)) this.fillRow(at);
   }
 
@@ -169,7 +193,7 @@ class StudioWall extends Part {
       ArrowDown: tile.index + this.columns, PageUp: tile.index - screen, PageDown: tile.index + screen,
       Home: row, End: row + this.columns - 1,
     }[key];
-    this.go(clamp(to, 0, this.starts.length * PAGE - 1));
+    this.go(clamp(to, 0, this.total - 1));
   }
 
   go(index) {
@@ -183,11 +207,11 @@ class StudioWall extends Part {
   }
 
   focusFace() {
-    this.go(clamp(this.at, 0, this.starts.length * PAGE - 1));
+    this.go(clamp(this.at, 0, Math.max(0, this.total - 1)));
   }
 
   forget() {
-    const [from, to] = this.sight(0).map((row) => Math.floor((row * this.columns) / PAGE));
+    const [from, to] = this.sight(0).map((row) => this.place(row * this.columns)[0]);
     for (const number of this.pages.keys()) {
       if (number < from - KEPT || number > to + KEPT) this.pages.delete(number);
     }
@@ -200,10 +224,8 @@ class StudioWall extends Part {
       && (!this.pages.has(number) || this.pages.get(number).stale);
     for (const beyond of [0, this.clientHeight]) {
       const [from, to] = this.sight(beyond);
-      const last = Math.floor(Math.max(0, to * this.columns - 1) / PAGE);
-      for (let number = Math.floor((from * this.columns) / PAGE); number <= last; number++) {
-        if (missing(number)) return number;
-      }
+      const [last] = this.place(Math.max(0, to * this.columns - 1));
+      for (let [number] = this.place(from * this.columns); number <= last; number++) if (missing(number)) return number;
     }
     return null;
   }
@@ -237,20 +259,24 @@ class StudioWall extends Part {
         model: model.id, start: starts[number], count: PAGE, psi: view.psi, settings: view.settings,
         fixed: view.fixed, broken: view.broken || first ? "show" : "replace", channel: `wall-${number}`,
       }, stop.signal);
-      await loaded(answer.sprite);
+      if (answer.sprite) await loaded(answer.sprite);
       if (stop.signal.aborted || starts !== this.starts) return;
       const stale = first || Boolean(this.pages.get(number)?.stale);
-      this.pages.set(number, { faces: answer.faces, spots: spotsOf(answer), stale });
+      this.pages.set(number, { faces: answer.faces, spots: answer.sprite ? spotsOf(answer) : [], stale });
       this.fresh = false;
       this.told(number, answer);
+      const moved = this.counts[number] !== answer.faces.length;
+      this.counts[number] = answer.faces.length;
       if (starts[number + 1] !== answer.next) {
-        const grown = starts.length === number + 1;
-        starts.length = number + 1;
-        starts.push(answer.next);
+        starts.length = this.counts.length = number + 1;
         for (const other of this.pages.keys()) if (other > number) this.pages.get(other).stale = true;
-        if (grown) this.space.style.height = `${Math.ceil((starts.length * PAGE) / this.columns) * (this.side + GAP)}px`;
+        // After a page on which nothing was found, somebody is asked first.
+        this.further.hidden = answer.faces.length > 0;
+        if (this.further.hidden) this.grow(answer.next);
+        else this.next = answer.next;
       }
-      this.fillPage(number);
+      if (moved) this.rows.forEach((row, at) => this.fillRow(at));
+      else this.fillPage(number);
       this.render();
     } catch (error) {
       if (page && starts === this.starts) page.stale = true;
@@ -260,8 +286,19 @@ class StudioWall extends Part {
     }
   }
 
+  grow(start) {
+    this.starts.push(start);
+    this.counts.push(PAGE);
+  }
+
+  lookFurther() {
+    this.further.hidden = true;
+    this.grow(this.next);
+    this.render();
+  }
+
   told(number, answer) {
-    if (number !== 0) return;
+    if (number !== 0 && answer.faces.length > 0) return;
     this.note.textContent = (answer.told ?? []).join(" ");
     this.note.hidden = !this.note.textContent;
     if (!this.announced && !this.fresh) {
