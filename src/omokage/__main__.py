@@ -42,6 +42,7 @@ from .verbs.options import WORKERS, progress, within
 from .verbs.recipes import recipes
 from .verbs.report import card, report
 from .verbs.sample import sample
+from .verbs.sharing import export
 from .verbs.steering import directions, select, steer
 from .verbs.studio import studio
 from .verbs.study import app as study
@@ -237,6 +238,7 @@ app.command()(neighbours)
 app.add_typer(explain.app, name="explain")
 app.add_typer(figure.app, name="figure")
 app.command("import")(imports.import_model)
+app.command()(export)
 shaped(app)
 
 

@@ -65,9 +65,9 @@ class Conditional(nn.Module):
             if value is not None:
                 only = torch.zeros(self.sizes[axis]).index_fill(0, torch.tensor(value), 1)
                 table = table * only.view([-1 if i == axis else 1 for i in range(seen.dim())])
-        if table.sum() == 0:  # never seen together
+        if any(value is not None for value in given) and table.sum() == 0:  # never seen together
             table = seen
-        rows = table.expand(len(noise), *self.sizes)
+        rows = table.expand(noise.shape[0], *self.sizes)
         found = []
         for axis, scores in enumerate(gumbel.split(self.sizes, 1)):
             weights = rows.flatten(2).sum(2) if rows.dim() > 2 else rows
@@ -76,7 +76,7 @@ class Conditional(nn.Module):
             value = given[axis]
             chosen = (weights.log() + scores).argmax(1)
             chosen = chosen if value is None else torch.full_like(chosen, value)
-            rows = rows[torch.arange(len(rows)), chosen]
+            rows = rows[torch.arange(rows.shape[0]), chosen]
             found.append(chosen)
         return torch.stack(found, 1)
 
@@ -187,7 +187,7 @@ class ConditionalGenerator(Conditional):
         The network's encoder ignores conditions, so ``given`` changes nothing.
         """
         z = self.network.encode(images)
-        return torch.cat([z, z.new_zeros(len(z), sum(self.sizes))], 1)
+        return torch.cat([z, z.new_zeros(z.shape[0], sum(self.sizes))], 1)
 
 
 class ConditionalFlow(Conditional):
@@ -228,7 +228,7 @@ class ConditionalFlow(Conditional):
 
         Conditions that are not given take the most frequent values.
         """
-        rest = images.new_zeros(len(images), sum(self.sizes))
+        rest = images.new_zeros(images.shape[0], sum(self.sizes))
         z, _ = self.transform(images, self.drawn(rest, given).to(images.device))
         return torch.cat([z, rest], 1)
 

@@ -12,7 +12,7 @@ every learned normal distribution keeps its mean, and its standard deviation is 
 
 import math
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -49,7 +49,7 @@ def in_range(images: Tensor) -> Tensor:
 
 def constant_log_det(x: Tensor, scale: float) -> Tensor:
     """(B,) log-determinant of multiplying every entry of ``x`` by ``scale``."""
-    return x.new_full((len(x),), math.log(scale) * x[0].numel())
+    return x.new_full((x.shape[0],), math.log(scale) * x[0].numel())
 
 
 def normal_log_density(z: Tensor) -> Tensor:
@@ -91,6 +91,8 @@ def unsqueeze(x: Tensor) -> Tensor:
 
 def full_precision(x: Tensor) -> AbstractContextManager[Any]:
     """A context without autocast, so that values to be inverted are not rounded to bfloat16."""
+    if not torch.is_autocast_enabled(x.device.type):
+        return nullcontext()  # so that it leaves no trace in an exported graph
     return torch.autocast(x.device.type, enabled=False)
 
 
@@ -178,7 +180,7 @@ class _Reversible(torch.autograd.Function):
 
 def plain(layers: Iterable[nn.Module], x: Tensor) -> tuple[Tensor, Tensor]:
     """x through ``layers``, one after the other: the output and the sum of their log-determinants."""
-    total = x.new_zeros(len(x))
+    total = x.new_zeros(x.shape[0])
     for layer in layers:
         x, log_det = layer(x)
         total = total + log_det
@@ -206,4 +208,4 @@ def separated(z: Tensor, shapes: list[tuple[int, int, int]]) -> list[Tensor]:
     """The inverse of `joined`; ``shapes`` are (C, H, W) of the levels, finest first."""
     backwards = shapes[::-1]
     parts = z.split([math.prod(shape) for shape in backwards], 1)
-    return [part.view(len(z), *shape) for part, shape in zip(parts, backwards, strict=True)][::-1]
+    return [part.view(z.shape[0], *shape) for part, shape in zip(parts, backwards, strict=True)][::-1]

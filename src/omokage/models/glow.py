@@ -61,7 +61,7 @@ class ActNorm(Reversible):
         if self.measuring:
             self.measure(x)
         log_det = self.log_scale.sum() * (x.shape[2] * x.shape[3])
-        return (x + self.shift) * self.log_scale.exp(), log_det.expand(len(x))
+        return (x + self.shift) * self.log_scale.exp(), log_det.expand(x.shape[0])
 
     def inverse(self, y: Tensor) -> Tensor:
         """x from y."""
@@ -97,7 +97,7 @@ class Convolution(Reversible):
             return ((x,), *self._times(x, matrix, log_det))
 
     def _times(self, x: Tensor, matrix: Tensor, log_det: Tensor) -> tuple[Tensor, Tensor]:
-        return F.conv2d(x, matrix[:, :, None, None]), (log_det * (x.shape[2] * x.shape[3])).expand(len(x))
+        return F.conv2d(x, matrix[:, :, None, None]), (log_det * (x.shape[2] * x.shape[3])).expand(x.shape[0])
 
     def _solved(self, y: Tensor, matrix: Tensor) -> Tensor:
         return F.conv2d(y, inverted(matrix)[:, :, None, None])

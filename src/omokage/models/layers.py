@@ -1,8 +1,7 @@
 """Shared parts of the style-based families: scaled weights, resampling, minibatch deviation, style space."""
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -10,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import UserError
-from .flow import in_range
+from .flow import full_precision, in_range
 
 SLOPE = 0.2  # slope of every leaky ReLU for negative values
 Noise = Literal["constant", "random", "none"]
@@ -202,13 +201,6 @@ def minibatch_deviation(x: Tensor, group: int = 4) -> Tensor:
 def single(x: Tensor) -> Tensor:
     """``x`` in float32 if it has half precision, else unchanged."""
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
-
-
-@contextmanager
-def full_precision(x: Tensor) -> Iterator[None]:
-    """A context without autocast, for small tensors that must be exact, such as styles."""
-    with torch.autocast(x.device.type, enabled=False):
-        yield
 
 
 class Location(nn.Module):

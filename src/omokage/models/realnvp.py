@@ -65,7 +65,7 @@ class BatchNorm(nn.Module):
         mean, variance = self.statistics(x)
         log_scale = -0.5 * (variance + 1e-5).log()
         log_det = log_scale.sum() * (x.shape[2] * x.shape[3])
-        return (x - mean) * log_scale.exp(), log_det.expand(len(x))
+        return (x - mean) * log_scale.exp(), log_det.expand(x.shape[0])
 
     def inverse(self, y: Tensor) -> Tensor:
         """x from y."""
@@ -164,7 +164,7 @@ class Squeeze(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """See `flow.squeeze`."""
-        return squeeze(x), x.new_zeros(len(x))
+        return squeeze(x), x.new_zeros(x.shape[0])
 
     def inverse(self, y: Tensor) -> Tensor:
         """See `flow.unsqueeze`."""

@@ -42,11 +42,12 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         query, key, value = (
-            part(x).flatten(2).transpose(1, 2).contiguous() for part in (self.query, self.key, self.value)
+            part(x).flatten(2).transpose(1, 2).contiguous()[:, None]  # one head
+            for part in (self.query, self.key, self.value)
         )
         # Equations 1 and 2. The paper does not divide by the square root of the width.
         attended = F.scaled_dot_product_attention(query, key, value, scale=1.0)
-        return x + self.gate * self.out(attended.transpose(1, 2).reshape(len(x), -1, *x.shape[2:]))
+        return x + self.gate * self.out(attended[:, 0].transpose(1, 2).reshape(x.shape[0], -1, *x.shape[2:]))
 
 
 class _Up(nn.Module):

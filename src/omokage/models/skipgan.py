@@ -100,7 +100,7 @@ class Generator(nn.Module):
         ``psi`` truncates towards the centre. If no centre is known, it scales the sphere's radius. Entries
         joined to a latent do not change.
         """
-        located = bool(self.location.centre.any())
+        located = psi == 1 or bool(self.location.centre.any())
         images = self._drawn(self.location(z, psi if located else 1.0), 1.0 if located else psi)
         return in_range(images)  # halving the chroma may leave the range slightly
 

@@ -88,7 +88,7 @@ class Block(nn.Module):
         """Features of half the size (None in the first block) and styles (B, 2, style) to features."""
         if x is None:
             assert self.constant is not None
-            x = self.constant.expand(len(w), -1, -1, -1).clone()
+            x = self.constant.expand(w.shape[0], -1, -1, -1).clone()
         else:
             assert self.up is not None
             x = self.up(x)

@@ -127,7 +127,7 @@ class StyledConvolution(nn.Module):
             factor = (demodulation(weight, style) * gain)[:, :, None, None]
             x = torch.addcmul(bias.to(x.dtype), x, factor.to(x.dtype))
         if self.noise_strength is not None and noise != "none":
-            x = x.add_((self._noise(len(x), noise) * (self.noise_strength * gain)).to(x.dtype))
+            x = x.add_((self._noise(x.shape[0], noise) * (self.noise_strength * gain)).to(x.dtype))
         return F.leaky_relu_(x, SLOPE)
 
     def _noise(self, batch: int, noise: Noise) -> Tensor:
@@ -219,7 +219,7 @@ class Block(nn.Module):
                 x = self.start(w[:, 0]).unflatten(1, (-1, *self.size))
             else:
                 assert self.constant is not None
-                x = self.constant.expand(len(w), -1, -1, -1)
+                x = self.constant.expand(w.shape[0], -1, -1, -1)
             assert x is not None
             x = x.to(_working_dtype(x)).contiguous(memory_format=torch.channels_last)
         around = None if self.skip is None else self.skip(x) * math.sqrt(0.5)

@@ -267,7 +267,7 @@ class Mixing(nn.Module):
         """(x + shift) · weightᵀ, and the log-determinant (B,)."""
         with full_precision(x):
             log_det = torch.linalg.slogdet(self.weight)[1] * x.shape[1]
-            return F.linear(x + self.shift, self.weight), log_det.expand(len(x))
+            return F.linear(x + self.shift, self.weight), log_det.expand(x.shape[0])
 
     def inverse(self, y: Tensor) -> Tensor:
         """x from y; the matrix is inverted in float64."""
@@ -370,7 +370,7 @@ class TarFlow(Flow):
         ``sampler``, ``iterations`` (for each block) and ``guidance`` are those of `Block.inverse`. Without
         guidance, this is the inverse of `encode`.
         """
-        tokens = z.view(len(z), -1, self.image_channels * self.patch**2)
+        tokens = z.view(z.shape[0], -1, self.image_channels * self.patch**2)
         for i in reversed(range(len(self.blocks))):
             tokens = self.blocks[i].inverse(tokens, sampler, iterations, labels, guidance)  # type: ignore[operator]
             if self.mixings:

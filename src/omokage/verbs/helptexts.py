@@ -90,6 +90,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "doctor": ("omokage doctor",),
     "demo": ("omokage demo -o demo/",),
     "import": ("omokage import network.pkl -o network.safetensors",),
+    "export": (
+        "omokage export runs/fast -o fast.onnx",
+        "omokage export runs/style -o style.onnx --half --parts",
+    ),
     "fid": ("omokage fid folder-a/ folder-b/",),
     "faces": ("omokage faces show faces/", "omokage faces stats faces/"),
     "faces show": (
