@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
 from omokage.sampling import BATCH, gathered, sample
 from omokage.settings import Settings
@@ -162,20 +163,29 @@ def test_previews_are_drawn_one_by_one_and_exact_faces_are_not(models, gate, see
     gate.open.set()
     calls = []
 
-    def quick(values, psi):
-        calls.append((values.shape, psi))
-        return np.full((1, 3, 16, 16), 0.5, np.float32)
+    class Quick:
+        def draws(self, point, settings):
+            return point.psi != (0.9,)
 
-    drawing = Drawing(Resolver(models[1].model), quick)
+        def __call__(self, point, settings):
+            calls.append((tuple(point.z.shape), point.psi))
+            return torch.full((1, 3, 16, 16), 0.5)
+
+    drawing = Drawing(Resolver(models[1].model), Quick())
     try:
         preview = drawing.submit([seed(3, 0.5), seed(4, 0.7)]).result.result(20)
         exact = drawing.submit([seed(3, 0.5)], exact=True).result.result(20)
+        wall = drawing.submit([seed(3, 0.5), *(seed(number) for number in range(10, 16))]).result.result(20)
+        mixed = drawing.submit([seed(3, 0.9), seed(4, 0.7)]).result.result(20)
     finally:
         drawing.close()
     assert calls == [((1, 8), (0.5,)), ((1, 8), (0.7,))]
     assert (preview[0].pixels == 191).all()
     expected, _ = gathered(sample(models[1].model, [3], Settings(psi=0.5)))
     assert (exact[0].pixels == expected[0]).all()
+    assert (wall[0].pixels == expected[0]).all()
+    assert (mixed[1].pixels == 191).all()
+    assert (mixed[0].pixels != 191).any()  # what previews cannot draw is drawn exactly
 
 
 def test_caches_hold_so_many_bytes():

@@ -8,13 +8,14 @@ latest is drawn. Small requests go first, because somebody is moving a slider.
 import itertools
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..explore.points import Points, images, joined
 from ..model import Model
@@ -32,8 +33,15 @@ MOST_WAITING = 256  # requests
 MOST_ROWS = 8192  # faces of all waiting requests
 MOST_CHANNELS = 4096  # whose latest order is remembered
 
-Quick = Callable[[np.ndarray, tuple[float, ...]], np.ndarray]
-"""Draws previews: z (N, *latent) or w (N, layers, width) and psi to images (N, 3, H, W) in [-1, 1]."""
+
+class Quick(Protocol):
+    """Draws previews, one by one; `omokage.studio.quick.Preview` does."""
+
+    def draws(self, point: Points, settings: Settings) -> bool:
+        """Whether it can draw this point with these settings."""
+
+    def __call__(self, point: Points, settings: Settings) -> Tensor:
+        """The image of a point, float (1, 3, H, W) in [-1, 1]."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,7 @@ class _Row:
     point: Points
     settings: Settings
     alike: tuple[Any, ...]
+    quick: bool
 
 
 @dataclass(eq=False)
@@ -64,7 +73,7 @@ class Ticket:
     """A request to draw faces: `result` has them when they are drawn; `cancel` takes it back."""
 
     faces: Sequence[Face]
-    exact: bool
+    preview: bool
     result: "Future[list[Drawn]]"
     number: int
     keys: list[str]
@@ -87,7 +96,8 @@ class Drawing:
 
     Args:
         resolver: finds the points of documents.
-        quick: draws previews; None: they are drawn as exact faces are.
+        quick: draws previews; None: they are drawn as exact faces are. Requests of at most `SMALL` faces are
+            previews, unless they ask for the exact way. May be set later.
     """
 
     def __init__(self, resolver: Resolver, quick: Quick | None = None) -> None:
@@ -122,11 +132,11 @@ class Drawing:
         Raises:
             Refused: "superseded" by a later request of the channel; "busy" if too much waits.
         """
-        exact = exact or self.quick is None
+        preview = not exact and self.quick is not None and len(wanted) <= SMALL
         keys = [faces.key(face) for face in wanted]
-        ticket = Ticket(wanted, exact, Future(), next(self._numbers), keys)
+        ticket = Ticket(wanted, preview, Future(), next(self._numbers), keys)
         for key in keys:
-            if (found := self._pixels.get((key, exact))) is not None:
+            if (found := self._pixels.get((key, preview))) is not None:
                 ticket.found[key] = found
         with self._changed:
             if channel is not None:
@@ -205,23 +215,22 @@ class Drawing:
         if not self._prepared(first):
             return
         assert first.rows
-        if not first.exact:
+        if first.rows[0].quick:
             assert self.quick is not None
-            row = first.rows.pop(0)
-            self._store([row], *_previewed(self.quick, row), exact=False)
-            self._settle()
+            row = first.rows[0]
+            self._store([row], *_previewed(self.quick, row))
             return
         batch: dict[str, _Row] = {}
         for ticket in tickets:
             if len(batch) >= BATCH:
                 break
-            if ticket.exact and (ticket is first or self._prepared(ticket)):
+            if ticket is first or self._prepared(ticket):
                 for row in ticket.rows or ():
-                    if row.alike == first.rows[0].alike and len(batch) < BATCH:
+                    fits = not row.quick and row.alike == first.rows[0].alike
+                    if fits and len(batch) < BATCH:
                         batch.setdefault(row.key, row)
         rows = list(batch.values())
-        self._store(rows, *_drawn(self.model, rows), exact=True)
-        self._settle()
+        self._store(rows, *_drawn(self.model, rows))
 
     def _prepared(self, ticket: Ticket) -> bool:
         """Find the points of a request; False: it is done or cannot be drawn."""
@@ -238,40 +247,38 @@ class Drawing:
                 ticket.rows = []
                 points = self.points(list(missing.values()))
                 for (key, face), point in zip(missing.items(), points, strict=True):
-                    own = faces.drawing_settings(self.model, face)
-                    ticket.rows.append(_Row(key, point, own, faces.alike(self.model, point, own)))
+                    own, quick = faces.drawing_settings(self.model, face), self.quick
+                    preview = ticket.preview and quick is not None and quick.draws(point, own)
+                    alike = faces.alike(self.model, point, own)
+                    ticket.rows.append(_Row(key, point, own, alike, preview))
             except Exception as error:
                 self._finish(ticket, error)
                 return False
         self._take(ticket)
         return bool(ticket.rows)
 
-    def _store(self, rows: list[_Row], pixels: np.ndarray, finite: np.ndarray, *, exact: bool) -> None:
+    def _store(self, rows: list[_Row], pixels: np.ndarray, finite: np.ndarray) -> None:
+        """Keep what was drawn, and answer the requests that have all their faces."""
         drawn = {
             row.key: Drawn(row.key, picture.copy(), bool(whole))
             for row, picture, whole in zip(rows, pixels, finite, strict=True)
         }
+        quick = rows[0].quick
         for key, one in drawn.items():
-            self._pixels.put((key, exact), one)
-        with self._changed:
-            waiting = list(self._waiting)
-        for ticket in waiting:
-            if ticket.exact == exact:
-                ticket.found |= {key: drawn[key] for key in ticket.keys if key in drawn}
-
-    def _settle(self) -> None:
-        """Answer the requests that have all their faces."""
+            self._pixels.put((key, quick), one)
         with self._changed:
             waiting = list(self._waiting)
         for ticket in waiting:
             if ticket.rows is not None:
+                own = [row.key for row in ticket.rows if row.quick == quick]
+                ticket.found |= {key: drawn[key] for key in own if key in drawn}
                 self._take(ticket)
 
     def _take(self, ticket: Ticket) -> None:
         """Take what has been drawn in the meantime, and answer if that is all."""
         assert ticket.rows is not None
         for row in list(ticket.rows):
-            found = ticket.found.get(row.key) or self._pixels.get((row.key, ticket.exact))
+            found = ticket.found.get(row.key) or self._pixels.get((row.key, row.quick))
             if found is not None:
                 ticket.found[row.key] = found
                 ticket.rows.remove(row)
@@ -309,5 +316,5 @@ def _in_its_space(point: Points) -> Points:
 
 
 def _previewed(quick: Quick, row: _Row) -> tuple[np.ndarray, np.ndarray]:
-    found = torch.from_numpy(quick(row.point.values.numpy(), row.point.psi or (1.0,)))
+    found = quick(_in_its_space(row.point), row.settings)
     return to_pixels(found), found.isfinite().flatten(1).all(1).numpy()

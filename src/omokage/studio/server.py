@@ -710,6 +710,7 @@ def serve(
         if token:
             tell("the address has the token that this studio needs; it is shown only now")
         tell("Ctrl-C ends it; boards stay")
+        app.state.studio.prepare()
         config = uvicorn.Config(
             app, **COMMON, host=host, port=port, limit_concurrency=512, timeout_graceful_shutdown=1
         )

@@ -5,6 +5,7 @@ import secrets
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from .drawing import Drawing, Drawn, Ticket
 from .faces import Face, Item, Resolver
 from .jobs import File, Job, Jobs
 from .pictures import Pictures
-from .quick import quick
+from .quick import preview
 from .refused import Refused, unknown
 from .rolling import Critic, Draw, critic_for
 from .store import MADE_BY, Store
@@ -43,8 +44,12 @@ class Opened:
     def __init__(self, offered: Offered, studio: "Studio") -> None:
         self.offered, self.model = offered, offered.model
         resolver = Resolver(offered.model, studio.point, offered.directions, lambda: studio.network)
-        self.drawing = Drawing(resolver, quick(offered.model))
+        self.drawing = Drawing(resolver)
         self._critic: Critic | None = None
+
+    def quicken(self) -> None:
+        """Have previews drawn more quickly, if that is possible; takes a moment, the first time longer."""
+        self.drawing.quick = preview(self.model)
 
     def critic(self, draw: Draw) -> Critic:
         """Says which of this model's faces are broken; chosen, with ``draw``, when it is first needed."""
@@ -122,6 +127,19 @@ class Studio:
         for one in offered:
             if one.id not in self.models:
                 self.models[one.id] = Opened(one, self)
+
+    def prepare(self) -> None:
+        """Draw the first faces, and make previews quicker, in a thread of its own."""
+
+        def work() -> None:
+            for opened in self.models.values():
+                with suppress(Refused):  # closed meanwhile
+                    first = [Face(opened.offered.id, faces.Seed(seed)) for seed in range(24)]
+                    opened.draw(first)
+            for opened in self.models.values():
+                opened.quicken()
+
+        threading.Thread(target=work, name="studio-preparing", daemon=True).start()
 
     @cached_property
     def network(self) -> AttributeNetwork:
