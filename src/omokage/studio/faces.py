@@ -499,8 +499,10 @@ class Resolver:
             return point
         if self.directions is None:
             raise Refused("This model has no directions, so its faces cannot be steered.", "lacks")
-        if not face.keep or self.network is None:
+        if not face.keep:
             return apply(point, face.edits, self.directions)
+        if self.network is None:
+            raise Refused("Nothing can be kept here: the network that sees attributes is missing.", "lacks")
         wants = [Want(name, steps=steps) for name, steps in face.edits.items()]
         settings = drawing_settings(self.model, face)
         steered = steer(

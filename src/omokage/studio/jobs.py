@@ -1,7 +1,8 @@
 """Long work with progress that can be watched and cancelled: inversion, films, files.
 
-One thread does the work, one job after the other. What happens to a job is a list of events; whoever watches
-gets them from the number that they ask for, so a lost connection loses nothing.
+Each lane has a thread, which does one job after the other: a file need not wait for a search. What happens to
+a job is a list of events; whoever watches gets them from the number that they ask for, so a lost connection
+loses nothing.
 """
 
 import logging
@@ -26,6 +27,7 @@ MOST_BYTES = 500 * 2**20  # of all files
 MOST_EVENTS = 2000  # of one job; older reports of progress are dropped
 PAUSE = 0.1  # seconds between two reports of progress
 
+Lane = Literal["search", "files"]
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 _log = logging.getLogger(__name__)
 
@@ -178,13 +180,17 @@ class Jobs:
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="omokage-studio-"))
         self._jobs: dict[str, Job] = {}
-        self._waiting: list[Job] = []
+        self._waiting: dict[Lane, list[Job]] = {"search": [], "files": []}
         self._changed = threading.Condition()
         self._ended = False
-        self._thread = threading.Thread(target=self._work, name="studio-jobs", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._work, args=[waiting], name=f"studio-{lane}", daemon=True)
+            for lane, waiting in self._waiting.items()
+        ]
+        for thread in self._threads:
+            thread.start()
 
-    def start(self, work: Callable[[Job], Mapping[str, Any]]) -> Job:
+    def start(self, work: Callable[[Job], Mapping[str, Any]], lane: Lane = "files") -> Job:
         """Start a job, which waits for its turn. ``work`` returns the result.
 
         Raises:
@@ -192,12 +198,12 @@ class Jobs:
         """
         self.tidy()
         with self._changed:
-            if len(self._waiting) >= MOST_WAITING:
+            if len(self._waiting[lane]) >= MOST_WAITING:
                 raise Refused("Too much is waiting. Please try again in a moment.", "busy", 429)
             job = Job(secrets.token_hex(12), self._folder / secrets.token_hex(12), work)
             self._jobs[job.id] = job
-            self._waiting.append(job)
-            self._changed.notify()
+            self._waiting[lane].append(job)
+            self._changed.notify_all()
         return job
 
     def job(self, id: str) -> Job:
@@ -211,8 +217,9 @@ class Jobs:
         """Cancel a job. One that runs stops at its next report; one that is over is forgotten."""
         job = self.job(id)
         with self._changed:
-            if job in self._waiting:
-                self._waiting.remove(job)
+            for waiting in self._waiting.values():
+                if job in waiting:
+                    waiting.remove(job)
             over, job.state = job.over, "cancelled" if not job.over else job.state
         if over:
             self._forget(job)
@@ -235,9 +242,11 @@ class Jobs:
                 if not job.over:
                     job.state = "cancelled"
                     job.tell("error", {"error": "The studio is being closed.", "code": "cancelled"})
-            self._waiting.clear()
-            self._changed.notify()
-        self._thread.join(10)
+            for waiting in self._waiting.values():
+                waiting.clear()
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join(10)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def tidy(self) -> None:
@@ -256,14 +265,14 @@ class Jobs:
             self._jobs.pop(job.id, None)
         shutil.rmtree(job.folder, ignore_errors=True)
 
-    def _work(self) -> None:
+    def _work(self, waiting: list[Job]) -> None:
         while True:
             with self._changed:
-                while not self._waiting and not self._ended:
+                while not waiting and not self._ended:
                     self._changed.wait()
                 if self._ended:
                     return
-                job = self._waiting.pop(0)
+                job = waiting.pop(0)
                 job.state = "running"
             self._run(job)
 

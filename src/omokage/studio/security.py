@@ -58,14 +58,14 @@ def names_of(host: str, more: tuple[str, ...] = ()) -> tuple[str, ...]:
             found = {str(each[4][0]) for each in socket.getaddrinfo(own, None)}
         except OSError:
             found = set()
-        found.add(_outward())
+        found.add(outward_address())
         names += [f"[{one}]" if ":" in one else one for one in found if one]
     elif not is_local(host):
         names.append(f"[{host}]" if ":" in host and not host.startswith("[") else host)
     return tuple(dict.fromkeys(name.lower() for name in names))
 
 
-def _outward() -> str:
+def outward_address() -> str:
     """This machine's address in the local network; "" if it has none. Nothing is sent."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
@@ -133,4 +133,13 @@ class StudioGuard(Guard):
         return self.token is not None and hmac.compare_digest(token.encode(), self.token.encode())
 
 
-__all__ = ["MOST_UPLOAD", "POLICY", "StudioGuard", "host_name", "is_local", "names_of", "new_token"]
+__all__ = [
+    "MOST_UPLOAD",
+    "POLICY",
+    "StudioGuard",
+    "host_name",
+    "is_local",
+    "names_of",
+    "new_token",
+    "outward_address",
+]

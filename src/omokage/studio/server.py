@@ -25,14 +25,14 @@ from .. import __version__
 from ..errors import UserError
 from ..web.files import StaticFile, static_files, tag_of
 from ..web.serving import COMMON, bound, chosen_language
-from . import bodies, controls, faces, uploads
+from . import answers, bodies, controls, faces, uploads
 from .controls import Offered
 from .drawing import Drawn, Ticket
 from .faces import Face, changed
 from .jobs import Job
 from .refused import Refused, unknown
 from .rolling import Roll, Rolled, roll
-from .security import StudioGuard, is_local, names_of, new_token
+from .security import ANYWHERE, StudioGuard, is_local, names_of, new_token, outward_address
 from .service import Opened, Studio, Waiting
 
 HERE = Path(__file__).parent
@@ -150,6 +150,13 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: _PROBLEM for status in (400, 401, 403, 404, 405, 409, 413, 422, 429, 503)
 }
 _API: dict[str, Any] = {"responses": _PROBLEMS}
+
+
+def _api(answer: Any, **more: Any) -> dict[str, Any]:
+    """How a call is described that answers with JSON; what it returns is not checked again."""
+    return {"responses": {200: {"model": answer}, **_PROBLEMS}, **more}
+
+
 _PICTURE: dict[str, Any] = {
     "responses": {200: {"description": "A picture", "content": {"image/png": {}}}, **_PROBLEMS},
     "response_class": Response,
@@ -167,8 +174,7 @@ _EVENTS: dict[str, Any] = {
     "responses": {200: {"description": "Events", "content": {"text/event-stream": {}}}, **_PROBLEMS},
     "response_class": Response,
 }
-_UPLOAD: dict[str, Any] = {
-    **_API,
+_BYTES: dict[str, Any] = {
     "openapi_extra": {
         "requestBody": {
             "required": True,
@@ -228,7 +234,7 @@ class _Page:
         app.get("/static/{name:path}", include_in_schema=False)(self.static)
         app.get("/texts/{name}", include_in_schema=False)(self.texts)
         app.post("/api/session", status_code=204, response_class=Response, **_API)(self.session)
-        app.get("/api/studio", **_API)(self.about)
+        app.get("/api/studio", **_api(answers.StudioTold))(self.about)
 
     async def page(self) -> Response:
         """The page."""
@@ -315,12 +321,12 @@ class _Faces:
         self._rollers = ThreadPoolExecutor(32, thread_name_prefix="studio-roller")  # they mostly wait
 
     def add(self, app: FastAPI) -> None:
-        app.post("/api/draw", **_API)(self.draw)
-        app.post("/api/wall", **_API)(self.wall)
-        app.post("/api/grid", **_API)(self.grid)
-        app.post("/api/flatten", **_API)(self.flatten)
-        app.post("/api/describe", **_API)(self.describe)
-        app.post("/api/command", **_API)(self.command)
+        app.post("/api/draw", **_api(answers.DrawnTold))(self.draw)
+        app.post("/api/wall", **_api(answers.WallTold))(self.wall)
+        app.post("/api/grid", **_api(answers.GridTold))(self.grid)
+        app.post("/api/flatten", **_api(answers.FacesTold))(self.flatten)
+        app.post("/api/describe", **_api(answers.DescriptionTold))(self.describe)
+        app.post("/api/command", **_api(answers.CommandTold))(self.command)
         app.get("/api/faces/{key}.png", **_PICTURE)(self.face)
         app.get("/pictures/{name}.png", **_PICTURE)(self.picture)
         app.get("/latents/{name}.safetensors", **_FILE)(self.latents)
@@ -492,11 +498,11 @@ class _Files:
         self.studio = studio
 
     def add(self, app: FastAPI) -> None:
-        app.post("/api/uploads", **_UPLOAD)(self.upload)
+        app.post("/api/uploads", **_api(answers.UploadTold, **_BYTES))(self.upload)
         app.delete("/api/uploads/{upload}", status_code=204, response_class=Response, **_API)(self.forget)
-        app.post("/api/export", **_API)(self.export)
-        app.post("/api/jobs", **_API)(self.start)
-        app.get("/api/jobs/{job}", **_API)(self.job)
+        app.post("/api/export", **_api(answers.JobStarted))(self.export)
+        app.post("/api/jobs", **_api(answers.JobStarted))(self.start)
+        app.get("/api/jobs/{job}", **_api(answers.JobTold))(self.job)
         app.delete("/api/jobs/{job}", status_code=204, response_class=Response, **_API)(self.cancel)
         app.get("/api/jobs/{job}/events", **_EVENTS)(self.events)
         app.get("/files/{job}/{name}", **_FILE)(self.file)
@@ -540,7 +546,9 @@ class _Files:
         box = None if body.box is None else dict(zip(("x", "y", "width", "height"), body.box, strict=True))
         if box is not None and min(box["width"], box["height"]) <= 0:
             raise Refused("box: x, y, width and height, both above 0")
-        job = self.studio.jobs.start(lambda job: self.studio.invert(body.upload, box, body.model, job))
+        job = self.studio.jobs.start(
+            lambda job: self.studio.invert(body.upload, box, body.model, job), "search"
+        )
         return JSONResponse({"job": job.id})
 
     async def job(self, job: str) -> JSONResponse:
@@ -604,15 +612,15 @@ class _Boards:
         self.studio, self.store = studio, studio.store
 
     def add(self, app: FastAPI) -> None:
-        app.get("/api/boards", **_API)(self.all)
-        app.post("/api/boards", **_API)(self.create)
-        app.post("/api/boards/import", **_UPLOAD)(self.bring)
-        app.get("/api/boards/{board}", **_API)(self.one)
+        app.get("/api/boards", **_api(list[answers.BoardName]))(self.all)
+        app.post("/api/boards", **_api(answers.BoardTold))(self.create)
+        app.post("/api/boards/import", **_api(answers.BoardTold, **_BYTES))(self.bring)
+        app.get("/api/boards/{board}", **_api(answers.BoardTold))(self.one)
         app.delete("/api/boards/{board}", status_code=204, response_class=Response, **_API)(self.delete)
-        app.post("/api/boards/{board}/restore", **_API)(self.restore)
-        app.post("/api/boards/{board}/edits", **_API)(self.edit)
-        app.post("/api/boards/{board}/undo", **_API)(self.undo)
-        app.post("/api/boards/{board}/redo", **_API)(self.redo)
+        app.post("/api/boards/{board}/restore", **_api(answers.BoardTold))(self.restore)
+        app.post("/api/boards/{board}/edits", **_api(answers.BoardTold))(self.edit)
+        app.post("/api/boards/{board}/undo", **_api(answers.BoardTold))(self.undo)
+        app.post("/api/boards/{board}/redo", **_api(answers.BoardTold))(self.redo)
 
     async def _written(self, work: Callable[[], T]) -> T:
         return await asyncio.to_thread(work)
@@ -704,9 +712,11 @@ def serve(
             token=token,
             cookie=f"omokage-studio-{port}",
         )
-        name = "localhost" if host in ("0.0.0.0", "::") or is_local(host) else host
+        name = "localhost" if host in ANYWHERE or is_local(host) else host
         address = f"http://{name}:{port}/" + (f"#token={token}" if token else "")
         tell(f"studio: {address}")
+        if host in ANYWHERE and (other := outward_address()):
+            tell(f"from other machines: http://{other}:{port}/#token={token}")
         if token:
             tell("the address has the token that this studio needs; it is shown only now")
         tell("Ctrl-C ends it; boards stay")

@@ -136,6 +136,7 @@ class Studio:
                 with suppress(Refused):  # closed meanwhile
                     first = [Face(opened.offered.id, faces.Seed(seed)) for seed in range(24)]
                     opened.draw(first)
+            _ = self.chooser
             for opened in self.models.values():
                 opened.quicken()
 
