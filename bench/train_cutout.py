@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from omokage.cutout import CutoutNetwork
 from omokage.data.drawn import draw_figure
 from omokage.data.drawn.backgrounds import paint_background, paint_clutter
-from omokage.data.drawn.canvas import Canvas
+from omokage.data.drawn.canvas import Canvas, smooth
 from omokage.data.drawn.factors import BACKGROUNDS
 
 FIRST_SEED = 20_000_000  # of the drawn faces; tests and figures use faces with smaller seeds
@@ -133,6 +133,24 @@ def _recoloured(rng: np.random.Generator, colour: np.ndarray) -> np.ndarray:
     return (grey + (colour - grey) * rng.uniform(0.5, 1.5)).clip(0, 1).astype(np.float32)
 
 
+def _fuller(
+    rng: np.random.Generator, colour: np.ndarray, alpha: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The figure with more hair behind the neck and the shoulders, as most painted faces have it."""
+    unit, middle = VIEW / ROOM / 3.2, VIEW / 2
+    hair = colour[int(middle - rng.uniform(0.9, 1.25) * unit), int(middle + rng.uniform(-0.5, 0.5) * unit)]
+    left, right = rng.uniform(0.75, 1.5, 2)
+    down = rng.uniform(0.9, 3.0)
+    shape = [(-left * 0.9, -0.6), (-left, 0.4), (-left * rng.uniform(0.6, 1.2), down), (0, down * 0.97),
+             (right * rng.uniform(0.6, 1.2), down), (right, 0.4), (right * 0.9, -0.6)]  # fmt: skip
+    behind = np.zeros(alpha.shape, np.float32)
+    points = (np.array(smooth(shape, closed=True)) * unit + middle) * 16
+    cv2.fillPoly(behind, [points.round().astype(np.int32)], 1.0, cv2.LINE_AA, 4)
+    dark = hair * rng.uniform(0.6, 1.0)
+    mixed = colour * alpha[..., None] + dark * (1 - alpha[..., None])
+    return np.where(behind[..., None] > 0, mixed, colour).astype(np.float32), np.maximum(alpha, behind)
+
+
 def _bent(
     rng: np.random.Generator, colour: np.ndarray, alpha: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -156,6 +174,8 @@ def example(
     """One training picture, uint8 (side, side, 3), and its alpha, uint8 (side, side)."""
     figure = drawn[int(rng.integers(len(drawn)))].astype(np.float32) / 255
     alpha, colour = figure[..., 3], figure[..., :3]
+    if rng.random() < 0.35:
+        colour, alpha = _fuller(rng, colour, alpha)
     if rng.random() < 0.5:
         alpha = cv2.erode(alpha, np.ones((3, 3)))  # without its outline
     colour = _recoloured(rng, colour)
@@ -239,7 +259,7 @@ def loss(out: torch.Tensor, alpha: torch.Tensor) -> tuple[torch.Tensor, torch.Te
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--steps", type=int, default=3600)
     parser.add_argument("--figures", type=int, default=1600)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()

@@ -43,6 +43,7 @@ from .verbs.recipes import recipes
 from .verbs.report import card, report
 from .verbs.sample import sample
 from .verbs.sharing import export
+from .verbs.sheet import sheet
 from .verbs.steering import directions, select, steer
 from .verbs.studio import studio
 from .verbs.study import app as study
@@ -187,6 +188,7 @@ def train(
 
 
 app.command()(sample)
+app.command()(sheet)
 app.command()(walk)
 app.command()(traverse)
 app.command()(truncate)

@@ -10,11 +10,12 @@ from PIL import Image
 
 from omokage import exploring
 from omokage.errors import UserError
+from omokage.explore.inputs import gather
 from omokage.explore.points import drawn, of_seeds, stacked
 from omokage.explore.provenance import packed, read_provenance
 from omokage.model import load_model
 from omokage.settings import Settings
-from omokage.studio.exports import board_text, read_board, safe_name, write
+from omokage.studio.exports import board_text, items_of, read_board, safe_name, variations, write
 from omokage.studio.faces import Item, document, parse
 
 
@@ -198,3 +199,30 @@ def test_names_of_files_are_tame():
         assert not name.startswith(".")
         assert len(name.encode()) <= 80
         assert name.lower() != "con"
+
+
+def test_a_character_sheet_has_variations_of_a_lone_face(model, three, tmp_path):
+    made = write("sheet", three[:1], tmp_path, name="Rei", notes="talks to cats", language="ja")
+    assert made.path.name == "Rei.png"
+    told = json.loads(Image.open(made.path).text["omokage"])
+    documents = told["arguments"]["studio"]
+    assert documents[0] == document(three[0].face)
+    assert [one["from"]["seed"] for one in documents[1:]] == [0, 1, 2, 3, 4, 5]
+    for item, one in zip(variations(three[2]), range(6), strict=False):
+        differ = np.abs(item.pixels.astype(int) - three[2].pixels).mean()
+        assert 2 < differ < 60, one  # near, but not the same
+    assert "販売できますか" in made.told[-1]
+
+
+def test_a_command_gives_its_faces_as_the_studio_has_them(model):
+    settings = Settings(psi=0.8)
+    given = gather(["3"], model, settings=settings)
+    (item,) = items_of(model, given, settings)
+    (other,) = faces(model, [3])
+    assert item.face == other.face
+    assert (item.pixels == other.pixels).all()
+    moved = replace(given, points=given.points.moved(given.points.values + 0.5), origins=[{"name": "kept"}],
+                    names=["board.safetensors 2"])  # fmt: skip
+    (kept,) = items_of(model, moved, settings)
+    assert set(document(kept.face)["from"]) == {"point"}
+    assert kept.caption == "board.safetensors 2"

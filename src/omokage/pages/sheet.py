@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from omokage.errors import UserError
 from omokage.explore.faces import Faces
 from omokage.model import About
 from omokage.pages.files import about_text, checked_file, checked_size, count_not_finite, save_png
+from omokage.pages.fonts import font_for, plain_font
 
 Colour = tuple[int, int, int]
 PAPER: Colour = (250, 248, 245)
@@ -74,16 +75,15 @@ def enlarged(face: np.ndarray, factor: int) -> np.ndarray:
     return np.asarray(image)
 
 
-@cache
 def font(size: int) -> Any:
     """Pillow's own font at ``size`` pixels."""
-    return ImageFont.load_default(size)
+    return plain_font(size)
 
 
 def font_that_fits(draw: ImageDraw.ImageDraw, text: str, size: int, width: int) -> Any:
-    """Pillow's own font at ``size``, or smaller if ``text`` would be wider than ``width``."""
-    length = draw.textlength(text, font(size))
-    return font(size) if length <= width else font(max(6, int(size * width / length)))
+    """The font for ``text`` at ``size``, or smaller if the text would be wider than ``width``."""
+    length = draw.textlength(text, font_for(text, size))
+    return font_for(text, size if length <= width else max(6, int(size * width / length)))
 
 
 @cache

@@ -15,24 +15,44 @@ from typing import Any
 import numpy as np
 
 from omokage import exploring
+from omokage.cutout import available, cut_out
 from omokage.data.steps.upscale import to_size
 from omokage.data.text import one_line
 from omokage.errors import UserError
 from omokage.explore.faces import Faces
 from omokage.explore.inputs import Gathered
-from omokage.explore.points import joined
-from omokage.explore.provenance import PAGE, Provenance
+from omokage.explore.points import drawn, joined, stacked
+from omokage.explore.provenance import PAGE, Provenance, settings_json
+from omokage.model import Model
+from omokage.pages.character_sheet import MOST_VARIATIONS, Character, write_character_sheet
 from omokage.pages.files import checked_folder, recipe_text, replacing, save_png
+from omokage.pages.palette import palette
 from omokage.pages.sheet import bands, chosen_columns
 from omokage.pages.upscale import FACTORS, Upscale
 from omokage.progress import Progress, Task, opened
-from omokage.studio.faces import Item, document, recipe
+from omokage.settings import Settings
+from omokage.studio.faces import (
+    ID,
+    MADE_WITH,
+    Face,
+    Item,
+    Kept,
+    Near,
+    Resolver,
+    Seed,
+    document,
+    flattened,
+    hash_of,
+    item_settings,
+    recipe,
+)
 from omokage.terms import generated, terms
 
 MAX_FACES = 500  # in one file
 MAX_FILM_FACES = 60
 MAX_SECONDS = 300.0
 MAX_SIDE = 4096  # of one face
+SHEET_FACE, SHEET_VARIATION = 768, 256  # least pixels of a character sheet's faces, where 8 times reaches it
 MAX_BOARD = 20 * 2**20  # bytes of a board file
 MAX_PINS, MAX_NOTE, MAX_NAME = 5000, 4000, 200
 BOARD = ".omokage-board"
@@ -102,11 +122,12 @@ def write(
 
     Args:
         kind: "png": one face, or a zip of several; "contact": all faces with their names on one picture;
-            "sheet": a character sheet, the first face large and the others as its variations; "film": from
-            face to face; "folder": a zip with everything; "board": the board file.
+            "sheet": a character sheet, the first face large and the others as its variations, or some that
+            are made here if it is alone; "film": from face to face; "folder": a zip with everything; "board":
+            the board file.
         items: the faces, at most `MAX_FACES`.
         scale: 1, 2, 4 or 8: enlarged with waifu2x, or with Lanczos where that is not installed.
-        transparent: faces without background ("png" and "folder").
+        transparent: faces without background ("png", "sheet" and "folder").
         format: "png", or "pdf" for a character sheet.
         name, notes: for the file name and the pages.
         recipe: False: files say no more about their making than that the faces are generated.
@@ -144,8 +165,52 @@ def write(
     elif kind == "board":
         path = made.board(board)
     else:
-        raise UserError("sheet: not written yet")
+        path = made.sheet(made.target(f"character.{format}"), transparent)
     return Exported(path, MEDIA_TYPES[path.suffix], made.sentences())
+
+
+def write_sheet(
+    items: Sequence[Item],
+    out: str | Path,
+    *,
+    name: str = "",
+    notes: str = "",
+    transparent: bool = False,
+    recipe: bool = True,
+    language: str = "en",
+    progress: Progress | None = None,
+) -> Exported:
+    """Write a character sheet to the file ``out``, a .png or .pdf. Everything else is as in `write`."""
+    if not items:
+        raise UserError("no faces for a character sheet")
+    made = _Making(
+        list(items), Path(out).parent, Upscale(), name, notes, recipe, language, progress, []
+    )
+    path = made.sheet(Path(out), transparent)
+    return Exported(path, MEDIA_TYPES[path.suffix.lower()], made.sentences())
+
+
+def items_of(
+    model: Model, faces: Gathered, settings: Settings, progress: Progress | None = None
+) -> list[Item]:
+    """The faces that a command was given, drawn, as the studio's functions take them."""
+    pixels, finite = stacked(drawn(model, faces.points, settings, progress), model.resolution)
+    own = {key: value for key, value in settings_json(settings).items() if key not in ("psi", "conditions")}
+    found = []
+    for row, (name, origin) in enumerate(zip(faces.names, faces.origins, strict=True)):
+        points = faces.points[[row]]
+        seed = isinstance(settings.noise, str) and "seed" in origin
+        base = Seed(int(origin["seed"])) if seed else Kept(hash_of(points))
+        kept = {key: value for key, value in own.items() if key in MADE_WITH}
+        free = seed or points.w is None  # else psi and conditions are in the style
+        psi = points.psi[0] if points.psi and free else 1.0
+        conditions = dict(settings.conditions) if free else {}
+        face = Face(model.snapshot_hash[:ID], base, psi, kept, conditions)
+        shown = "" if seed else name
+        found.append(
+            Item(face, model, points, item_settings(model, face), pixels[row], bool(finite[row]), shown)
+        )
+    return found
 
 
 @dataclass(frozen=True)
@@ -268,6 +333,42 @@ class _Making:
             task.advance()
             return bands([Faces(pixels, captions)], path, title=title, line=line, columns=columns, text=text)
 
+    def sheet(self, path: Path, transparent: bool) -> Path:
+        """A character sheet."""
+        first = self.items[0]
+        others = self.items[1 : MOST_VARIATIONS + 1] or variations(first)
+        if len(self.items) > MOST_VARIATIONS + 1:
+            self.told.append(f"a character sheet shows {MOST_VARIATIONS} variations; the others are left out")
+        parts = [
+            (item, Upscale(_reaching(item, SHEET_VARIATION if row else SHEET_FACE), transparent=transparent))
+            for row, item in enumerate([first, *others])
+        ]
+        with opened(self.progress, "character sheet", sum(part.steps for _, part in parts) + 1) as task:
+            shown = [part.one(item.pixels, task.advance) for item, part in parts]
+            task.advance()
+        self.told.extend(_lanczos(parts[0][1]))
+        unclean = [one_line(item.caption, 40) for item, part in parts if not all(part.clean)]
+        if unclean:
+            self.told.append(f"not cut out cleanly, look at the edges: {', '.join(unclean)}")
+        character = Character(
+            shown[0],
+            one_line(self.name, 80),
+            self.notes[:MAX_NOTE],
+            palette(first.pixels, _figure(first.pixels)),
+            [(face, one_line(item.caption, 60)) for face, item in zip(shown[1:], others, strict=True)],
+            self.foot(first),
+            self.language,
+        )
+        text = self.text([first, *others], "character", parts[0][1].text)
+        written, told = write_character_sheet(character, path, text)
+        self.told.extend(told)
+        return written
+
+    def foot(self, item: Item) -> list[str]:
+        """The small print of a character sheet: that it is generated, by what, how, and its terms."""
+        made = [f"psi {item.face.psi:g}", item.caption] if self.recipe else []
+        return [generated(self.language), item.model.about.line(*made), *self.terms([item])]
+
     def film(self, seconds: float | None, loop: bool, size: int | None) -> Path:
         """A walk from face to face."""
         first = self.items[0]
@@ -301,6 +402,33 @@ class _Making:
         with replacing(path) as unfinished:
             unfinished.write_bytes(board)
         return path
+
+
+def _reaching(item: Item, side: int) -> int:
+    """The factor that makes a face at least ``side`` pixels large, or the largest there is."""
+    return next((factor for factor in FACTORS if min(item.model.resolution) * factor >= side), FACTORS[-1])
+
+
+def _figure(pixels: np.ndarray) -> np.ndarray | None:
+    """Where the face is, bool (H, W), if its background can be cut out cleanly; else None."""
+    if not available():
+        return None
+    cut = cut_out(pixels)
+    return cut.alpha > 0.9 if cut.clean else None
+
+
+def variations(item: Item, number: int = 6, distance: float = 0.3) -> list[Item]:
+    """Faces near ``item``, as the page makes them: variations of seeds 0 and up."""
+    flat = flattened(item.model, item.face, item.points)
+    kept = replace(item.points, psi=(1.0,)) if item.points.w is None else item.points
+    near = [Face(flat.model, Near(flat, seed, distance)) for seed in range(number)]
+    points = joined(Resolver(item.model, lambda _: kept).points(near))
+    own = item_settings(item.model, near[0])
+    pixels, finite = stacked(drawn(item.model, points, own), item.model.resolution)
+    return [
+        Item(face, item.model, points[[row]], own, pixels[row], bool(finite[row]), str(row + 1))
+        for row, face in enumerate(near)
+    ]
 
 
 def _lanczos(enlarge: Upscale) -> list[str]:

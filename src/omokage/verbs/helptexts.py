@@ -39,6 +39,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "omokage sample runs/fast --psi 1,0.7,0.5 -o truncated/",
         "omokage sample runs/fast --seeds 0-7 --video walk.mp4",
     ),
+    "sheet": (
+        "omokage sheet 17 -o rei.png --name Rei --notes 'talks to cats'",
+        "omokage sheet 17 3 5 8 -o rei.pdf --name 綾波 --language ja",
+    ),
     "walk": (
         "omokage walk 3,17,5 -o walk.mp4 --seconds 10",
         "omokage walk board.safetensors 8 --no-loop --path linear -o walk.webp",
