@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from omokage.__main__ import main
-from omokage.data.build import build, building
+from omokage.data.build import build, building, finishing, pieces
 from omokage.data.store import format as files
 from omokage.data.store import shards as writing
 from omokage.data.store.faceset import FaceSet
@@ -40,6 +40,7 @@ def rejected(folder: Path) -> dict[str, str]:
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
     monkeypatch.setattr(writing, "SHARD_PICTURES", 8)
+    monkeypatch.setattr(pieces, "PIECE_FACES", 8)
 
 
 def test_a_face_set_from_a_folder(folder_of_faces, tmp_path):
@@ -337,7 +338,8 @@ def test_full_disk_is_one_line_and_resumable(folder_of_faces, tmp_path, monkeypa
 
     with monkeypatch.context() as patch:
         patch.setattr(writing.ShardWriter, "_write", shard)
-        patch.setattr(building, "write_file", file)
+        patch.setattr(finishing, "write_file", file)
+        patch.setattr(pieces, "write_file", file)
         with pytest.raises(UserError, match=r"disk of .* is full: make room and repeat") as caught:
             build([folder], out, as_faces=True)
         assert "\n" not in str(caught.value)
@@ -355,9 +357,10 @@ KILLED = """
     import os, random, shutil, signal, sys, time
     from pathlib import Path
     from omokage.data import build as b
+    from omokage.data.build import pieces as p
     from omokage.data.store import shards as w
     folder, out, seed = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-    w.SHARD_PICTURES = 8
+    p.PIECE_FACES = w.SHARD_PICTURES = 8
 
     def child(kill_at):
         events = 0
@@ -418,13 +421,13 @@ def test_killed_again_and_again_equals_unbroken(folder_of_faces, tmp_path):
 def test_damaged_state_is_built_again(folder_of_faces, tmp_path, monkeypatch):
     folder, out = folder_of_faces(40), tmp_path / "set"
     build([folder], tmp_path / "unbroken", as_faces=True)
-    for damage in ("faces-000001.tar.gz", ".state/000002.json", ".state/plan.json"):
+    for damage in (".state/000001.faces", ".state/000002.json", ".state/plan.json"):
         with monkeypatch.context() as patch:
 
-            def stop(self, *_):
+            def stop(*_):
                 raise KeyboardInterrupt
 
-            patch.setattr(building._Work, "finish", stop)
+            patch.setattr(building, "finish", stop)
             with pytest.raises(KeyboardInterrupt):
                 build([folder], out, as_faces=True)
         damaged = partial_folder(out) / damage
@@ -439,10 +442,10 @@ def test_changed_source_starts_anew(folder_of_faces, tmp_path, monkeypatch):
     folder, out = folder_of_faces(40), tmp_path / "set"
     with monkeypatch.context() as patch:
 
-        def stop(self, *_):
+        def stop(*_):
             raise KeyboardInterrupt
 
-        patch.setattr(building._Work, "finish", stop)
+        patch.setattr(building, "finish", stop)
         with pytest.raises(KeyboardInterrupt):
             build([folder], out, as_faces=True)
     (folder / "0a.jpg").write_bytes((folder / "1.jpg").read_bytes())
@@ -470,7 +473,7 @@ def test_progress_is_told(folder_of_faces, tmp_path):
     build([folder_of_faces(9)], tmp_path / "set", as_faces=True, progress=Listening())
     steps = [entry for entry in told if entry[0] == "building"]
     assert sum(n for _, _, n, _ in steps) == 9
-    assert steps[-1][1:] == (9, 1, "9 kept, 0 rejected")
+    assert steps[-1][1:] == (9, 1, "9 kept, 0 left out")
 
 
 def test_manifest_and_index(folder_of_faces, tmp_path):

@@ -20,9 +20,10 @@ from omokage import hardware
 from omokage.__main__ import main
 from omokage.data.build import build, pipeline
 from omokage.data.build import pieces as building
-from omokage.data.build.pieces import DETECTED, pictures
 from omokage.data.build.pipeline import Options
+from omokage.data.build.plan import DETECTED
 from omokage.data.drawn import draw, draw_face, draw_illustration
+from omokage.data.sources.beside import pictures
 from omokage.data.sources.source import open_source
 from omokage.data.steps.detect import Face
 from omokage.data.store import shards as writing

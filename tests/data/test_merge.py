@@ -3,8 +3,8 @@ import csv
 import pytest
 
 from omokage.__main__ import main
-from omokage.data.derive import parts as derive
 from omokage.data.derive.merge import joined_index, merge
+from omokage.data.store import shards
 from omokage.data.store.faceset import FaceSet
 from omokage.errors import UserError
 
@@ -109,17 +109,17 @@ def test_columns_of_other_types_are_joined():
 
 
 def test_an_interrupted_merge_goes_on(two, tmp_path, monkeypatch):
-    monkeypatch.setattr(derive, "SHARD_PICTURES", 2)
+    monkeypatch.setattr(shards, "SHARD_PICTURES", 2)
     merge(two, tmp_path / "unbroken")
-    write, calls = derive._write_shard, []
+    write, calls = shards._write, []
 
-    def stop(path, members, task):
+    def stop(path, members, pictures, task):
         calls.append(path.name)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return write(path, members, task)
+        return write(path, members, pictures, task)
 
-    monkeypatch.setattr(derive, "_write_shard", stop)
+    monkeypatch.setattr(shards, "_write", stop)
     with pytest.raises(KeyboardInterrupt):
         merge(two, tmp_path / "out")
     assert not (tmp_path / "out").exists()

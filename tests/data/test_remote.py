@@ -292,7 +292,7 @@ def test_from_s3_to_s3(bucket, faces, tmp_path, monkeypatch):
     sent.clear()
     with monkeypatch.context() as patch:
         patch.setattr(Place, "upload", noted)
-        patch.setattr("omokage.data.build.building._Work", None)  # nothing is built again
+        patch.setattr("omokage.data.build.building.Pieces", None)  # nothing is built again
         report = build(sources, out, **arguments)
     assert sent == ["faces-000002.tar.gz", "index.parquet", "rejected.csv", "report.html", "manifest.json"]
     assert (report.path, report.found, report.kept) == (out, 23, 22)

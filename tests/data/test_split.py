@@ -12,10 +12,10 @@ import pyarrow as pa
 import pytest
 
 from omokage.data.build import build
-from omokage.data.derive import parts as derive
 from omokage.data.derive import split as splitting
 from omokage.data.derive.duplicates import signatures
 from omokage.data.derive.split import split
+from omokage.data.store import shards
 from omokage.data.store.faceset import FaceSet
 from omokage.data.store.format import partial_folder
 from omokage.errors import UserError
@@ -198,7 +198,7 @@ def test_a_full_disk_is_told_before_and_in_between(forty, tmp_path, monkeypatch)
         def full(*_: object) -> None:
             raise OSError(28, "No space left on device")
 
-        patch.setattr(derive, "_write_shard", full)
+        patch.setattr(shards, "_write", full)
         with pytest.raises(UserError, match=r"disk of .* is full: make room and repeat"):
             split(forty, tmp_path / "out", holdout=0.25)
     split(forty, tmp_path / "out", holdout=0.25)
@@ -220,8 +220,9 @@ import os, random, signal, sys
 from pathlib import Path
 from omokage.data.derive import parts as derive
 from omokage.data.derive import split
+from omokage.data.store import shards
 source, out, seed = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-derive.SHARD_PICTURES = 7
+shards.SHARD_PICTURES = 7
 
 def child(kill_at):
     events = 0
@@ -254,7 +255,7 @@ print(rounds)
 
 
 def test_killed_again_and_again_equals_unbroken(forty, tmp_path, monkeypatch):
-    monkeypatch.setattr(derive, "SHARD_PICTURES", 7)
+    monkeypatch.setattr(shards, "SHARD_PICTURES", 7)
     split(forty, tmp_path / "unbroken", holdout=0.25)
     script = [sys.executable, "-c", textwrap.dedent(KILLED), forty, tmp_path / "out", "1"]
     run = subprocess.run(script, capture_output=True, text=True, timeout=500)

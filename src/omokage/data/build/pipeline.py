@@ -1,16 +1,17 @@
-"""From illustrations to faces: the steps for one picture.
+"""From one picture to its faces: all steps in their order.
 
-`handle` does all steps for one picture: read, label, detect, crop, clean, scale, encode. `building` calls it
-in this process or in others, and does the steps that need all faces: duplicates, shards, index.
+`handle` does them: read, label, detect, crop, clean, scale, encode. For pictures that are faces already
+(`AsTheyCome`), detecting and cutting are off and the bytes are kept. An engine calls `handle` in this
+process or in others; `finishing` does what needs all faces: copies, shards, index.
 """
 
 import hashlib
 import io
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from PIL import Image
@@ -18,13 +19,14 @@ from PIL import Image
 from ...errors import UserError
 from ..derive.optout import OPTED_OUT, OptOut, read_opt_out
 from ..sources.beside import lies_beside
-from ..sources.labels import RATINGS, Ambiguous, Labels, marks_in, merge, read_sidecar
+from ..sources.labels import RATINGS, Ambiguous, Labels, is_table, marks_in, merge, read_sidecar
 from ..steps.clean import CRITERIA, measure, thresholds, verdict
 from ..steps.colours import ColourNames, check_confidence
 from ..steps.crop import BORDERS, CLOSE_UPS, PRESETS, CropBox, closer_box, crop_box, cut, visible
 from ..steps.detect import Detector, Face, FaceScore, open_detector
-from ..steps.read import Picture, Unreadable, read_frames, read_picture
+from ..steps.read import Picture, Unreadable, cover, read_frames, read_picture, to_png
 from ..steps.upscale import Waifu2x, described, to_size, upscaler
+from ..store.columns import OF_FACES
 from ..store.format import deflate_member, tar_member
 from ..text import one_line
 from .report import THUMBNAIL
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 FORMATS = ("jpg", "png", "webp")
 PRECISIONS = ("auto", "bf16", "fp32")
 MAX_FACES = 512
+BESIDE = "labels of other files"  # reason for tables among pictures that are faces; not in `rejected.csv`
 CLOSE_UP = "close-up "  # in `done`, before the size of a crop made by `crop.closer_box`
 
 
@@ -120,6 +123,28 @@ class Options:
         return 1.0 if self.size is None else self.size[1] / self.size[0]
 
 
+@dataclass(frozen=True)
+class AsTheyCome:
+    """Options for pictures that are faces already. Nothing is found or cut, and their bytes are kept.
+
+    size: None keeps the size; a number resizes to size×size pixels by `read.RESIZE_RULE`, stored as PNG.
+    drop: which copies are left out, one of `copies.DROPS`.
+    estimate: a network names the colours of hair and eyes (`colours.ColourNames`).
+    min_confidence: names with a lower confidence stay empty, 0 to 1.
+    """
+
+    size: int | None = None
+    drop: str = "none"
+    estimate: bool = False
+    min_confidence: float = 0.0
+
+    # What is off, by the names of `Options`.
+    label: ClassVar[bool] = False
+    frames: ClassVar[int | None] = None
+    background: ClassVar[tuple[int, int, int]] = (255, 255, 255)
+    ratings: ClassVar[tuple[str, ...]] = ()
+
+
 def resolved(options: Options) -> Options:
     """``options`` with each automatic choice replaced by the one for this machine."""
     if options.precision != "auto":
@@ -134,14 +159,28 @@ def resolved(options: Options) -> Options:
 class Tools:
     """The tools for handling pictures: networks, loaded once per process. described: for the manifest."""
 
-    def __init__(self, options: Options) -> None:
+    options: "Options | AsTheyCome"
+    detector: Detector | None = None
+    judge: FaceScore | None = None
+    colours: ColourNames | None = None
+    enlarge: Waifu2x | None = None
+    opt_out: OptOut | None = None
+    limits: Mapping[str, float | None]
+    described: dict[str, Any]
+
+    def __init__(self, options: "Options | AsTheyCome") -> None:
         import cv2
         import PIL
 
+        if isinstance(options, AsTheyCome):
+            self.options, self.limits, self.described = options, {}, {}
+            if options.estimate:
+                self.colours = ColourNames()
+                self.described = {"colours": self.colours.file_hash}
+            return
         options.check()
         self.options = options = resolved(options)
         precision: Precision = "bf16" if options.precision == "bf16" else "fp32"
-        self.detector: Detector | None = None
         if options.detector is not None:
             self.detector = open_detector(
                 options.detector,
@@ -150,11 +189,9 @@ class Tools:
                 precision=precision,
             )
         # Faces found by the network have its score already; those of other detectors are scored by it.
-        self.judge: FaceScore | None = (
-            FaceScore(precision=precision) if options.clean and options.detector != "network" else None
-        )
+        if options.clean and options.detector != "network":
+            self.judge = FaceScore(precision=precision)
         self.colours = ColourNames() if options.label else None
-        self.enlarge: Waifu2x | None = None
         if options.upscale is not None:
             self.enlarge = upscaler(options.upscale, options.noise, options.model)
         self.limits = thresholds(options.limits) if options.clean else {}
@@ -200,14 +237,12 @@ class Finding:
 class Outcome:
     """The result for one face: its row in `detected.parquet`, and its picture if it was kept.
 
-    row: columns by name; ``reason`` is None for a kept face.
-    member: deflated tar member. raw_size, data_size: bytes of the member and of the picture before deflation.
+    row: columns by name; ``reason`` is None for a kept face. member: deflated tar member.
     signature: `duplicates.signatures` of the crop before scaling. thumbnail: JPEG of a face left out.
     """
 
     row: dict[str, Any]
     member: bytes = b""
-    data_size: int = 0
     signature: bytes = b""
     thumbnail: bytes = b""
 
@@ -252,6 +287,10 @@ def handle(job: Job, tools: Tools) -> Handled:
         rating = known.labels.rating
         if rating is not None and rating not in tools.options.ratings:
             return Handled(job.source, name, "label", f"rating: {rating}", bad_labels=known.bad)
+        if isinstance(tools.options, AsTheyCome):
+            outcome = _as_it_came(job, read_picture(job.data), known, tools)
+            outcome.row.update(source=job.source, file=name)
+            return Handled(job.source, name, faces=(outcome,))
         outcomes: list[Outcome] = []
         for picture in _pictures(job.data, tools.options):
             pixels = np.ascontiguousarray(np.asarray(picture.image))
@@ -264,6 +303,8 @@ def handle(job: Job, tools: Tools) -> Handled:
         digest = hashlib.sha256(job.data).hexdigest()
         md5 = hashlib.md5(job.data, usedforsecurity=False).hexdigest()  # boards name pictures by it
     except Unreadable as reason:
+        if isinstance(tools.options, AsTheyCome) and isinstance(job.data, bytes) and is_table(name, job.data):
+            return Handled(job.source, name, "read", BESIDE)
         return Handled(job.source, name, "read", one_line(reason), bad_labels=known.bad)
     except MemoryError:
         return Handled(job.source, name, "read", "needs too much memory", bad_labels=known.bad)
@@ -272,11 +313,44 @@ def handle(job: Job, tools: Tools) -> Handled:
     return Handled(job.source, name, "", "", tuple(outcomes), thumbnail, known.bad, *size)
 
 
-def _pictures(data: bytes, options: Options) -> Iterator[Picture]:
+def _pictures(data: bytes, options: Options | AsTheyCome) -> Iterator[Picture]:
     if options.frames is None:
         yield read_picture(data, background=options.background)
     else:
         yield from read_frames(data, options.frames, background=options.background)
+
+
+def _as_it_came(job: Job, picture: Picture, known: _Known, tools: Tools) -> Outcome:
+    """A picture that is a face: its bytes are kept, unless it is resized or no file of `FORMATS`."""
+    options = tools.options
+    assert isinstance(options, AsTheyCome)
+    assert isinstance(job.data, bytes)
+    data, image, extension, done = job.data, picture.image, picture.extension, list(picture.done)
+    row: dict[str, Any] = {"key": job.key, "step": None, "reason": None, "other": dict(known.labels.other)}
+    if tools.colours is not None:
+        pixels = np.ascontiguousarray(np.asarray(image.convert("RGB")))
+        row |= _colours_of(pixels, None, Labels(), tools.colours, options.min_confidence)
+    if options.size is not None and image.size != (options.size, options.size):
+        done.append(f"{image.width}×{image.height} to {options.size}×{options.size}")
+        image, extension = cover(image, (options.size, options.size)), None
+    if extension is None:
+        data, extension = to_png(image), "png"
+    return _stored(row, data, extension, image.size, done)
+
+
+def _stored(
+    row: dict[str, Any], data: bytes, extension: str, size: tuple[int, int], done: Sequence[str]
+) -> Outcome:
+    """A face that is kept, ready for a shard. size: width and height. done: what was done to the picture."""
+    row.update(
+        done="; ".join(note for note in done if note),
+        width=size[0],
+        height=size[1],
+        format=extension,
+        sha256=hashlib.sha256(data).digest(),
+        bytes=len(data),
+    )
+    return Outcome(row, deflate_member(tar_member(f"{row['key']}.{extension}", data)))
 
 
 def _of_one(job: Job, picture: Picture, pixels: np.ndarray, known: _Known, tools: Tools) -> list[Outcome]:
@@ -312,7 +386,7 @@ def _faces(job: Job, frame: int | None, pixels: np.ndarray, tools: Tools) -> lis
         faces = [Face(0.0, 0.0, float(width), float(height), 1.0)]
     else:
         faces = tools.detector(pixels)[:MAX_FACES]
-    if tools.options.detector == "network":
+    if isinstance(tools.options, Options) and tools.options.detector == "network":
         return [Finding(face, face.score, frame) for face in faces]
     judge = tools.judge
     return [Finding(face, None if judge is None else judge(pixels, face), frame) for face in faces]
@@ -328,6 +402,7 @@ def _face(
     tools: Tools,
 ) -> Outcome:
     options, face = tools.options, finding.face
+    assert isinstance(options, Options)
     shape = pixels.shape[:2]
     closer = False
     if options.crop is None or options.detector is None:
@@ -383,22 +458,13 @@ def _face(
     if target is not None:
         image, scaled = to_size(crop, target, tools.enlarge)
     notes = [*done, _cut_note(box, inside, options, closer), scaled]
-    data = encode(image, options.format)
-    raw = tar_member(f"{key}.{options.format}", data)
-    row.update(
-        done="; ".join(note for note in notes if note),
-        width=image.shape[1],
-        height=image.shape[0],
-        format=options.format,
-        sha256=hashlib.sha256(data).digest(),
-        bytes=len(data),
-    )
-    signature = b""
-    if options.duplicates:
-        from ..derive.duplicates import signatures
+    size = image.shape[1], image.shape[0]
+    stored = _stored(row, encode(image, options.format), options.format, size, notes)
+    if not options.duplicates:
+        return stored
+    from ..derive.duplicates import signatures
 
-        signature = signatures([crop]).tobytes()
-    return Outcome(row, deflate_member(raw), len(data), signature)
+    return replace(stored, signature=signatures([crop]).tobytes())
 
 
 def _cut_note(box: CropBox, inside: float, options: Options, closer: bool) -> str:
@@ -421,15 +487,24 @@ def _label_columns(pixels: np.ndarray, face: Face, known: _Known, tools: Tools) 
         "other": dict(labels.other),
     }
     if tools.colours is not None:
-        seen = tools.colours.estimates(pixels, face if tools.detector is not None else None)
-        for of, estimate in zip(("hair", "eyes"), seen, strict=True):
-            tagged = labels.colour(of)
-            if tagged is not None:
-                row[of], row[f"{of}_from"] = tagged, "tags"
-                continue
-            row[f"{of}_confidence"] = estimate.confidence
-            if estimate.confidence >= tools.options.min_confidence:
-                row[of], row[f"{of}_from"] = estimate.name, "network"
+        found = face if tools.detector is not None else None
+        row |= _colours_of(pixels, found, labels, tools.colours, tools.options.min_confidence)
+    return row
+
+
+def _colours_of(
+    pixels: np.ndarray, face: Face | None, labels: Labels, network: ColourNames, least: float
+) -> dict[str, Any]:
+    """Colours of hair and eyes: from tags, else by the network if it is as sure as ``least``."""
+    row: dict[str, Any] = {}
+    for of, estimate in zip(OF_FACES, network.estimates(pixels, face), strict=True):
+        tagged = labels.colour(of)
+        if tagged is not None:
+            row[of], row[f"{of}_from"] = tagged, "tags"
+            continue
+        row[f"{of}_confidence"] = estimate.confidence
+        if estimate.confidence >= least:
+            row[of], row[f"{of}_from"] = estimate.name, "network"
     return row
 
 
@@ -464,7 +539,7 @@ class Handler:
     `UserError` is raised, because the face set would depend on which process did the work.
     """
 
-    def __init__(self, options: Options, tools: Tools) -> None:
+    def __init__(self, options: Options | AsTheyCome, tools: Tools) -> None:
         self.options, self._tools, self._described = options, tools, tools.described
 
     @property
@@ -479,7 +554,7 @@ class Handler:
 
 
 @lru_cache(maxsize=1)
-def _tools(options: Options) -> Tools:
+def _tools(options: Options | AsTheyCome) -> Tools:
     tools = Tools(options)
     if "torch" in sys.modules:  # importing it only for this would take longer than it saves
         from ...hardware import keep_freed_memory
@@ -488,7 +563,7 @@ def _tools(options: Options) -> Tools:
     return tools
 
 
-def _handler_elsewhere(options: Options, expected: dict[str, Any]) -> Handler:
+def _handler_elsewhere(options: Options | AsTheyCome, expected: dict[str, Any]) -> Handler:
     tools = _tools(options)
     if differing := sorted(name for name in expected if tools.described[name] != expected[name]):
         name = differing[0]

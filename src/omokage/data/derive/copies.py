@@ -14,7 +14,7 @@ from PIL import Image
 
 from ...progress import Progress, opened
 from ..store.faceset import FaceSet
-from .duplicates import ALIKE, best_of_groups, duplicate_groups, face_set_signatures
+from .duplicates import ALIKE, best_for, duplicate_groups, face_set_signatures
 
 DROPS = ("none", "exact", "near")
 VARIANT = 1.5
@@ -132,10 +132,8 @@ def near_copies(faces: FaceSet, workers: int | None = None, progress: Progress |
         return good
 
     groups = duplicate_groups(marks, accept=same_drawing, progress=progress)
-    best = best_of_groups(groups, marks, faces.index["bytes"].to_numpy())
-    best_of = np.empty(len(groups), np.int64)
-    best_of[groups[best]] = np.nonzero(best)[0]
-    kept_for = best_of[groups]
+    kept_for = best_for(groups, marks, faces.index["bytes"].to_numpy())
+    best = kept_for == np.arange(len(kept_for))
     apart = np.concatenate([*unlike, np.empty((0, 2), np.int64)])
     apart = kept_for[apart.reshape(-1, 2)]
     later = np.maximum(apart[:, 0], apart[:, 1])[apart[:, 0] != apart[:, 1]]

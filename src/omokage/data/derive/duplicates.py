@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
+import pyarrow as pa
 from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -524,6 +525,21 @@ def best_of_groups(groups: np.ndarray, signatures: np.ndarray, size: np.ndarray 
     kept = np.zeros(len(groups), bool)
     kept[order[np.concatenate([[True], ordered[1:] != ordered[:-1]])[: len(order)]]] = True
     return kept
+
+
+def best_for(groups: np.ndarray, signatures: np.ndarray, size: np.ndarray | None = None) -> np.ndarray:
+    """For each row, the row of its group that is to be kept, by `best_of_groups`: int64 (N,)."""
+    best = best_of_groups(groups, signatures, size)
+    best_of = np.empty(len(groups), np.int64)
+    best_of[groups[best]] = np.nonzero(best)[0]
+    return best_of[groups]
+
+
+def first_of_equal(digests: pa.ChunkedArray) -> np.ndarray:
+    """For each row, the first row with the same value: int64 (N,)."""
+    numbers = digests.combine_chunks().dictionary_encode().indices.to_numpy()
+    _, first, number = np.unique(numbers, return_index=True, return_inverse=True)
+    return first[number.reshape(-1)]
 
 
 def face_set_signatures(

@@ -24,11 +24,10 @@ from ..sources.source import stem
 from ..store.columns import as_text, label_columns
 from ..store.faceset import FaceSet
 from ..store.format import json_bytes, write_file
-from ..store.unfinished import check_room, target
+from ..store.unfinished import check_room, target, working_folder
 from ..text import one_line
 from .choose import nearest, nothing_left, where
 from .optout import OPTED_OUT, read_opt_out
-from .parts import working_folder
 
 LAYOUTS = {
     "folder": "pictures/ and labels.csv, which `omokage build --labels` reads again",

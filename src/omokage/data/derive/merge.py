@@ -17,11 +17,10 @@ from ..store.faceset import FaceSet
 from ..store.unfinished import target
 from ..text import one_line
 from .choose import nearest, nothing_left, where
-from .duplicates import SAME, best_of_groups, duplicate_groups, face_set_signatures
+from .copies import DROPS
+from .duplicates import SAME, best_for, duplicate_groups, face_set_signatures, first_of_equal
 from .optout import OPTED_OUT, OptOut, read_opt_out
 from .parts import Part, derive
-
-DROPS = ("none", "exact", "near")
 
 
 @dataclass(frozen=True)
@@ -146,11 +145,9 @@ def _dropped(
     progress: Progress | None,
 ) -> list[tuple[int, int]]:
     """Rows to leave out, each with the row that is kept in its place."""
-    digests = index["sha256"].combine_chunks().dictionary_encode().indices.to_numpy()
-    _, first, number = np.unique(digests, return_index=True, return_inverse=True)
-    kept_for = first[number.reshape(-1)]
+    kept_for = first_of_equal(index["sha256"])
     if drop == "near":
-        once = np.sort(first)
+        once = np.unique(kept_for)
         signatures = np.concatenate(
             [
                 face_set_signatures(faces, rows[once][origins[once] == o], workers=workers, progress=progress)
@@ -158,11 +155,8 @@ def _dropped(
             ]
         )
         groups = duplicate_groups(signatures, likeness=SAME, progress=progress)
-        best = best_of_groups(groups, signatures, index["bytes"].to_numpy()[once])
-        best_of = np.empty(len(groups), np.int64)
-        best_of[groups[best]] = once[best]
         place = np.empty(len(index), np.int64)
-        place[once] = best_of[groups]
+        place[once] = once[best_for(groups, signatures, index["bytes"].to_numpy()[once])]
         kept_for = place[kept_for]
     return [(int(i), int(kept_for[i])) for i in np.nonzero(kept_for != np.arange(len(index)))[0]]
 

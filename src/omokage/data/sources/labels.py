@@ -10,7 +10,7 @@ import io
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import reduce
@@ -113,6 +113,7 @@ _SPELLED = {
 _COLOURS = {"hair": HAIR_COLOURS, "eyes": (*EYE_COLOURS, "white")}
 _YELLOW = {"hair": "blonde", "eyes": "yellow"}
 MAX_TAGS = 1000
+_KNOWN = ("file", "tags", "rating", "artist", "license", "url")  # columns with a meaning of their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -576,11 +577,13 @@ def _text(record: Mapping[str, Any], *keys: str) -> str | None:
 class LabelTable:
     """Labels by file name: a CSV with a column `file`, or JSON lines with `file`, `filename`, `md5` or `id`.
 
+    verbatim: every column of a CSV is a further column, whatever its name; JSON is refused.
+
     columns: the names of further columns, which go to the index unchanged.
     met: which rows matched a file, once `meet` was called.
     """
 
-    def __init__(self, path: str | Path, taken: Iterable[str] = ()) -> None:
+    def __init__(self, path: str | Path, taken: Iterable[str] = (), verbatim: bool = False) -> None:
         import hashlib
 
         path = Path(path).expanduser()
@@ -594,10 +597,10 @@ class LabelTable:
         self.met: Met | None = None
         self._labels: list[Labels] = []
         self._names: list[list[str]] = []
-        if text.lstrip()[:1] in ("{", "["):
+        if text.lstrip()[:1] in ("{", "[") and not verbatim:
             self._read_json(text, path)
         else:
-            self._read_csv(text, path)
+            self._read_csv(text, path, {"file"} if verbatim else _KNOWN)
         if clash := set(self.columns) & set(taken):
             raise UserError(f"labels {one_line(path)}: the column {min(clash)!r} needs another name")
         self._rows = Rows(self._names, lambda a, b: self._labels[a] == self._labels[b], one_line(path))
@@ -605,14 +608,14 @@ class LabelTable:
     def __len__(self) -> int:
         return len(self._labels)
 
-    def _read_csv(self, text: str, path: Path) -> None:
+    def _read_csv(self, text: str, path: Path, known: Collection[str]) -> None:
         header, rows = read_table(text, path)
-        known = {"file", "tags", "rating", "artist", "license", "url"}
         self.columns = [one_line(name) for name in header if name not in known]
         for row in rows:
             record = dict(zip(header, row, strict=True))
             other = tuple((one_line(k), v) for k, v in record.items() if k not in known and v)
             told = {k: v.replace("|", ",") if k == "tags" else v for k, v in record.items()}
+            told = told if "tags" in known else {}
             self._labels.append(replace(from_record(told, posters=False), other=other))
             self._names.append([record["file"]] if record["file"] else [])
 

@@ -6,14 +6,16 @@ is reset before every member (a "full flush"), so that a member can also be infl
 reads only the first.) Compression compensates for the tar header, which is large beside a picture of 3 kB.
 """
 
+import csv
 import hashlib
 import io
 import json
 import os
 import tarfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -96,3 +98,12 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def rejected_csv(rows: Iterable[Sequence[Any]], columns: Sequence[str] = ("file", "reason")) -> bytes:
+    """The bytes of `rejected.csv`: what was left out, and why."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return text.getvalue().encode()

@@ -1,13 +1,18 @@
 """The manifest of a face set: what it is made of, and how."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ... import __version__
 from ...errors import UserError
 from ..sources.places import url_of
 from ..text import one_line
-from .format import FORMAT, KIND, MANIFEST
+from .format import FORMAT, KIND, MANIFEST, content_hash
 
 
 def read_manifest(folder: Path, shown: str) -> dict[str, Any]:
@@ -61,3 +66,39 @@ def refuse_face_set(path: str | Path, instead: str) -> None:
     """
     if url_of(path) is None and is_face_set(path):
         raise UserError(f"{one_line(path)} is a face set already: {instead}")
+
+
+def counted(index: pa.Table, found: int, reasons: Mapping[str, int]) -> dict[str, Any]:
+    """The counts that every manifest has.
+
+    index: the rows that are kept, of ``found``. reasons: how many were left out for each reason.
+    """
+    return {
+        "found": found,
+        "kept": len(index),
+        "rejected": found - len(index),
+        "duplicates": len(index) - pc.count_distinct(index["sha256"]).as_py(),
+        "bytes": int(pc.sum(index["bytes"].cast(pa.int64())).as_py() or 0),
+        "reasons": dict(sorted(reasons.items())),
+    }
+
+
+def manifest_of(
+    entries: Mapping[str, Any],
+    counts: Mapping[str, Any],
+    index: pa.Table,
+    shards: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """The manifest of a face set, ready for JSON.
+
+    entries: what it was made from, and how. counts: `counted`, and further ones. shards: `shards.Written`.
+    """
+    return {
+        "kind": KIND,
+        "format": FORMAT,
+        "omokage": __version__,
+        **entries,
+        "counts": counts,
+        "content_hash": content_hash(index["key"].to_pylist(), index["sha256"].to_pylist()),
+        "shards": [{name: shard[name] for name in ("name", "bytes", "pictures")} for shard in shards],
+    }

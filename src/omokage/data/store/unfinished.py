@@ -10,7 +10,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,9 @@ from ... import __version__
 from ...errors import UserError
 from ..text import one_line
 from .format import MANIFEST, json_bytes, partial_folder, sync_folder, write_file
-from .manifest import read_manifest
 
 STATE = ".state"
+WORK = 2  # the form of unfinished work; work of another form is begun anew
 _PLAN = "plan.json"
 
 
@@ -31,12 +31,41 @@ def target(out: str | Path) -> Path:
     return (path.resolve() if path.is_symlink() or path.exists() else path).absolute()
 
 
+@contextmanager
+def working_folder(
+    out: Path, plan: dict[str, Any], complete: Callable[[Path], bool]
+) -> Iterator[Path | None]:
+    """The hidden folder in which ``out`` is made; renamed to ``out`` if the block ends without an error.
+
+    Work on the same plan that is there already stays. Only one process at a time may have the folder.
+
+    plan: everything that determines the result. Unfinished work of another plan is deleted.
+    complete: tells whether a folder holds the finished result of the plan; then the block gets None.
+    """
+    partial = partial_folder(out)
+    with disk_errors(out):
+        if complete(out):
+            shutil.rmtree(out / STATE, ignore_errors=True)  # left by a process that was killed at its end
+            yield None
+            return
+        refuse_foreign(out)
+        with locked(partial, out):
+            if complete(out):  # another process finished it before this one got the lock
+                yield None
+                return
+            begin(partial, plan)
+            yield partial
+            os.rename(partial, out)
+            shutil.rmtree(out / STATE)
+            sync_folder(out.parent)
+
+
 def begin(partial: Path, plan: dict[str, Any]) -> None:
     """Prepare the folder ``partial`` for ``plan``. Work on this plan is kept, other work is deleted.
 
     Raises `UserError` if something else is there.
     """
-    state, plan = partial / STATE, {"omokage": __version__, **plan}
+    state, plan = partial / STATE, {"omokage": __version__, "work": WORK, **plan}
     if _same(state / _PLAN, plan):
         return
     names = {entry.name for entry in partial.iterdir()}
@@ -139,14 +168,6 @@ def check_room(out: Path, needed: int) -> None:
         )
 
 
-def only_to_rename(partial: Path, plan: dict[str, Any]) -> bool:
-    """Whether the face set of this plan is complete in ``partial``. The manifest shows it: it comes last."""
-    try:
-        return made_by(read_manifest(partial, ""), plan)
-    except UserError:
-        return False
-
-
 def made_by(manifest: dict[str, Any], plan: dict[str, Any]) -> bool:
     """Whether a build with this plan made the manifest."""
     labels = manifest.get("labels")
@@ -154,11 +175,3 @@ def made_by(manifest: dict[str, Any], plan: dict[str, Any]) -> bool:
     return {**plan, "labels": labels} == {name: manifest.get(name) for name in plan} | {
         "labels": plan["labels"]
     }
-
-
-def put_in_place(partial: Path, out: Path) -> None:
-    """Rename the finished face set in ``partial`` to ``out``."""
-    if (partial / STATE).exists():
-        shutil.rmtree(partial / STATE)
-    os.rename(partial, out)
-    sync_folder(out.parent)
