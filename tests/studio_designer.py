@@ -84,13 +84,14 @@ class Designer:
             self.page.wait_for_selector("studio-wall .face:not([data-drawn])", state="attached")
         self.settle()
 
-    def settle(self) -> None:
+    def settle(self, timeout: float = 15_000) -> None:
         """Wait until all faces in sight are drawn."""
         self.page.wait_for_function(
             """() => document.querySelector("studio-wall").getAttribute("aria-busy") !== "true"
             && document.querySelector("studio-wall .face[data-drawn]")
             && !document.querySelector("studio-panel [aria-busy=true]")
-            && !document.querySelector(":is(dialog, .faces) .face:not([data-drawn])")"""
+            && !document.querySelector(":is(dialog, .faces) .face:not([data-drawn])")""",
+            timeout=timeout,
         )
 
     def faces(self, where: str = "studio-wall") -> Any:
@@ -122,10 +123,12 @@ class Designer:
         )
         return self.picture()
 
-    def pins(self, count: int) -> Any:
+    def pins(self, count: int, timeout: float = 15_000) -> Any:
         """Wait until the board has so many faces; returns them."""
         self.page.wait_for_function(
-            "count => document.querySelectorAll('studio-board .pin').length === count", arg=count
+            "count => document.querySelectorAll('studio-board .pin').length === count",
+            arg=count,
+            timeout=timeout,
         )
         return self.page.locator("studio-board .pin")
 

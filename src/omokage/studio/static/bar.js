@@ -1,6 +1,7 @@
 // The bar above the wall: model, typical ↔ daring, what is fixed, and the buttons of the page.
 
 import { Part, dropdown, h, icon, iconButton } from "./dom.js";
+import { nameOfModel } from "./faces.js";
 import { recall, remember } from "./memory.js";
 import { studio } from "./state.js";
 import { SWATCHES } from "./swatches.js";
@@ -44,8 +45,8 @@ class StudioBar extends Part {
     if (studio.models.length < 2) return null;
     return h("label", { class: "model" }, h("span", { class: "unseen" }, say("bar.model")),
       h("select", { on: { change: ({ target }) => studio.setModel(target.value) } },
-        studio.models.map(({ id, title, name, shipped }) => h("option", { value: id, title, selected: id === studio.model.id },
-          shipped ? say("bar.shipped") : name))));
+        studio.models.map((model) => h("option", { value: model.id, title: model.title, selected: model === studio.model },
+          nameOfModel(model)))));
   }
 
   daring() {

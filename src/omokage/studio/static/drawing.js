@@ -2,7 +2,7 @@
 // back as they were made.
 
 import { erase, follow, post, upload } from "./api.js";
-import { Part, button, h, icon, pickFile } from "./dom.js";
+import { Part, button, clamp, h, icon, pickFile } from "./dom.js";
 import { address } from "./pictures.js";
 import { studio } from "./state.js";
 import { fill, newTile } from "./tiles.js";
@@ -92,12 +92,12 @@ class StudioDrawing extends Part {
         }) : null,
         button(say("drawing.another"), () => this.empty())),
       h("p", { class: "faint" }, say("drawing.beside")),
-      h("dl", { class: "facts" }, (lines ?? []).map((line) => fact(line))));
+      h("dl", { class: "facts" }, (lines ?? []).map(fact)));
   }
 
   // The faces found in it, each in its box.
   async found(answer, file) {
-    const { width, height, faces, told } = answer;
+    const { width, height, faces } = answer;
     const shown = h("canvas", { class: "uploaded", role: "img", "aria-label": say("drawing.yours") });
     const bitmap = await createImageBitmap(file).catch(() => null);
     if (bitmap) {
@@ -117,15 +117,15 @@ class StudioDrawing extends Part {
       return mark;
     }));
     const whole = [0, 0, width, height];
+    let chosen = faces[0]?.box ?? whole;
+    if (!lacks) ownBox(frame, (share) => (chosen = [share[0] * width, share[1] * height, share[2] * width, share[3] * height]));
     const heading = faces.length === 0 ? say("drawing.none") : faces.length === 1 ? say("drawing.one") : say("drawing.several");
     this.show(
       h("h3", { role: "status" }, heading), frame,
-      (told ?? []).map((text) => h("p", { class: "faint" }, text)).at(0),
+      lacks ? null : h("p", { class: "faint" }, say("drawing.own_box")),
       lacks ? h("p", { class: "lacks" }, lacks) : null,
       h("div", { class: "actions" },
-        lacks ? null : faces.length > 0
-          ? button(say("drawing.imitate"), () => this.imitate(answer, faces[0].box, shown), { class: "button main" })
-          : button(say("drawing.whole"), () => this.imitate(answer, whole, shown), { class: "button main" }),
+        lacks ? null : button(say(faces.length > 0 ? "drawing.imitate" : "drawing.whole"), () => this.imitate(answer, chosen, shown), { class: "button main" }),
         button(say("drawing.another"), () => this.forget(answer))));
   }
 
@@ -174,14 +174,13 @@ class StudioDrawing extends Part {
   }
 
   imitated({ face, fit, before, nearest }, crop) {
-    const share = Math.round((fit?.share ?? 0) * 100);
     const left = before ? h("img", { class: "beside", src: address(before), alt: say("drawing.yours") }) : crop;
     const page = h("div", { class: "imitated" },
       h("div", { class: "compare" },
         h("figure", {}, left, h("figcaption", {}, say("drawing.yours"))),
         h("figure", {}, h("img", { class: "beside", src: address(nearest), alt: say("drawing.models") }), h("figcaption", {}, say("drawing.models")))),
-      h("p", { class: "fit" }, h("meter", { min: 0, max: 100, value: share, "aria-label": say("drawing.fit") }),
-        h("span", {}, sentence(`fit.${band(fit?.share ?? 0)}`, fit?.words) || say(`fit.${band(fit?.share ?? 0)}`))),
+      h("div", { class: "fit", title: fit.words }, h("strong", {}, say(`fit.${band(fit.share)}`)),
+        h("p", { class: "faint" }, say("drawing.nearer", { n: Math.round((1 - fit.share) * 100) }))),
       h("div", { class: "actions" },
         button(say("drawing.steer"), () => studio.open(face, { by: "upload", tab: "steer" }), { class: "button main" }),
         button(say("face.keep"), () => studio.toggle(face, { by: "upload" })),
@@ -193,12 +192,42 @@ class StudioDrawing extends Part {
   }
 }
 
-const band = (share) => (share >= 0.75 ? "good" : share >= 0.45 ? "fair" : "poor");
+// A box of one's own, pulled with the pointer; changed gets left, top, width and height as shares of the picture.
+function ownBox(frame, changed) {
+  const mark = h("span", { class: "box own", hidden: true });
+  let from = null;
+  const place = (event) => {
+    const box = frame.getBoundingClientRect();
+    return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height].map((share) => clamp(share, 0, 1));
+  };
+  frame.append(mark);
+  frame.addEventListener("pointerdown", (event) => {
+    if (event.target.closest("button")) return;
+    from = place(event);
+    frame.setPointerCapture(event.pointerId);
+  });
+  frame.addEventListener("pointermove", (event) => {
+    if (!from) return;
+    const to = place(event);
+    const [left, top, width, height] = [Math.min(from[0], to[0]), Math.min(from[1], to[1]), Math.abs(from[0] - to[0]), Math.abs(from[1] - to[1])];
+    if (width < 0.03 || height < 0.03) return;
+    mark.hidden = false;
+    Object.assign(mark.style, { left: `${left * 100}%`, top: `${top * 100}%`, width: `${width * 100}%`, height: `${height * 100}%` });
+    changed([left, top, width, height]);
+  });
+  for (const end of ["pointerup", "pointercancel"]) frame.addEventListener(end, () => (from = null));
+}
+
+// share: of the model's own faces that are nearer to the drawing than what was found.
+const band = (share) => (share <= 0.005 ? "good" : share <= 0.05 ? "fair" : "poor");
 
 // "name: value" as a row; other lines as they are.
 export function fact(line) {
   const cut = line.indexOf(": ");
-  return cut > 0 && cut < 40 ? h("div", {}, h("dt", {}, line.slice(0, cut)), h("dd", {}, line.slice(cut + 2))) : h("div", {}, h("dd", {}, line));
+  if (cut <= 0 || cut >= 40) return h("div", {}, h("dd", {}, line));
+  const value = line.slice(cut + 2);
+  const short = /^[0-9a-f]{40,}$/.test(value) ? `${value.slice(0, 12)}…` : value; // nobody reads all of a hash
+  return h("div", {}, h("dt", {}, line.slice(0, cut)), h("dd", { title: short === value ? null : value }, short));
 }
 
 customElements.define("studio-drawing", StudioDrawing);

@@ -81,5 +81,7 @@ export function nameOfDirection(name) {
   return say("face.attribute", { attribute: word("attributes", attribute), value: word("values", value) });
 }
 
+export const nameOfModel = ({ name }) => (name === "shipped" ? say("bar.shipped") : name);
+
 export const madeBy = (face) => (face.edits && Object.keys(face.edits).length > 0 ? "steer"
   : face.from.mix ? "mix" : face.from.between ? "glide" : face.from.near ? "vary" : face.from.point ? "import" : "roll");

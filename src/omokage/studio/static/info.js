@@ -3,7 +3,7 @@
 import { post } from "./api.js";
 import { Part, button, h, icon, pause } from "./dom.js";
 import { fact } from "./drawing.js";
-import { tidy } from "./faces.js";
+import { nameOfModel, tidy } from "./faces.js";
 import { address } from "./pictures.js";
 import { studio } from "./state.js";
 import { treeOf } from "./tree.js";
@@ -35,13 +35,13 @@ class StudioInfo extends Part {
       copy.lastChild.textContent = say("common.copy");
     }, { class: "button small" });
     this.replaceChildren(...[
-      told ? h("section", {}, h("h3", {}, say("info.made")), h("dl", { class: "facts" }, told.lines.map(fact))) : null,
       h("section", {}, h("h3", {}, say("info.family")), h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": say("info.family") },
         treeOf([pin ?? { id: -1, face: document_, parents: [], note: "" }], (parent) => studio.open(parent)))),
+      told ? h("section", {}, h("h3", {}, say("info.made")), h("dl", { class: "facts" }, told.lines.map(fact))) : null,
       command ? h("section", {}, h("h3", {}, say("info.command")), h("pre", { class: "command", tabindex: "0" }, command.command), copy,
         command.files?.length > 0 ? h("p", { class: "faint" }, say("info.files"), " ", command.files.map(({ name, url }) =>
           h("a", { href: address(url), download: name }, name))) : null) : null,
-      model ? h("section", {}, h("h3", {}, say("info.model")), h("p", {}, model.shipped ? say("bar.shipped") : model.name, h("span", { class: "faint" }, ` · ${model.title}`)),
+      model ? h("section", {}, h("h3", {}, say("info.model")), h("p", {}, nameOfModel(model), h("span", { class: "faint" }, ` · ${model.title}`)),
         h("p", { class: "faint" }, model.terms), Object.values(model.why_not ?? {}).length > 0
           ? h("ul", { class: "plain faint" }, Object.keys(model.why_not).map((ability) => h("li", {}, studio.lacks(ability, model)))) : null) : null,
     ].filter(Boolean));
