@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from .errors import UserError
 
 WEIGHTS = "cutout.safetensors"
-WEIGHTS_SHA256 = ""
+WEIGHTS_SHA256 = "f4397fa91ef05e3b25eca933801414ab857585dabac121f59590221067ace645"
 SMALLEST, LARGEST = 16, 4096
 WORKING = 128
 """Side in pixels at which the network looks at a face; smaller faces are enlarged to it, larger reduced."""
@@ -113,7 +113,7 @@ def cut_out(face: np.ndarray) -> Cutout:
         ValueError: another array.
 
     >>> from omokage.data.drawn import draw_face
-    >>> cut_out(draw_face(3, 64).image).rgba.shape  # doctest: +SKIP
+    >>> cut_out(draw_face(3, 64).image).rgba.shape
     (64, 64, 4)
     """
     if face.ndim != 3 or face.shape[2] != 3 or face.dtype != np.uint8:
@@ -133,7 +133,7 @@ def _looked_at(face: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     height, width = face.shape[:2]
     scale = WORKING / max(height, width)
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    x = torch.from_numpy(np.ascontiguousarray(face)).permute(2, 0, 1)[None].float() / 127.5 - 1
+    x = torch.from_numpy(np.array(face)).permute(2, 0, 1)[None].float() / 127.5 - 1
     if size != (height, width):
         x = F.interpolate(x, size=size, mode="bilinear", antialias=True, align_corners=False)
     x = F.pad(x, (0, -size[1] % 32, 0, -size[0] % 32), mode="replicate")

@@ -37,6 +37,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "omokage sample -o faces.png",
         "omokage sample runs/fast --seeds 0-63,100 --psi 0.7 -o faces.png",
         "omokage sample runs/fast --psi 1,0.7,0.5 -o truncated/",
+        "omokage sample --seeds 17,20 --each --transparent -o cut/",
         "omokage sample runs/fast --seeds 0-7 --video walk.mp4",
     ),
     "sheet": (

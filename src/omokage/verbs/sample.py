@@ -1,5 +1,6 @@
 """`omokage sample`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ from ..settings import MAX_SEEDS
 from .options import Given, default_out, face_options, progress, tell_finite, within
 
 if TYPE_CHECKING:
+    from ..pages.upscale import Upscale
     from ..samples import Which
 
 
@@ -28,6 +30,9 @@ def sample(
     columns: Annotated[
         int | None, typer.Option(callback=within(1, 1000), help="Faces in a row. Default: about square.")
     ] = None,
+    transparent: Annotated[
+        bool, typer.Option("--transparent", help="Cut the faces out of their background.")
+    ] = False,
     video: Annotated[
         Path | None,
         typer.Option(help="A walk from face to face, as omokage walk makes it; with -o, also the picture."),
@@ -40,6 +45,8 @@ def sample(
         raise UserError("sample: --each and --sheet exclude each other; make two calls")
     if given.seeds is not None and number is not None:
         raise UserError("sample: --seeds and -n exclude each other; -n 100 is --seeds 0-99")
+    if transparent and (sheet or video):
+        raise UserError("sample: --transparent is for pictures of faces; leave --sheet and --video out")
     chosen = given.chosen
     several = len(chosen.each) > 1
     if several and (out is None or sheet or video):
@@ -56,7 +63,7 @@ def sample(
     from ..samples import write_each, write_grid, write_sheet
 
     model, _ = given.load()
-    enlarge, broken = given.enlarge(), list[int]()
+    enlarge, broken = replace(given.enlarge(), transparent=transparent, clean=[]), list[int]()
     default = f"0-{number - 1}" if number else "0-63"
     if several:
         for one in chosen.each:
@@ -65,6 +72,7 @@ def sample(
             how: dict[str, Any] = {"settings": one, "enlarge": enlarge, "broken": broken}
             written = write_each(model, faces, folder, progress=progress(), **how)
             print(f"{len(written):,} files in {folder}")
+            _tell_unclean(enlarge, faces)
             tell_finite(model, len(faces), broken, _numbers(faces))
         return
     settings = given.settings
@@ -92,7 +100,21 @@ def sample(
         print((write_sheet if sheet else write_grid)(model, faces, target, columns=columns, **how))
     if opened is not None:
         opened.save()
+    _tell_unclean(enlarge, faces)
     tell_finite(model, len(faces), broken, _numbers(faces))
+
+
+def _tell_unclean(enlarge: "Upscale", faces: "Which") -> None:
+    """Say which faces are not cut out cleanly, and forget them."""
+    from ..sampling import seed_ranges
+
+    seeds = getattr(faces, "seeds", faces)
+    labels = list(range(1, len(faces) + 1)) if seeds is None else seeds
+    unclean = [label for label, clean in zip(labels, enlarge.clean, strict=False) if not clean]
+    enlarge.clean.clear()
+    if unclean:
+        told = f"{len(unclean):,} of {len(faces):,} not cut out cleanly, look at the edges:"
+        typer.echo(f"{told} {_numbers(faces)} {seed_ranges(unclean)}"[:300], err=True)
 
 
 def _numbers(faces: "Which") -> str:
