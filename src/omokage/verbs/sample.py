@@ -108,8 +108,8 @@ def _tell_unclean(enlarge: "Upscale", faces: "Which") -> None:
     """Say which faces are not cut out cleanly, and forget them."""
     from ..sampling import seed_ranges
 
-    seeds = getattr(faces, "seeds", faces)
-    labels = list(range(1, len(faces) + 1)) if seeds is None else seeds
+    seeds: Any = getattr(faces, "seeds", faces)
+    labels = range(1, len(faces) + 1) if seeds is None else seeds
     unclean = [label for label, clean in zip(labels, enlarge.clean, strict=False) if not clean]
     enlarge.clean.clear()
     if unclean:
