@@ -42,7 +42,7 @@ from .verbs.options import WORKERS, progress, within
 from .verbs.recipes import recipes
 from .verbs.report import card, report
 from .verbs.sample import sample
-from .verbs.sharing import export
+from .verbs.sharing import export, publish
 from .verbs.sheet import sheet
 from .verbs.steering import directions, select, steer
 from .verbs.studio import studio
@@ -241,6 +241,7 @@ app.add_typer(explain.app, name="explain")
 app.add_typer(figure.app, name="figure")
 app.command("import")(imports.import_model)
 app.command()(export)
+app.command()(publish)
 shaped(app)
 
 

@@ -143,7 +143,8 @@ def load(source: str | Path | None = None, device: "str | torch.device | None" =
     """Load a trained model from a run folder or a snapshot file, or (None) the model that ships.
 
     Args:
-        source: a run folder, whose newest snapshot is taken, or a file that ends in .safetensors.
+        source: a run folder, whose newest snapshot is taken; a file that ends in .safetensors; a folder of
+            `omokage publish`, or one on a hub: "hf://owner/name@revision".
         device: such as "cpu" or "cuda"; None: the fastest one available.
 
     Raises:

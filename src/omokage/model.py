@@ -6,6 +6,7 @@ encoding) and raises an error that names what the family cannot do.
 
 import copy
 import hashlib
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -29,6 +30,8 @@ from .critic import Critic, build, tensors_of
 from .errors import UserError
 from .families import MODELS, Row, able, build_model, require
 from .hardware import best_device
+from .hub import WEIGHTS, download, is_address
+from .listing import snapshots
 from .models.flow import in_range
 from .recipe import Recipe
 from .settings import NOISE, Noises, Setting, Settings
@@ -479,12 +482,17 @@ def snapshot_file(source: str | Path | None = None) -> Path:
 
     A run folder: its newest snapshot. A file: that file. None or "shipped": the model that ships with the
     package. `SHIPPED_MODELS` has the names of all models that ship; if a file or folder has such a name, that
-    one is taken.
+    one is taken. A folder of `omokage publish`: its weights. "hf://owner/name@revision": such a folder on a
+    hub, see `omokage.hub`.
 
     Raises:
         UserError: there is no such file.
     """
+    if is_address(source):
+        return download(source, lambda line: print(line, file=sys.stderr))
     path = SHIPPED if source is None else Path(source)
+    if (path / WEIGHTS).is_file() and not snapshots(path):
+        return path / WEIGHTS
     if not path.exists():
         path = SHIPPED_MODELS.get(str(source), path)
     if path.is_dir() or not path.suffix:

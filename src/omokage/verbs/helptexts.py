@@ -99,6 +99,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "omokage export runs/fast -o fast.onnx",
         "omokage export runs/style -o style.onnx --half --parts",
     ),
+    "publish": (
+        "omokage publish runs/fast -o page/",
+        "omokage publish runs/fast -o page/ --directions directions/ --push me/faces",
+    ),
     "fid": ("omokage fid folder-a/ folder-b/",),
     "faces": ("omokage faces show faces/", "omokage faces stats faces/"),
     "faces show": (

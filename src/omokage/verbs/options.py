@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ..errors import UserError
+from ..hub import is_address
 from ..settings import OFFERED, SEEDS, TEMPERATURE, TRUNCATION, Setting, Settings, parse_seeds
 from .helptexts import TYPED
 
@@ -353,7 +354,7 @@ def _names_model(argument: str) -> bool:
     from ..model import SHIPPED_MODELS
 
     path = Path(argument)
-    if path.is_dir():
+    if path.is_dir() or is_address(argument):
         return True
     if path.exists() or SEEDS.fullmatch(argument):
         from ..explore.latents import is_latent_file
