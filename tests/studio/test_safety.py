@@ -320,6 +320,7 @@ def test_what_is_no_board_file_is_refused(client, data):
 def serving(models, tmp_path, monkeypatch):
     """The studio as `omokage studio` serves it; returns its address."""
     monkeypatch.setattr(server_module.controls, "open_model", lambda source, directions: models[1])
+    monkeypatch.setattr("omokage.studio.service.preview", lambda model: None)  # it takes seconds to make
     started, servers, lines = threading.Event(), [], []
     real = server_module.uvicorn_server
 

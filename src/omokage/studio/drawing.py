@@ -144,6 +144,8 @@ class Drawing:
             if all(key in ticket.found for key in keys):
                 ticket.result.set_result([ticket.found[key] for key in keys])
                 return ticket
+            if self._ended:
+                raise Refused("The studio is being closed.", "busy", 429)
             rows = sum(len(one.faces) for one in self._waiting)
             if len(self._waiting) >= MOST_WAITING or rows + len(wanted) > MOST_ROWS:
                 raise Refused("Too much is waiting to be drawn. Please try again in a moment.", "busy", 429)

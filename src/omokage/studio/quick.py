@@ -1,5 +1,6 @@
 """Previews through ONNX Runtime, where it is installed, the model can be exported, and it is quicker."""
 
+import logging
 import time
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -8,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import UserError
 from ..explore.points import Points, default_space, images, of_seeds
 from ..model import PLAIN, Model
 from ..sampling import to_pixels
@@ -16,6 +16,7 @@ from ..settings import Settings
 
 CHECKED = range(4)  # seeds that are drawn both ways
 WITHIN = 1  # levels of 256
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ def preview(model: Model) -> Preview | None:
     try:
         found = Preview(import_module("omokage.interop.onnx").sessions(model))
         return found if _is_alike_and_quicker(model, found) else None
-    except (ImportError, AttributeError, UserError):
+    except Exception as error:  # exporters raise many kinds of errors, and the exact way is always there
+        _log.info("no quick previews: %s", error)
         return None
 
 
