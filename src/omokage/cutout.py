@@ -175,11 +175,12 @@ def _without_islands(alpha: np.ndarray) -> np.ndarray:
     import cv2
 
     count, labels, stats, _ = cv2.connectedComponentsWithStats((alpha > 0.1).astype(np.uint8), connectivity=8)
-    if count <= 2:
+    if count <= 1:
         return alpha
     areas = stats[1:, cv2.CC_STAT_AREA]
-    kept = np.concatenate([[True], areas >= areas.max() / 50])
-    return np.where(kept[labels], alpha, 0).astype(np.float32)
+    kept = np.concatenate([[False], areas >= areas.max() / 50])[labels].astype(np.uint8)
+    kept = cv2.dilate(kept, np.ones((5, 5), np.uint8))  # with their soft edges
+    return np.where(kept > 0, alpha, 0).astype(np.float32)
 
 
 def foreground(face: np.ndarray, alpha: np.ndarray) -> np.ndarray:

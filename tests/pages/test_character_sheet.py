@@ -71,6 +71,7 @@ def test_a_face_without_background_stands_on_the_panel(face, tmp_path):
     path, _ = write_character_sheet(character(np.dstack([face, alpha])), tmp_path / "s.png")
     pixels = np.asarray(Image.open(path))
     assert tuple(pixels[40 * 8, 20 * 8]) == character_sheet.PANEL
+    assert tuple(pixels[14 * 8, 14 * 8]) == character_sheet.PAPER  # a round corner
     assert not (pixels[14 * 8 : 150 * 8, 14 * 8 : 170 * 8] == 255).all(2).any()  # nothing white is left
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageChops, ImageDraw
 
 from omokage import __version__
 from omokage.errors import UserError
@@ -118,11 +118,10 @@ def _lay_out(character: Character, pen: Pen) -> None:
     tall, wide = character.face.shape[:2]
     scale = min(side / wide, height / tall)
     across, down = wide * scale, tall * scale
-    place = top
-    if character.face.shape[2] == 4:  # it stands on the lower edge of a panel
-        pen.box(MARGIN, top, side, height, PANEL, 3)
-        place = top + height - down
-    pen.picture(character.face, MARGIN + (side - across) / 2, place, across, down)
+    begin = MARGIN + (side - across) / 2
+    if character.face.shape[2] == 4:
+        pen.box(begin, top, across, down, PANEL, 1.5)
+    pen.picture(character.face, begin, top, across, down)
 
     left = MARGIN + side + 10
     room = WIDTH - MARGIN - left
@@ -141,7 +140,7 @@ def _lay_out(character: Character, pen: Pen) -> None:
     rows = -(-len(variations) // columns)
     cell = (room - GAP * (columns - 1)) / columns
     block = rows * (cell + 6) + 6 if rows else 0
-    end = top + (height if character.face.shape[2] == 4 else down) + 3
+    end = top + down + 3
     notes = character.notes.strip()
     if notes:
         pen.text(words["notes"], left, y + 2, 2.9, FAINT_INK, "l")
@@ -253,7 +252,7 @@ class _Picture:
         face = Image.fromarray(np.ascontiguousarray(pixels)).resize(size, Image.Resampling.LANCZOS)
         mask = rounded_mask(*size, round(1.5 * DOTS))
         if face.mode == "RGBA":
-            mask = face.getchannel("A")
+            mask = ImageChops.multiply(mask, face.getchannel("A"))
         self.image.paste(face.convert("RGB"), (round(x * DOTS), round(y * DOTS)), mask)
 
     def text(self, words: str, x: float, y: float, size: float, ink: Colour, anchor: str) -> None:
@@ -318,8 +317,8 @@ class _Document:
         if not 4 * width <= face.width <= DOTS * width:  # viewers show pixels as squares, or smear them
             dots = 4 if face.width < 4 * width else DOTS
             face = face.resize((round(dots * width), round(dots * height)), Image.Resampling.LANCZOS)
-        if face.mode == "RGB":
-            face.putalpha(rounded_mask(*face.size, round(1.5 / width * face.width)))
+        mask = rounded_mask(*face.size, round(1.5 / width * face.width))
+        face.putalpha(ImageChops.multiply(mask, face.getchannel("A")) if face.mode == "RGBA" else mask)
         stored = io.BytesIO()
         face.save(stored, "PNG")
         self.pdf.image(stored, x, y, width, height)

@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from omokage.cutout import available, cut_out
 from omokage.data.steps.upscale import Waifu2x, to_size, upscaler
@@ -87,14 +86,12 @@ class Upscale:
             for factor in times:
                 size = (face.shape[0] * factor, face.shape[1] * factor)
                 face = to_size(np.ascontiguousarray(face), size, self._engine)[0]
+                if alpha is not None:  # by the same method, so that its edges are as sharp as the lines
+                    grey = np.repeat(alpha[..., None], 3, 2)
+                    alpha = to_size(grey, size, self._engine)[0].mean(2).round().astype(np.uint8)
                 for _ in range(FACTORS.index(factor)):
                     done()
-        if alpha is None:
-            return face
-        if self.factor > 1:
-            larger = Image.fromarray(alpha).resize(face.shape[1::-1], Image.Resampling.BICUBIC)
-            alpha = np.asarray(larger)
-        return np.dstack([face, alpha])
+        return face if alpha is None else np.dstack([face, alpha])
 
     def __call__(self, faces: np.ndarray) -> np.ndarray:
         if (self.factor == 1 and not self.transparent) or not len(faces):

@@ -311,7 +311,7 @@ class _Making:
         """The README of a zip that has these files."""
         lines = [one_line(self.name, MAX_NAME) or "Omokage", ""]
         lines += [self.notes, ""] if self.notes else []
-        lines += [f"{len(self.items)} × {generated(self.language)}.", *self.sentences(), ""]
+        lines += [f"{len(self.items)} × {generated(self.language)}", *self.sentences(), ""]
         lines += [*dict.fromkeys(item.model.about.line() for item in self.items), ""]
         if self.recipe:
             lines += [f"omokage show {next(name for name in names if name.endswith('.png'))}", ""]
