@@ -36,7 +36,7 @@ class Critic(Protocol):
     """Says which faces are broken, for models that have no critic of their own.
 
     Attributes:
-        told: a sentence that says what it looks at.
+        told: a sentence that says what was replaced, with a place for how many and one for "was" or "were".
     """
 
     told: str
@@ -48,7 +48,7 @@ class Critic(Protocol):
 class OnlyFinite:
     """Broken are faces with numbers that are not finite."""
 
-    told = "Replaced were faces with numbers that are not finite; this model has no critic that sees more."
+    told = "{} with numbers that are not finite {} replaced; this model has no critic that sees more."
 
     def __call__(self, drawn: Sequence[Drawn]) -> tuple[np.ndarray, list[float | None]]:
         """Which are finite; no scores."""
@@ -58,7 +58,7 @@ class OnlyFinite:
 class Detecting:
     """Broken are also pictures in which the face detector finds no face. It sees no finer faults."""
 
-    told = "Replaced were pictures in which the face detector finds no face; finer faults it does not see."
+    told = "{} in which the face detector sees no face {} replaced; finer faults it does not see."
 
     def __init__(self, detector: Any) -> None:
         self.detector = detector
@@ -184,13 +184,11 @@ def roll(
         if seen and _can_steer(directions, wanted) and tried >= STEERED_AFTER * asked.count:
             break
     if critic is not None and found.replaced:
-        found.told.append(critic.told)
+        found.told.append(critic.told.format(*_many(found.replaced)))
     if asked.settings.get("critic", 1) != 1:
         found.replaced = _replaced(model, found.faces)
-        found.told.append(
-            f"The model's critic put another face of the same seed in place of {found.replaced} that it "
-            "took for broken."
-        )
+        if found.replaced:
+            found.told.append("{} that looked broken {} replaced.".format(*_many(found.replaced)))
     if wanted:
         _tell(found, asked, tried, bool(model.conditions))
     if seen and len(found.faces) < asked.count and _can_steer(directions, wanted):
@@ -206,6 +204,10 @@ def _show(estimates: Estimates, places: Mapping[str, int]) -> np.ndarray:
         rows = estimates.probabilities[name]
         fits &= (rows.argmax(1) == place) & (rows[:, place] >= REACHED)
     return fits
+
+
+def _many(number: int) -> tuple[str, str]:
+    return ("1 face", "was") if number == 1 else (f"{number} faces", "were")
 
 
 def _replaced(model: Model, shown: Sequence[Face]) -> int:
