@@ -30,7 +30,7 @@ FLOORS = [
     ["exploring", "publish"],
     ["running"],
     ["api"],
-    ["demo", "doctor", "studio"],
+    ["demo", "doctor", "review", "studio"],
     ["verbs"],
     ["__main__"],
 ]

@@ -159,6 +159,14 @@ def train(
             help="Begin with the weights of another model (fine-tuning); optimisers and counters start anew.",
         ),
     ] = None,
+    conditions: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--where",
+            metavar="CONDITION",
+            help="Train on these faces only, like hair=blonde or 'year>=2005'; may be repeated.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, print the resolved recipe and stop.")
     ] = False,
@@ -171,6 +179,8 @@ def train(
     from .running import train as run
 
     resolved = resolve(recipe, overrides)
+    if conditions:
+        resolved.training.where = [*resolved.training.where, *conditions]
     if dry_run:
         check(resolved, data, out, heldout=heldout, start=start, progress=progress())
         print(resolved.to_toml(), end="")

@@ -39,6 +39,9 @@ class Training:
     # Augmentations of training/augment.py; empty: none.
     augment: list[Literal["colour", "translation", "cutout"]] = field(default_factory=list)
     condition: list[str] = field(default_factory=list)  # labels of the face set as conditions; empty: none
+    # Only faces that meet all of these are trained on, like hair=blue or year>=2005 (omokage train --where).
+    where: list[str] = field(default_factory=list)
+    balance: list[str] = field(default_factory=list)  # labels whose rare values are drawn more often
     # Share of the faces to train on; the seed chooses them.
     share: Annotated[float, Gt(0), Le(1), Allowed("above 0 and at most 1")] = 1.0
     # For "rmsprop" the betas are its momentum and its smoothing constant.
@@ -402,6 +405,8 @@ def _check_training(training: Training, where: str) -> None:
     check_batch(training.batch, f"{where}.batch")
     if len(set(training.condition)) < len(training.condition):
         raise UserError(f"{where}.condition: got {training.condition}, must name each label once")
+    if len(set(training.balance)) < len(training.balance):
+        raise UserError(f"{where}.balance: got {training.balance}, must name each label once")
     if "default" not in training.learning_rate:
         raise UserError(f"{where}.learning_rate: needs an entry default, like {{default = 2e-4}}")
     for phase, schedule in training.learning_rate.items():

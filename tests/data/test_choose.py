@@ -2,6 +2,7 @@ import pyarrow as pa
 import pytest
 
 from omokage.data.derive.choose import described_column, where
+from omokage.data.store.columns import ABOUT, COLUMNS, ESTIMATED, EXTRA, column, has_column
 from omokage.errors import UserError
 
 INDEX = pa.table(
@@ -13,6 +14,7 @@ INDEX = pa.table(
         "sha256": pa.array([bytes([i]) * 32 for i in range(4)], pa.binary(32)),
         "original_sha256": ["aa" * 32, None, "", "ff" * 32],
         "artist": ["Ann", "Bo|cy", None, "ann "],
+        "file": ["1_1999.jpg", "b/2-2004.png", "3.png", "2001_4.jpg"],
     }
 )
 
@@ -39,6 +41,9 @@ INDEX = pa.table(
         (["width"], None),
         (["=3"], None),
         (["hare=blue"], None),
+        (["year>=2000"], "b"),
+        (["year=1999"], "a"),
+        (["year="], "cd"),
     ],
 )
 def test_conditions(conditions, rows):
@@ -67,3 +72,20 @@ def test_columns_are_described():
     nothing = pa.table({"n": pa.nulls(2, pa.int32()), "w": pa.nulls(2, pa.string())})
     assert described_column(nothing, "n") == {"known": 0}
     assert described_column(nothing, "w") == {"known": 0, "values": {}}
+
+
+def test_a_year_in_names_is_a_column_unless_another_has_its_name():
+    assert column(INDEX, "year").to_pylist() == [1999, 2004, None, None]
+    told = {"known": 2, "lowest": 1999.0, "median": 2001.5, "highest": 2004.0}
+    assert described_column(INDEX, "year") == told
+    own = INDEX.append_column("year", pa.array(["7", "8", "", None]))
+    assert column(own, "year").to_pylist() == ["7", "8", "", None]
+    without = INDEX.drop_columns("file").append_column("file", pa.array(["a.png"] * 4))
+    assert not has_column(without, "year")
+    with pytest.raises(UserError, match="no column 'year'"):
+        where(without, ["year=1999"])
+
+
+def test_every_column_of_an_index_is_explained():
+    assert {*COLUMNS, *EXTRA, *ESTIMATED, "year"} == set(ABOUT)
+    assert all(text and text[0].isupper() == text.startswith(("SHA", "MD5")) for text in ABOUT.values())

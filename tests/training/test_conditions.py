@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
@@ -14,11 +15,11 @@ from omokage.errors import UserError
 from omokage.model import load_model
 from omokage.models.conditional import ConditionalGenerator, one_hot
 from omokage.recipe import load_recipe, read_recipe
-from omokage.running import train
+from omokage.running import check, train
 from omokage.sampling import gathered, latents, sample
 from omokage.settings import Settings
 from omokage.snapshot import newest_snapshot, read_snapshot
-from omokage.training.conditions import ConditionLabels
+from omokage.training.conditions import ConditionLabels, chances
 
 COLOURS = {"blue": (30, 50, 220), "green": (30, 200, 40), "red": (220, 30, 30)}
 SMALL = [
@@ -261,3 +262,60 @@ def test_an_unconditional_recipe_says_nothing_of_conditions(faces, tmp_path):
     assert not any("network." in name for name in tensors)
     assert progress["face_set"] == FaceSet.open(faces).content_hash
     assert json.dumps(progress)
+
+
+def tagged(index, **columns):
+    """A face set in memory with these columns."""
+    fixed = {"key": [str(i) for i in range(index)], "file": columns.pop("file", [""] * index)}
+    table = pa.table({**fixed, **columns})
+
+    class Faces:
+        path, index = "faces", table
+
+        def __len__(self):
+            return len(table)
+
+    return Faces()
+
+
+def test_numbers_are_put_into_bins_of_equal_size():
+    years = [1990 + i // 4 for i in range(80)]
+    faces = tagged(80, file=[f"{i}_{year}.jpg" for i, year in enumerate(years)])
+    labels = ConditionLabels(faces, ["year"])
+    assert len(labels.values["year"]) == 8
+    assert labels.values["year"][0] == "1990-1992"
+    counts = np.bincount(labels.numbers[:, 0, 0])
+    assert counts.max() <= 2 * counts.min()
+    # Held-out faces go into the same bins, those beyond them into the nearest.
+    others = tagged(3, file=["a_1950.jpg", "b_1991.jpg", "c_2050.jpg"])
+    same = ConditionLabels(others, ["year"], values=labels.values)
+    assert same.numbers[:, 0, 0].tolist() == [0, 0, 7]
+    few = ConditionLabels(tagged(4, sharpness=[0.5, 0.25, None, 0.5]), ["sharpness"])
+    assert few.values == {"sharpness": ["0.25", "0.5", "unknown"]}
+
+
+def test_rare_values_come_more_often():
+    hair = ["red"] * 88 + ["blue"] * 8 + ["red|blue"] * 2 + [None] * 2
+    labels = ConditionLabels(tagged(100, hair=hair), ["hair"])
+    often = chances(labels)
+    assert often.sum() == pytest.approx(100)
+    assert often[:88].sum() == pytest.approx(often[88:96].sum(), rel=0.2)
+    assert often[0] < often[98] < often[96] < often[90] < 10
+    rarest = chances(ConditionLabels(tagged(100, hair=["red"] * 99 + ["blue"]), ["hair"]))
+    assert rarest[-1] == pytest.approx(10)
+
+
+def test_a_balanced_run_on_chosen_faces_goes_on_bit_for_bit(faces, tmp_path):
+    changes = [*SMALL, "balance=hair", "where=eyes=open", "seed=3"]
+    recipe = load_recipe("dcgan", changes)
+    snapshots = []
+    for name, stops in (("one", [96]), ("two", [48, 96])):
+        for images in stops:
+            snapshots.append(train(recipe, faces, tmp_path / name, images=images))
+    one, two = (read_snapshot(path)[0] for path in (snapshots[0], snapshots[-1]))
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    with pytest.raises(UserError, match=r"face set|recipe"):
+        train(load_recipe("dcgan", [*changes, "where=[]"]), faces, tmp_path / "one", images=128)
+    with pytest.raises(UserError, match=r"training\.balance: .* has no label 'hare' \(did you mean hair"):
+        check(load_recipe("dcgan", [*SMALL, "balance=hare"]), faces, None)

@@ -4,9 +4,19 @@ import hmac
 import secrets
 import socket
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import urlsplit
 
-from ..web.guard import LOCAL, MOST_BYTES, App, Guard, Refusal, Scope, header, host_name
+from ..web.guard import (
+    CHANGING,
+    LOCAL,
+    MOST_BYTES,
+    App,
+    Guard,
+    Refusal,
+    Scope,
+    from_own_page,
+    header,
+    host_name,
+)
 
 POLICY = "; ".join(
     [
@@ -27,7 +37,6 @@ MOST_UPLOAD = 20 * 2**20
 MOST_EXPORT = 2**20
 EXPORTS = ("/api/export", "/api/jobs")
 UPLOADS = ("/api/uploads", "/api/boards/import")
-CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 OPEN = ("/", "/terms", "/robots.txt")  # what is seen without a token, with the page's files and words
 OPEN_FOLDERS = ("/static/", "/texts/")
 SESSION = "/api/session"
@@ -97,23 +106,13 @@ class StudioGuard(Guard):
 
     def check(self, scope: Scope) -> Refusal | None:
         """Refuse what another site has sent, and whoever does not have the token."""
-        if scope["method"] in CHANGING and not self._own(scope):
+        if scope["method"] in CHANGING and not from_own_page(scope):
             return Refusal(403, "Another page may not change anything here.", "origin")
         if self.token is None or self._is_open(scope["path"]):
             return None
         if not (self._bears(scope) or (scope["path"] != SESSION and self._has_cookie(scope))):
             return Refusal(401, "This studio needs its token: open the address that was printed.", "token")
         return None
-
-    def _own(self, scope: Scope) -> bool:
-        """Whether a request comes from the studio's own page, or from a program."""
-        site, origin = header(scope, b"sec-fetch-site"), header(scope, b"origin")
-        if site is not None and site not in ("same-origin", "none"):
-            return False
-        if origin is None:
-            return True  # no browser: one sends Origin or Sec-Fetch-Site with whatever changes something
-        parts, host = urlsplit(origin), header(scope, b"host") or ""
-        return parts.scheme in ("http", "https") and parts.netloc.lower() == host.strip().lower()
 
     def _is_open(self, path: str) -> bool:
         return path in OPEN or path.startswith(OPEN_FOLDERS)

@@ -33,6 +33,8 @@ class Batches:
     ``at(images)`` returns this process's part of the batch that comes after ``images`` images: a uint8 tensor
     (batch / processes, 3, H, W). ``used`` are the indices of the training faces; None for all. If ``batch``
     is a list of points, the size of a batch also depends on the images seen.
+
+    ``chances`` are how often each of the used faces comes in an epoch, on average. None: each comes once.
     """
 
     def __init__(
@@ -46,7 +48,9 @@ class Batches:
         progress: Progress | None = None,
         memory: int = MEMORY,
         used: np.ndarray | None = None,
+        chances: np.ndarray | None = None,
     ) -> None:
+        self._chances = None if chances is None else chances / chances.sum()
         self.used = np.arange(len(faces)) if used is None else used
         self.faces, self.size, self.batch, self.seed = faces, size, batch, seed
         self.rank, self.processes = rank, processes
@@ -81,5 +85,10 @@ class Batches:
     def _face(self, position: int) -> int:
         epoch, place = divmod(position, len(self.used))
         if self._order[0] != epoch:
-            self._order = (epoch, np.random.default_rng((self.seed, epoch)).permutation(self.used))
+            random = np.random.default_rng((self.seed, epoch))
+            if self._chances is None:
+                order = random.permutation(self.used)
+            else:
+                order = random.choice(self.used, len(self.used), p=self._chances)
+            self._order = (epoch, order)
         return int(self._order[1][place])

@@ -37,7 +37,7 @@ from ..recipe import Recipe
 from ..schedule import batch_at, value_at
 from .augment import augmenter
 from .batches import Batches, shared
-from .conditions import ConditionLabels
+from .conditions import ConditionLabels, balancing, chances, identity
 from .display import Display, announce, training_display
 from .ema import decay_for, update_average
 from .freeze import Freeze
@@ -129,9 +129,8 @@ def train(
             for phase in phases
             if phase.shares is None
         }
-        state = TrainingState(
-            networks, average, optimisers, faces.content_hash + (f"+{labels.digest()}" if labels else "")
-        )
+        balanced = balancing(recipe, faces, used)
+        state = TrainingState(networks, average, optimisers, identity(faces, labels, balanced))
         state.machine = _machine(fabric)
         freeze = Freeze(networks["generator"], recipe.training.freeze, recipe.training.freeze_kimg)
 
@@ -151,6 +150,7 @@ def train(
             fabric.world_size,
             progress,
             used=used,
+            chances=_chances(balanced, progress),
         )
         about = recipe.training.mirror, augmenter(recipe.training.augment), fabric.device
         steps, judged = Steps(batches, average, labels, *about), None
@@ -329,6 +329,18 @@ def _conditioned(
     for sentence in labels.sentences():
         announce(progress, sentence, "condition")
     return dataclasses.replace(recipe, conditions=labels.values), labels
+
+
+def _chances(labels: ConditionLabels | None, progress: Progress | None) -> np.ndarray | None:
+    """How often each face comes in an epoch; None: each once. Prints what is evened out."""
+    if labels is None:
+        return None
+    found = chances(labels)
+    for sentence in labels.sentences():
+        announce(progress, sentence, "balance")
+    often = f"faces come {found.min():.2g} to {found.max():.2g} times in an epoch"
+    announce(progress, often, "balance")
+    return found
 
 
 def _held_out(

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..data.derive.choose import chosen
 from ..data.derive.provenance import FACES
 from ..data.store.faceset import FaceSet
 from ..data.store.format import INDEX, MANIFEST
@@ -26,7 +27,7 @@ from ..progress import Progress
 from ..recipe import Recipe
 from ..snapshot import read_snapshot
 from .batches import shared
-from .conditions import ConditionLabels
+from .conditions import ConditionLabels, balancing, identity
 from .display import announce
 from .fitting import Fit, fitted, px
 from .start import check_start
@@ -74,23 +75,27 @@ def check(
             or the snapshot to begin with (``start``) does not fit.
     """
     told: list[str] = []
-    faces = used = labels = None
+    faces = used = labels = balanced = None
     if data is not None:
         faces = FaceSet.open(data)
         if not len(faces):
             raise UserError(f"--data {one_line(data)}: it has no faces; build it from more pictures")
+        whole, faces = len(faces), chosen(faces, recipe.training.where)
+        if recipe.training.where:
+            told.append(f"{len(faces):,} of {whole:,} faces meet {', '.join(recipe.training.where)}")
         used = shared(len(faces), recipe.training.share, recipe.training.seed)
         if recipe.training.condition:
             labels = ConditionLabels(faces, recipe.training.condition, used)
             if recipe.conditions in ({}, labels.values):
                 recipe = dataclasses.replace(recipe, conditions=labels.values)
+        balanced = balancing(recipe, faces, used)
     fit = fitted(recipe, processes, trained=out is not None and bool(snapshots(out)))
     if faces is not None and used is not None:
         told += _of_faces(faces, used, fit.resolution)
     if out is not None:
         told += _of_out(Path(out), None if data is None else Path(data))
         if faces is not None:
-            _check_run(Path(out), recipe, faces.content_hash + (f"+{labels.digest()}" if labels else ""))
+            _check_run(Path(out), recipe, identity(faces, labels, balanced))
     if heldout is not None:
         _check_held_out(recipe, fit, heldout, faces)
     if start is not None:

@@ -1,4 +1,4 @@
-"""`omokage faces`: shows, counts, splits, joins and exports finished face sets."""
+"""`omokage faces`: shows, counts, chooses, reviews, splits, joins and exports finished face sets."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +8,7 @@ import typer
 from .options import WORKERS, default_out, progress, within
 
 app = typer.Typer(
-    help="Look at finished face sets, count, split, join and export them."
+    help="Look at finished face sets, choose, review, split, join and export them."
 )
 
 FACES = typer.Argument(metavar="FACES", help="A face set.")
@@ -160,6 +160,9 @@ def merge(
     ] = "none",
     conditions: Annotated[list[str] | None, WHERE] = None,
     opt_out: Annotated[Path | None, OPT_OUT] = None,
+    review: Annotated[
+        Path | None, typer.Option(help="A list of omokage faces review; the rejected faces are left out.")
+    ] = None,
     workers: Annotated[int | None, WORKERS] = None,
 ) -> None:
     """Join face sets into one, or clean one: drop duplicates and artists who opted out."""
@@ -172,6 +175,7 @@ def merge(
         drop=drop,
         conditions=conditions or (),
         opt_out=opt_out,
+        review=review,
         workers=workers,
         progress=progress(),
     )
@@ -185,6 +189,67 @@ def merge(
         print(f"{0:>9,}  {OPTED_OUT}: nobody on the list is in these face sets")
     for line in told(report.opt_out):
         print(line)
+
+
+@app.command("filter")
+def filter_(
+    faces: Annotated[Path, FACES],
+    out: Annotated[Path, OUT],
+    conditions: Annotated[list[str] | None, WHERE] = None,
+    review: Annotated[
+        Path | None, typer.Option(help="A list of omokage faces review; the rejected faces are left out.")
+    ] = None,
+    opt_out: Annotated[Path | None, OPT_OUT] = None,
+) -> None:
+    """Write a subset: the faces that meet conditions, without those rejected by eye."""
+    from ..errors import UserError
+
+    if not (conditions or review or opt_out):
+        raise UserError("faces filter: give --where, --review or --opt-out, for example --where 'width>=96'")
+    merge([faces], out, conditions=conditions, opt_out=opt_out, review=review)
+
+
+@app.command()
+def review(
+    faces: Annotated[Path, FACES],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The list of verdicts, a CSV. Default: review.csv.")
+    ] = None,
+    conditions: Annotated[list[str] | None, WHERE] = None,
+    sort: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="The faces with the lowest number come first.")
+    ] = None,
+    port: Annotated[int, typer.Option(callback=within(0, 65535), help="The port; 0: any free one.")] = 7861,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Open no browser.")] = False,
+) -> None:
+    """Open a page on which one key keeps or rejects a face; faces filter takes its list."""
+    from importlib.util import find_spec
+
+    import numpy as np
+
+    from ..data.derive.choose import numbers_of, where
+    from ..data.store.faceset import FaceSet
+    from ..errors import UserError
+
+    missing = [name for name in ("fastapi", "uvicorn") if find_spec(name) is None]
+    if missing:
+        raise UserError(f"faces review needs {', '.join(missing)}: pip install 'omokage[studio]'")
+    from ..review.server import serve
+
+    opened = FaceSet.open(faces)
+    rows = np.nonzero(where(opened.index, conditions or []))[0]
+    if not len(rows):
+        raise UserError("no face meets the conditions: `omokage faces stats` lists the labels")
+    if sort is not None:
+        rows = rows[np.argsort(numbers_of(opened.index, sort)[rows], kind="stable")]
+    serve(
+        opened,
+        rows,
+        out or Path("review.csv"),
+        port=port,
+        browser=not no_browser,
+        tell=lambda line: print(line, flush=True),
+    )
 
 
 @app.command()

@@ -31,7 +31,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "train": (
         "omokage train fast --data faces/ --out runs/fast --minutes 60",
         "omokage train fast --dry-run batch=32",
-        "omokage train dcgan --data faces/ --out runs/hair condition=hair",
+        "omokage train dcgan --data faces/ --out runs/hair condition=hair balance=hair",
+        "omokage train fast --data faces/ --out runs/new --where 'year>=2005' --where hair=blue",
     ),
     "sample": (
         "omokage sample -o faces.png",
@@ -111,6 +112,14 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "omokage faces show faces/ --duplicates -o alike.png",
     ),
     "faces stats": ("omokage faces stats faces/", "omokage faces stats faces/ --json"),
+    "faces filter": (
+        "omokage faces filter faces/ -o subset/ --where 'width>=96' --where hair=blue",
+        "omokage faces filter faces/ -o clean/ --review review.csv",
+    ),
+    "faces review": (
+        "omokage faces review faces/ -o review.csv",
+        "omokage faces review faces/ --sort sharpness",
+    ),
     "faces split": ("omokage faces split faces/ --holdout 0.05 -o split/",),
     "faces merge": (
         "omokage faces merge one/ two/ -o both/ --drop near",
@@ -217,7 +226,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "Work": ("--workers", "--engine", "--address"),
     },
     "train": {
-        "Where": ("--data", "--out", "--from", "--heldout"),
+        "Where": ("--data", "--where", "--out", "--from", "--heldout"),
         "When to stop": ("--minutes", "--images"),
     },
     "sample": {

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -19,6 +20,9 @@ MOST_BYTES = 64 * 2**10
 """A request with a longer body is refused, unless the guard is told otherwise."""
 
 MOST_PATH = 2048
+CHANGING = ("POST", "PUT", "PATCH", "DELETE")
+"""Methods of requests that may change something."""
+
 LOCAL = ("localhost", "127.0.0.1", "[::1]")
 
 HEADERS = (
@@ -65,6 +69,17 @@ def header(scope: Scope, name: bytes) -> str | None:
         if key == name:
             return value.decode("latin-1")
     return None
+
+
+def from_own_page(scope: Scope) -> bool:
+    """Whether a request comes from a page of this very server, or from a program; no other site's page."""
+    site, origin = header(scope, b"sec-fetch-site"), header(scope, b"origin")
+    if site is not None and site not in ("same-origin", "none"):
+        return False
+    if origin is None:
+        return True  # no browser: one sends Origin or Sec-Fetch-Site with whatever changes something
+    parts, host = urlsplit(origin), header(scope, b"host") or ""
+    return parts.scheme in ("http", "https") and parts.netloc.lower() == host.strip().lower()
 
 
 class Guard:

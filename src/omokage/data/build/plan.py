@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...errors import UserError
 from ..sources.labels import Labels, LabelTable
-from ..sources.names import LABEL, LABELS, NameLabels, with_named
+from ..sources.names import LABEL, LABELS, YEAR, NameLabels, with_named
 from ..sources.source import Found, Source
 from ..steps.read import RESIZE_RULE
 from ..store.columns import COLUMNS, ESTIMATED, EXTRA, FOUND, OF_FACES
@@ -82,7 +83,8 @@ class Plan:
         fixed = [*COLUMNS] if self.as_faces else [*COLUMNS, *EXTRA]
         last = [name for name in ESTIMATED if name in estimated]
         self.columns = [*fixed, *(name for name in self.others if name not in {*fixed, *last}), *last]
-        self.kinds = {**COLUMNS, **ESTIMATED, **({} if self.as_faces else EXTRA)}
+        years = {YEAR: pa.int16()} if by_name is not None and by_name.how == YEAR else {}
+        self.kinds = {**COLUMNS, **ESTIMATED, **({} if self.as_faces else EXTRA), **years}
         self.described = self._described(tools)
         self._before = None if detections is None else _Before(detections, self.described)
 

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ...errors import UserError
-from ..store.columns import as_text
+from ..store.columns import as_text, column, has_column
+from ..store.faceset import FaceSet
 from ..text import one_line
 
 _CONDITION = re.compile(r"([^=!<>~]+?)\s*(!=|>=|<=|=|<|>|~)\s*(.*)", re.DOTALL)
@@ -18,7 +19,7 @@ _CONDITION = re.compile(r"([^=!<>~]+?)\s*(!=|>=|<=|=|<|>|~)\s*(.*)", re.DOTALL)
 
 def known_column(index: pa.Table, name: str) -> str:
     """``name``; `UserError` with the nearest names if the index has no such column."""
-    if name in index.column_names:
+    if has_column(index, name):
         return name
     near = get_close_matches(name, index.column_names, n=1)
     hint = f"did you mean {near[0]!r}?" if near else "it has " + ", ".join(index.column_names)
@@ -35,7 +36,7 @@ def where(index: pa.Table, conditions: Sequence[str]) -> np.ndarray:
     >>> where(pa.table({"hair": ["blonde", "black|blue", None]}), ["hair=blue"])
     array([False,  True, False])
     """
-    chosen = np.ones(len(index), bool)
+    met = np.ones(len(index), bool)
     for condition in conditions:
         match = _CONDITION.fullmatch(condition.strip())
         if match is None:
@@ -44,8 +45,30 @@ def where(index: pa.Table, conditions: Sequence[str]) -> np.ndarray:
                 "hair=blonde; also !=, <, <=, >, >= and ~ (contains)"
             )
         name, sign, value = match[1].strip(), match[2], match[3].strip()
-        chosen &= _meets(index[known_column(index, name)], name, sign, value)
-    return chosen
+        met &= _meets(column(index, known_column(index, name)), name, sign, value)
+    return met
+
+
+def chosen(faces: FaceSet, conditions: Sequence[str]) -> FaceSet:
+    """``faces`` that meet all ``conditions``, as a face set in memory; its files are those of the whole.
+
+    Raises `UserError` for a condition that cannot be asked, or if no face meets them all.
+    """
+    if not conditions:
+        return faces
+    rows = np.nonzero(where(faces.index, conditions))[0]
+    if not len(rows):
+        why = nearest(faces.index, conditions) or "`omokage faces stats` lists the labels"
+        raise UserError(f"no face of {one_line(faces.path)} meets the conditions: {why}")
+    return faces.subset(rows, {"by": "where", "of": faces.content_hash, "where": list(conditions)})
+
+
+def numbers_of(index: pa.Table, name: str) -> np.ndarray:
+    """A column as float64 (N,), NaN where it is empty; `UserError` if it does not hold numbers."""
+    try:
+        return pc.cast(column(index, known_column(index, name)), pa.float64()).to_numpy(zero_copy_only=False)
+    except pa.ArrowInvalid:
+        raise UserError(f"the column {name!r} does not hold numbers") from None
 
 
 def _meets(column: pa.ChunkedArray, name: str, sign: str, value: str) -> np.ndarray:
@@ -118,9 +141,9 @@ def described_column(index: pa.Table, name: str) -> dict[str, Any]:
     For numbers: how many are known, lowest, median, highest. For text: how many are known, and how many rows
     have each value; each of several values joined by a vertical bar counts.
     """
-    column = index[name]
-    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
-        numbers = pc.cast(column.drop_null(), pa.float64()).to_numpy(zero_copy_only=False)
+    values_of = column(index, name)
+    if pa.types.is_integer(values_of.type) or pa.types.is_floating(values_of.type):
+        numbers = pc.cast(values_of.drop_null(), pa.float64()).to_numpy(zero_copy_only=False)
         numbers = numbers[np.isfinite(numbers)]
         spread = (
             dict(zip(("lowest", "median", "highest"), np.quantile(numbers, (0, 0.5, 1)), strict=True))
@@ -128,7 +151,7 @@ def described_column(index: pa.Table, name: str) -> dict[str, Any]:
             else {}
         )
         return {"known": len(numbers), **{key: float(value) for key, value in spread.items()}}
-    text = as_text(column)
+    text = as_text(values_of)
     parts = pc.split_pattern(text, "|").combine_chunks()
     values = pc.utf8_trim_whitespace(pc.list_flatten(parts))
     counts = pc.value_counts(values.filter(pc.not_equal(values, "")))

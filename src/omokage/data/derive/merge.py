@@ -21,6 +21,7 @@ from .copies import DROPS
 from .duplicates import SAME, best_for, duplicate_groups, face_set_signatures, first_of_equal
 from .optout import OPTED_OUT, OptOut, read_opt_out
 from .parts import Part, derive
+from .reviewing import REJECTED_BY_EYE, Review, read_review
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ def merge(
     drop: str = "none",
     conditions: Sequence[str] = (),
     opt_out: str | Path | None = None,
+    review: str | Path | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> MergeReport:
@@ -57,6 +59,7 @@ def merge(
         copies (`duplicates.SAME`) and keeps the best of each group (`duplicates.best_of_groups`).
     conditions: keep only rows that meet them (`choose.where`).
     opt_out: a list of hashes and artists to leave out (`optout.read_opt_out`).
+    review: a list of verdicts by eye; the faces that it rejects are left out (`reviewing.read_review`).
 
     A repeated key gets a number. If a set lacks a column, its rows are empty there. `rejected.csv` lists the
     pictures left out, with reasons. Repeat the call to go on where an interrupted one stopped.
@@ -75,10 +78,13 @@ def merge(
         "where": list(conditions),
         "opt_out": unwanted.described if unwanted else None,
     }
+    verdicts = None if review is None else read_review(review)
+    if verdicts is not None:
+        plan["review"] = verdicts.described
     out = target(out)
 
     def parts(state: Path) -> list[Part]:
-        return [_merged(opened, drop, conditions, unwanted, workers, progress)]
+        return [_merged(opened, drop, conditions, unwanted, verdicts, workers, progress)]
 
     fresh = derive(out, opened, plan, ("",), parts, progress)
     manifest = FaceSet.open(out).manifest
@@ -92,6 +98,7 @@ def _merged(
     drop: str,
     conditions: Sequence[str],
     unwanted: OptOut | None,
+    verdicts: Review | None,
     workers: int | None,
     progress: Progress | None,
 ) -> Part:
@@ -111,6 +118,8 @@ def _merged(
         theirs, met = unwanted.of_rows(index, lambda row: sets[origins[row]].image_bytes(int(rows[row])))
         leave(theirs, OPTED_OUT)
         summary = unwanted.summary(met)
+    if verdicts is not None:
+        leave(verdicts.rejected(index), REJECTED_BY_EYE)
     left = np.array([i for i, why in enumerate(reason) if why is None], np.int64)
     if drop != "none" and len(left):
         for i, same in _dropped(sets, origins[left], rows[left], index.take(left), drop, workers, progress):

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ...progress import Progress
-from ..store.columns import label_columns
+from ..store.columns import YEAR, has_column, label_columns
 from ..store.faceset import FaceSet
 from ..text import one_line
 from .choose import described_column
@@ -64,8 +64,14 @@ def index_statistics(index: pa.Table) -> dict[str, Any]:
         "untouched": int(pc.sum(pc.equal(index["done"], "")).as_py() or 0),
         "sources": described_column(index, "source")["values"],
         "duplicates": {"exact": len(index) - different},
-        "labels": {name: described_column(index, name) for name in label_columns(index)},
+        "labels": {name: described_column(index, name) for name in _labels(index)},
     }
+
+
+def _labels(index: pa.Table) -> list[str]:
+    """The labels of ``index``, with the year that file names carry."""
+    names = label_columns(index)
+    return [*names, YEAR] if YEAR not in names and has_column(index, YEAR) else names
 
 
 def near_statistics(signatures: np.ndarray, progress: Progress | None = None) -> dict[str, int]:

@@ -20,6 +20,10 @@ from .labels import Labels, from_record, merge
 from .source import Source
 
 FOLDER = "folder"
+YEAR = "year"
+YEAR_IN_NAMES = r"[_-](?P<year>(?:1[89]|20)[0-9]{2})[.][^./]*$"
+"""The year in names like ``INDEX_YEAR.jpg``."""
+
 LABEL = "label"  # column of labels that a source has itself, and of folder names
 MAX_PATTERN = 1000
 MAX_SIZE = 20_000
@@ -95,7 +99,8 @@ def with_named(row: Labels | None, named: dict[str, str]) -> Labels:
 class NameLabels:
     """Labels from the name of a file in its source, including its folders, separated by ``/``.
 
-    how: `FOLDER`: the column `LABEL` is the name of the folder that the file is in. Otherwise a regular
+    how: `FOLDER`: the column `LABEL` is the name of the folder that the file is in. `YEAR`: the column `year`
+        is the year in names like ``INDEX_YEAR.jpg``. Otherwise a regular
         expression that is searched for in the name; each named group, like ``(?P<artist>[^/]+)/``, is a
         column.
     several: whether there are several sources. Then a file without a folder, or without a match, is also
@@ -122,6 +127,7 @@ class NameLabels:
         self.columns: list[str] = [LABEL]
         if how == FOLDER:
             return
+        how = YEAR_IN_NAMES if how == YEAR else how
         shown = f"{option} {one_line(how, 80)!r}"
         if len(how) > MAX_PATTERN:
             raise UserError(f"{shown} has {len(how):,} letters: give {MAX_PATTERN:,} at most")

@@ -5,6 +5,7 @@ import itertools
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ..sources.names import YEAR, YEAR_IN_NAMES
 from ..steps.clean import CRITERIA
 
 COLUMNS = {
@@ -58,6 +59,73 @@ ESTIMATED = {
 }
 """Columns of estimated colours in the index of a set built with ``as_faces``."""
 ESTIMATES = {name: kind for name, kind in ESTIMATED.items() if not name.endswith("_from")}
+
+
+ABOUT = {
+    "key": "name of the face; unique, also the name of its file in the shard",
+    "shard": "number of its shard",
+    "offset": "where it begins in the shard, in bytes",
+    "length": "bytes that it takes there, compressed, with its tar header",
+    "bytes": "bytes of the picture",
+    "width": "width in pixels",
+    "height": "height in pixels",
+    "format": "jpg, png or webp",
+    "done": "what was done to the picture; empty if its bytes are those of the file",
+    "source": "name of the folder or archive that it came from",
+    "file": "name of the file there",
+    "sha256": "SHA-256 of the picture's bytes",
+    "frame": "frame of the animation, from 1, if several were asked for",
+    "face": "number of the face in its picture, from 1, highest score first",
+    "face_x": "left edge of the face's box, in pixels of the picture",
+    "face_y": "upper edge of the face's box",
+    "face_width": "width of the face's box",
+    "face_height": "height of the face's box",
+    "score": "how sure the detector is, 0 to 1",
+    "tilt": "degrees by which the face is turned",
+    "crop_x": "centre of the crop from the left, in pixels of the picture",
+    "crop_y": "centre of the crop from above",
+    "crop_width": "width of the crop in pixels of the picture",
+    "crop_height": "height of the crop",
+    "crop_angle": "degrees by which the crop was turned",
+    **{name: criterion.about for name, criterion in CRITERIA.items()},
+    "tags": "tags of the picture, joined by a bar",
+    "rating": "general, sensitive, questionable or explicit",
+    "artist": "who drew the picture; several joined by a bar",
+    "license": "licence of the picture",
+    "url": "page of the picture",
+    "hair": "colour of the hair",
+    "hair_from": "who said so: table, tags or network",
+    "hair_confidence": "how sure the network is, 0 to 1",
+    "eyes": "colour of the eyes",
+    "eyes_from": "who said so: table, tags or network",
+    "eyes_confidence": "how sure the network is, 0 to 1",
+    "picture_sha256": "SHA-256 of the whole illustration",
+    "picture_md5": "MD5 of the whole illustration, by which boards name pictures",
+    YEAR: "year that names of files like INDEX_YEAR.jpg carry, where no other column is called so",
+}
+"""A few words on each column."""
+
+
+def has_column(index: pa.Table, name: str) -> bool:
+    """Whether ``index`` has the column, or its file names carry it (`YEAR`); some thousand are looked at."""
+    if name in index.column_names or name != YEAR:
+        return name in index.column_names
+    some = index.slice(0, 10_000)
+    return _years(some).null_count < len(some)
+
+
+def column(index: pa.Table, name: str) -> pa.ChunkedArray:
+    """A column of ``index``, or the one that its file names carry.
+
+    >>> column(pa.table({"file": ["7_2004.jpg", "8.jpg"]}), "year").to_pylist()
+    [2004, None]
+    """
+    return index[name] if name in index.column_names else _years(index)
+
+
+def _years(index: pa.Table) -> pa.ChunkedArray:
+    found = pc.extract_regex(index["file"], YEAR_IN_NAMES)
+    return pc.struct_field(found, YEAR).cast(pa.int16())
 
 
 def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:

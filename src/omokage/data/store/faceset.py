@@ -65,6 +65,17 @@ class FaceSet:
         except PermissionError:
             raise UserError(f"no permission to read the face set {one_line(path)}") from None
 
+    def subset(self, rows: np.ndarray, derived: dict[str, Any]) -> "FaceSet":
+        """The faces in ``rows``, in ascending order, as a face set in memory; nothing is copied.
+
+        derived: how they were chosen; the entry `derived` of its manifest.
+        """
+        index = self.index.take(pa.array(np.sort(rows)))
+        digest = content_hash(index["key"].to_pylist(), index["sha256"].to_pylist())
+        counts = {**self.manifest["counts"], "kept": len(index)}
+        manifest = {**self.manifest, "content_hash": digest, "counts": counts, "derived": derived}
+        return FaceSet(self.path, manifest, index)
+
     def __len__(self) -> int:
         return len(self.keys)
 
