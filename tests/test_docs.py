@@ -6,6 +6,7 @@ import re
 import shlex
 from functools import cache
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -144,7 +145,12 @@ def wrong_command(words: list[str]) -> str | None:
         if re.match(r"--?[A-Za-z]", word) and word.partition("=")[0] not in known:
             return f"no such option: {word}"
     if command.name == "train" and rest and rest[0] in recipe_names():
-        load_recipe(rest[0], [word for word in rest[1:] if re.match(r"[a-z_.]+=", word)])
+        changes = [
+            word
+            for before, word in pairwise(rest)
+            if re.match(r"[a-z_.]+=", word) and before != "--where"
+        ]
+        load_recipe(rest[0], changes)
     if command.name == "recipes" and rest and re.fullmatch(r"[a-z0-9-]+", rest[0]):
         return None if rest[0] in recipe_names() else f"no such recipe: {rest[0]}"
     return None

@@ -15,7 +15,7 @@ from PIL import Image
 
 from ..steps.clean import CRITERIA, Criterion
 from ..steps.read import kind_of
-from ..store.columns import COLUMNS
+from ..store.columns import ABOUT, COLUMNS
 from ..store.faceset import FaceSet
 
 THUMBNAIL = 96
@@ -204,7 +204,8 @@ def _label_tables(index: pa.Table) -> list[_Table]:
             tables.append(_Table(name, [], f"{_n(len(known))} values"))
             continue
         unknown = len(values) - known.total()
-        tables.append(_Table.of(name, known, f"unknown of {_n(unknown)}" if unknown else ""))
+        notes = [ABOUT.get(name, ""), f"unknown of {_n(unknown)}" if unknown else ""]
+        tables.append(_Table.of(name, known, "; ".join(filter(None, notes))))
     return tables
 
 
