@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.stats import mannwhitneyu
 from torch import Tensor, nn
 
 from ..critic import QUANTILES, Critic, tensors_of
@@ -20,8 +19,11 @@ from ..sampling import latents, sample
 from ..snapshot import write_snapshot
 
 FIRST_SEED = 1_000_000_000  # seeds that nobody samples, so that figures are not of the critic's own samples
-FOLDS = 4
-STRENGTH = 0.1  # of the penalty on the teacher's weights; a strong teacher rejects nearly everything
+# Chosen on the tag features of 5,000 samples of a `fast-style` at 80,000 images: with 16 or 256 dimensions
+# FID fell less. Logistic regression on the same features in place of neighbours made FID worse.
+DIMENSIONS = 128
+NEAREST = 10
+SHARE = 0.5  # of the estimates: they are rough, and the whole of them would reject nearly everything
 EPOCHS = 20
 BATCH = 128
 SIDE = 128  # faces are resized to this for the frozen network
@@ -35,15 +37,14 @@ class CriticReport:
     Attributes:
         faces, samples: how many of each taught it.
         seed: as given.
-        teacher_auc: how well the teacher tells held-out faces from samples, 0.5 to 1.
-        explained: share of the variance of the teacher's logits that the critic explains on held-out samples.
+        explained: share of the variance of the teacher's estimates that the critic explains on held-out
+            samples.
         snapshot: SHA-256 of the model's snapshot.
     """
 
     faces: int
     samples: int
     seed: int
-    teacher_auc: float
     explained: float
     snapshot: str
 
@@ -53,9 +54,9 @@ def train_critic(
 ) -> tuple[Critic, CriticReport]:
     """Teach a critic for ``model`` with the faces that the model learned from.
 
-    1. A teacher sees pictures: logistic regression on the pooled deepest features of EfficientNet-Lite0. It
-       is cross-fitted: the logits of a picture are of a regression that has not seen it.
-    2. The critic learns the logits of the samples from the generator's first features.
+    1. A teacher sees pictures. In the pooled deepest features of EfficientNet-Lite0 it compares how near a
+       sample is to faces and to other samples, which estimates the ratio of their densities.
+    2. The critic learns these estimates from the generator's first features.
 
     Args:
         samples: samples and faces that teach it; fewer if the set has fewer different faces.
@@ -94,9 +95,9 @@ def train_critic(
     rows = torch.cat(kept)
     if int(rows.sum()) < LEAST:
         raise UserError(f"only {int(rows.sum()):,} of {count:,} samples are finite: this model is broken")
-    logits, auc = _taught(torch.cat(real), torch.cat(drawn)[rows], seed)
+    logits = _taught(torch.cat(real), torch.cat(drawn)[rows])
     critic, explained = _fitted(torch.cat(features)[rows], logits, seed, progress)
-    return critic, CriticReport(count, int(rows.sum()), seed, auc, explained, model.snapshot_hash)
+    return critic, CriticReport(count, int(rows.sum()), seed, explained, model.snapshot_hash)
 
 
 def write_critic(model: Model, critic: Critic, report: CriticReport) -> Path:
@@ -122,34 +123,26 @@ def _seen(network: EfficientNetLite0, pixels: np.ndarray, device: torch.device) 
     return network(images.contiguous(memory_format=torch.channels_last))[-1].float().mean((2, 3)).cpu()
 
 
-def _taught(real: Tensor, drawn: Tensor, seed: int) -> tuple[Tensor, float]:
-    """The cross-fitted logits of the samples, (N,), and the area under the ROC curve."""
+def _taught(real: Tensor, drawn: Tensor) -> Tensor:
+    """Estimates of log(p_real / p_model) at the samples, (N,), up to a constant.
+
+    In D dimensions they are D log(distance to the k-th sample / distance to the k-th face), which follows
+    from the nearest-neighbour estimates of both densities (Wang, Kulkarni & Verdú 2009, IEEE Transactions on
+    Information Theory 55, section 2), times `SHARE`.
+    """
     x = torch.cat([real, drawn])
     x = (x - x.mean(0)) / x.std(0).clamp_min(1e-6)
-    truth = torch.cat([torch.ones(len(real)), torch.zeros(len(drawn))])
-    folds = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed)) % FOLDS
-    logits = torch.zeros(len(x))
-    for fold in range(FOLDS):
-        weights = _logistic_regression(x[folds != fold], truth[folds != fold])
-        logits[folds == fold] = x[folds == fold] @ weights[:-1] + weights[-1]
-    higher = mannwhitneyu(logits[: len(real)].numpy(), logits[len(real) :].numpy()).statistic
-    return logits[len(real) :], float(higher) / (len(real) * len(drawn))
-
-
-def _logistic_regression(x: Tensor, truth: Tensor) -> Tensor:
-    """Weights (F + 1,), the last one the constant."""
-    weights = torch.zeros(x.shape[1] + 1, requires_grad=True)
-    optimiser = torch.optim.LBFGS([weights], max_iter=100, line_search_fn="strong_wolfe")
-
-    def closure() -> Tensor:
-        optimiser.zero_grad()
-        loss = F.binary_cross_entropy_with_logits(x @ weights[:-1] + weights[-1], truth)
-        loss = loss + STRENGTH * weights[:-1].square().sum() / 2
-        loss.backward()
-        return loss
-
-    optimiser.step(closure)  # type: ignore[arg-type]
-    return weights.detach()
+    variances, axes = torch.linalg.eigh(x.T.double() @ x.double() / len(x))
+    dimensions = min(DIMENSIONS, int((variances > 1e-6 * variances[-1]).sum()))
+    x = (x.double() @ axes[:, -dimensions:] / variances[-dimensions:].sqrt()).float()
+    faces, samples = x[: len(real)], x[len(real) :]
+    k = min(NEAREST, len(faces), len(samples) - 1)
+    found = []
+    for part in samples.split(1024):
+        to_face = torch.cdist(part, faces).topk(k, largest=False).values[:, -1]
+        to_sample = torch.cdist(part, samples).topk(k + 1, largest=False).values[:, -1]  # itself is the first
+        found.append((to_sample.clamp_min(1e-6) / to_face.clamp_min(1e-6)).log())
+    return SHARE * dimensions * torch.cat(found)
 
 
 def _fitted(x: Tensor, logits: Tensor, seed: int, progress: Progress | None) -> tuple[Critic, float]:

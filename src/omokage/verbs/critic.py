@@ -34,7 +34,7 @@ def critic(
         typer.echo("warning: the model learned from another face set", err=True)
     found, report = train_critic(model, faces, samples=samples, seed=seed, progress=progress())
     print(
-        f"{report.faces:,} faces and {report.samples:,} samples: the teacher ranks a face above a sample in "
-        f"{report.teacher_auc:.1%} of pairs; the critic explains {report.explained:.0%} of its judgement"
+        f"{report.faces:,} faces and {report.samples:,} samples; the critic explains "
+        f"{report.explained:.0%} of how their pictures are judged"
     )
     print(write_critic(model, found, report))
