@@ -104,7 +104,7 @@ def test_sides_that_are_not_alike_or_odd_are_taken():
     face = draw_face(706, 128).image[:101, 10:]
     found = cut_out(face)
     assert found.rgba.shape == (101, 118, 4)
-    with pytest.raises(ValueError, match="16 to 4096"):
+    with pytest.raises(UserError, match="16 to 4096"):
         cut_out(face[:8])
     with pytest.raises(ValueError, match="uint8"):
         cut_out(face.astype(float))

@@ -109,7 +109,7 @@ def cut_out(face: np.ndarray) -> Cutout:
     The face is a crop as face sets and models have it. Hair may reach the borders.
 
     Raises:
-        UserError: the weights are missing or altered.
+        UserError: another size, or the weights are missing or altered.
         ValueError: another array.
 
     >>> from omokage.data.drawn import draw_face
@@ -119,7 +119,8 @@ def cut_out(face: np.ndarray) -> Cutout:
     if face.ndim != 3 or face.shape[2] != 3 or face.dtype != np.uint8:
         raise ValueError(f"expected uint8 (H, W, 3), got {face.dtype} {face.shape}")
     if min(face.shape[:2]) < SMALLEST or max(face.shape[:2]) > LARGEST:
-        raise ValueError(f"sides of {SMALLEST} to {LARGEST} px, got {face.shape[:2]}")
+        height, width = face.shape[:2]
+        raise UserError(f"faces of {SMALLEST} to {LARGEST} px a side can be cut out, got {width}×{height}")
     alpha, doubt = _looked_at(face)
     alpha = _without_islands(alpha)
     colours = foreground(face, alpha)

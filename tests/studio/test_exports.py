@@ -15,6 +15,7 @@ from omokage.explore.points import drawn, of_seeds, stacked
 from omokage.explore.provenance import packed, read_provenance
 from omokage.model import load_model
 from omokage.settings import Settings
+from omokage.studio import exports
 from omokage.studio.exports import board_text, items_of, read_board, safe_name, variations, write
 from omokage.studio.faces import Item, document, parse
 
@@ -226,3 +227,13 @@ def test_a_command_gives_its_faces_as_the_studio_has_them(model):
     (kept,) = items_of(model, moved, settings)
     assert set(document(kept.face)["from"]) == {"point"}
     assert kept.caption == "board.safetensors 2"
+
+
+def test_a_file_has_a_largest_size(three, tmp_path, monkeypatch):
+    monkeypatch.setattr(exports, "MAX_PIXELS", 3 * 64 * 64 * 4)
+    with pytest.raises(UserError, match="choose fewer, or a smaller scale"):
+        write("folder", three, tmp_path, scale=4)
+    write("folder", three, tmp_path, scale=2)
+    monkeypatch.setattr(exports, "MAX_SIDE", 100)
+    with pytest.raises(UserError, match="over 100 px a side"):
+        write("png", three[:1], tmp_path, scale=2)

@@ -27,7 +27,7 @@ from omokage.model import Model
 from omokage.pages.character_sheet import MOST_VARIATIONS, Character, write_character_sheet
 from omokage.pages.files import checked_folder, recipe_text, replacing, save_png
 from omokage.pages.palette import palette
-from omokage.pages.sheet import bands, chosen_columns
+from omokage.pages.sheet import bands, check_bands, chosen_columns
 from omokage.pages.upscale import FACTORS, Upscale
 from omokage.progress import Progress, Task, opened
 from omokage.settings import Settings
@@ -52,6 +52,8 @@ MAX_FACES = 500  # in one file
 MAX_FILM_FACES = 60
 MAX_SECONDS = 300.0
 MAX_SIDE = 4096  # of one face
+MAX_PIXELS = 400_000_000  # of all faces in one file, about 800 MB
+CONTACT = 256  # largest side of a face on a contact sheet
 SHEET_FACE, SHEET_VARIATION = 768, 256  # least pixels of a character sheet's faces, where 8 times reaches it
 MAX_BOARD = 20 * 2**20  # bytes of a board file
 MAX_PINS, MAX_NOTE, MAX_NAME = 5000, 4000, 200
@@ -152,6 +154,10 @@ def write(
     largest = max((max(item.model.resolution) for item in items), default=0)
     if largest * scale > MAX_SIDE:
         raise UserError(f"{scale} times {largest} px is over {MAX_SIDE} px a side: choose a smaller scale")
+    pixels = sum(int(np.prod(item.model.resolution)) * scale**2 for item in items)
+    if kind in ("png", "folder") and pixels > MAX_PIXELS:
+        many = f"{len(items):,} faces at {scale} times their size"
+        raise UserError(f"{many} are too much for one file: choose fewer, or a smaller scale")
     enlarge = Upscale(scale, transparent=transparent and kind in ("png", "folder"))
     made = _Making(list(items), checked_folder(folder), enlarge, name, notes, recipe, language, progress, [])
     if kind == "png":
@@ -321,10 +327,13 @@ class _Making:
     def contact(self, path: Path) -> Path:
         """All faces on one page."""
         with opened(self.progress, "contact sheet", 1) as task:
-            size = self.items[0].model.resolution
+            height, width = self.items[0].model.resolution
+            share = min(1.0, CONTACT / max(height, width))
+            size = (max(1, round(height * share)), max(1, round(width * share)))
+            columns = chosen_columns(len(self.items), None)
+            check_bands([len(self.items)], size, columns, path, headed=False)
             pixels = np.stack([to_size(np.ascontiguousarray(item.pixels), size)[0] for item in self.items])
             captions = [one_line(item.caption, 24) for item in self.items]
-            columns = chosen_columns(len(self.items), None)
             many = f"{len(self.items):,} generated face{'s'[: len(self.items) > 1]}"
             title = one_line(self.name, 60) or many
             models = dict.fromkeys(item.model.about.recipe for item in self.items)
