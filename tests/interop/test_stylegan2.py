@@ -12,11 +12,14 @@ from typer.testing import CliRunner
 
 from omokage.__main__ import app, main
 from omokage.errors import UserError
+from omokage.families import build_discriminator
 from omokage.interop.stylegan2 import import_stylegan2
 from omokage.model import load_model
-from omokage.models.stylegan2 import Generator
+from omokage.models.stylegan2 import Discriminator, Generator
+from omokage.running import train
 from omokage.sampling import latents
 from omokage.settings import Settings
+from omokage.snapshot import newest_snapshot, read_snapshot
 
 FILTER = torch.tensor([1.0, 3.0, 3.0, 1.0]).outer(torch.tensor([1.0, 3.0, 3.0, 1.0])) / 64
 
@@ -443,3 +446,95 @@ def test_the_command(tmp_path, capsys):
     assert main(["import", str(tmp_path / "hostile.pkl"), "-o", str(out)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert not (tmp_path / "ran").exists()
+
+
+class TestDiscriminators:
+    """They are taken too, so that a training can go on; one of another kind is left out with a note."""
+
+    def judge(self) -> Discriminator:
+        torch.manual_seed(1)
+        judge = Discriminator(resolution=(16, 16), channels=(10, 8, 6)).eval().requires_grad_(False)
+        for name, parameter in judge.named_parameters():
+            if name.endswith("bias"):
+                parameter.add_(0.3 * torch.randn_like(parameter))
+        return judge
+
+    def as_nvidia(self, judge: Discriminator, **more) -> Persistent:
+        def layer(of, activation="lrelu", down=1):
+            kinds = {"weight": of.weight} | ({"bias": of.bias} if of.bias is not None else {})
+            taps = {"resample_filter": FILTER}
+            return Persistent("Conv2dLayer", kinds, taps, activation=activation, down=down)
+
+        blocks = {}
+        for i, block in enumerate(judge.blocks):
+            parts = {"fromrgb": layer(judge.from_images[0])} if i == 0 else {}
+            parts |= {
+                "conv0": layer(block.first),
+                "conv1": layer(block.second, down=2),
+                "skip": layer(block.skip, "linear", 2),
+            }
+            blocks[f"b{16 >> i}"] = Persistent("DiscriminatorBlock", (), {"resample_filter": FILTER}, parts)
+        last = {
+            "mbstd": Persistent("MinibatchStdLayer", group_size=4, num_channels=1),
+            "conv": layer(judge.last),
+            "fc": linear(judge.dense),
+            "out": linear(judge.logit),
+        }
+        blocks["b4"] = Persistent("DiscriminatorEpilogue", modules=last)
+        return Persistent("Discriminator", modules=blocks | more)
+
+    def as_rosinality(self, judge: Discriminator) -> dict[str, torch.Tensor]:
+        named = {"convs.0.0.weight": judge.from_images[0].weight, "convs.0.1.bias": judge.from_images[0].bias}
+        for i, block in enumerate(judge.blocks, 1):
+            named |= {
+                f"convs.{i}.conv1.0.weight": block.first.weight,
+                f"convs.{i}.conv1.1.bias": block.first.bias,
+                f"convs.{i}.conv2.0.kernel": FILTER,
+                f"convs.{i}.conv2.1.weight": block.second.weight,
+                f"convs.{i}.conv2.2.bias": block.second.bias,
+                f"convs.{i}.skip.0.kernel": FILTER,
+                f"convs.{i}.skip.1.weight": block.skip.weight,
+            }
+        ends = {"final_conv.0": "last", "final_linear.0": "dense", "final_linear.1": "logit"}
+        for theirs, ours in ends.items():
+            named[f"{theirs}.weight"] = getattr(judge, ours).weight
+            named[f"{theirs}.bias"] = getattr(judge, ours).bias
+        named["final_conv.1.bias"] = named.pop("final_conv.0.bias")
+        return named
+
+    @pytest.mark.parametrize("kind", ["nvidia", "rosinality"])
+    def test_a_training_goes_on_with_both_networks(self, kind, theirs, tmp_path, tagged_faces):
+        generator, judge, told = trained(depth=2), self.judge(), []
+        source = tmp_path / f"network.{'pkl' if kind == 'nvidia' else 'pt'}"
+        if kind == "nvidia":
+            theirs(source, {"D": self.as_nvidia(judge), "G_ema": as_nvidia(generator, "skip")})
+        else:
+            held = {"g_ema": as_rosinality(generator), "d": self.as_rosinality(judge)}
+            torch.save({**held, "latent_avg": generator.w_average}, source)
+        out = import_stylegan2(source, tmp_path / "out.safetensors", told.append)
+        assert "its discriminator was taken too" in told[-1]
+        weights, recipe, _ = read_snapshot(out, "networks.discriminator.")
+        again = build_discriminator(recipe.discriminator)
+        again.load_state_dict(weights)
+        images = torch.rand(4, 3, 16, 16) * 2 - 1
+        torch.testing.assert_close(again(images), judge(images))
+
+        run = tmp_path / "run"
+        slow = {"training.learning_rate": {"default": 1e-9}, "training.batch": 4}
+        train(str(out.with_suffix(".toml")), tagged_faces.path, run, images=4, start=out, overrides=slow)
+        after = read_snapshot(newest_snapshot(run), "networks.")[0]
+        for name, weight in weights.items():
+            torch.testing.assert_close(after[f"discriminator.{name}"], weight, atol=1e-5, rtol=1e-4)
+        first = "blocks.0.convolutions.0.weight"
+        torch.testing.assert_close(
+            after[f"generator.{first}"], generator.state_dict()[first], atol=1e-5, rtol=1e-4
+        )
+
+    def test_others_are_left_out_with_a_note(self, theirs, tmp_path):
+        told = []
+        classes = self.as_nvidia(self.judge(), mapping=Persistent("MappingNetwork"))
+        theirs(tmp_path / "n.pkl", {"D": classes, "G_ema": as_nvidia(trained(), "skip")})
+        out = import_stylegan2(tmp_path / "n.pkl", tmp_path / "out.safetensors", told.append)
+        assert "its discriminator is left out (it judges classes)" in told[0]
+        assert not out.with_suffix(".toml").exists()
+        assert not read_snapshot(out, "networks.")[0]

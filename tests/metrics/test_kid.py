@@ -62,6 +62,9 @@ def test_few_images_give_smaller_subsets() -> None:
     generator = np.random.default_rng(3)
     found = kid(_draw(generator, 40), _draw(generator, 1000))
     assert found.subset_size == 10
+    assert found.protocol == "kid-100x10"
+    whole = np.zeros((2000, 4), np.float32)
+    assert kid(whole, whole, subsets=2).protocol == "kid-2x1000"  # as papers have it
     assert found.standard_error > 0
 
 

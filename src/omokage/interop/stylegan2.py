@@ -1,4 +1,4 @@
-"""Converts StyleGAN2 generators that others trained into snapshots of Omokage.
+"""Converts StyleGAN2 networks that others trained into snapshots of Omokage.
 
 It reads NVIDIA's pickles of stylegan2-ada-pytorch and stylegan3 (StyleGAN2 generators only) and the
 checkpoints of rosinality's stylegan2-pytorch. It maps the names of their weights to ours and uses none of
@@ -17,12 +17,14 @@ from torch import Tensor
 
 from ..data.text import one_line
 from ..errors import UserError
-from ..families import MODELS
+from ..families import DISCRIMINATORS, MODELS
+from ..files import replacing
 from ..recipe import Recipe, read_recipe
 from ..snapshot import load_weights, write_snapshot
 from .reader import Inert, Module, StoredTensor, read_objects, values
 
 MAX_SIDE = 4096
+BATCH = 16  # of a training that goes on with imported networks
 AVERAGE_OF = 4096  # latents for the average style if the file has none
 FILTER = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
 Found = tuple[dict[str, Any], dict[str, Tensor]]  # settings of the model, and its weights
@@ -55,6 +57,9 @@ class _Weights(dict[str, Tensor]):
 def import_stylegan2(source: str | Path, out: str | Path, tell: Callable[[str], None] | None = None) -> Path:
     """Write the generator in the file ``source`` as the snapshot ``out``. A latent gives the same image.
 
+    If the file has its discriminator too, the snapshot gets it, and a recipe to go on with is written beside
+    the snapshot: ``omokage train out.toml --data faces/ --from out.safetensors``.
+
     The latents of a class-conditional generator have one further entry for each class; the largest of these
     entries chooses the class. No code in the file is executed. If the file lacks something that could be
     replaced, ``tell`` is called with one sentence for each such thing, and the snapshot's progress lists
@@ -78,7 +83,8 @@ def import_stylegan2(source: str | Path, out: str | Path, tell: Callable[[str], 
     except (ValueError, TypeError, AttributeError, IndexError, RuntimeError, OverflowError) as error:
         why = one_line(error)
         raise UserError(f"{source}: its generator is damaged or of an unknown kind ({why})") from None
-    recipe = _recipe(settings, source.name)
+    judge = _judge(held, settings, notes)
+    recipe = _recipe(settings, source.name, None if judge is None else judge[0])
     _check_shapes(recipe, weights, source)
     network = MODELS["stylegan2"].build(recipe.model).eval()
     without_average = weights.setdefault("w_average", network.w_average) is network.w_average
@@ -88,18 +94,27 @@ def import_stylegan2(source: str | Path, out: str | Path, tell: Callable[[str], 
         with torch.no_grad():
             network.w_average.copy_(network.mapping_network(z).mean(0))
         notes.append(
-            "the file has no average style, which --psi needs; the mean of "
-            f"{AVERAGE_OF:,} styles was taken"
+            f"the file has no average style, which --psi needs; the mean of {AVERAGE_OF:,} styles was taken"
         )
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
     imported = {"file": source.name, "sha256": digest, **({"notes": notes} if notes else {})}
     progress = {"images": 0, "imported": imported}
     tensors = {f"average.{name}": tensor for name, tensor in network.state_dict().items()}
+    if judge is not None:
+        tensors |= {f"networks.discriminator.{name}": tensor.float() for name, tensor in judge[1].items()}
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"-o {out}: {error.strerror}") from None
     write_snapshot(out, tensors, recipe, progress)
+    if judge is not None:
+        beside = out.with_suffix(".toml")
+        with replacing(beside) as unfinished:
+            unfinished.write_text(recipe.to_toml(), encoding="utf-8")
+        notes.append(
+            "its discriminator was taken too; to go on with other faces: "
+            f"omokage train {beside} --data faces/ --out runs/{out.stem} --from {out}"
+        )
     for note in notes if tell is not None else ():
         tell(f"{source}: {note}")  # type: ignore[misc]
     return out
@@ -141,14 +156,155 @@ def _found(held: Any, notes: list[str]) -> Found:
     raise UserError("no generator in it; a pickle of NVIDIA's or a checkpoint of rosinality's has one")
 
 
-def _recipe(settings: dict[str, Any], name: str) -> Recipe:
+def _recipe(settings: dict[str, Any], name: str, judge: dict[str, Any] | None = None) -> Recipe:
+    """The recipe of a generator. With the settings of its discriminator, it can be trained further.
+
+    Then R1 follows the rule of Karras et al. 2020b (arXiv 2006.06676), appendix C: 0.0002 · pixels / batch.
+    """
     model = "\n".join(f"{key} = {json.dumps(value)}" for key, value in settings.items())
+    if judge is not None:
+        height, width = settings["resolution"]
+        of_judge = "\n".join(f"{key} = {json.dumps(value)}" for key, value in judge.items())
+        further = (
+            f"r1 = {0.0002 * height * width / BATCH:.6g}\n"
+            f'[discriminator]\nname = "stylegan2"\n{of_judge}\n'
+            f"[training]\nbatch = {BATCH}\nlearning_rate = {{ default = 2e-3 }}\nbetas = [0.0, 0.99]\n"
+        )
     text = (
         f'name = "imported"\ntitle = {json.dumps("StyleGAN2 from " + name)}\n'
         'source = "Karras et al. 2020 (arXiv 1912.04958)"\n'
         f'[model]\nname = "stylegan2"\n{model}\n[objective]\nname = "stylegan2"\n'
     )
-    return read_recipe(text, name)
+    return read_recipe(text + (further if judge is not None else ""), name)
+
+
+# Discriminators. They are of use for further training only, so one of another kind is left out with a note.
+
+
+def _judge(held: Any, settings: Mapping[str, Any], notes: list[str]) -> Found | None:
+    """The discriminator in the contents of a file; None: there is none that fits, and a note says so."""
+    if not isinstance(held, Mapping):
+        return None
+    theirs, rosinality = held.get("D"), held.get("d")
+    if not isinstance(theirs, Module) and not isinstance(rosinality, Mapping):
+        return None
+    try:
+        if settings.get("classes"):
+            raise UserError("it judges classes")
+        nvidia = isinstance(theirs, Module)
+        found = _judge_of_nvidia(theirs) if nvidia else _judge_of_rosinality(rosinality)  # type: ignore[arg-type]
+        if found[0]["resolution"] != settings["resolution"]:
+            raise UserError(f"it judges images of {found[0]['resolution'][0]} px")
+        with torch.device("meta"):
+            network = DISCRIMINATORS["stylegan2"].build(found[0])
+        expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
+        if expected != {name: tensor.shape for name, tensor in found[1].items()}:
+            raise UserError("its layers do not fit together")
+        return found
+    except UserError as error:
+        why = one_line(error, 120)
+    except KeyError as error:
+        why = f"it has no {one_line(error.args[0], 80)}"
+    except (ValueError, TypeError, AttributeError, IndexError, RuntimeError, OverflowError) as error:
+        why = f"it is damaged or of an unknown kind: {one_line(error, 80)}"
+    notes.append(f"its discriminator is left out ({why}); a training from it begins with a new one")
+    return None
+
+
+def _judge_of_nvidia(network: Module) -> Found:
+    blocks = network.children()
+    names = [name for name in blocks if name != "mapping"]
+    if "mapping" in blocks:
+        raise UserError("it judges classes")
+    sizes = [4 * 2**i for i in range(min(len(names), 64))]
+    if len(sizes) < 2 or [f"b{size}" for size in reversed(sizes)] != names:
+        raise UserError(f"it has the parts {', '.join(names)[:80]}")
+    _check_side(sizes[-1])
+    given = _Weights(network.tensors())
+    _check_filters(given)
+    weights: dict[str, Tensor] = {}
+    for i, size in enumerate(reversed(sizes[1:])):
+        place, parts = f"b{size}", blocks[f"b{size}"].children()
+        layers = {"conv0": ("first", 3, 1), "conv1": ("second", 3, 2), "skip": ("skip", 1, 2)}
+        expected = {*layers, *(("fromrgb",) if i == 0 else ())}
+        if set(parts) != expected:
+            raise UserError(f"its {place} has the parts {', '.join(parts)[:80]}; only resnet is known")
+        for name, (ours, kernel, down) in layers.items():
+            weights[f"blocks.{i}.{ours}.weight"] = given[f"{place}.{name}.weight"]
+            _check_seen(parts[name], given[f"{place}.{name}.weight"], f"{place}.{name}", kernel, down)
+            if name != "skip":
+                weights[f"blocks.{i}.{ours}.bias"] = given[f"{place}.{name}.bias"]
+        if i == 0:
+            weights["from_images.0.weight"] = given[f"{place}.fromrgb.weight"]
+            weights["from_images.0.bias"] = given[f"{place}.fromrgb.bias"]
+    last = blocks["b4"].children()
+    mixed = last["mbstd"].state if "mbstd" in last else {}
+    if mixed and _plain(mixed.get("num_channels", 1), "mbstd.num_channels") != 1:
+        raise UserError("its minibatch deviation has several channels")
+    group = _plain(mixed.get("group_size", 4), "mbstd.group_size") if mixed else 0
+    if not isinstance(group, int) or not 0 <= group <= 64:
+        raise UserError(f"its minibatch deviation has groups of {group}")
+    for theirs, ours in (("conv", "last"), ("fc", "dense"), ("out", "logit")):
+        for kind in ("weight", "bias"):
+            weights[f"{ours}.{kind}"] = given[f"b4.{theirs}.{kind}"]
+    given.check_all_used(("resample_filter",))
+    return _settings_of_judge(weights, len(sizes), group), weights
+
+
+def _check_seen(layer: Any, weight: Tensor, place: str, kernel: int, down: int) -> None:
+    """UserError unless a convolution of a discriminator computes the same as ours."""
+    if weight.ndim != 4 or 0 in weight.shape or weight.shape[2:] != (kernel, kernel):
+        raise UserError(f"its {place} has a weight of the shape {tuple(weight.shape)}")
+    _check_is(layer, "up", 1, place)
+    _check_is(layer, "down", down, place)
+    _check_is(layer, "activation", "linear" if place.endswith("skip") else "lrelu", place)
+    _check_is(layer, "weight_gain", 1 / math.sqrt(weight[0].numel()), place)
+
+
+def _judge_of_rosinality(stored: Mapping[str, Any]) -> Found:
+    tensors = {str(name): value for name, value in stored.items() if isinstance(value, StoredTensor)}
+    given = _Weights(values(tensors))
+    _check_filters({f"{name}.blur.kernel": t for name, t in given.items() if name.endswith("kernel")})
+    count = 0
+    while f"convs.{count + 1}.conv1.0.weight" in given and count < 64:
+        count += 1
+    if count == 0:
+        raise UserError("its weights are not StyleGAN2's as rosinality's code names them")
+    _check_side(4 * 2**count)
+    weights = {"from_images.0.weight": given["convs.0.0.weight"]}
+    weights["from_images.0.bias"] = given["convs.0.1.bias"].flatten()
+    for i in range(count):
+        theirs, ours = f"convs.{i + 1}.", f"blocks.{i}."
+        weights |= {
+            f"{ours}first.weight": given[f"{theirs}conv1.0.weight"],
+            f"{ours}first.bias": given[f"{theirs}conv1.1.bias"].flatten(),
+            f"{ours}second.weight": given[f"{theirs}conv2.1.weight"],
+            f"{ours}second.bias": given[f"{theirs}conv2.2.bias"].flatten(),
+            f"{ours}skip.weight": given[f"{theirs}skip.1.weight"],
+        }
+    weights |= {
+        "last.weight": given["final_conv.0.weight"],
+        "last.bias": given["final_conv.1.bias"].flatten(),
+        "dense.weight": given["final_linear.0.weight"],
+        "dense.bias": given["final_linear.0.bias"],
+        "logit.weight": given["final_linear.1.weight"],
+        "logit.bias": given["final_linear.1.bias"],
+    }
+    given.check_all_used(("kernel",))
+    return _settings_of_judge(weights, count + 1, 4), weights
+
+
+def _settings_of_judge(weights: Mapping[str, Tensor], count: int, group: int) -> dict[str, Any]:
+    """The discriminator's settings, from the shapes of its weights; sizes run from the largest down."""
+    side = 4 * 2 ** (count - 1)
+    channels = [weights["last.weight"].shape[0]]
+    channels += [weights[f"blocks.{i}.first.weight"].shape[0] for i in reversed(range(count - 1))]
+    return {
+        "resolution": [side, side],
+        "channels": channels,
+        "group": group,
+        "image_channels": weights["from_images.0.weight"].shape[1],
+    }
 
 
 # NVIDIA's format. Blocks are named after their size: b4, b8, ...

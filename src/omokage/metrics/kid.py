@@ -25,6 +25,15 @@ class Kid(NamedTuple):
     subsets: int
     subset_size: int
 
+    @property
+    def protocol(self) -> str:
+        """How it was measured; papers have 100 subsets of 1,000.
+
+        >>> Kid(0.01, 0.001, 100, 1000).protocol
+        'kid-100x1000'
+        """
+        return f"kid-{self.subsets}x{self.subset_size}"
+
 
 def _kernel(x: Tensor, y: Tensor) -> Tensor:
     """(x·y / D + 1)³ for all pairs of rows (Bińkowski et al. 2018, section 4)."""
@@ -53,10 +62,11 @@ def kid(
 ) -> Kid:
     """KID of features (M, D) and (N, D), with its standard error.
 
-    It is the mean of the unbiased estimate over random subsets of ``subset_size`` vectors of each side; the
-    subsets of small sides are smaller. The subsets overlap. The standard error is therefore the standard
-    deviation over subsets, divided by the square root of the number of disjoint subsets in the smaller side
-    (not of the number drawn). If both sides come from one distribution, the true error is even smaller.
+    It is the mean of the unbiased estimate over random subsets of ``subset_size`` vectors of each side. If a
+    side has fewer than twice as many, subsets have a quarter of it. The subsets overlap. The standard error
+    is therefore the standard deviation over subsets, divided by the square root of the number of disjoint
+    subsets in the smaller side (not of the number drawn). If both sides come from one distribution, the true
+    error is even smaller.
 
     Raises:
         UserError: a side has fewer than two vectors.
@@ -65,7 +75,7 @@ def kid(
     if smaller < 2:
         raise UserError(f"KID needs at least two images on each side, got {len(real)} and {len(fake)}")
     # Subsets as large as a side would all be equal, and their spread zero.
-    size = min(subset_size, max(2, smaller // 4))
+    size = subset_size if smaller >= 2 * subset_size else max(2, smaller // 4)
     generator = np.random.default_rng(seed)
     values = np.empty(subsets)
     for i in range(subsets):
@@ -79,12 +89,13 @@ def kid(
 
 
 def measure(context: "Context") -> dict[str, Any]:
-    """``kid``, its standard error and its subsets, for a record."""
+    """``kid``, its standard error, its subsets and the name that has their size, for a record."""
     found = kid(context.real.features, context.fake.features)
     return {
         "kid": found.value,
         "kid_standard_error": found.standard_error,
         "kid_subsets": [found.subsets, found.subset_size],
+        "kid_protocol": found.protocol,
     }
 
 
