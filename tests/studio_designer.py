@@ -84,14 +84,13 @@ class Designer:
             self.page.wait_for_selector("studio-wall .face:not([data-drawn])", state="attached")
         self.settle()
 
-    def settle(self, timeout: float = 15_000) -> None:
+    def settle(self) -> None:
         """Wait until all faces in sight are drawn."""
         self.page.wait_for_function(
             """() => document.querySelector("studio-wall").getAttribute("aria-busy") !== "true"
             && document.querySelector("studio-wall .face[data-drawn]")
             && !document.querySelector("studio-panel [aria-busy=true]")
             && !document.querySelector(":is(dialog, .faces) .face:not([data-drawn])")""",
-            timeout=timeout,
         )
 
     def faces(self, where: str = "studio-wall") -> Any:
@@ -157,10 +156,17 @@ class Designer:
         assert wide <= 0, "the page is wider than the screen"
 
 
-def violations(page: Any) -> list[str]:
-    """What axe finds that is serious or critical."""
+def violations(page: Any, only: list[str] | None = None, within: str | None = None) -> list[str]:
+    """What axe finds that is serious or critical.
+
+    Args:
+        page: Playwright's page.
+        only: names of axe's rules; None: all.
+        within: a selector of the part that is looked at; None: the whole page.
+    """
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    found = axe.run(page).response["violations"]
+    options = {"runOnly": only} if only else {}
+    found = axe.run(page, context=within, options=options).response["violations"]
     return [
         f"{one['id']}: {node['html'][:120]} {node.get('failureSummary', '')[:200]}"
         for one in found

@@ -252,7 +252,7 @@ def test_the_wall_forgets_faces_far_away_and_draws_them_again(designer):
     page = designer.page
     designer.model(DCGAN)
     most = 0
-    for _ in range(60):
+    for _ in range(40):
         page.evaluate("document.querySelector('studio-wall').scrollTop += 4000")
         page.wait_for_timeout(30)
         designer.settle()
@@ -261,7 +261,7 @@ def test_the_wall_forgets_faces_far_away_and_draws_them_again(designer):
         """() => { const wall = document.querySelector("studio-wall");
         return [wall.starts.length, wall.pages.size]; }"""
     )
-    assert told[0] > 60
+    assert told[0] > 100
     assert told[1] <= 30
     assert most < 600
     page.evaluate("document.querySelector('studio-wall').scrollTop = 0")
@@ -272,22 +272,24 @@ def test_the_wall_forgets_faces_far_away_and_draws_them_again(designer):
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing_serious(browser, address, theme):
+    # The dark page has the same elements in other colours.
+    only = ["color-contrast"] if theme == "dark" else None
     designer = Designer(browser, address, color_scheme=theme, **DESKTOP)
     page = designer.page
     designer.model(STYLED)
-    assert violations(page) == []
+    assert violations(page, only) == []
     page.click(".chip >> nth=0")
-    assert violations(page) == []
+    assert violations(page, only) == []
     page.keyboard.press("Escape")
     designer.take(2)
     for tab in ("steer", "vary", "mix", "glide", "grid", "export", "info"):
         designer.tab(tab)
         designer.settle()
-        assert violations(page) == [], tab
+        assert violations(page, only, "studio-panel") == [], tab
     page.click(".drawing")
-    assert violations(page) == []
+    assert violations(page, only, "studio-panel") == []
     page.keyboard.press("?")
-    assert violations(page) == []
+    assert violations(page, only, "dialog") == []
     page.keyboard.press("Escape")
     designer.close()
 

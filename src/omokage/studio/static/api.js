@@ -3,6 +3,7 @@
 import { pause, randomId } from "./dom.js";
 
 const BASE = new URL("api/", document.baseURI);
+const LONG = 1000; // ms after which a request is given up for a newer one
 const TRIES = [400, 1200, 3000, 5000, 5000, 10_000, 10_000, 30_000]; // ms between tries of what must not get lost
 
 // The server answered and said no.
@@ -100,8 +101,8 @@ export class Latest {
 
   ask(value) {
     this.waiting = { value };
-    // What takes this long is not looked at any more.
-    if (this.running && performance.now() - this.running.since > 250) this.running.stop.abort();
+    // What takes this long is given up for the newer one; sooner, nothing would be seen while a slider moves.
+    if (this.running && performance.now() - this.running.since > LONG) this.running.stop.abort();
     if (!this.running) this.run();
   }
 

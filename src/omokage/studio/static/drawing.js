@@ -6,7 +6,7 @@ import { Part, button, clamp, h, icon, pickFile } from "./dom.js";
 import { address } from "./pictures.js";
 import { studio } from "./state.js";
 import { fill, newTile } from "./tiles.js";
-import { say, sentence } from "./words.js";
+import { say, sentence, word } from "./words.js";
 
 const ACCEPT = "image/png,image/jpeg,image/webp,image/gif";
 const kept = { shown: null }; // what the last picture led to
@@ -227,7 +227,7 @@ export function fact(line) {
   if (cut <= 0 || cut >= 40) return h("div", {}, h("dd", {}, line));
   const value = line.slice(cut + 2);
   const short = /^[0-9a-f]{40,}$/.test(value) ? `${value.slice(0, 12)}…` : value; // nobody reads all of a hash
-  return h("div", {}, h("dt", {}, line.slice(0, cut)), h("dd", { title: short === value ? null : value }, short));
+  return h("div", {}, h("dt", {}, word("facts", line.slice(0, cut))), h("dd", { title: short === value ? null : value }, short));
 }
 
 customElements.define("studio-drawing", StudioDrawing);

@@ -12,6 +12,7 @@ class StudioExport extends Part {
   connected() {
     this.fill();
     this.listen(studio, "face board", ({ detail: { by } }) => {
+      if (by === undefined) kept.film = null; // the board has changed
       if (by === "close" || this.contains(document.activeElement)) this.counts();
       else this.fill();
     });

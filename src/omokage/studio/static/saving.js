@@ -30,7 +30,8 @@ export async function save(request) {
     document.body.append(link);
     link.click();
     link.remove();
-    studio.say([say("export.saved", { name: decodeURIComponent(result.file.split("/").at(-1)) }), ...(result.told ?? [])].join(" "));
+    // The last sentence is the terms, which stand beside the button.
+    studio.say([say("export.saved", { name: decodeURIComponent(result.file.split("/").at(-1)) }), ...(result.told ?? []).slice(0, -1)].join(" "));
     return true;
   } catch (error) {
     studio.fail(error);

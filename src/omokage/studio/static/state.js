@@ -79,8 +79,14 @@ class Studio extends EventTarget {
   begin(info) {
     this.info = info;
     this.models = info.models;
+    // Started with other models, the first one that was named is shown.
     const kept = recall("view", {});
+    if (kept.offered !== this.offered) delete kept.model;
     this.setModel(this.models.find(({ id }) => id === kept.model)?.id ?? this.models[0].id, kept);
+  }
+
+  get offered() {
+    return this.models.map(({ id }) => id).join();
   }
 
   modelOf(face) {
@@ -110,7 +116,7 @@ class Studio extends EventTarget {
   }
 
   changed(what) {
-    remember("view", { model: this.model.id, psi: this.view.psi, fixed: this.view.fixed });
+    remember("view", { offered: this.offered, model: this.model.id, psi: this.view.psi, fixed: this.view.fixed });
     this.emit("view", { what });
   }
 

@@ -194,6 +194,7 @@ class OmokageStudio extends Part {
   help() {
     if (document.querySelector("dialog[open]")) return null;
     return ask(say("keys.title"), (dialog, close) => {
+      dialog.classList.add("keys-dialog");
       dialog.append(
         h("dl", { class: "keys-list" }, KEYS.map((name) => h("div", { "data-letter": LETTERS.includes(name) },
           h("dt", {}, h("kbd", {}, say(`keys.${name}`))), h("dd", {}, say(`keys.${name}_does`))))),

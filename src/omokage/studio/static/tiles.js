@@ -69,10 +69,7 @@ export function tileEvents(part, container, { open = (tile) => studio.open(tile.
     event.dataTransfer.effectAllowed = "copyMove";
     document.body.dataset.dragging = "";
   });
-  part.listen(container, "dragend", () => {
-    carried = null;
-    delete document.body.dataset.dragging;
-  });
+  part.listen(container, "dragend", letGo);
   dropTarget(part, container, (face, event) => {
     const tile = tileOf(event);
     if (tile && tile.face !== face) (drop ?? ((onto) => studio.emit("mix", { a: onto.face, b: face })))(tile, face);
@@ -95,8 +92,15 @@ export function dropTarget(part, element, dropped, child = null) {
     if (!carried || !over(event)) return;
     event.preventDefault();
     event.stopPropagation();
-    dropped(carried, event);
+    const face = carried;
+    letGo(); // the tile may be gone before it hears that the dragging has ended
+    dropped(face, event);
   });
+}
+
+function letGo() {
+  carried = null;
+  delete document.body.dataset.dragging;
 }
 
 // One heart for all tiles: it sits on the tile under the pointer.

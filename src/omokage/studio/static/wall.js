@@ -7,12 +7,13 @@ import { nameOf } from "./faces.js";
 import { loaded, spotsOf } from "./pictures.js";
 import { studio } from "./state.js";
 import { fill, mark, newTile, tileEvents } from "./tiles.js";
-import { number as digits, say } from "./words.js";
+import { number as digits, say, sentence } from "./words.js";
 
 const PAGE = 24;
 const GAP = 8; // px, as in the stylesheet
 const KEPT = 12; // pages kept on each side of what is in sight
-const LONG = 250; // ms after which a request is given up for a newer one
+const CRITICS = /\breplaced[.;]/; // sentences for which the page has a shorter one
+const LONG = 1000; // ms after which a request is given up for a newer one
 
 class StudioWall extends Part {
   connected() {
@@ -299,7 +300,12 @@ class StudioWall extends Part {
 
   told(number, answer) {
     if (number !== 0 && answer.faces.length > 0) return;
-    this.note.textContent = (answer.told ?? []).join(" ");
+    const told = (answer.told ?? []).filter((line) => !CRITICS.test(line));
+    this.note.replaceChildren(...[
+      Object.keys(studio.view.fixed).length > 0 ? sentence("wall.chosen", told.join(" ")) : told.join(" "),
+      answer.replaced > 0 ? say("wall.replaced", { n: digits(answer.replaced) }) : "",
+    ].filter(Boolean).join(" "));
+    this.note.title = (answer.told ?? []).join(" ");
     this.note.hidden = !this.note.textContent;
     if (!this.announced && !this.fresh) {
       studio.emit("say", { text: say("wall.rolled", { n: digits(answer.faces.length) }), hidden: true });
