@@ -135,6 +135,13 @@ def test_lines_are_wrapped_within_the_page():
     assert max(map(len, wrapped(pen, "x" * 300, 1, 30))) <= 30
 
 
+def test_notes_that_are_too_long_are_cut_and_it_says_so(face, tmp_path):
+    path, told = write_character_sheet(character(face, notes="a long story " * 300), tmp_path / "s.png")
+    assert told == ["the notes are longer than the page has room for; their end is left out"]
+    pixels = np.asarray(Image.open(path))
+    assert (pixels[:, -12 * 8 :] == character_sheet.PAPER).all()  # nothing runs into the margin
+
+
 def test_other_names_are_refused(face, tmp_path):
     with pytest.raises(UserError, match=r"must end in .png or .pdf"):
         write_character_sheet(character(face), tmp_path / "sheet.jpg")

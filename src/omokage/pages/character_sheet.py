@@ -93,20 +93,24 @@ def write_character_sheet(
     told = not_shown(*texts)
     if suffix == ".png":
         pen = _Picture()
-        _lay_out(character, pen)
+        told += _lay_out(character, pen)
         about = {"Software": f"omokage {__version__}", "Title": title}
         return save_png(pen.image, path, about | dict(text or {})), told
     if japanese_font() is None and not all(map(_is_plain, texts)):
         raise UserError(f"{path}: this text needs a Japanese font, and there is none; {HINT}")
     document = _Document(title, dict(told_text(dict(text or {}))))
-    _lay_out(character, document)
+    told += _lay_out(character, document)
     with replacing(path) as unfinished:
         unfinished.write_bytes(bytes(document.pdf.output()))
     return path, told
 
 
-def _lay_out(character: Character, pen: Pen) -> None:
-    """Draw the page: the face on the left, everything else on the right, small print at the foot."""
+def _lay_out(character: Character, pen: Pen) -> list[str]:
+    """Draw the page: the face on the left, everything else on the right, small print at the foot.
+
+    Returns what there is to say about it.
+    """
+    told: list[str] = []
     pen.box(0, 0, WIDTH, HEIGHT, PAPER, 0)
     foot = [line for words in character.foot for line in wrapped(pen, words, 2.3, WIDTH - 2 * MARGIN)][-6:]
     bottom = HEIGHT - MARGIN + 4 - 3.6 * len(foot)
@@ -148,7 +152,11 @@ def _lay_out(character: Character, pen: Pen) -> None:
         lines = wrapped(pen, notes, 3.5, room)
         most = max(1, int((end - block - y - 2) / 5.4))
         if len(lines) > most:
-            lines = [*lines[: most - 1], f"{lines[most - 1].rstrip()} …"]
+            told.append("the notes are longer than the page has room for; their end is left out")
+            last = lines[most - 1]
+            while last and pen.length(f"{last} …", 3.5) > room:
+                last = last[:-1]
+            lines = [*lines[: most - 1], f"{last.rstrip()} …"]
         for line in lines:
             pen.text(line, left, y + 1.5, 3.5, INK, "l")
             y += 5.4
@@ -164,6 +172,7 @@ def _lay_out(character: Character, pen: Pen) -> None:
             pen.picture(pixels, x, above, cell, cell)
             shown = _cut(pen, caption, 2.3, cell)
             pen.text(shown, x + cell / 2, above + cell + 2.7, 2.3, FAINT_INK, "m")
+    return told
 
 
 def _swatches(pen: Pen, swatches: Sequence[Swatch], word: str, x: float, y: float, room: float) -> float:
