@@ -94,8 +94,9 @@ def _settings(model: Model, face: Face) -> str:
 def _drawing(model: Model, face: Face, seed: bool = False) -> str:
     """The options of drawing a point; conditions are in w already."""
     own: dict[str, Any] = {name: value for name, value in face.settings.items()}
-    if not seed:
+    if not seed:  # they have done their work
         own.pop("layers", None)
+        own.pop("critic", None)
     options = [f"--{key} {value}" for key, value in own.items() if value != getattr(faces.PLAIN, key)]
     conditions = face.conditions if seed else faces.drawing_settings(model, face).conditions
     options += [f"--condition {shlex.quote(f'{key}={value}')}" for key, value in conditions.items()]

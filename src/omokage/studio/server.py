@@ -274,11 +274,9 @@ class _Page:
 
     async def about(self, request: Request) -> JSONResponse:
         """Models, language and version: what the page must know before it shows anything."""
-        network = await asyncio.to_thread(lambda: self.studio.chooser)
         language = chosen_language(LANGUAGES, None, request.headers.get("accept-language", "")[:500])
-        models = [controls.described(one.offered, network, language) for one in self.studio.models.values()]
         told = {
-            "models": models,
+            "models": await asyncio.to_thread(self.studio.described, language),
             "language": language,
             "version": __version__,
             "upscalers": [1, 2, 4, 8],

@@ -20,7 +20,7 @@ from ..explore.provenance import Provenance, settings_json, unpacked
 from ..model import Model
 from . import commands, exports, faces, uploads
 from .caches import Cache
-from .controls import Offered
+from .controls import Offered, described
 from .drawing import Drawing, Drawn, Ticket
 from .faces import Face, Item, Resolver
 from .jobs import File, Job, Jobs
@@ -34,6 +34,7 @@ from .uploads import Uploads
 POINTS = 4 * 2**20  # bytes of points that are kept without being pinned
 LATENTS = 4 * 2**20  # bytes of latent files for commands
 PART = 64  # faces that are asked for at a time
+FIRST, FIRST_PSI = range(24), 0.8  # the faces that a page opens with
 RESTORED = 64  # faces of a dropped picture that are shown
 SEEN = 4 * 2**20  # bytes of documents that are remembered by their key
 
@@ -123,6 +124,7 @@ class Studio:
         self.latents: Cache[str, bytes] = Cache(LATENTS, len)
         self.uploads, self.jobs = Uploads(), Jobs()
         self._looking = threading.Lock()
+        self._described: dict[str, list[dict[str, Any]]] = {}
         self.models: dict[str, Opened] = {}
         for one in offered:
             if one.id not in self.models:
@@ -134,9 +136,8 @@ class Studio:
         def work() -> None:
             for opened in self.models.values():
                 with suppress(Refused):  # closed meanwhile
-                    first = [Face(opened.offered.id, faces.Seed(seed)) for seed in range(24)]
-                    opened.draw(first)
-            _ = self.chooser
+                    opened.draw([Face(opened.offered.id, faces.Seed(seed), FIRST_PSI) for seed in FIRST])
+            self.described("en")
             for opened in self.models.values():
                 opened.quicken()
 
@@ -147,6 +148,14 @@ class Studio:
         """The attribute network, loaded when it is first needed."""
         with self._looking:
             return attribute_network()
+
+    def described(self, language: str) -> list[dict[str, Any]]:
+        """What the page must know of each model."""
+        if language not in self._described:
+            self._described[language] = [
+                described(opened.offered, self.chooser, language) for opened in self.models.values()
+            ]
+        return self._described[language]
 
     @property
     def chooser(self) -> AttributeNetwork | None:
