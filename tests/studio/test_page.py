@@ -111,6 +111,7 @@ def test_steer_with_sliders_swatches_and_layers(designer):
     page = designer.page
     designer.model(STYLED)
     designer.take(3)
+    assert page.locator("studio-wall .face[data-open]").get_attribute("aria-label") == "Face 3"
     base = designer.picture()
     blue = designer.drawn(lambda: page.click("[data-name='hair=blue']"))
     assert page.get_attribute("[data-name='hair=blue']", "aria-pressed") == "true"
@@ -126,6 +127,11 @@ def test_steer_with_sliders_swatches_and_layers(designer):
     both = designer.drawn(lambda: glasses.fill("2"))
     assert both != red
     assert designer.drawn(lambda: glasses.dblclick()) == red
+    # Beside the sliders, undo is for them: the board has nothing to take back.
+    page.wait_for_timeout(600)
+    designer.drawn(lambda: glasses.fill("1"))
+    page.wait_for_timeout(600)
+    assert designer.drawn(lambda: page.keyboard.press("Control+z")) == red
     # Held, B shows the face before.
     page.locator(".face-name").focus()
     page.keyboard.down("b")

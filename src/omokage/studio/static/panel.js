@@ -28,7 +28,9 @@ class StudioPanel extends Part {
     this.heart = h("button", { type: "button", class: "heart large-heart", on: { click: () =>
       studio.toggle(studio.face, { by: studio.by, key: studio.key }) } }, icon("heart"));
     this.hold = button(say("panel.hold"), () => {}, { class: "button small hold", "aria-keyshortcuts": "B", "aria-pressed": "false" });
-    this.name = h("h2", { class: "face-name", tabindex: "-1" });
+    this.name = h("h2", { class: "face-name", tabindex: "-1", on: { keydown: ({ key }) => {
+      if (key === "Enter" && studio.face) studio.toggle(studio.face, { by: studio.by, key: studio.key });
+    } } });
     this.backward = iconButton("back", say("panel.back"), () => studio.back());
     this.figure = h("div", { class: "figure" }, this.picture, this.earlier, this.heart, this.hold);
     this.tabs = h("div", { class: "tabs", role: "tablist", "aria-label": say("panel.tabs") });

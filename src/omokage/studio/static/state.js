@@ -11,6 +11,7 @@ import { loaded, spotsOf } from "./pictures.js";
 import { has, say, sentence } from "./words.js";
 
 const TYPICAL = 0.8; // psi that a model opens with, where it has that setting
+const STEP = 500; // ms of rest between two steps of steering
 const TRAIL = 50; // faces that one can go back to
 
 class Studio extends EventTarget {
@@ -29,6 +30,9 @@ class Studio extends EventTarget {
     this.key = null;
     this.by = null;
     this.trail = [];
+    this.past = []; // the face on the table before each step of steering
+    this.future = [];
+    this.changedAt = 0;
     this.tab = "steer";
     this.edits = Promise.resolve();
     this.drawing = new Latest(
@@ -142,6 +146,7 @@ class Studio extends EventTarget {
   open(face, { by = null, tab = null, key = null } = {}) {
     if (this.face) this.trail = [...this.trail.slice(1 - TRAIL), [this.base, this.face, this.by]];
     this.put(face, face, by ?? madeBy(face), key);
+    Object.assign(this, { past: [], future: [] });
     if (tab) this.tab = tab;
     this.emit("face", { by: "open", tab });
   }
@@ -151,23 +156,41 @@ class Studio extends EventTarget {
     if (!before) return;
     const [base, face, by] = before;
     this.put(base, face, by);
+    Object.assign(this, { past: [], future: [] });
     this.emit("face", { by: "open" });
   }
 
   put(base, face, by, key = null) {
-    Object.assign(this, { base, face, by, key });
+    Object.assign(this, { base, face, by, key, opened: textOf(tidy(base)) });
     this.drawing.ask(face);
   }
 
   // The face on the table becomes another one, at once.
   change(face, by) {
+    // A slider that is pulled is one step.
+    if ((by === "steer" || by === "reset") && performance.now() - this.changedAt > STEP) {
+      this.past.push([this.face, this.by]);
+      this.future = [];
+    }
+    this.changedAt = performance.now();
     this.put(this.base, tidy(face), by);
     this.emit("face", { by });
   }
 
+  // Takes back a step of steering, or does it again.
+  step(back) {
+    const [from, to] = back ? [this.past, this.future] : [this.future, this.past];
+    const before = from.pop();
+    if (!before) return;
+    to.push([this.face, this.by]);
+    this.put(this.base, ...before);
+    this.changedAt = 0;
+    this.emit("face", { by: "step" });
+  }
+
   close() {
     this.drawing.stop();
-    Object.assign(this, { face: null, base: null, key: null, trail: [] });
+    Object.assign(this, { face: null, base: null, key: null, opened: null, trail: [], past: [], future: [] });
     this.emit("face", { by: "close" });
   }
 

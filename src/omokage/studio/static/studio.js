@@ -141,7 +141,11 @@ class OmokageStudio extends Part {
         const low = key.toLowerCase();
         if (low !== "z" && low !== "y") return;
         event.preventDefault();
-        if (low === "y" || event.shiftKey) studio.redo();
+        const again = low === "y" || event.shiftKey;
+        // Beside the sliders it is for them, as long as there is something to take back; else for the board.
+        const steps = again ? studio.future : studio.past;
+        if (this.panel.contains(document.activeElement) && steps.length > 0) studio.step(!again);
+        else if (again) studio.redo();
         else studio.undo();
         return;
       }

@@ -1,7 +1,7 @@
 // A face as a tile: opened by a click, kept by Enter or its heart, mixed by dropping one on another.
 
 import { h, icon } from "./dom.js";
-import { nameOf } from "./faces.js";
+import { nameOf, textOf, tidy } from "./faces.js";
 import { clear, paint, show } from "./pictures.js";
 import { studio } from "./state.js";
 import { say } from "./words.js";
@@ -30,6 +30,7 @@ export function fill(tile, face, spot = null, label = null) {
 export function mark(tile) {
   const pinned = Boolean(tile.face && studio.pinOf(tile.face, tile.key));
   tile.toggleAttribute("data-pinned", pinned);
+  tile.toggleAttribute("data-open", Boolean(tile.face && studio.opened && textOf(tidy(tile.face)) === studio.opened));
   const name = tile.face ? tile.name : say("wall.coming");
   const label = pinned ? say("face.kept", { name }) : name;
   if (tile.getAttribute("aria-label") !== label) tile.setAttribute("aria-label", label);

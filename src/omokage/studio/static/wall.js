@@ -30,7 +30,14 @@ class StudioWall extends Part {
     this.columns = 0;
     this.fresh = true; // nothing has been shown yet
     this.waiting = false;
-    tileEvents(this, this.space, { next: (tile, key) => this.move(tile, key) });
+    tileEvents(this, this.space, {
+      next: (tile, key) => this.move(tile, key),
+      open: (tile) => {
+        this.at = tile.index;
+        studio.open(tile.face, { key: tile.key });
+      },
+    });
+    this.listen(studio, "face", ({ detail: { by } }) => ["open", "close"].includes(by) && this.tiles().forEach(mark));
     this.listen(this, "scroll", () => this.later());
     this.listen(studio, "roll", () => this.begin());
     this.listen(studio, "view", ({ detail: { what } }) => (["model", "fixed", "broken"].includes(what)
@@ -103,7 +110,12 @@ class StudioWall extends Part {
     const columns = Math.max(2, Math.round((width + GAP) / (wanted + GAP)));
     const side = (width - GAP * (columns - 1)) / columns;
     if (columns !== this.columns || Math.abs(side - this.side) > 0.5 || again) {
-      const first = this.columns ? Math.floor(this.scrollTop / (this.side + GAP)) * this.columns : 0;
+      // What somebody looks at stays where it is: the face at hand if it is in sight, else the first one.
+      const before = this.side + GAP;
+      const row = (index) => Math.floor(index / this.columns);
+      const seen = (index) => row(index) * before + before > this.scrollTop && row(index) * before < this.scrollTop + this.clientHeight;
+      const anchor = this.columns && seen(this.at) ? this.at : Math.floor(this.scrollTop / before) * this.columns || 0;
+      const height = this.columns ? row(anchor) * before - this.scrollTop : 0;
       const moved = columns !== this.columns && !again;
       Object.assign(this, { columns, side });
       for (const row of this.rows.values()) row.remove();
@@ -111,7 +123,8 @@ class StudioWall extends Part {
       this.style.setProperty("--columns", columns);
       if (moved) {
         this.render();
-        this.scrollTop = Math.floor(first / columns) * (side + GAP);
+        this.scrollTop = Math.floor(anchor / columns) * (side + GAP) - height;
+        this.render();
       }
     }
     this.render();
