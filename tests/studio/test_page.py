@@ -94,6 +94,12 @@ def test_roll_keep_note_undo_and_find_it_all_again(designer):
     assert page.locator(".board-name").inner_text() == name
     assert pins.nth(0).locator(".note").input_value() == "for the café"
     assert pins.nth(0).locator(".star").get_attribute("aria-pressed") == "true"
+    # The heart takes a face off the board, and undo brings it back.
+    pins.nth(1).locator(".face").hover()
+    page.click("studio-board .heart")
+    designer.pins(1)
+    page.get_by_label("Undo", exact=True).click()
+    designer.pins(2)
     # Moved without dragging, taken off by a key.
     pins.nth(1).locator(".face").focus()
     page.keyboard.press("Alt+ArrowLeft")

@@ -22,6 +22,7 @@ class StudioBoard extends Part {
     tileEvents(this, this.list, {
       open: (tile) => (this.choosing ? this.choose(tile.pin) : studio.open(tile.face, { key: tile.key, by: tile.pin.made_by })),
       pin: (tile) => (this.choosing ? this.choose(tile.pin) : studio.open(tile.face, { key: tile.key, by: tile.pin.made_by })),
+      heart: (tile) => studio.toggle(tile.face, { key: tile.key }),
       next: (tile, key) => this.move(tile, key),
       drop: (onto, face) => {
         const pin = studio.pinOf(face);

@@ -38,9 +38,10 @@ export function mark(tile) {
 
 export const marks = (container) => container.querySelectorAll(".face").forEach(mark);
 
-// What happens with the tiles in a container. next(tile, key) gives the tile that an arrow key leads to.
+// What happens with the tiles in a container: open by a click, pin by Enter, heart by the heart, drop(tile, face)
+// when a face is let go over a tile, next(tile, key) by arrow keys.
 export function tileEvents(part, container, { open = (tile) => studio.open(tile.face, { key: tile.key }), next,
-  pin = (tile) => studio.toggle(tile.face, { key: tile.key }), drop = null }) {
+  pin = (tile) => studio.toggle(tile.face, { key: tile.key }), heart = pin, drop = null }) {
   const tileOf = (event) => {
     const tile = event.target.closest?.(".face");
     return tile && container.contains(tile) && tile.face ? tile : null;
@@ -75,7 +76,7 @@ export function tileEvents(part, container, { open = (tile) => studio.open(tile.
     const tile = tileOf(event);
     if (tile && tile.face !== face) (drop ?? ((onto) => studio.emit("mix", { a: onto.face, b: face })))(tile, face);
   }, ".face");
-  hearts(part, container, tileOf, pin);
+  hearts(part, container, tileOf, heart);
 }
 
 // Calls dropped(face, event) when a face is let go over the element (over such a child of it, if named).
@@ -114,7 +115,7 @@ function hearts(part, container, tileOf, pin) {
     },
   } }, icon("heart"));
   const put = () => {
-    const kept = under.hasAttribute("data-pinned");
+    const kept = Boolean(under.pin) || under.hasAttribute("data-pinned");
     heart.setAttribute("aria-label", say(kept ? "face.let_go" : "face.keep"));
     heart.title = heart.getAttribute("aria-label");
     heart.toggleAttribute("data-on", kept);
