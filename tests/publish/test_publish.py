@@ -151,6 +151,7 @@ class TestRefusals:
         assert "omokage neighbours RUN --data FACES measures it; --unchecked" in capsys.readouterr().err
         (run / "other.png.json").write_text(json.dumps(record(run) | {"model": {"snapshot": "0" * 64}}))
         (run / "broken.png.json").write_text('{"model": {"snapshot": 3}, "spaces": [[]]}')
+        (run / "text.png.json").write_text(json.dumps(record(run, copied="0.1")))
         model = load_model(run, "cpu")
         assert memorisation(model) is None
         with pytest.raises(UserError, match="about another snapshot"):
@@ -168,6 +169,18 @@ class TestRefusals:
         with pytest.raises(UserError, match=r"its ort\.wasm\.min\.mjs is not that of onnxruntime-web"):
             publish(run, tmp_path / "page", unchecked=True, runtime=tmp_path)
         assert not (tmp_path / "page").exists()
+
+
+def test_another_archive_from_npm_is_refused(tmp_path, monkeypatch) -> None:
+    npm = tmp_path / "npm"
+    npm.write_text("#!/bin/sh\necho others > onnxruntime-web.tgz\n")
+    npm.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setenv("OMOKAGE_CACHE", str(tmp_path / "cache"))
+    assert str(runtime.runtime_files()).startswith(
+        "npm gave another onnxruntime-web than the one that is known"
+    )
+    assert not (tmp_path / "cache").exists()
 
 
 class Static(http.server.SimpleHTTPRequestHandler):

@@ -9,7 +9,7 @@ from ..data.text import one_line
 from ..errors import UserError
 from ..model import Model
 from ..report.card import write_card
-from ..report.read import read_run
+from ..report.read import number, read_run
 from ..terms import terms
 
 TASK = "unconditional-image-generation"
@@ -45,12 +45,15 @@ def _record(path: Path) -> Checked | None:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         spaces = record["spaces"]
-        right = isinstance(record["model"]["snapshot"], str) and len(spaces) > 0
+        right = isinstance(record["model"]["snapshot"], str) and isinstance(spaces, list) and bool(spaces)
         for space in spaces:
-            right = right and len([float(x) for x in (space["copied"], *space["copied_interval"])]) == 3
-            right = right and isinstance(space["space"], str) and int(space["samples"]) > 0
-            right = right and float(space["percentile"]) > 0
-    except (OSError, ValueError, KeyError, TypeError):
+            low, high = space["copied_interval"]
+            shares = [number(share) for share in (space["copied"], low, high)]
+            right = right and all(share is not None and 0 <= share <= 1 for share in shares)
+            counts = [number(space[name]) for name in ("samples", "percentile")]
+            right = right and all(count is not None and count > 0 for count in counts)
+            right = right and isinstance(space["space"], str)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return record if right else None
 
@@ -149,9 +152,8 @@ def _figures(run: Path | None) -> list[tuple[str, str, float]]:
     for record in read.evaluations:
         protocol = record.get("protocol")
         for name in ("fid", "kid"):
-            value = record.get(name)
-            if isinstance(protocol, str) and isinstance(value, int | float) and not isinstance(value, bool):
-                found[one_line(protocol), name] = float(value)
+            if isinstance(protocol, str) and (known := number(record.get(name))) is not None:
+                found[one_line(protocol), name] = known
     return [(protocol, name, value) for (protocol, name), value in found.items()]
 
 

@@ -37,7 +37,7 @@ SEEDS = range(64)
 
 
 def publish(
-    source: str | Path | None,
+    source: Model | str | Path | None,
     out: str | Path,
     *,
     directions: Directions | None = None,
@@ -49,7 +49,7 @@ def publish(
     seeds: Sequence[int] = SEEDS,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Path:
-    """Write the new folder ``out`` for the model ``source`` (as `load_model` takes it). Returns its path.
+    """Write the new folder ``out`` for a model, or for what `load_model` takes. Returns its path.
 
     Args:
         directions: of this model; they become sliders.
@@ -69,7 +69,7 @@ def publish(
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"-o {one_line(out)} is there already and stays; name a new folder")
-    original = load_model(source, "cpu")
+    original = source if isinstance(source, Model) else load_model(source, "cpu")
     if directions is not None:
         directions.check(original)
     checked = memorisation(original, memorised)

@@ -65,22 +65,27 @@ def publish(
     ] = None,
 ) -> None:
     """Write a folder for others: card, weights, ONNX, and a page that draws faces in any browser."""
-    from ..explore.directions import beside, read_directions
+    from ..errors import UserError
+    from ..explore.directions import directions_of
     from ..hub import push as upload
     from ..hub import repository
-    from ..model import snapshot_file
+    from ..model import load_model
     from ..publish.folder import publish as run
     from ..settings import parse_seeds
 
     if push is not None:
         repository(push)
-    ways = directions
-    if ways is None:
-        ways = next((place for place in beside(snapshot_file(model)) if place.is_file()), None)
+    loaded, ways = load_model(model, "cpu"), None
+    try:
+        ways = directions_of(loaded, directions)
+    except UserError as error:
+        if directions is not None:
+            raise
+        _told(f"the page has no sliders for attributes: {error}")
     folder = run(
-        model,
+        loaded,
         out,
-        directions=None if ways is None else read_directions(ways),
+        directions=ways,
         memorised=memorised,
         unchecked=unchecked,
         runtime=runtime,
