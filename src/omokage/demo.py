@@ -234,6 +234,7 @@ def _next(out: Path) -> list[tuple[str, str]]:
     """Commands to type next, and what each does."""
     omokage, tensorboard = _typed("omokage"), _typed("tensorboard")
     return [
+        (f"{omokage} studio", "a page in the browser: roll, steer and keep faces"),
         (f"{omokage} sample {out / 'run'} --seeds 64-127 -o more.png", "more faces of the tuned model"),
         (f"{omokage} sample --seeds 17 --psi 0.7 -o face.png", "a face of the shipped model"),
         (f"{omokage} build YOUR-FACES/ -o faces/ --as-faces", "a face set of your own pictures"),

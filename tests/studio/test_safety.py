@@ -10,6 +10,7 @@ import threading
 import time
 import zlib
 from collections import Counter
+from dataclasses import replace
 from urllib.parse import quote
 
 import httpx
@@ -17,7 +18,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from PIL import Image, PngImagePlugin
 
+from omokage.__main__ import main
 from omokage.errors import UserError
+from omokage.explore.directions import write_directions
 from omokage.explore.provenance import KEY
 from omokage.studio import server as server_module
 from omokage.studio import uploads
@@ -361,6 +364,23 @@ def test_no_call_leaves_an_address_in_a_log(serving, caplog, capfd):
     assert not [record for record in ours if "127.0.0.1" in record.getMessage()]
     out, err = capfd.readouterr()
     assert "GET" not in out + err
+
+
+def test_what_cannot_be_served_is_told_in_one_line(models, tmp_path, capsys):
+    path = str(models[0].model.path)
+    other = tmp_path / "other.safetensors"
+    write_directions(other, replace(models[0].directions, snapshot="0" * 64))
+    for arguments, said in (
+        ([str(tmp_path / "none")], "none"),
+        ([path, path], "give it once"),
+        ([str(models[1].model.path), "--directions", str(other)], "belong to none"),
+        ([path, "--directions", str(tmp_path / "no.safetensors")], "no such file"),
+        ([path, "--port", "70000"], "65,535"),
+    ):
+        assert main(["studio", "--no-browser", "--port", "0", *arguments]) == 2
+        told = capsys.readouterr().err
+        assert said in told
+        assert len(told.splitlines()) == 1
 
 
 def test_a_port_that_is_taken_is_told():

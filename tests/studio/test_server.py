@@ -148,6 +148,9 @@ def test_large_tiles_are_made_smaller_on_the_wall_alone(client, styled, monkeypa
     monkeypatch.setattr("omokage.studio.pictures.WALL", 8)
     assert draw(client, seed(styled, 1))["tile"] == [8, 8]
     assert draw(client, seed(styled, 1), size="full")["tile"] == [16, 16]
+    monkeypatch.setattr("omokage.studio.server.MOST_FULL", 16 * 16 * 3)
+    two = {"faces": [seed(styled, 1), seed(styled, 2)], "size": "full"}
+    assert client.post("/api/draw", json=two).json()["code"] == "too_large"
 
 
 def test_a_grid_changes_two_things(client, styled):

@@ -189,9 +189,7 @@ def write_sheet(
     """Write a character sheet to the file ``out``, a .png or .pdf. Everything else is as in `write`."""
     if not items:
         raise UserError("no faces for a character sheet")
-    made = _Making(
-        list(items), Path(out).parent, Upscale(), name, notes, recipe, language, progress, []
-    )
+    made = _Making(list(items), Path(out).parent, Upscale(), name, notes, recipe, language, progress, [])
     path = made.sheet(Path(out), transparent)
     return Exported(path, MEDIA_TYPES[path.suffix.lower()], made.sentences())
 

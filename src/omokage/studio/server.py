@@ -6,6 +6,9 @@ No address is stored and no log of requests is written.
 
 import asyncio
 import json
+import os
+import sys
+import threading
 import time
 import tomllib
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -38,6 +41,7 @@ from .service import Opened, Studio, Waiting
 HERE = Path(__file__).parent
 LANGUAGES = ("en", "ja")
 STILL_THERE = 15.0  # seconds without news after which a stream says that it is alive
+MOST_FULL = 8 * 2**20  # bytes of faces at full size in one picture
 FOR_EVER = "public, max-age=31536000, immutable"
 T = TypeVar("T")
 
@@ -344,6 +348,8 @@ class _Faces:
         channel = None if body.channel is None else (client, body.channel)
         ticket = opened.drawing.submit(wanted, exact=exact, channel=channel, order=body.order)
         drawn = await _drawn(request, opened, ticket)
+        if not wall and sum(one.pixels.nbytes for one in drawn) > MOST_FULL:
+            raise Refused("These faces are too large for one picture; ask for fewer at once.", "too_large")
         sprite = self.studio.pictures.sprite([one.pixels for one in drawn], wall=wall)
         told = [
             {"key": one.key, "seed": face.seed, "finite": one.finite, "score": None}
@@ -494,6 +500,7 @@ class _Files:
 
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
+        self._reading = threading.Lock()  # a large picture takes much memory while it is decoded
 
     def add(self, app: FastAPI) -> None:
         app.post("/api/uploads", **_api(answers.UploadTold, **_BYTES))(self.upload)
@@ -511,8 +518,9 @@ class _Files:
         return JSONResponse(await asyncio.to_thread(self._read, data))
 
     def _read(self, data: bytes) -> dict[str, Any]:
-        recipe = uploads.recipe_in(data)
-        upload = uploads.read_upload(data)
+        with self._reading:
+            upload = uploads.read_upload(data)
+            recipe = uploads.recipe_in(data)
         self.studio.uploads.keep(upload)
         return upload.json() | ({} if recipe is None else {"restored": self.studio.restored(recipe)})
 
@@ -702,6 +710,7 @@ def serve(
     with bound(host, port) as listening:
         port = listening.getsockname()[1]
         offered = [controls.open_model(source, directions) for source in models or ("shipped",)]
+        _check_offered(offered, directions)
         token = None if is_local(host) else new_token()
         app = create_app(
             offered,
@@ -723,10 +732,27 @@ def serve(
             app, **COMMON, host=host, port=port, limit_concurrency=512, timeout_graceful_shutdown=1
         )
         server = uvicorn_server(config)
-        if browser:
+        if browser and _has_screen():
             _open_when_ready(server, address)
         with suppress(KeyboardInterrupt):
             server.run(sockets=[listening])
+
+
+def _check_offered(offered: Sequence[Offered], directions: Path | None) -> None:
+    """Raise UserError for a model that is given twice, and for directions that belong to none."""
+    seen: dict[str, str] = {}
+    for one in offered:
+        if one.id in seen:
+            raise UserError(f"{one.source} and {seen[one.id]} are the same model; give it once")
+        seen[one.id] = one.source
+    if directions is not None and all(one.directions is None for one in offered):
+        raise UserError(f"--directions {directions}: they belong to none of these models")
+
+
+def _has_screen() -> bool:
+    """Whether a browser would open in a window, and not in this terminal."""
+    graphical = ("DISPLAY", "WAYLAND_DISPLAY")
+    return sys.platform in ("darwin", "win32") or any(os.environ.get(name) for name in graphical)
 
 
 def uvicorn_server(config: Any) -> Any:
@@ -737,7 +763,6 @@ def uvicorn_server(config: Any) -> Any:
 
 
 def _open_when_ready(server: Any, address: str) -> None:
-    import threading
     import webbrowser
 
     def wait() -> None:

@@ -203,7 +203,7 @@ class Store:
         database = None
         try:
             if path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             database = sqlite3.connect(
                 path or ":memory:", check_same_thread=False, isolation_level=None, timeout=1
             )
