@@ -33,13 +33,13 @@ def styled(number: int = 1) -> Any:
     return Offered(model, "runs/styled", directions)
 
 
-def plain(family: str, number: int) -> Any:
+def plain(family: str, number: int, conditions: dict[str, list[str]] | None = None) -> Any:
     """A tiny model without styles."""
     from standins import small_model
 
     from omokage.studio.controls import Offered
 
-    model = replace(small_model(family), snapshot_hash=str(number) * 64)
+    model = replace(small_model(family, conditions), snapshot_hash=str(number) * 64)
     return Offered(model, f"runs/{family}", None, "This model has no directions yet.")
 
 

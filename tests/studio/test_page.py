@@ -4,20 +4,20 @@ import json
 
 import pytest
 from browsing import DESKTOP, PHONE, browser, serving
+from standins import CONDITIONS
 from studio_designer import Designer, plain, styled, violations
 
-from omokage.studio.controls import open_model
 from omokage.studio.server import create_app
 
 __all__ = ["browser"]  # a fixture
 
-STYLED, DCGAN, VAE, GLOW = "1" * 12, "2" * 12, "3" * 12, "4" * 12
+STYLED, DCGAN, VAE, GLOW, LABELLED = (number * 12 for number in "12345")
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
     models = [
-        styled(1), plain("dcgan", 2), plain("vae", 3), plain("glow", 4), open_model("shipped")
+        styled(1), plain("dcgan", 2), plain("vae", 3), plain("glow", 4), plain("dcgan", 5, CONDITIONS)
     ]  # fmt: skip
     with serving(create_app(models, data=tmp_path_factory.mktemp("boards"))) as address:
         yield address
@@ -258,6 +258,23 @@ def test_controls_that_a_model_lacks_are_absent_with_a_line_why(designer, name):
     designer.drawn(lambda: sliders.first.fill("0.3"))
     assert sliders.count() == (1 if why else 3)
     page.keyboard.press("Escape")
+
+
+def test_a_model_with_labels_draws_what_is_fixed_and_steers_by_it(designer):
+    page = designer.page
+    designer.model(LABELLED)
+    first = "document.querySelector('studio-wall .face').style.backgroundImage"
+    before = page.evaluate(first)
+    page.click("[data-chip=hair]")
+    assert page.get_by_role("radio").all_inner_texts() == ["random", "blue", "red"]
+    page.get_by_role("radio", name="red").click()
+    page.wait_for_function(f"before => {first} !== before", arg=before)
+    page.get_by_text("Drawn with hair red").wait_for()
+    designer.settle()
+    designer.take(0)
+    assert designer.drawn(lambda: page.locator("studio-steer select").first.select_option("blue"))
+    page.click("[data-chip=hair]")
+    page.get_by_role("radio", name="random").click()
 
 
 def test_the_wall_forgets_faces_far_away_and_draws_them_again(designer):

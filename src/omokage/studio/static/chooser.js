@@ -9,7 +9,8 @@ import { say } from "./words.js";
 const FRESH = 10;
 
 // Resolves to a face, or to null.
-export function chooseFace(title, model = studio.model.id) {
+export function chooseFace(title, id = studio.model.id) {
+  const model = studio.models.find((one) => one.id === id) ?? studio.model;
   return ask(title, (dialog, close) => {
     const pick = (face) => {
       const tile = newTile();
@@ -27,10 +28,10 @@ export function chooseFace(title, model = studio.model.id) {
     const fresh = h("div", { class: "faces" });
     const more = () => {
       const start = random(2 ** 31);
-      fresh.replaceChildren(...Array.from({ length: FRESH }, (_, at) => pick(studio.seed(start + at))));
+      fresh.replaceChildren(...Array.from({ length: FRESH }, (_, at) => pick(studio.seed(start + at, model))));
     };
     more();
-    const pins = studio.pins.filter(({ face }) => face.model === model);
+    const pins = studio.pins.filter(({ face }) => face.model === model.id);
     const seed = h("input", { type: "text", class: "text short", inputmode: "numeric", pattern: "[0-9]{1,15}", required: true,
       placeholder: "17", "aria-label": say("choose.seed") });
     dialog.classList.add("chooser");
@@ -39,7 +40,7 @@ export function chooseFace(title, model = studio.model.id) {
       h("section", {}, h("h3", {}, say("choose.fresh"), button(say("choose.more"), more, { class: "button small" })), fresh),
       h("form", { class: "line", on: { submit: (event) => {
         event.preventDefault();
-        close(studio.seed(Number(seed.value)));
+        close(studio.seed(Number(seed.value), model));
       } } }, h("label", { class: "line" }, h("span", {}, say("choose.seed")), seed), h("button", { class: "button small" }, say("choose.take"))),
       h("div", { class: "actions" }, button(say("common.cancel"), () => close())));
   });

@@ -14,7 +14,7 @@ const STEP = 0.05; // of an arrow key
 const kept = { corners: [], at: [0, 0], made: null };
 
 export function glideBetween(faces) {
-  const free = () => studio.seed(random(2 ** 31));
+  const free = () => studio.seed(random(2 ** 31), studio.modelOf(faces[0]) ?? studio.model);
   kept.corners = [...faces, free(), free(), free()].slice(0, 4);
   kept.at = [0, 0];
   kept.made = faces[0];

@@ -136,14 +136,19 @@ class Studio extends EventTarget {
     this.emit("roll");
   }
 
-  seed(seed) {
-    const { psi, settings } = this.view;
-    const psis = this.setting("psi") ? { psi } : {};
-    return tidy({ model: this.model.id, from: { seed }, ...psis, settings });
+  // The face of a seed, as daring as the wall is.
+  seed(seed, model = this.model) {
+    const own = model === this.model ? this.view.settings : {};
+    const psis = model.settings.some(({ name }) => name === "psi") ? { psi: this.view.psi } : {};
+    return tidy({ model: model.id, from: { seed }, ...psis, settings: own });
   }
 
   // Puts a face on the table.
   open(face, { by = null, tab = null, key = null } = {}) {
+    if (!this.modelOf(face)) {
+      this.emit("say", { text: say("errors.unknown_model"), error: true });
+      return;
+    }
     if (this.face) this.trail = [...this.trail.slice(1 - TRAIL), [this.base, this.face, this.by]];
     this.put(face, face, by ?? madeBy(face), key);
     Object.assign(this, { past: [], future: [] });
