@@ -123,6 +123,9 @@ def test_fixed_values_are_seen_in_the_faces(client, models, plain, monkeypatch):
     assert [face["from"]["seed"] for face in told["faces"]] == expected
     assert told["next"] == expected[-1] + 1
     assert "glasses yes" in told["told"][0]
+    assert told["notes"] == [
+        {"code": "chosen", "fixed": {"glasses": "yes"}, "n": 8, "tried": expected[-1] + 1}
+    ]
     middle = 256
     told = client.post("/api/wall", json=asked).json()
     assert (told["faces"], told["sprite"], told["next"]) == ([], None, 128)

@@ -101,6 +101,7 @@ class WallTold(Answer):
     next: int
     replaced: int
     told: list[str]
+    notes: list[dict[str, Any]]
 
 
 class GridTold(DrawnTold):

@@ -37,9 +37,11 @@ class Critic(Protocol):
 
     Attributes:
         told: a sentence that says what was replaced, with a place for how many and one for "was" or "were".
+        code: a word for it.
     """
 
     told: str
+    code: str
 
     def __call__(self, drawn: Sequence[Drawn]) -> tuple[np.ndarray, list[float | None]]:
         """Which are whole, bool (N,), and their scores, 0 to 1, if there are any."""
@@ -47,6 +49,8 @@ class Critic(Protocol):
 
 class OnlyFinite:
     """Broken are faces with numbers that are not finite."""
+
+    code = "finite"
 
     told = "{} with numbers that are not finite {} replaced; this model has no critic that sees more."
 
@@ -57,6 +61,8 @@ class OnlyFinite:
 
 class Detecting:
     """Broken are also pictures in which the face detector finds no face. It sees no finer faults."""
+
+    code = "detector"
 
     told = "{} in which the face detector sees no face {} replaced; finer faults it does not see."
 
@@ -93,6 +99,7 @@ class Rolled:
         next: the seed to go on from.
         replaced: how many broken faces were left out.
         told: sentences for the user.
+        notes: the same for programs: a code with its numbers, so that a page has words in its own language.
         scores: of the critic, one for each face.
     """
 
@@ -100,7 +107,13 @@ class Rolled:
     next: int = 0
     replaced: int = 0
     told: list[str] = field(default_factory=list)
+    notes: list[dict[str, Any]] = field(default_factory=list)
     scores: list[float | None] = field(default_factory=list)
+
+    def tell(self, sentence: str, code: str, **values: Any) -> None:
+        """Add something to say."""
+        self.told.append(sentence)
+        self.notes.append({"code": code, **values})
 
 
 @dataclass(frozen=True)
@@ -157,7 +170,8 @@ def roll(
     if seen and network is None:
         raise Refused("Nothing can be fixed here: the network that sees attributes cannot be read.", "lacks")
     if critic is not None and model.critic is not None:
-        asked, critic = replace(asked, settings={**asked.settings, "critic": TRIED}), None
+        tries = max(TRIED, float(asked.settings.get("critic", 1)))
+        asked, critic = replace(asked, settings={**asked.settings, "critic": tries}), None
     found, passed = Rolled(next=asked.start), list[Face]()
     tried, most = 0, asked.count * (MOST_TRIED if seen else 4)
     while len(found.faces) < asked.count and tried < most:
@@ -184,11 +198,12 @@ def roll(
         if seen and _can_steer(directions, wanted) and tried >= STEERED_AFTER * asked.count:
             break
     if critic is not None and found.replaced:
-        found.told.append(critic.told.format(*_many(found.replaced)))
+        found.tell(critic.told.format(*_many(found.replaced)), f"replaced_{critic.code}", n=found.replaced)
     if asked.settings.get("critic", 1) != 1:
         found.replaced = _replaced(model, found.faces)
         if found.replaced:
-            found.told.append("{} that looked broken {} replaced.".format(*_many(found.replaced)))
+            sentence = "{} that looked broken {} replaced.".format(*_many(found.replaced))
+            found.tell(sentence, "replaced", n=found.replaced)
     if wanted:
         _tell(found, asked, tried, bool(model.conditions))
     if seen and len(found.faces) < asked.count and _can_steer(directions, wanted):
@@ -213,18 +228,22 @@ def _many(number: int) -> tuple[str, str]:
 def _replaced(model: Model, shown: Sequence[Face]) -> int:
     """How many faces are other ones than their seeds have without the critic."""
     seeds = [face.seed for face in shown if face.seed is not None]
-    chosen = chosen_latents(model, seeds, Settings(critic=TRIED))
+    critic = float(shown[0].settings["critic"]) if shown else 1.0
+    chosen = chosen_latents(model, seeds, Settings(critic=critic))
     return int((chosen != latents(seeds, model.latent_shape)).flatten(1).any(1).sum())
 
 
 def _tell(found: Rolled, asked: Roll, tried: int, conditions: bool) -> None:
     words = ", ".join(f"{name} {value}" for name, value in asked.wanted.items())
+    fixed, shown = asked.wanted, len(found.faces)
     if conditions:
-        found.told.append(f"Drawn with {words}, which this model was trained with.")
-    elif len(found.faces) < asked.count:
-        found.told.append(f"Chosen by {words}: seen in {len(found.faces)} of {tried:,} faces.")
+        found.tell(f"Drawn with {words}, which this model was trained with.", "conditions", fixed=fixed)
+    elif shown < asked.count:
+        sentence = f"Chosen by {words}: seen in {shown} of {tried:,} faces."
+        found.tell(sentence, "few", fixed=fixed, n=shown, tried=tried)
     else:
-        found.told.append(f"Chosen by {words} among {tried:,} faces.")
+        sentence = f"Chosen by {words} among {tried:,} faces."
+        found.tell(sentence, "chosen", fixed=fixed, n=shown, tried=tried)
 
 
 def _can_steer(directions: Directions | None, wanted: Mapping[str, str]) -> bool:
@@ -244,4 +263,4 @@ def _steer(found: Rolled, asked: Roll, passed: Sequence[Face], directions: Direc
     found.faces += [faces.parse({**faces.document(face), "edits": edits}) for face in some]
     found.scores += [None] * len(some)
     if some:
-        found.told.append(f"{len(some)} of them were steered there.")
+        found.tell(f"{len(some)} of them were steered there.", "steered", n=len(some))

@@ -388,10 +388,9 @@ class _Faces:
         channel = None if body.channel is None else (client, body.channel)
         rolled, drawn = await self._rolled(request, opened, asked, channel, body.order)
         self.studio.remember(rolled.faces)
-        lines = list(rolled.told)
         lost = sum(not one.finite for one in drawn)
         if lost:
-            lines.append(f"{lost} of {len(drawn)} faces are not finite and shown black.")
+            rolled.tell(f"{lost} of {len(drawn)} faces are not finite and shown black.", "black", n=lost)
         told: dict[str, Any] = {
             "faces": [faces.document(face) for face in rolled.faces],
             "keys": [one.key for one in drawn],
@@ -399,7 +398,8 @@ class _Faces:
             "scores": rolled.scores,
             "next": rolled.next,
             "replaced": rolled.replaced,
-            "told": lines,
+            "told": rolled.told,
+            "notes": rolled.notes,
         }
         if drawn:
             sprite = self.studio.pictures.sprite([one.pixels for one in drawn], wall=True)
