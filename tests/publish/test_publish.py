@@ -217,6 +217,8 @@ def test_a_stranger_draws_changes_and_keeps_a_face(name, conditions, browser, fi
         seed = kept(page, tmp_path / "seed.png")
         page.click("#roll")
         page.wait_for_selector("body[data-wall='2']", timeout=60_000)
+        assert not page.locator("#sliders").is_visible()
+        page.click("summary")
         for slider, value in (("psi", "0.7"), ("hair: blue", "1.5"), ("glasses", "-2")):
             page.get_by_role("slider", name=slider).fill(value)
         if conditions:

@@ -161,6 +161,8 @@ function build() {
     const get = (face) => face.steps[way.name] ?? 0;
     slider(way.name.replace("=", ": "), -way.limit, way.limit, get, (face, value) => (face.steps[way.name] = value));
   }
+  at("change").hidden = !at("sliders").children.length;
+  at("change").open = matchMedia("(min-width: 48rem)").matches; // on a phone, the faces come first
   at("roll").onclick = () => wall(Array.from({ length: 24 }, () => newFace({ roll: freshRoll() })));
   at("named").onclick = () => wall(told.seeds.slice(0, 24).map((seed) => newFace({ seed })));
   at("again").onclick = () => {
