@@ -21,7 +21,7 @@ def here() -> list[Check]:
 
 def test_what_this_installation_has_is_found(here):
     by_name = {finding.name: finding for finding in here}
-    for name in ("PyTorch", "EfficientNet-Lite0", "video", "numpy", "cores", "disk", "bf16"):
+    for name in ("PyTorch", "EfficientNet-Lite0", "video", "Japanese font", "numpy", "cores", "disk", "bf16"):
         assert by_name[name].state in ("ok", "note"), by_name[name]
     assert "libx264" in by_name["video"].text
     assert shown(here)[0] == 0

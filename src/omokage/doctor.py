@@ -29,6 +29,7 @@ PARTS = (
     ("safetensors", "safetensors", "snapshots", True),
     ("lightning_fabric", "lightning-fabric", "training on several GPUs", False),
     ("tensorboard", "tensorboard", "training curves in a browser", False),
+    ("fpdf", "fpdf2", "character sheets as PDF", False),
 )
 
 
@@ -47,7 +48,7 @@ class Check:
 def examine() -> list[Check]:
     """Check the machine and the installation. It takes about three seconds; half of that is a measurement."""
     findings: list[Check] = []
-    for look in (_machine, _arithmetic, _packages, _video, _files):
+    for look in (_machine, _arithmetic, _packages, _video, _fonts, _files):
         findings.extend(look())
     return findings
 
@@ -239,6 +240,16 @@ def _video() -> Iterator[Check]:
     else:
         text = f"PyAV {av.__version__} has no libx264 encoder"
         yield Check("Parts", "video", "missing", text, "pip install --force-reinstall --only-binary av av")
+
+
+def _fonts() -> Iterator[Check]:
+    from .pages.fonts import japanese_font
+
+    path = japanese_font()
+    if path is None:
+        yield Check("Parts", "Japanese font", "note", "none found", "pip install 'omokage[studio]'")
+    else:
+        yield Check("Parts", "Japanese font", "ok", path.name)
 
 
 def _files() -> Iterator[Check]:
