@@ -12,6 +12,7 @@ MOST = {
     "blocks": 2,
     "channels": 16,
     "depth": 2,
+    "encoding_steps": 12,
     "heads": 2,
     "hidden": 8,
     "latent": 16,

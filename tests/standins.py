@@ -175,7 +175,14 @@ SMALLEST = {
     "realnvp": {"size": 16, "scales": 2, "hidden": 4, "blocks": 1},
     "glow": {"size": 16, "levels": 2, "steps": 1, "hidden": 4},
     "tarflow": {"size": 16, "patch": 4, "width": 16, "heads": 2, "blocks": 2, "layers": 1},
-}
+    "pixel-transformer": {
+        "size": 16, "width": 16, "heads": 2, "depth": 1, "steps": 3, "encoding_steps": 12, "lowest": 0.2
+    },
+    "unet": {
+        "size": 16, "channels": [8, 8], "heads": 2, "attention_at": 8, "steps": 3, "encoding_steps": 12,
+        "lowest": 0.02,
+    },
+}  # fmt: skip
 CONDITIONS = {"hair": ["blue", "red"], "eyes": ["blue", "green", "unknown"]}
 
 

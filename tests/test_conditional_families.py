@@ -37,6 +37,8 @@ MODELS_OF_16 = {
     "skipgan": {"channels": [8, 8, 8, 8], "latent": 8},
     "stylegan2": {"channels": [8, 8, 8], "resolution": [16, 16], "latent": 8, "style": 8, "depth": 1},
     "tarflow": {"size": 16, "patch": 4, "width": 16, "heads": 2, "blocks": 2, "layers": 1},
+    "pixel-transformer": {"size": 16, "width": 16, "heads": 2, "depth": 1, "steps": 3, "encoding_steps": 8},
+    "unet": {"size": 16, "channels": [8, 8], "heads": 2, "attention_at": 8, "steps": 3, "encoding_steps": 8},
 }
 DISCRIMINATORS_OF_16 = {
     "dcgan": {"channels": [8, 8]},
@@ -48,7 +50,12 @@ DISCRIMINATORS_OF_16 = {
 }
 
 
-PLAIN = {"vae": "yao2021-vae", "tarflow": "tarflow-64"}  # recipes that need no discriminator
+PLAIN = {
+    "vae": "yao2021-vae",
+    "tarflow": "tarflow-64",
+    "pixel-transformer": "flow-64",
+    "unet": "edm-64",
+}  # recipes that need no discriminator
 
 
 def able(rows):
@@ -149,8 +156,9 @@ def test_what_encodes_gives_latents(model):
 def test_guidance_changes_faces_of_those_that_have_it_and_is_refused_by_the_others(model):
     red, guided = asked({"hair": "red"}), asked({"hair": "red"}, guidance=2.0)
     z = latents(range(2), model.latent_shape)
+    guided_families = "pixel-transformer, tarflow, unet"
     if not model.can(Guided):
-        with pytest.raises(UserError, match="has no guidance; these families can: tarflow"):
+        with pytest.raises(UserError, match=f"has no guidance; these families can: {guided_families}"):
             model.check(guided)
         return
     assert model.check(guided) is guided
@@ -216,6 +224,8 @@ NARROW = {
     "vae": (MODELS_OF_16["vae"], {}),
     "skipgan": ({"channels": [8, 8, 8, 8, 8], "latent": 8}, {"width": 8, "seen_at": [[0, 64]]}),
     "tarflow": (MODELS_OF_16["tarflow"], {}),
+    "pixel-transformer": (MODELS_OF_16["pixel-transformer"], {}),
+    "unet": (MODELS_OF_16["unet"], {}),
 }
 TAKING = [name for name in recipe_names() if load_recipe(name).model["name"] in NARROW]
 

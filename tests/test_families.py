@@ -7,7 +7,7 @@ import torch
 from small import small_discriminator, small_recipe
 from torch import nn
 
-from omokage.abilities import Encodes, HasDensity
+from omokage.abilities import DrawsBySteps, Encodes, Exact, HasDensity
 from omokage.errors import UserError
 from omokage.families import DISCRIMINATORS, MODELS
 from omokage.listing import recipe_names
@@ -192,7 +192,8 @@ def test_what_encodes_gives_latents_and_what_does_not_says_so(model):
 def test_truncation_goes_from_the_face_to_one_common_face(model):
     z = latents(range(6), model.latent_shape)
     spreads = [model.decode(z, Settings(psi=psi)).std(0).mean().item() for psi in (1.0, 0.7, 0.3, 0.0)]
-    assert all(narrow < 0.98 * wide for wide, narrow in pairwise(spreads))
+    if not model.can(DrawsBySteps):  # these normalise what they see, and learn what less noise means
+        assert all(narrow < 0.98 * wide for wide, narrow in pairwise(spreads))
     assert spreads[-1] < 1e-5
 
 
@@ -207,8 +208,10 @@ def test_what_can_encode_comes_back(model):
     images = images_for(model)
     z = model.network.encode(images)
     assert z.shape == (3, *model.latent_shape)
-    if model.can(HasDensity):
+    if model.can(Exact):
         torch.testing.assert_close(model.decode(z), images, atol=1e-4, rtol=0)
+    if model.can(DrawsBySteps):  # the error is that of the steps
+        assert (model.inverse(z) - images).abs().mean() < 0.05
 
 
 def test_a_likelihood_does_not_depend_on_the_rest_of_the_batch(model):

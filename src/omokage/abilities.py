@@ -77,7 +77,7 @@ class HasDensity(Protocol):
         """(B,) log-density in nats of images (B, C, H, W), values in [-1, 1]."""
 
     def inverse(self, z: Tensor) -> Tensor:
-        """Latents (B, *latent_shape) to images (B, C, H, W): the inverse of ``encode``."""
+        """Latents (B, *latent_shape) to images (B, C, H, W): the inverse of ``encode``, see `Exact`."""
 
 
 @runtime_checkable
@@ -86,6 +86,18 @@ class DrawsByTokens(Protocol):
 
     def decode(self, z: Tensor, sampler: Any = "cached", iterations: int = 0) -> Tensor:
         """Like `Decodes.decode`; ``iterations`` per block if ``sampler`` is "jacobi"."""
+
+
+@runtime_checkable
+class DrawsBySteps(Protocol):
+    """Draws an image by taking noise off in steps."""
+
+    def decode(self, z: Tensor, sampler: Any = "heun", steps: int = 0) -> Tensor:
+        """Like `Decodes.decode`, with a sampler of `omokage.models.samplers`; 0 steps: its own number."""
+
+
+class Exact(Protocol):
+    """Its ``inverse`` undoes its ``encode`` up to rounding."""
 
 
 class TakesConditions(Protocol):
@@ -112,6 +124,17 @@ class Grows(Protocol):
 
     def grow(self, images: int) -> None:
         """Set the size for ``images`` seen."""
+
+
+@runtime_checkable
+class Denoises(Protocol):
+    """Takes noise off images."""
+
+    lowest: float
+    highest: float
+
+    def denoised(self, noisy: Tensor, level: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Images (B, C, H, W) with noise of the levels (B,), to the mean of the clean images behind them."""
 
 
 @runtime_checkable

@@ -11,8 +11,10 @@ from typing import Any
 
 from .abilities import (
     Decodes,
+    DrawsBySteps,
     DrawsByTokens,
     Encodes,
+    Exact,
     Guided,
     HasDensity,
     HasFirstFeatures,
@@ -22,7 +24,19 @@ from .abilities import (
     Truncates,
 )
 from .errors import UserError
-from .settings import CRITIC, GUIDANCE, JACOBI, LAYERS, NOISE, SHRINKING, TEMPERATURE, TRUNCATION, Setting
+from .settings import (
+    CRITIC,
+    GUIDANCE,
+    JACOBI,
+    LAYERS,
+    NOISE,
+    SAMPLER,
+    SHRINKING,
+    STEPS,
+    TEMPERATURE,
+    TRUNCATION,
+    Setting,
+)
 
 
 @dataclass(frozen=True)
@@ -63,7 +77,12 @@ class Row:
 
 
 def _flow(place: str, *more: type, settings: tuple[Setting, ...] = ()) -> Row:
-    return Row(place, (Decodes, Encodes, HasDensity, *more), (TEMPERATURE, *settings))
+    return Row(place, (Decodes, Encodes, HasDensity, Exact, *more), (TEMPERATURE, *settings))
+
+
+def _denoiser(place: str) -> Row:
+    abilities = (Decodes, Encodes, HasDensity, TakesConditions, Guided, DrawsBySteps)
+    return Row(place, abilities, (SHRINKING, SAMPLER, STEPS, GUIDANCE))
 
 
 def _plain(place: str, *more: type, psi: Setting = SHRINKING, settings: tuple[Setting, ...] = ()) -> Row:
@@ -94,6 +113,8 @@ MODELS = {
     "tarflow": _flow(
         "models.tarflow:TarFlow", TakesConditions, Guided, DrawsByTokens, settings=(GUIDANCE, JACOBI)
     ),
+    "pixel-transformer": _denoiser("models.pixel_transformer:PixelTransformer"),
+    "unet": _denoiser("models.unet:UNet"),
 }
 
 # Discriminators: images, or frozen features of images (method `features`), to logits.
@@ -114,6 +135,8 @@ OBJECTIVES = {
     "vae-gan": Row("objectives.vae_gan:vae_gan"),
     "stylegan2": Row("objectives.stylegan2:stylegan2"),
     "likelihood": Row("objectives.likelihood:likelihood"),
+    "flow-matching": Row("objectives.denoising:flow_matching"),
+    "edm": Row("objectives.denoising:edm"),
     "progressive": Row("objectives.progressive:progressive"),
 }
 
@@ -123,6 +146,8 @@ INSTEAD: dict[type, tuple[str, str]] = {
     HasDensity: ("has no likelihood", "omokage evaluate measures samples"),
     HasStyles: ("has no styles", "use omokage truncate, traverse, walk or figure uncurated"),
     HasPosterior: ("is no variational autoencoder", "omokage explain truncation works"),
+    Exact: ("cannot undo its encoding exactly", "omokage explore reconstruct says how near it comes"),
+    DrawsBySteps: ("draws in one pass", "leave --sampler and --sampler-steps out"),
     DrawsByTokens: ("draws whole images at once", "leave Jacobi iterations out"),
     HasFirstFeatures: ("has no features for a critic", "--psi below 1 gives more typical faces"),
     Guided: ("has no guidance", "leave it out; --psi below 1 gives more typical faces"),

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from .abilities import (
+    DrawsBySteps,
     DrawsByTokens,
     Encodes,
     Guided,
@@ -34,7 +35,7 @@ from .hub import WEIGHTS, download, is_address
 from .listing import snapshots
 from .models.flow import in_range
 from .recipe import Recipe
-from .settings import NOISE, Noises, Setting, Settings
+from .settings import NOISE, SAMPLER, Noises, Setting, Settings
 from .snapshot import load_weights, newest_snapshot, packed, read_snapshot, write_snapshot
 
 SHIPPED = Path(__file__).parent / "assets" / "fast-getchu-64.safetensors"
@@ -188,6 +189,8 @@ class Model:
                 raise UserError(self._without_conditions("guidance", "condition=hair"))
         if settings.jacobi:
             self.require(DrawsByTokens)
+        if settings.sampler_steps or settings.sampler != SAMPLER.default:
+            self.require(DrawsBySteps)
         if settings.noise != "constant" or settings.layers:
             self.require(HasStyles)
             if settings.layers > self.layers:
@@ -247,6 +250,8 @@ class Model:
         ):
             return self._synthesis(self._mapping(z, settings), settings.noise)
         how: dict[str, Any] = {"sampler": "jacobi", "iterations": settings.jacobi} if settings.jacobi else {}
+        if self.can(DrawsBySteps):
+            how = {"sampler": settings.sampler, "steps": settings.sampler_steps}
         decode: Any = self.network.decode
         if self.conditions:
             how |= {"guidance": settings.guidance} if settings.guidance else {}
@@ -333,8 +338,8 @@ class Model:
     def inverse(self, z: Tensor, settings: Settings = PLAIN) -> Tensor:
         """Latents (B, *latent_shape) from `encode` to the images (B, 3, H, W) they came from, in [-1, 1].
 
-        This is as exact as the family allows. A TarFlow trained with noise removes noise in `decode`, but not
-        here, because an encoded picture has no such noise.
+        This is as exact as the family allows. A denoiser, and a TarFlow trained with noise, removes all noise
+        in `decode`, but not here, because an encoded picture has no such noise.
 
         Raises:
             UserError: the family cannot encode.

@@ -82,7 +82,7 @@ TEMPERATURE = replace(
 GUIDANCE = Setting(
     "guidance",
     "--guidance",
-    "Classifier-free guidance (TarFlow with conditions): higher follows conditions more strongly; 0: off.",
+    "Classifier-free guidance (some models with conditions): higher follows them more strongly; 0: off.",
     0.0,
     0,
     20,
@@ -96,6 +96,23 @@ JACOBI = Setting(
     0,
     65_536,
     told="Jacobi iterations",
+)
+SAMPLER = Setting(
+    "sampler",
+    "--sampler",
+    "Denoisers: how noise is taken off; ancestral adds fresh noise on the way.",
+    "heun",
+    choices=("heun", "euler", "dpm-solver-2", "ancestral"),
+    told="sampler",
+)
+STEPS = Setting(
+    "sampler_steps",
+    "--sampler-steps",
+    "Denoisers: steps in which noise is taken off; more: slower and more exact; 0: as in the recipe.",
+    0,
+    0,
+    1000,
+    told="sampler steps",
 )
 NOISE = Setting(
     "noise",
@@ -126,7 +143,7 @@ CRITIC = Setting(
 )
 
 # All settings, in the order in which commands list them. A family has some of them.
-OFFERED = (TRUNCATION, TEMPERATURE, GUIDANCE, JACOBI, NOISE, LAYERS, CRITIC)
+OFFERED = (TRUNCATION, TEMPERATURE, GUIDANCE, SAMPLER, STEPS, JACOBI, NOISE, LAYERS, CRITIC)
 
 
 @dataclass(frozen=True)
@@ -147,6 +164,8 @@ class Settings:
             all.
         critic: how many latents of a seed are tried, on average, until the model's critic accepts one; 1: no
             critic. See `omokage.critic`. It chooses the latents of seeds only.
+        sampler: for denoisers, the name of a sampler of `omokage.models.samplers`.
+        sampler_steps: for denoisers, how many levels of noise a sampler passes; 0: the model's own number.
 
     >>> Settings(psi=0.7, conditions={"hair": "red"}).text()
     {'psi': '0.7', 'conditions': 'hair=red'}
@@ -159,6 +178,8 @@ class Settings:
     noise: Noises = "constant"
     layers: int = 0
     critic: float = 1.0
+    sampler: str = "heun"
+    sampler_steps: int = 0
 
     def __post_init__(self) -> None:
         psis = self.psi if isinstance(self.psi, tuple) else (self.psi,)
@@ -200,7 +221,7 @@ class Settings:
         told = {TRUNCATION.told: ",".join(f"{psi:g}" for psi in psis)}
         if self.conditions:
             told["conditions"] = ", ".join(f"{name}={value}" for name, value in self.conditions.items())
-        for setting in (GUIDANCE, JACOBI, NOISE, LAYERS, CRITIC):
+        for setting in (GUIDANCE, SAMPLER, STEPS, JACOBI, NOISE, LAYERS, CRITIC):
             value = getattr(self, setting.name)
             if value != setting.default:
                 told[setting.told] = f"{value:g}" if isinstance(value, float | int) else _words(value)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from standins import CONDITIONS, small_model
 from torch import nn
 
-from omokage.abilities import HasDensity, HasStyles
+from omokage.abilities import Exact, HasDensity, HasStyles
 from omokage.errors import UserError
 from omokage.explore.encoders import encoder_of
 from omokage.explore.fits import Fit, Judge
@@ -73,7 +73,7 @@ def test_every_family_inverts_its_own_faces(name):
     assert all(parameter.grad is None for parameter in model.network.parameters())
 
 
-@pytest.mark.parametrize("name", sorted(name for name, row in MODELS.items() if row.can(HasDensity)))
+@pytest.mark.parametrize("name", sorted(name for name, row in MODELS.items() if row.can(Exact)))
 def test_a_flow_is_exact(name):
     model = small_model(name)
     pictures = np.random.default_rng(0).integers(0, 256, (3, *model.resolution, 3), np.uint8)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from standins import CONDITIONS, SMALLEST, small_model
 
+from omokage.abilities import DrawsBySteps
 from omokage.errors import UserError
 from omokage.families import MODELS
 from omokage.interop.onnx import LIMIT, compared, export_onnx, exported, parts, sessions
@@ -22,12 +23,14 @@ runtime = pytest.importorskip("onnxruntime")
 TINIER = {
     "glow": {"size": 8},
     "illustration": {"channels": [8]},
+    "pixel-transformer": {"size": 8, "width": 8},
     "progan": {"resolution": [8, 8], "channels": [8, 8]},
     "realnvp": {"size": 8, "scales": 2, "blocks": 0},
     "sagan": {"channels": [8, 8]},
     "stylegan": {"resolution": [8, 8], "channels": [8, 8]},
     "stylegan2": {"resolution": [8, 8], "channels": [8, 8]},
     "tarflow": {"size": 8},
+    "unet": {"size": 8, "channels": [8], "attention_at": 8},
 }
 
 
@@ -44,6 +47,8 @@ def test_every_family_draws_the_same_in_onnx(name, monkeypatch) -> None:
     (taken,), (given,) = proto.graph.input, proto.graph.output
     assert (taken.name, given.name) == ("z", "image")
     assert taken.type.tensor_type.shape.dim[0].dim_param  # any number of faces
+    if model.can(DrawsBySteps):  # and not its network once for each step
+        assert [node.op_type for node in proto.graph.node].count("Loop") == 1
     data, difference = compared(model, "decode", proto)
     assert difference <= LIMIT
     told = json.loads(next(p.value for p in onnx.load_from_string(data).metadata_props if p.key == "omokage"))
@@ -74,6 +79,13 @@ def test_a_flow_goes_both_ways(monkeypatch) -> None:
     z = sessions(model).encode(images)
     assert torch.allclose(z, model.encode(images), atol=1e-4)
     assert torch.allclose(model.decode(z), images, atol=1e-3)
+
+
+def test_of_a_denoiser_only_the_recipes_own_steps_are_exported(monkeypatch) -> None:
+    drawn = sessions(tiny("unet", monkeypatch))
+    for other in (Settings(sampler="euler"), Settings(sampler_steps=5)):
+        assert drawn.why_not(other) == "only the recipe's own steps of heun are exported"
+    assert drawn.why_not(Settings(psi=0.5)) is None
 
 
 def test_a_tarflow_that_removes_noise_with_mixed_tokens_and_conditions(monkeypatch) -> None:

@@ -101,7 +101,7 @@ def test_what_cannot_be_inverted_is_refused_in_one_line(capsys, folder, argument
 
 def test_a_flow_has_no_search_to_film(capsys):
     assert main(["invert", "face.png", "-m", "glow.safetensors", "--film", "out/a.mp4"]) == 2
-    assert "a flow encodes exactly, so there is no search to film" in capsys.readouterr().err
+    assert "this model encodes without a search, so there is nothing to film" in capsys.readouterr().err
 
 
 def test_neighbours_of_samples_against_held_out_faces(capsys, folder):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from omokage.abilities import HasDensity, HasPosterior, HasStyles
+from omokage.abilities import Exact, HasPosterior, HasStyles
 from omokage.errors import UserError
 from omokage.explore.faces import Faces
 from omokage.explore.inversion import SHOWN_DIFFERENCE, as_images, round_trip
@@ -356,7 +356,7 @@ def inverse(
     Raises:
         UserError: the family is no flow.
     """
-    model.require(HasDensity)
+    model.require(Exact)
     called = "pictures"
     if pictures is None:
         pictures, called = (

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from omokage.abilities import Encodes, HasDensity, HasStyles
+from omokage.abilities import Encodes, Exact, HasDensity, HasStyles
 from omokage.data.steps.read import RESIZE_RULE, Unreadable, cover, read_file, read_picture
 from omokage.data.text import one_line
 from omokage.errors import UserError
@@ -29,6 +29,8 @@ from omokage.settings import Settings
 
 # Differences are multiplied by this and shown around middle grey.
 SHOWN_DIFFERENCE = 16
+# What `Inversion.began` says where nothing is searched: an exact inverse, or an encoder alone.
+DIRECT = ("exact", "encoded")
 
 
 def read_pictures(files: Sequence[str | Path], size: tuple[int, int]) -> np.ndarray:
@@ -204,7 +206,8 @@ class Inversion:
         w: styles (N, layers, width); None: the points are in z.
         space: one of `SPACES`: in w all layers have the same style, in w+ each has its own.
         starts: uint8 (N, H, W, 3), the faces that the search started from; equal to ``faces`` for a flow.
-        began: what they are, one for each picture: "encoder", "average", "seed 17", or "exact".
+        began: what they are, one for each picture: "encoder", "average", "seed 17", or
+            one of `DIRECT`.
         fit: how near the faces are to the pictures.
         editable: the same changes in w and in w+; None where there is no w+.
         in_w: uint8 (N, H, W, 3), the faces before the steps in w+, with their fit; None where there are none.
@@ -234,8 +237,9 @@ class Inversion:
 
     def words(self, row: int) -> str:
         """What was found for one picture, as a sentence."""
-        if self.began[row] == "exact":
-            return f"exact: the largest error of a colour value is {self.largest[row]:.2g}, in [-1, 1]"
+        if self.began[row] in DIRECT:
+            error = f"the largest error of a colour value is {self.largest[row]:.2g}, in [-1, 1]"
+            return f"{self.began[row]}: {error}"
         return f"in {self.space}, started from {_article(self.began[row])}: {self.fit.words(row)}"
 
 
@@ -270,12 +274,12 @@ def inverted(
 ) -> Inversion:
     """Find points whose faces are like ``pictures``, uint8 (N, H, W, 3) at the model's resolution.
 
-    A flow encodes exactly. With any other model, the search starts from the encoder's latent if there is an
-    encoder, and otherwise from the average face or a sample, whichever is more like the picture. Then follow
-    steps of gradient descent (`omokage.explore.optimising`) in z, or in w and after that in w+, as in Karras
-    et al. 2020 (arXiv 1912.04958, appendix D) and Zhu et al. 2020 (arXiv 2012.09036), with this package's own
-    features. Several pictures are searched together, and none influences another; sums in another order may
-    change the last digits.
+    A flow encodes exactly, a denoiser nearly so. With others, the search starts from the encoder's latent if
+    there is an encoder, and otherwise from the average face or a sample, whichever is more like the picture.
+    Then follow steps of gradient descent (`omokage.explore.optimising`) in z, or in w and after that in w+,
+    as in Karras et al. 2020 (arXiv 1912.04958, appendix D) and Zhu et al. 2020 (arXiv 2012.09036), with this
+    package's own features. Several pictures are searched together, and none influences another; sums in
+    another order may change the last digits.
 
     Args:
         settings: conditions and noise; psi is not used.
@@ -456,7 +460,7 @@ def _exact(
     error = (back - as_images(pictures)).abs().flatten(1).amax(1).double()
     faces = to_pixels(back)
     seconds = (monotonic() - began_at) / len(pictures)
-    fit, began = judge.fit(pictures, faces), ["exact"] * len(pictures)
+    fit, began = judge.fit(pictures, faces), ["exact" if model.can(Exact) else "encoded"] * len(pictures)
     return Inversion(pictures, faces, z, None, "z", faces, began, fit, error.numpy(), seconds)
 
 

@@ -260,9 +260,11 @@ def settings_of(told: Mapping[str, Any]) -> Settings:
     if not isinstance(told, dict) or set(told) - known:
         raise ValueError("unknown settings")
     given = dict(told)
-    for name in ("guidance", "jacobi", "layers", "critic"):
+    for name in ("guidance", "jacobi", "layers", "critic", "sampler_steps"):
         if name in given and not isinstance(given[name], int | float):
             raise ValueError(f"{name} is not a number")
+    if not isinstance(given.get("sampler", ""), str):
+        raise ValueError("sampler is not a name")
     psi = given.get("psi", 1.0)
     given["psi"] = tuple(float(one) for one in psi) if isinstance(psi, list) else float(psi)
     conditions = given.get("conditions", {})

@@ -1,21 +1,22 @@
 """Networks in the form that PyTorch's ONNX exporter understands; what they compute stays the same.
 
 A network draws with Python's help: a growing one looks up its size in a buffer, Glow inverts its matrices in
-every call, TarFlow runs a loop over tokens and differentiates itself. `prepared` makes a copy without all
-that.
+every call, TarFlow runs a loop over tokens and differentiates itself, a denoiser runs one over its steps.
+`prepared` makes a copy without all that.
 """
 
 import copy
 import math
 from collections.abc import Callable
 from importlib import import_module
+from itertools import pairwise
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..models import glow, tarflow
+from ..models import glow, pixel_transformer, tarflow, unet
 from ..models.flow import in_range, inverted, normal_log_density
 
 
@@ -155,6 +156,45 @@ def _score(flow: Any) -> None:
     flow.score = score
 
 
+def _solver(denoiser: Any) -> None:
+    """Heun's steps as a loop of the graph that calls the network once a turn, with the recipe's own steps.
+
+    A turn goes to the next level, or corrects the turn before it: the last one goes to level 0.
+    """
+    from torch._higher_order_ops.while_loop import while_loop
+
+    levels = denoiser.levels(denoiser.steps)
+    turns = []  # level, how far to go, whether it corrects
+    for now, then in pairwise(levels):
+        turns.append((now, then - now, False))
+        if then:
+            turns.append((then, then - now, True))
+    at, far, corrects = (torch.tensor(column) for column in zip(*turns, strict=True))
+
+    def decode(
+        z: Tensor,
+        sampler: str = "heun",
+        steps: int = 0,
+        labels: Tensor | None = None,
+        guidance: float = 0.0,
+    ) -> Tensor:
+        def more(i: Tensor, *state: Tensor) -> Tensor:
+            return i < len(turns)
+
+        def turn(i: Tensor, x: Tensor, before: Tensor, slope: Tensor) -> tuple[Tensor, ...]:
+            here = i.view(1)
+            level, step = at.index_select(0, here), far.index_select(0, here)
+            now = (x - denoiser.denoised(x, level.expand(x.shape[0]), labels)) / level
+            corrected = corrects.index_select(0, here)
+            after = torch.where(corrected, before + step * (slope + now) / 2, x + step * now)
+            return i + 1, after, x.clone(), now
+
+        x = denoiser._start(z)
+        return in_range(while_loop(more, turn, (torch.tensor(0), x, x.clone(), torch.zeros_like(x)))[1])
+
+    denoiser.decode = decode
+
+
 _REPLACE: dict[type[nn.Module], Callable[[Any], None]] = {
     glow.Convolution: _convolution,
     glow.ConvolutionLU: _convolution,
@@ -162,4 +202,6 @@ _REPLACE: dict[type[nn.Module], Callable[[Any], None]] = {
     tarflow.Block: _tokens,
     tarflow.Mixing: _mixing,
     tarflow.TarFlow: _score,
+    pixel_transformer.PixelTransformer: _solver,
+    unet.UNet: _solver,
 }

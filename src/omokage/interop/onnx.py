@@ -338,6 +338,8 @@ class Sessions:
             return None if settings.noise == "constant" else "only constant noise is exported"
         if settings.guidance or settings.jacobi:
             return "guidance and Jacobi iterations are not exported"
+        if settings.sampler != PLAIN.sampler or settings.sampler_steps:
+            return "only the recipe's own steps of heun are exported"
         if settings.psis != (1.0,) and model.can(Truncates) and not self._scales:
             return f"psi of {model.recipe.model['name']} is not exported"
         return None

@@ -31,6 +31,12 @@ def one_hot(conditions: Tensor, sizes: Sequence[int]) -> Tensor:
     return torch.cat(columns, 1).float()
 
 
+def dropped(given: Sequence[Tensor], share: float) -> list[Tensor]:
+    """Value numbers (B, n) of conditions, all unknown (-1) for a random ``share`` of the rows."""
+    kept = [torch.rand(len(conditions), 1).to(conditions.device) >= share for conditions in given]
+    return [torch.where(keep, conditions, -1) for keep, conditions in zip(kept, given, strict=True)]
+
+
 class Conditional(nn.Module):
     """The base of models with conditions: it chooses values for conditions that are not given.
 
@@ -229,8 +235,12 @@ class ConditionalFlow(Conditional):
         Conditions that are not given take the most frequent values.
         """
         rest = images.new_zeros(images.shape[0], sum(self.sizes))
-        z, _ = self.transform(images, self.drawn(rest, given).to(images.device))
+        z = self.network.encode(images, self.labels(self.drawn(rest, given).to(images.device)))
         return torch.cat([z, rest], 1)
+
+    def denoised(self, noisy: Tensor, level: Tensor, conditions: Tensor | None = None) -> Tensor:
+        """The clean images behind noisy ones, as in the network; conditions (B, n) or None."""
+        return self.network.denoised(noisy, level, None if conditions is None else self.labels(conditions))
 
     def inverse(self, z: Tensor, given: Given | None = None, guidance: float = 0.0, **how: Any) -> Tensor:
         """(B, *latent_shape) to images, not clamped and not denoised; see `decode`."""

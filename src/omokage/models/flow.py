@@ -113,9 +113,12 @@ class Flow(nn.Module):
         """Images (B, C, H, W) in [-1, 1] to latents (B, C·H·W) and the log-determinants (B,) in nats."""
         raise NotImplementedError
 
-    def encode(self, images: Tensor) -> Tensor:
-        """Images (B, C, H, W) in [-1, 1] to latents (B, C·H·W); the flow inverts this exactly."""
-        return self.transform(images)[0]
+    def encode(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Images (B, C, H, W) in [-1, 1] to latents (B, C·H·W); the flow inverts this exactly.
+
+        ``labels``: as ``transform`` takes them, for a flow that has some.
+        """
+        return self.transform(images, *([] if labels is None else [labels]))[0]
 
     def log_prob(self, images: Tensor) -> Tensor:
         """(B,) log-density in nats of images (B, C, H, W), values in [-1, 1]."""

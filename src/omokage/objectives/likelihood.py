@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..bounds import NotNegative, Share
 from ..errors import UserError
-from ..models.conditional import unconditioned
+from ..models.conditional import dropped, unconditioned
 from .phase import Loss, Phase, Step
 
 
@@ -78,10 +78,6 @@ def likelihood(
         raise UserError("objective.scale_penalty: this model has no weight norms, realnvp has; set it to 0")
     deviation = getattr(flow, "noise", 0.0)
 
-    def dropped(given: Sequence[Tensor]) -> list[Tensor]:
-        kept = [torch.rand(len(conditions), 1).to(conditions.device) >= label_dropout for conditions in given]
-        return [torch.where(keep, conditions, -1) for keep, conditions in zip(kept, given, strict=True)]
-
     def measured(step: Step, given: Sequence[Tensor]) -> Tensor:
         # Noise is drawn on the CPU, so that it is the same on all devices.
         if deviation > 0:
@@ -91,7 +87,7 @@ def likelihood(
         return bits_per_dimension(flow.log_prob(noisy, *given), step.real[0].numel(), bits).mean()
 
     def loss(step: Step) -> Loss:
-        total = measured(step, dropped(step.given))
+        total = measured(step, dropped(step.given, label_dropout))
         told = {"loss/bits per dimension": total}
         if scale_penalty > 0:
             penalty = torch.stack([scale.square().sum() for scale in flow.weight_scales()]).sum()

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from omokage.errors import UserError
-from omokage.explore.inversion import Inversion
+from omokage.explore.inversion import DIRECT, Inversion
 from omokage.model import About
 from omokage.pages.files import about_text, checked_file, save_png
 from omokage.pages.sheet import FAINT_INK, INK, Sheet
@@ -56,7 +56,7 @@ def write_inversion(
     line = about.line(f"distances: {found.fit.space} features, which the search did not use")
     sheet = Sheet.around(size, UNIT, title, line, out)
     xs = [left + number * (wide + gap) + (apart if number > 2 else 0) for number in range(columns)]
-    exact = found.began[0] == "exact"
+    exact = found.began[0] in DIRECT
     headings = ["picture", "out of its latent" if exact else "start", "face", *moves]
     for heading, x in zip(headings, xs, strict=True):
         sheet.text(heading, x + wide / 2, head / 2, width=wide, ink=FAINT_INK, size=1.7)
@@ -87,7 +87,7 @@ def write_inversion(
 
 
 def _below(found: Inversion, row: int) -> str:
-    if found.began[row] == "exact":
+    if found.began[row] in DIRECT:
         return f"largest error {found.largest[row]:.1g}"
     return f"distance {found.fit.distances[row]:.2f}"
 
@@ -130,7 +130,7 @@ class Film:
             UserError: no frames, or as `omokage.pages.video.write_video`.
         """
         if not any(self.frames):
-            raise UserError("there is no film: nothing was searched, because a flow encodes exactly")
+            raise UserError("there is no film: nothing was searched, because this model encodes")
         return write_video(
             tiled(self._steps(found), self._tiles()[0]), out, frames_per_second=PER_SECOND, text=text
         )

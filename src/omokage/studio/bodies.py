@@ -68,6 +68,8 @@ FACE_SCHEMA: dict[str, Any] = {
                 "noise": {"enum": ["constant", "none"]},
                 "guidance": {"type": "number", "minimum": 0},
                 "jacobi": {"type": "integer", "minimum": 0},
+                "sampler": {"enum": ["heun", "euler", "dpm-solver-2", "ancestral"]},
+                "sampler_steps": {"type": "integer", "minimum": 0, "maximum": 1000},
                 "layers": {"type": "integer", "minimum": 0},
                 "critic": {"type": "number", "minimum": 1, "maximum": 20},
             },

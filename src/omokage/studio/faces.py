@@ -25,7 +25,7 @@ from ..explore.steering import Want, steer
 from ..explore.traversal import average_style
 from ..explore.walks import slerp
 from ..model import Model
-from ..settings import NOISE, Settings
+from ..settings import NOISE, SAMPLER, Settings
 from .refused import Refused, unknown
 
 MOST_DEEP = 12
@@ -34,7 +34,10 @@ MOST_FACES = 16  # that one face is between
 MOST_STEPS = 20.0  # along a direction
 MOST_NUMBERS = 2**22  # of a point
 ID = 12  # hexadecimal digits of a snapshot's hash that name a model
-MADE_WITH = ("noise", "guidance", "jacobi", "layers", "critic")  # settings of a document, beside psi
+# Settings of a document, beside psi: those that a point is drawn with, and those that it is made with.
+DRAWN_WITH = ("noise", "guidance", "jacobi", "sampler", "sampler_steps")
+MADE_WITH = (*DRAWN_WITH, "layers", "critic")
+WORDS = {"noise": NOISE, "sampler": SAMPLER}  # those whose values are words
 HEX = frozenset("0123456789abcdef")
 PLAIN = Settings()
 
@@ -176,9 +179,9 @@ def _face(document: Any) -> Face:
     for name, value in settings.items():
         if name not in MADE_WITH:
             raise Refused(f"settings: there is no {_shown(name)}; there are {', '.join(MADE_WITH)}")
-        if name == "noise":
-            if value not in NOISE.choices:
-                raise Refused(f"noise: {NOISE.allowed}")
+        if name in WORDS:
+            if value not in WORDS[name].choices:
+                raise Refused(f"{name}: {WORDS[name].allowed}")
         else:
             whole = name not in ("guidance", "critic")
             _number(value, name, int(name == "critic"), 65_536, whole=whole)
@@ -562,7 +565,7 @@ def daring(face: Face) -> float:
 
 def drawing_settings(model: Model, face: Face) -> Settings:
     """The settings that a face's point is drawn with. psi is the point's own; so are conditions in w."""
-    given = {name: face.settings[name] for name in ("noise", "guidance", "jacobi") if name in face.settings}
+    given = {name: face.settings[name] for name in DRAWN_WITH if name in face.settings}
     if not model.can(HasStyles):
         given["conditions"] = dict(_conditions(face))
     settings = settings_of(given)
@@ -579,9 +582,7 @@ def _conditions(face: Face) -> Mapping[str, str]:
 
 def flattened(model: Model, face: Face, point: Points) -> Face:
     """A face with the same picture that is not nested: its point, which must be kept under `hash_of`."""
-    settings = {
-        name: face.settings[name] for name in ("noise", "guidance", "jacobi") if name in face.settings
-    }
+    settings = {name: face.settings[name] for name in DRAWN_WITH if name in face.settings}
     psi = point.psi[0] if point.w is None else 1.0
     conditions = {} if model.can(HasStyles) else dict(_conditions(face))
     return Face(face.model, Kept(hash_of(point)), psi, settings, conditions)
@@ -612,7 +613,7 @@ def alike(model: Model, point: Points, settings: Settings) -> tuple[Any, ...]:
     conditions = tuple(sorted(settings.conditions.items()))
     own_psi = model.can(Truncates) or bool(model.conditions)  # then each psi takes a run of the whole batch
     psi = point.psi[0] if own_psi and point.w is None else None
-    return settings.noise, settings.guidance, settings.jacobi, conditions, psi
+    return *(getattr(settings, name) for name in DRAWN_WITH), conditions, psi
 
 
 # Faces for files.

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..abilities import Grows, HasDensity, HasPosterior
+from ..abilities import Denoises, Grows, HasDensity, HasPosterior
 from ..errors import UserError
 from ..families import OBJECTIVES, build_discriminator, build_model
 from ..models.conditional import unconditioned
@@ -231,6 +231,9 @@ def _sent_through(recipe: Recipe, networks: nn.ModuleDict, processes: int) -> fl
 
     if batch > 1:
         networks.eval()  # in training mode some draw random values, which fake tensors lack
+    if isinstance(inner, Denoises):
+        through("model", lambda: generator.denoised(images, torch.ones(batch), *given))
+        return 3 * cost
     if isinstance(inner, HasDensity):
         through("model", lambda: generator.log_prob(images, *given))
         return 3 * cost

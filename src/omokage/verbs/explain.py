@@ -165,12 +165,12 @@ def inverse(
     """A flow's exact inverse: pictures to latents and back, and lengths of latents."""
     import numpy as np
 
-    from ..abilities import HasDensity
+    from ..abilities import Exact
     from ..explore.explain import inverse as explain
     from ..model import load_model
 
     path, model = _path(out, "explain-inverse.png"), load_model(one_model(source, named))
-    model.require(HasDensity)
+    model.require(Exact)
     parts = [_pictures(picture, model)] if picture else []
     parts += [_faces(data, model, 64)] if data is not None else []
     found = explain(model, np.concatenate(parts) if parts else None, progress=progress())

@@ -207,7 +207,17 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "figure progression": ("omokage figure progression runs/fast --video progression.mp4",),
 }
 
-_DRAWN = ("--psi", "--temperature", "--guidance", "--jacobi", "--noise", "--layers", "--critic")
+_DRAWN = (
+    "--psi",
+    "--temperature",
+    "--guidance",
+    "--sampler",
+    "--sampler-steps",
+    "--jacobi",
+    "--noise",
+    "--layers",
+    "--critic",
+)
 _WRITTEN = ("--upscale", "--save-latents", "--no-metadata")
 
 # The options in each group, by verb. Options that are not listed here are shown under "Options".

@@ -79,7 +79,7 @@ def invert(
     loaded, effort = load_model(model), Effort(steps=steps, more=more, samples=samples)
     chosen = default_space(loaded, space)
     if moving is not None and loaded.can(HasDensity):
-        raise UserError("--film: a flow encodes exactly, so there is no search to film")
+        raise UserError("--film: this model encodes without a search, so there is nothing to film")
     judge = None
     if data is not None:
         faces = FaceSet.open(data)

@@ -57,15 +57,15 @@ class Chosen:
 
     def check(self, model: "Model") -> "Chosen":
         """Raise `UserError` if the model cannot be sampled with these settings."""
-        from ..abilities import HasDensity
+        from ..abilities import Exact
         from ..families import able
 
         for settings in self.each:
             model.check(settings)
-        if self.temperature and not model.can(HasDensity):
+        if self.temperature and not model.can(Exact):
             name = model.recipe.model["name"]
             raise UserError(
-                f"--temperature: {name} has none, these do: {able(HasDensity)}; with {name}, use --psi"
+                f"--temperature: {name} has none, these do: {able(Exact)}; with {name}, use --psi"
             )
         return self
 
