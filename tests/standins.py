@@ -172,6 +172,7 @@ SMALLEST = {
     "progan": {"resolution": [16, 16], "channels": [8, 8, 8], "latent": 8},
     "stylegan": {"resolution": [16, 16], "channels": [8, 8, 8], "latent": 8, "style": 8, "depth": 1},
     "stylegan2": {"resolution": [16, 16], "channels": [8, 8, 8], "latent": 8, "style": 8, "depth": 1},
+    "r3gan": {"channels": [8, 8, 8], "blocks": 1, "group": 4, "latent": 8},
     "realnvp": {"size": 16, "scales": 2, "hidden": 4, "blocks": 1},
     "glow": {"size": 16, "levels": 2, "steps": 1, "hidden": 4},
     "tarflow": {"size": 16, "patch": 4, "width": 16, "heads": 2, "blocks": 2, "layers": 1},

@@ -37,6 +37,7 @@ MODELS_OF_16 = {
     "skipgan": {"channels": [8, 8, 8, 8], "latent": 8},
     "stylegan2": {"channels": [8, 8, 8], "resolution": [16, 16], "latent": 8, "style": 8, "depth": 1},
     "tarflow": {"size": 16, "patch": 4, "width": 16, "heads": 2, "blocks": 2, "layers": 1},
+    "r3gan": {"channels": [8, 8, 8], "blocks": 1, "group": 4, "latent": 8},
     "pixel-transformer": {"size": 16, "width": 16, "heads": 2, "depth": 1, "steps": 3, "encoding_steps": 8},
     "unet": {"size": 16, "channels": [8, 8], "heads": 2, "attention_at": 8, "steps": 3, "encoding_steps": 8},
 }
@@ -45,6 +46,7 @@ DISCRIMINATORS_OF_16 = {
     "dense-dcgan": {"resolution": 16, "channels": [8, 8], "strides": [2, 2], "padded": []},
     "illustration": {"resolution": 16, "channels": [8, 8], "dense": 8},
     "sagan": {"resolution": 16, "channels": [8, 8], "attention_at": 8},
+    "r3gan": {"channels": [8, 8, 8], "blocks": 1, "group": 4},
     "projected": {"resolution": 32, "seen_at": [[0, 64]], "width": 8},
     "stylegan2": {"channels": [8, 8, 8], "resolution": [16, 16]},
 }
@@ -226,6 +228,7 @@ NARROW = {
     "tarflow": (MODELS_OF_16["tarflow"], {}),
     "pixel-transformer": (MODELS_OF_16["pixel-transformer"], {}),
     "unet": (MODELS_OF_16["unet"], {}),
+    "r3gan": (MODELS_OF_16["r3gan"], DISCRIMINATORS_OF_16["r3gan"]),
 }
 TAKING = [name for name in recipe_names() if load_recipe(name).model["name"] in NARROW]
 

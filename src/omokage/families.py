@@ -106,6 +106,7 @@ MODELS = {
         "models.skipgan:Generator", Truncates, HasFirstFeatures, TakesConditions, settings=(CRITIC,)
     ),
     "progan": _plain("models.progan:Generator", Truncates),
+    "r3gan": _plain("models.r3gan:Generator", TakesConditions),
     "stylegan": _styled("models.stylegan:Generator"),
     "stylegan2": _styled("models.stylegan2:Generator", TakesConditions),
     "realnvp": _flow("models.realnvp:RealNVP"),
@@ -124,6 +125,7 @@ DISCRIMINATORS = {
     "illustration": Row("models.illustration:Discriminator", (TakesConditions,)),
     "sagan": Row("models.sagan:Discriminator", (TakesConditions,)),
     "progan": Row("models.progan:Discriminator"),
+    "r3gan": Row("models.r3gan:Discriminator", (TakesConditions,)),
     "stylegan2": Row("models.stylegan2:Discriminator", (TakesConditions,)),
     "projected": Row("models.projected:ProjectedDiscriminator", (TakesConditions,)),
 }
@@ -132,6 +134,7 @@ DISCRIMINATORS = {
 OBJECTIVES = {
     "elbo": Row("objectives.elbo:elbo"),
     "gan": Row("objectives.gan:gan"),
+    "r3gan": Row("objectives.r3gan:r3gan"),
     "vae-gan": Row("objectives.vae_gan:vae_gan"),
     "stylegan2": Row("objectives.stylegan2:stylegan2"),
     "likelihood": Row("objectives.likelihood:likelihood"),

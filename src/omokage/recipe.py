@@ -18,7 +18,7 @@ from .abilities import TakesConditions
 from .bounds import Allowed, Count, CountOrNone, NotNegative, Positive, ShareBelowOne
 from .errors import UserError
 from .listing import recipe_names
-from .schedule import check_batch, check_schedule
+from .schedule import check_batch, check_schedule, largest
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -52,10 +52,12 @@ class Training:
     betas: Annotated[  # of Adam
         list[ShareBelowOne], Len(2, 2), Allowed("two numbers from 0 up to below 1, like [0.5, 0.999]")
     ] = field(default_factory=lambda: [0.5, 0.999])
+    second_beta: Any = 0.0  # of Adam, as points or a curve over the images seen; 0: the second of betas
     clip_gradients: NotNegative = 0.0  # largest gradient norm of a phase, clipped above it; 0: no clipping
     freeze: list[str] = field(default_factory=list)  # beginnings of names of generator weights that wait
     freeze_kimg: NotNegative = 0.0  # thousands of images until these learn too; 0: never
-    average_kimg: NotNegative = 10.0  # half-life of the averaged weights; 0: use the last weights
+    # Half-life of the averaged weights, a number, points or a curve; 0: use the last weights.
+    average_kimg: Any = 10.0
     average_ramp: NotNegative = 0.05  # the half-life is at most this share of the images seen
     log_kimg: Positive = 2.0  # interval between lines of the log
     grid_kimg: Positive = 20.0  # interval between grids of samples, which show fixed seeds
@@ -409,6 +411,16 @@ def _check_training(training: Training, where: str) -> None:
         raise UserError(f"{where}.balance: got {training.balance}, must name each label once")
     if "default" not in training.learning_rate:
         raise UserError(f"{where}.learning_rate: needs an entry default, like {{default = 2e-4}}")
+    average = training.average_kimg
+    if (isinstance(average, int | float) and not (0 <= average < float("inf"))) or isinstance(average, bool):
+        raise UserError(f"{where}.average_kimg: got {average!r}, must be a finite number of 0 or more")
+    check_schedule(average, f"{where}.average_kimg")
+    if training.second_beta:
+        check_schedule(training.second_beta, f"{where}.second_beta")
+        if training.optimiser != "adam":
+            raise UserError(f"{where}.second_beta: {training.optimiser} has none; leave it out")
+        if largest(training.second_beta) >= 1:
+            raise UserError(f"{where}.second_beta: got {training.second_beta!r}, must be below 1")
     for phase, schedule in training.learning_rate.items():
         check_schedule(schedule, f"{where}.learning_rate.{phase}")
 

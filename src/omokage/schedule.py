@@ -88,6 +88,19 @@ def value_at(schedule: Schedule, images: int) -> float:
     return v0 + (v1 - v0) * (kimg - k0) / (k1 - k0)
 
 
+def largest(schedule: Schedule) -> float:
+    """The largest value that a schedule takes.
+
+    >>> largest(0.9), largest([[0, 0.9], [5, 0.99]]), largest({"peak": 0.9, "cosine": 5, "last": 0.99})
+    (0.9, 0.99, 0.99)
+    """
+    if isinstance(schedule, int | float):
+        return float(schedule)
+    if isinstance(schedule, Mapping):
+        return max(schedule["peak"], schedule.get("last", 0.0))
+    return max(value for _, value in schedule)
+
+
 # Images per step: a whole number, or points [kimg, images] as in a schedule.
 Batch = int | Sequence[Sequence[float]]
 

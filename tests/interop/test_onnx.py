@@ -25,6 +25,7 @@ TINIER = {
     "illustration": {"channels": [8]},
     "pixel-transformer": {"size": 8, "width": 8},
     "progan": {"resolution": [8, 8], "channels": [8, 8]},
+    "r3gan": {"channels": [8, 8]},
     "realnvp": {"size": 8, "scales": 2, "blocks": 0},
     "sagan": {"channels": [8, 8]},
     "stylegan": {"resolution": [8, 8], "channels": [8, 8]},

@@ -7,6 +7,7 @@ linearly at twice the size and averaged, where the paper uses wavelet filters. O
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -161,6 +162,42 @@ def _turn(angle: Tensor) -> Tensor:
     return rows.view(-1, 2, 2)
 
 
+class _Read(torch.autograd.Function):
+    """Images read at the positions of a grid, linearly, reflected at the border.
+
+    As ``F.grid_sample``, which can be differentiated once. Reading is linear in the images, so the backward
+    pass is its transpose, and the backward pass of that is reading again.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, grid: Tensor) -> Tensor:
+        ctx.save_for_backward(grid)
+        ctx.shape = images.shape
+        return F.grid_sample(
+            images, grid, mode="bilinear", padding_mode="reflection", align_corners=False
+        )
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return _Spread.apply(gradient, *ctx.saved_tensors, ctx.shape), None  # type: ignore[no-untyped-call]
+
+
+class _Spread(torch.autograd.Function):
+    """The transpose of `_Read`."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, grid: Tensor, shape: torch.Size) -> Tensor:
+        ctx.save_for_backward(grid)
+        bilinear, reflection, corners = 0, 2, False
+        return torch.ops.aten.grid_sampler_2d_backward(
+            gradient, gradient.new_zeros(shape), grid, bilinear, reflection, corners, [True, False]
+        )[0]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        return _Read.apply(gradient, *ctx.saved_tensors), None, None  # type: ignore[no-untyped-call]
+
+
 def warped(images: Tensor, matrices: Tensor, shifts: Tensor, touched: Tensor) -> Tensor:
     """Images, where ``touched``, read at the positions of `geometry`; reflected at the border."""
     if not touched.any():
@@ -171,9 +208,7 @@ def warped(images: Tensor, matrices: Tensor, shifts: Tensor, touched: Tensor) ->
     matrices = matrices * sides / sides[:, None]
     change = torch.cat([matrices, matrices @ shifts[:, :, None]], 2)
     grid = F.affine_grid(change, [batch, channels, 2 * height, 2 * width], align_corners=False)
-    read = F.grid_sample(
-        images, grid.to(images), mode="bilinear", padding_mode="reflection", align_corners=False
-    )
+    read = _Read.apply(images, grid.to(images))
     return torch.where(touched.to(images.device)[:, None, None, None], F.avg_pool2d(read, 2), images)
 
 

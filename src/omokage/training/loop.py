@@ -200,6 +200,9 @@ def train(
                         owner = phase.shares or phase.name
                         rates = _rates(recipe, next(one for one in phases if one.name == owner), before)
                         scaled = [rate * pace(phase, phases) for rate in rates.values()]
+                        if recipe.training.second_beta:
+                            second = value_at(recipe.training.second_beta, before)
+                            _set_second_beta(optimisers[owner], second ** pace(phase, phases))
                         _descend(phase, optimisers[owner], scaled)
 
                 # Average weights, count images.
@@ -207,7 +210,7 @@ def train(
                 state.steps += 1
                 decay = decay_for(
                     batch,
-                    recipe.training.average_kimg * 1000,
+                    value_at(recipe.training.average_kimg, state.images) * 1000,
                     state.images,
                     recipe.training.average_ramp,
                 )
@@ -380,6 +383,11 @@ def _average_gradients(fabric: Fabric, phase: Phase) -> None:
 def _gradient_norm(phase: Phase) -> Tensor:
     gradients = [parameter.grad for parameter in phase.parameters if parameter.grad is not None]
     return torch.nn.utils.get_total_norm(gradients)
+
+
+def _set_second_beta(optimiser: torch.optim.Optimizer, second: float) -> None:
+    for group in optimiser.param_groups:
+        group["betas"] = (group["betas"][0], second)
 
 
 def _descend(phase: Phase, optimiser: torch.optim.Optimizer, rates: Sequence[float]) -> None:
