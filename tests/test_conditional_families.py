@@ -195,6 +195,8 @@ def test_a_discriminator_judges_by_projection(name):
     for parameter in discriminator.parameters():
         if parameter.requires_grad and parameter.numel() == 1 and parameter.item() == 0:
             parameter.data.fill_(0.5)  # a gate that starts at zero
+        if parameter.dim() == 4 and not parameter.any():
+            parameter.data.normal_(0, 0.1)  # the last convolution of a block, which does too
     size = settings.get("resolution", 16)
     images = torch.rand(6, 3, *(size if isinstance(size, list) else (size, size))).requires_grad_()
     logits = discriminator(discriminator.features(images), EVERY)

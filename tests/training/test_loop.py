@@ -80,6 +80,19 @@ NARROW = {
         "learning_rate={ default = 1e-3, generator = 2e-3 }",
         *SMALL[4:],
     ],
+    "r3gan-64": [
+        *(f"{table}.channels=[8, 8, 8]" for table in ("model", "discriminator")),
+        *(f"{table}.group=4" for table in ("model", "discriminator")),
+        "objective.penalty_every=2",
+        "objective.augmentation={ peak = 0.0, cosine = 0.02, last = 1.0 }",
+        "training.second_beta=[[0, 0.5], [0.02, 0.99]]",
+        "training.average_kimg={ peak = 0.0, cosine = 0.02, last = 0.01 }",
+        *SMALL[4:],
+    ],
+    "edm-64": [
+        "model.size=16", "model.channels=[8, 8]", "model.attention_at=8", "model.heads=2", "model.steps=2",
+        *SMALL[4:],
+    ],
     "sagan": [
         "model.channels=[8, 8, 8]",
         "discriminator.channels=[8, 8]",
@@ -96,6 +109,28 @@ NARROW = {
         *SMALL[4:],
     ],
 }
+
+
+def test_the_second_beta_and_the_averages_follow_their_schedules(faces, tmp_path, monkeypatch):
+    from omokage.training import loop
+
+    betas, halves = [], []
+    descend, decay = loop._descend, loop.decay_for
+
+    def descended(phase, optimiser, rates):
+        betas.append(optimiser.param_groups[0]["betas"])
+        descend(phase, optimiser, rates)
+
+    def decayed(batch, half_life, images, ramp):
+        halves.append(half_life)
+        return decay(batch, half_life, images, ramp)
+
+    monkeypatch.setattr(loop, "_descend", descended)
+    monkeypatch.setattr(loop, "decay_for", decayed)
+    curves = ("second_beta=[[0, 0.5], [0.008, 0.9]]", "average_kimg=[[0, 1], [0.008, 3]]", "betas=[0.1, 0.3]")
+    train(small(*curves), faces, tmp_path / "run", images=12)
+    assert betas == [(0.1, second) for second in (0.5, 0.7, 0.9) for _ in range(2)]  # of both phases
+    assert halves == [2000.0, 3000.0, 3000.0]
 
 
 def everything(run: Path):

@@ -67,7 +67,9 @@ def r3gan(
 
     def judged(images: Tensor, step: Step) -> Tensor:
         probability = min(1.0, value_at(augmentation, step.images))
-        return discriminator(augmented(step.augment(images), probability), *step.given).float()
+        with torch.autocast(images.device.type, enabled=False):  # bfloat16 is too coarse for colours
+            seen = augmented(step.augment(images.float()), probability)
+        return discriminator(seen, *step.given).float()
 
     def drawn(step: Step) -> Tensor:
         return step.once("drawn", lambda: generator(step.latents, *step.given))
