@@ -16,7 +16,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "images"
 KEPT = (2, 5, 9, 12, 15, 19)  # faces of the wall that are put on the board
-OPENED, PARTNER = 11, 4
+OPENED, PARTNER = 7, 4
 
 
 def settled(page: Any) -> None:
@@ -116,12 +116,16 @@ def telephone(browser: Any, address: str) -> None:
     print(IMAGES / "studio-phone.png")
 
 
+PICTURES = {"overview": overview, "mixing": mixing, "telephone": telephone}
+
+
 def main() -> None:
     """Serve the model, look at it, keep the pictures."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", nargs="?", default="shipped", help="a run, a snapshot, or a model that ships")
+    parser.add_argument("--only", choices=PICTURES, help="one picture; default: all")
     asked = parser.parse_args()
     sys.path.insert(0, str(ROOT / "tests"))
     from browsing import NAMES, serving
@@ -137,8 +141,9 @@ def main() -> None:
         sync_playwright() as started,
     ):
         browser = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        for picture in (overview, mixing, telephone):
-            picture(browser, address)
+        for name, picture in PICTURES.items():
+            if asked.only in (None, name):
+                picture(browser, address)
         browser.close()
 
 

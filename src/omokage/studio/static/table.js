@@ -55,7 +55,7 @@ class StudioGrid extends Part {
     const things = this.things();
     const find = (name, otherwise) => things.find((thing) => thing.name === name) ?? otherwise;
     const rows = find(kept.rows, things[0]);
-    const columns = find(kept.columns === rows.name ? null : kept.columns, things.find((thing) => thing !== rows && thing.name.includes("hair")) ?? things.find((thing) => thing !== rows));
+    const columns = find(kept.columns === rows.name ? null : kept.columns, things.find((thing) => thing !== rows && thing.name.includes("hair")) ?? things.at(-1));
     const choice = (label, chosen, change) => h("label", { class: "line" }, h("span", {}, label), h("select", { on: { change: ({ target }) => {
       change(target.value);
       this.fill();
