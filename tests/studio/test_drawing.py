@@ -1,7 +1,9 @@
 """The drawing service: batches over users, latest wins, cancellation, bounds."""
 
+import gc
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -91,7 +93,10 @@ def test_of_a_channel_only_the_latest_is_drawn(drawing, gate, seed):
     assert tickets[-1].result.result(20)
     assert other.result.result(20)
     assert most <= 2
-    for ticket in (running, *tickets[:-1]):
+    assert running.result.result(
+        20
+    )  # it was being drawn already: a slider that moves on still shows something
+    for ticket in tickets[:-1]:
         with pytest.raises(Refused) as refused:
             ticket.result.result(1)
         assert (refused.value.code, refused.value.status) == ("superseded", 409)
@@ -157,6 +162,22 @@ def test_the_same_face_is_drawn_once(drawing, gate, seed):
         first, second = drawing.submit([seed(3), seed(3)]).result.result(20)
         assert first.key == second.key
     assert gate.batches == [1]
+
+
+def test_what_was_answered_is_not_kept_for_its_channel(drawing, gate, seed):
+    gate.open.set()
+    ticket = drawing.submit([seed(3)], channel=("me", "wall"), order=5)
+    ticket.result.result(20)
+    gone = weakref.ref(ticket)
+    deadline = time.monotonic() + 20
+    while drawing.waiting:
+        assert time.monotonic() < deadline
+    del ticket
+    drawing.submit([seed(4)]).result.result(20)  # the thread has turned to something else
+    gc.collect()
+    assert gone() is None
+    with pytest.raises(Refused, match="later"):
+        drawing.submit([seed(3)], channel=("me", "wall"), order=4)
 
 
 def test_previews_are_drawn_one_by_one_and_exact_faces_are_not(models, gate, seed):

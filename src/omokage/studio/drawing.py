@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+from weakref import ReferenceType, ref
 
 import numpy as np
 import torch
@@ -80,6 +81,7 @@ class Ticket:
     found: dict[str, Drawn] = field(default_factory=dict)
     rows: list[_Row] | None = None  # those that are still to be drawn; None: points not found yet
     cancelled: bool = False
+    last: bool = False  # what is being drawn just now is the rest of it
 
     def cancel(self, refused: Refused | None = None) -> None:
         """Take the request back. Faces that are being drawn just now are still drawn."""
@@ -105,7 +107,7 @@ class Drawing:
         self._pixels: Cache[tuple[str, bool], Drawn] = Cache(PIXELS, lambda one: one.pixels.nbytes + 400)
         self._points: Cache[str, Points] = Cache(POINTS, _point_bytes)
         self._waiting: list[Ticket] = []
-        self._channels: OrderedDict[tuple[str, str], tuple[int, Ticket]] = OrderedDict()
+        self._channels: OrderedDict[tuple[str, str], tuple[int, ReferenceType[Ticket]]] = OrderedDict()
         self._numbers = itertools.count()
         self._changed = threading.Condition()
         self._ended = False
@@ -158,11 +160,12 @@ class Drawing:
         if latest is not None and latest[0] > order:
             self._channels[channel] = latest
             raise Refused("A later request has taken its place.", "superseded", 409)
-        if latest is not None:
-            latest[1].cancel()
-            if latest[1] in self._waiting:
-                self._waiting.remove(latest[1])
-        self._channels[channel] = (order, ticket)
+        earlier = None if latest is None else latest[1]()
+        if earlier is not None and not earlier.last:
+            earlier.cancel()
+            if earlier in self._waiting:
+                self._waiting.remove(earlier)
+        self._channels[channel] = (order, ref(ticket))  # its pictures are not kept alive
         while len(self._channels) > MOST_CHANNELS:
             self._channels.popitem(last=False)
 
@@ -220,6 +223,7 @@ class Drawing:
         if first.rows[0].quick:
             assert self.quick is not None
             row = first.rows[0]
+            self._mark([first], {row.key})
             self._store([row], *_previewed(self.quick, row))
             return
         batch: dict[str, _Row] = {}
@@ -231,8 +235,15 @@ class Drawing:
                     fits = not row.quick and row.alike == first.rows[0].alike
                     if fits and len(batch) < BATCH:
                         batch.setdefault(row.key, row)
+        self._mark(tickets, set(batch))
         rows = list(batch.values())
         self._store(rows, *_drawn(self.model, rows))
+
+    def _mark(self, tickets: list[Ticket], keys: set[str]) -> None:
+        """Note whose last faces are drawn now: they are not superseded, or a quick hand would see nothing."""
+        with self._changed:
+            for ticket in tickets:
+                ticket.last = bool(ticket.rows) and all(row.key in keys for row in ticket.rows or ())
 
     def _prepared(self, ticket: Ticket) -> bool:
         """Find the points of a request; False: it is done or cannot be drawn."""

@@ -65,7 +65,7 @@ class Job:
 
     id: str
     folder: Path
-    work: "Callable[[Job], Mapping[str, Any]]"
+    work: "Callable[[Job], Mapping[str, Any]] | None"
     state: State = "waiting"
     done: float = 0.0
     total: float | None = None
@@ -280,7 +280,9 @@ class Jobs:
         job._began = time.monotonic()
         try:
             job.folder.mkdir()
-            result = job.work(job)
+            work, job.work = job.work, None  # what it was asked with is not kept
+            assert work is not None
+            result = work(job)
             job.check()
             job.result, job.state, job.ended = result, "done", time.monotonic()
             job.tell("done", result)
