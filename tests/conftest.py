@@ -6,6 +6,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from browsing import browser
+
+__all__ = ["browser"]  # one for all tests: a second one cannot be started in the same process
 
 # Workers of pytest-xdist share the cores: one thread each is quicker than all threads in all of them.
 if "PYTEST_XDIST_WORKER" in os.environ:

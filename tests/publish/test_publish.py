@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from browsing import PHONE, browser  # noqa: F401
+from browsing import PHONE
 from PIL import Image
 from standins import CONDITIONS, small_model
 
@@ -189,7 +189,7 @@ class Static(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.mark.parametrize(("name", "conditions"), [("skipgan", CONDITIONS), ("stylegan2", None)])
-def test_a_stranger_draws_changes_and_keeps_a_face(name, conditions, browser, files, tmp_path) -> None:  # noqa: F811
+def test_a_stranger_draws_changes_and_keeps_a_face(name, conditions, browser, files, tmp_path) -> None:
     run = run_of(name, tmp_path / "run", conditions)
     space = "w" if name == "stylegan2" else "z"
     folder = publish(run, tmp_path / "page", directions=ways(run, space), unchecked=True, runtime=files)

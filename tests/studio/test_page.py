@@ -3,13 +3,11 @@
 import json
 
 import pytest
-from browsing import DESKTOP, PHONE, browser, serving
+from browsing import DESKTOP, PHONE, serving
 from standins import CONDITIONS
 from studio_designer import Designer, plain, styled, violations
 
 from omokage.studio.server import create_app
-
-__all__ = ["browser"]  # a fixture
 
 STYLED, DCGAN, VAE, GLOW, LABELLED = (number * 12 for number in "12345")
 

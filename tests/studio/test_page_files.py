@@ -10,7 +10,7 @@ import sys
 import zipfile
 
 import pytest
-from browsing import DESKTOP, browser, serving
+from browsing import DESKTOP, serving
 from PIL import Image
 from studio_designer import Designer, styled, violations
 
@@ -18,8 +18,6 @@ from omokage.explore import inversion
 from omokage.studio import uploads
 from omokage.studio.controls import open_model
 from omokage.studio.server import create_app
-
-__all__ = ["browser"]  # a fixture
 
 
 @pytest.fixture(scope="module")

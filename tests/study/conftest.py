@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import browser
 
 pytest.importorskip("sqlalchemy", reason="the study needs its extra: pip install 'omokage[study]'")
 pytest.importorskip("fastapi", reason="the study needs its extra: pip install 'omokage[study]'")
@@ -15,7 +14,7 @@ from study_visitors import squares
 from omokage.study.making import make_study
 from omokage.study.stimuli import Source
 
-__all__ = ["browser", "new_study", "squares"]  # the fixtures of a browser are in tests/browsing.py
+__all__ = ["new_study", "squares"]
 
 _numbers = count(1)
 

@@ -1,3 +1,0 @@
-from browsing import browser
-
-__all__ = ["browser"]
