@@ -8,7 +8,7 @@ from omokage.errors import UserError
 from omokage.families import MODELS
 from omokage.model import load_model
 from omokage.recipe import load_recipe
-from omokage.snapshot import write_snapshot
+from omokage.snapshot import read_snapshot, write_snapshot
 
 SMALL = ["model.channels=[16, 8]", "model.latent=8", "discriminator.channels=[8, 16]"]
 PROGRESS = {"images": 12, "steps": 3, "seconds": 1.0, "face_set": "0"}
@@ -23,6 +23,16 @@ def snapshot(tmp_path):
     path.parent.mkdir()
     write_snapshot(path, {f"average.{k}": v for k, v in network.state_dict().items()}, recipe, PROGRESS)
     return path
+
+
+def test_the_same_model_has_the_same_bytes(snapshot):
+    whole = snapshot.read_bytes()
+    tensors, recipe, progress = read_snapshot(snapshot)
+    for _ in range(4):
+        write_snapshot(snapshot, tensors, recipe, progress)
+        assert snapshot.read_bytes() == whole
+    again, _, _ = read_snapshot(snapshot)
+    assert all(torch.equal(again[name], tensor) for name, tensor in tensors.items())
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])

@@ -34,9 +34,22 @@ def write_snapshot(
     try:
         with replacing(path, durable=True) as unfinished:
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, unfinished, metadata)
+            _order_metadata(unfinished)
     except (SafetensorError, OSError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"cannot write {path}: {reason}; make room and run the same command again") from None
+
+
+def _order_metadata(path: Path) -> None:
+    """Sort the metadata of a safetensors file, which come in random order: the same model has one hash."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        written = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(written) <= length:  # always, unless the library writes JSON in another way one day
+            file.seek(8)
+            file.write(written.ljust(length))
 
 
 def read_snapshot(path: Path, prefix: str = "") -> tuple[dict[str, Tensor], Recipe, dict[str, Any]]:
