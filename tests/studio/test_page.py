@@ -267,7 +267,7 @@ def test_a_model_with_labels_draws_what_is_fixed_and_steers_by_it(designer):
     assert page.get_by_role("radio").all_inner_texts() == ["random", "blue", "red"]
     page.get_by_role("radio", name="red").click()
     page.wait_for_function(f"before => {first} !== before", arg=before)
-    page.get_by_text("Drawn with hair red").wait_for()
+    page.get_by_text("Drawn as asked: hair: red.").wait_for()
     designer.settle()
     designer.take(0)
     assert designer.drawn(lambda: page.locator("studio-steer select").first.select_option("blue"))

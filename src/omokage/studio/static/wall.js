@@ -7,12 +7,11 @@ import { nameOf } from "./faces.js";
 import { loaded, spotsOf } from "./pictures.js";
 import { studio } from "./state.js";
 import { fill, mark, newTile, tileEvents } from "./tiles.js";
-import { number as digits, say, sentence } from "./words.js";
+import { has, number as digits, say, word } from "./words.js";
 
 const PAGE = 24;
 const GAP = 8; // px, as in the stylesheet
 const KEPT = 12; // pages kept on each side of what is in sight
-const CRITICS = /\breplaced[.;]/; // sentences for which the page has a shorter one
 const LONG = 1000; // ms after which a request is given up for a newer one
 
 class StudioWall extends Part {
@@ -313,11 +312,7 @@ class StudioWall extends Part {
 
   told(number, answer) {
     if (number !== 0 && answer.faces.length > 0) return;
-    const told = (answer.told ?? []).filter((line) => !CRITICS.test(line));
-    this.note.replaceChildren(...[
-      Object.keys(studio.view.fixed).length > 0 ? sentence("wall.chosen", told.join(" ")) : told.join(" "),
-      answer.replaced > 0 ? say("wall.replaced", { n: digits(answer.replaced) }) : "",
-    ].filter(Boolean).join(" "));
+    this.note.textContent = answer.notes ? answer.notes.map(inWords).join(" ") : (answer.told ?? []).join(" ");
     this.note.title = (answer.told ?? []).join(" ");
     this.note.hidden = !this.note.textContent;
     if (!this.announced && !this.fresh) {
@@ -325,6 +320,12 @@ class StudioWall extends Part {
     }
     this.announced = true;
   }
+}
+
+// What the server notes of a page, as a sentence.
+function inWords({ code, n = 0, tried = 0, fixed = {} }) {
+  const what = Object.entries(fixed).map(([name, value]) => say("bar.chip", { attribute: word("attributes", name), value: word("values", value) }));
+  return has(`notes.${code}`) ? say(`notes.${code}`, { n: digits(n), tried: digits(tried), fixed: what.join(", ") }) : "";
 }
 
 customElements.define("studio-wall", StudioWall);
