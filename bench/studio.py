@@ -318,6 +318,7 @@ def events(table: Table, browser: Any, quick: bool) -> None:
             time.sleep(0.01)
         studio = app.state.studio
         ((model, opened),) = studio.models.items()
+        opened.quicken()
         waiting: list[int] = []
 
         async def drag() -> list[int]:
