@@ -341,32 +341,36 @@ def _pairs_of_a_table(
 ) -> Iterator[_Found]:
     """Pairs (row, row, bits) that are alike and whose hashes agree in the bits set in ``words``."""
     for flip in (False, True) if mirrored else (False,):
+        ours: dict[int, _Sorted] = {}
         for window, others in _meetings(flip).items():
-            theirs = rows["hashes"][:, window]
-            keys = _keys(theirs, words)
-            order = np.argsort(keys, kind="stable")
-            keys, theirs = keys[order], theirs[order]
+            theirs = _Sorted(rows["hashes"][:, window], words)
+            starts = np.nonzero(np.concatenate([[True], theirs.keys[1:] != theirs.keys[:-1]]))[0]
+            different, sizes = theirs.keys[starts], np.diff(starts, append=len(theirs.keys))
             for other in others:
-                hashes = rows["hashes"][:, other]
-                hashes = hashes ^ _MIRROR if flip else hashes
-                asked = _keys(hashes, words)
-                by_key = np.argsort(asked, kind="stable")
-                asked, hashes = asked[by_key], hashes[by_key]
-                start = np.searchsorted(keys, asked, "left")
-                count = np.minimum(np.searchsorted(keys, asked, "right") - start, _BUCKET)
-                some = count > (window == other and not flip)
-                hashes, by_key, start, count = hashes[some], by_key[some], start[some], count[some]
+                if other not in ours:
+                    hashes = rows["hashes"][:, other]
+                    ours[other] = _Sorted(hashes ^ _MIRROR if flip else hashes, words)
+                asked = ours[other]
+                place = np.minimum(np.searchsorted(different, asked.keys), len(different) - 1)
+                met = different[place] == asked.keys
+                count = np.where(met, np.minimum(sizes[place], _BUCKET), 0)
+                some = np.nonzero(count > (window == other and not flip))[0]
+                start, count = starts[place[some]], count[some]
                 waiting: list[_Found] = []
                 for first, last in _chunks(np.cumsum(count)):
                     counts = count[first:last]
-                    a = np.repeat(np.arange(first, last), counts)
+                    a = np.repeat(some[first:last], counts)
                     b = np.repeat(start[first:last] - np.cumsum(counts) + counts, counts) + np.arange(len(a))
                     if chain is not None:
-                        apart = chain[by_key[a]] != chain[order[b]]
+                        apart = chain[asked.rows[a]] != chain[theirs.rows[b]]
                         a, b = a[apart], b[apart]
-                    differing = _bit_count(hashes[a] ^ theirs[b])
+                    # Half of the bits tell most pairs apart.
+                    differing = _bit_count(asked.low[a] ^ theirs.low[b])
                     good = differing <= likeness.bits
-                    a, b, differing = by_key[a[good]], order[b[good]], differing[good]
+                    a, b, differing = a[good], b[good], differing[good]
+                    differing = differing + _bit_count(asked.high[a] ^ theirs.high[b])
+                    good = differing <= likeness.bits
+                    a, b, differing = asked.rows[a[good]], theirs.rows[b[good]], differing[good]
                     good = a != b
                     a, b, differing = a[good], b[good], differing[good]
                     good = _similar_colours(rows, a, b, differing, likeness, flip)
@@ -377,6 +381,22 @@ def _pairs_of_a_table(
                         waiting = []
                 if waiting:
                     yield _together(waiting)
+
+
+class _Sorted:
+    """The hashes of one window (N, 4), sorted by the bits set in ``words``; equal ones keep their order.
+
+    keys: a number for these bits, ascending. rows: where each comes from. low, high: halves of the hashes.
+    """
+
+    def __init__(self, hashes: np.ndarray, words: np.ndarray) -> None:
+        # Numbers are sorted faster than places by numbers: so each number carries its place in its last bits.
+        width = np.uint64(max(len(hashes) - 1, 1).bit_length())
+        both = _keys(hashes, words) >> width << width | np.arange(len(hashes), dtype=np.uint64)
+        both.sort()
+        self.keys = both >> width
+        self.rows = (both & ((np.uint64(1) << width) - np.uint64(1))).astype(np.int64)
+        self.low, self.high = hashes[self.rows, :2], hashes[self.rows, 2:]
 
 
 def _together(found: list[_Found]) -> _Found:
