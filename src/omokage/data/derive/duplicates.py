@@ -343,13 +343,12 @@ def _pairs_of_a_table(
     for flip in (False, True) if mirrored else (False,):
         ours: dict[int, _Sorted] = {}
         for window, others in _meetings(flip).items():
-            theirs = _Sorted(rows["hashes"][:, window], words)
+            theirs = _Sorted(rows["hashes"][:, window], words, False)
             starts = np.nonzero(np.concatenate([[True], theirs.keys[1:] != theirs.keys[:-1]]))[0]
             different, sizes = theirs.keys[starts], np.diff(starts, append=len(theirs.keys))
             for other in others:
                 if other not in ours:
-                    hashes = rows["hashes"][:, other]
-                    ours[other] = _Sorted(hashes ^ _MIRROR if flip else hashes, words)
+                    ours[other] = _Sorted(rows["hashes"][:, other], words, flip)
                 asked = ours[other]
                 place = np.minimum(np.searchsorted(different, asked.keys), len(different) - 1)
                 met = different[place] == asked.keys
@@ -368,9 +367,10 @@ def _pairs_of_a_table(
                     differing = _bit_count(asked.low[a] ^ theirs.low[b])
                     good = differing <= likeness.bits
                     a, b, differing = a[good], b[good], differing[good]
-                    differing = differing + _bit_count(asked.high[a] ^ theirs.high[b])
+                    differing = differing + _bit_count(asked.high(a) ^ theirs.high(b))
                     good = differing <= likeness.bits
-                    a, b, differing = asked.rows[a[good]], theirs.rows[b[good]], differing[good]
+                    a, b = (each.rows[at[good]].astype(np.int64) for each, at in ((asked, a), (theirs, b)))
+                    differing = differing[good]
                     good = a != b
                     a, b, differing = a[good], b[good], differing[good]
                     good = _similar_colours(rows, a, b, differing, likeness, flip)
@@ -386,17 +386,25 @@ def _pairs_of_a_table(
 class _Sorted:
     """The hashes of one window (N, 4), sorted by the bits set in ``words``; equal ones keep their order.
 
-    keys: a number for these bits, ascending. rows: where each comes from. low, high: halves of the hashes.
+    flip: of mirrored pictures.
+
+    keys: a number for these bits, ascending. rows: where each comes from. low: the first half of each hash.
     """
 
-    def __init__(self, hashes: np.ndarray, words: np.ndarray) -> None:
+    def __init__(self, hashes: np.ndarray, words: np.ndarray, flip: bool) -> None:
+        self._hashes, self._flip = hashes, _MIRROR if flip else np.zeros(WORDS, np.uint64)
         # Numbers are sorted faster than places by numbers: so each number carries its place in its last bits.
         width = np.uint64(max(len(hashes) - 1, 1).bit_length())
-        both = _keys(hashes, words) >> width << width | np.arange(len(hashes), dtype=np.uint64)
+        both = _keys(hashes ^ self._flip if flip else hashes, words) >> width << width
+        both |= np.arange(len(hashes), dtype=np.uint64)
         both.sort()
         self.keys = both >> width
-        self.rows = (both & ((np.uint64(1) << width) - np.uint64(1))).astype(np.int64)
-        self.low, self.high = hashes[self.rows, :2], hashes[self.rows, 2:]
+        self.rows = (both & ((np.uint64(1) << width) - np.uint64(1))).astype(np.int32)
+        self.low = hashes[self.rows, :2] ^ self._flip[:2]
+
+    def high(self, places: np.ndarray) -> np.ndarray:
+        """The second half of the hashes at these places of the order."""
+        return self._hashes[self.rows[places], 2:] ^ self._flip[2:]
 
 
 def _together(found: list[_Found]) -> _Found:
