@@ -16,7 +16,7 @@ from omokage.model import About
 
 @pytest.fixture(scope="module")
 def model():
-    return om.load(device="cpu")
+    return om.load("fast-64", device="cpu")
 
 
 def test_importing_it_loads_no_pytorch():

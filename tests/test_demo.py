@@ -45,7 +45,8 @@ def test_demo_makes_what_it_says_and_can_be_repeated(needs, tmp_path, monkeypatc
     assert set(re.findall(r'src="([^"]+)"', page)) == {
         *("before.png", "samples.png", "shipped-sheet.png", "shipped-walk.mp4")
     }
-    assert "omokage train fast --from shipped" in page
+    assert "omokage train fast-style --from shipped" in page
+    assert "omokage studio" in page
     assert "http" not in page  # nothing from another host
     with av.open(str(places["shipped-walk.mp4"])) as film:
         assert film.streams.video[0].frames == 2 * 15
@@ -114,7 +115,7 @@ def test_without_the_inception_file_only_fid_is_left_out_and_that_is_said_first(
     assert "omokage evaluate" in rest  # what to type once the file is there
 
     steps.clear()
-    demo(tmp_path / "demo", console=told)  # the usual protocol needs no Inception
+    demo(tmp_path / "demo", protocol="fid400-full-tags", console=told)  # needs no Inception
     assert steps.count("evaluate") == 2
     assert "12.3" in (tmp_path / "demo" / "index.html").read_text()
 

@@ -38,9 +38,10 @@ from .recipe import Recipe
 from .settings import NOISE, SAMPLER, Noises, Setting, Settings
 from .snapshot import load_weights, newest_snapshot, packed, read_snapshot, write_snapshot
 
-SHIPPED = Path(__file__).parent / "assets" / "fast-getchu-64.safetensors"
+SHIPPED = Path(__file__).parent / "assets" / "style-getchu-64.safetensors"
+FAST_64 = SHIPPED.with_name("fast-getchu-64.safetensors")
 # Models that ship with the package, by the names that commands take.
-SHIPPED_MODELS = {"shipped": SHIPPED, "fast-64": SHIPPED}
+SHIPPED_MODELS = {"shipped": SHIPPED, "style-64": SHIPPED, "fast-64": FAST_64}
 PLAIN = Settings()
 # Where a snapshot of `vae-gan` has its encoder, and the fixed projections that it looks through; with
 # conditions, the discriminator stands within another network.

@@ -43,7 +43,7 @@ class Watched:
 
 @pytest.fixture(scope="module")
 def model():
-    return load_model("shipped", "cpu")
+    return load_model("fast-64", "cpu")
 
 
 def faces(model, seeds, psi=0.8, edits=None):

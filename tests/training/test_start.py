@@ -89,7 +89,7 @@ def test_a_generator_that_does_not_fit_is_refused_in_one_line(faces, first, tmp_
     assert "\n" not in str(refused.value)
     assert "recipe dcgan" in str(refused.value)
     with pytest.raises(UserError, match="a skipgan does not fit dcgan"):
-        trained(faces, tmp_path / "u", start="shipped")
+        trained(faces, tmp_path / "u", start="fast-64")
 
 
 def test_names_of_models(first, tmp_path, monkeypatch):

@@ -84,7 +84,7 @@ def test_a_folder_for_one_picture_names_each(tmp_path, capsys, name, options):
 
 
 def test_below_0_needs_styles(tmp_path, capsys):
-    assert main(["sample", "--psi", "-0.5", "-o", str(tmp_path / "faces.png")]) == 2
+    assert main(["sample", "-m", "fast-64", "--psi", "-0.5", "-o", str(tmp_path / "faces.png")]) == 2
     told = capsys.readouterr().err
     assert "skipgan has no styles" in told
     assert "stylegan2" in told

@@ -185,7 +185,7 @@ _FACES = {
         str | None,
         typer.Option(
             "--model", "-m", metavar="RUN|SNAPSHOT|NAME",
-            help="The model: a run, a snapshot, shipped or fast-64. Default: the one that ships.",
+            help="The model: a run, a snapshot, style-64 or fast-64. Default: style-64, which ships.",
         ),
     ],
     "space": Annotated[
