@@ -135,7 +135,7 @@ LAYERS = Setting(
 CRITIC = Setting(
     "critic",
     "--critic",
-    "Faces tried for each one kept, on average, by the model's critic; 3: fewer broken faces; 1: all kept.",
+    "Faces tried for each one kept, on average, by the model's critic: lower FID; 1: all are kept.",
     1.0,
     1,
     20,

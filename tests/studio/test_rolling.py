@@ -55,7 +55,7 @@ def test_the_critic_puts_other_faces_of_the_same_seeds_in_place_of_broken_ones(m
     others = int((exact != plain).any((1, 2, 3)).sum())
     assert 0 < others < 12
     assert (found.replaced, found.next) == (others, 22)
-    assert found.told == [f"{others} faces that looked broken were replaced."]
+    assert found.told == [f"The model's critic chose another face for {others} seeds."]
     assert found.notes == [{"code": "replaced", "n": others}]
 
 

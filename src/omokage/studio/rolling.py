@@ -202,7 +202,8 @@ def roll(
     if asked.settings.get("critic", 1) != 1:
         found.replaced = _replaced(model, found.faces)
         if found.replaced:
-            sentence = "{} that looked broken {} replaced.".format(*_many(found.replaced))
+            seeds = "1 seed" if found.replaced == 1 else f"{found.replaced} seeds"
+            sentence = f"The model's critic chose another face for {seeds}."
             found.tell(sentence, "replaced", n=found.replaced)
     if wanted:
         _tell(found, asked, tried, bool(model.conditions))

@@ -19,9 +19,10 @@ def critic(
     ] = 10_000,
     seed: Annotated[int, typer.Option(callback=within(0, 2**62), help="Seed of the training.")] = 0,
 ) -> None:
-    """Train a critic for a model: `sample --critic 3` then draws fewer broken faces.
+    """Train a critic for a model: `sample --critic 3` then draws samples of lower FID.
 
-    It is written beside the snapshot. For models with styles and for skipgan.
+    It prefers kinds of faces that the model draws too rarely, and does not see single broken faces. It is
+    written beside the snapshot. For models with styles and for skipgan.
     """
     if data is None:
         raise UserError("critic: --data is missing: the face set that the model learned from")
