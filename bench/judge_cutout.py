@@ -52,7 +52,7 @@ def main() -> None:
         found = [overlap(cut.alpha > 0.5, mask) for cut, mask in zip(cuts, known, strict=True)]
         row(f"{args.faces} drawn, {side} px", found, [cut.clean for cut in cuts], spent)
     masks = json.loads(MASKS.read_text(encoding="utf-8"))["masks"]
-    faces, _ = gathered(sample(load_model("shipped", "cpu"), [int(seed) for seed in masks]))
+    faces, _ = gathered(sample(load_model("fast-64", "cpu"), [int(seed) for seed in masks]))
     found, clean = [], []
     started = time.process_time()
     for face, mask in zip(faces, masks.values(), strict=True):

@@ -21,7 +21,7 @@ MASKS = json.loads((Path(__file__).parent / "cutout_masks.json").read_text(encod
 
 @pytest.fixture(scope="module")
 def model():
-    return load_model("shipped", "cpu")
+    return load_model("fast-64", "cpu")
 
 
 def overlap(one, other):
