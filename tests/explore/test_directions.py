@@ -12,6 +12,7 @@ from omokage.attributes import ATTRIBUTES, Estimates
 from omokage.errors import UserError
 from omokage.explore.directions import (
     Direction,
+    Directions,
     apply,
     components,
     factorised,
@@ -23,7 +24,7 @@ from omokage.explore.directions import (
     regress,
     write_directions,
 )
-from omokage.explore.finding import FIRST_CHECK, estimated, find, on_faces, table
+from omokage.explore.finding import FIRST_CHECK, estimated, find, judged, on_faces, table
 from omokage.explore.points import Points, default_space, of_seeds
 from omokage.explore.steering import Want, steer
 from omokage.families import build_model
@@ -271,3 +272,16 @@ def test_samples_are_those_of_their_seeds(tmp_path):
     z = latents(seeds, model.latent_shape)
     assert lost == 0
     assert ((z @ MIXED[0] > 0).numpy() == (estimates.places("glasses") == 1)).mean() > 0.9
+
+
+def test_a_direction_that_leaks_or_reaches_few_faces_has_no_slider():
+    def row(name, reach, leakage):
+        return Direction(name, torch.eye(4)[0], attribute=name, reach=reach, leakage={"eyes": leakage})
+
+    rows = (row("good", 0.9, 0.05), row("leaks", 0.9, 0.2), row("weak", 0.1, 0.0), row("new", None, 0.0))
+    none = torch.zeros(4)
+    found = judged(Directions("w", rows, none[None], ("good",), {}, none, "0" * 64, "0" * 64, 10))
+    assert [each.offered for each in found.rows] == [True, False, False, True]
+    with pytest.raises(UserError, match="leaks: changes eyes in 20% of faces too"):
+        found.find("leaks")
+    assert "reached in only 10%" in found.refused["weak"]

@@ -37,6 +37,9 @@ from omokage.sampling import sample
 from omokage.settings import Settings
 
 CHUNK = 1024  # samples in a file of estimates
+LEAST_REACH = 0.2  # share of faces in which a direction must reach its value to be a slider
+LEAST_CHECKED = 32  # faces; with fewer, reach and leakage say too little to take a slider away
+MOST_LEAKAGE = 0.12  # excess share of faces in which it may change another attribute
 FIRST_CHECK = 2**40  # seeds of the faces that directions are measured on; samples have small ones
 LAYER_FACES = 16
 KEPT = "estimates"  # the folder of what was seen so far
@@ -326,7 +329,24 @@ def checked(
                         )
                     )
             task.advance()
-    return replace(directions, rows=tuple(rows))
+    found = replace(directions, rows=tuple(rows))
+    return judged(found) if check >= LEAST_CHECKED else found
+
+
+def judged(directions: Directions) -> Directions:
+    """The directions without sliders for those that leak more than `MOST_LEAKAGE` or reach too few faces.
+
+    The reasons are in ``refused``. Directions that were not measured stay as they are.
+    """
+    rows, refused = [], dict(directions.refused)
+    for row in directions.rows:
+        which, worst = row.worst
+        if row.offered and row.reach is not None and row.reach < LEAST_REACH:
+            refused[row.name] = f"reached in only {row.reach:.0%} of faces, so there is no slider"
+        elif row.offered and worst > MOST_LEAKAGE:
+            refused[row.name] = f"changes {which} in {worst:.0%} of faces too, so there is no slider"
+        rows.append(replace(row, offered=row.offered and row.name not in refused))
+    return replace(directions, rows=tuple(rows), refused=refused)
 
 
 def _measured(file: Path | None) -> dict[str, Any] | None:
