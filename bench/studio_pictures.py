@@ -16,7 +16,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "images"
 KEPT = (2, 5, 9, 12, 15, 19)  # faces of the wall that are put on the board
-OPENED, PARTNER = 7, 4
+OPENED, PARTNER = 3, 4
 
 
 def settled(page: Any) -> None:
