@@ -102,7 +102,7 @@ class TestUsage:
             (["train"], "missing argument 'RECIPE'"),
             (["sample", "--psi", "nan"], "got nan, allowed is -2 to 2"),
             (["sample", "--psi", "-3"], "got -3, allowed is -2 to 2"),
-            (["sample", "--psi", "-1"], "0 to 2 is allowed; psi below 0 works with"),
+            (["sample", "-m", "fast-64", "--psi", "-1"], "0 to 2 is allowed; psi below 0 works with"),
             (["train", "fast", "--images", "0"], "got 0, allowed is 1 to"),
             (["train", "fast", "--minutes", "inf"], "got inf"),
             (["build", "a", "-o", "b", "--size", "three"], "'--size'"),

@@ -169,7 +169,7 @@ def test_explain_draws_a_figure_with_three_sentences(capsys, folder, figure, mod
     [
         ("entanglement", "dcgan", "dcgan has no styles"),
         ("blur", "glow", "glow is no variational autoencoder"),
-        ("inverse", "vae", "vae has no likelihood"),
+        ("inverse", "vae", "vae cannot undo its encoding exactly"),
         ("blur", "vae", "needs pictures: --data faces/"),
     ],
 )

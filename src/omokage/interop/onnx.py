@@ -54,8 +54,8 @@ def parts(model: Model) -> list[PartName]:
     """The parts that a model has beside "decode".
 
     >>> from omokage.model import load_model
-    >>> parts(load_model("shipped", "cpu"))
-    []
+    >>> parts(load_model("fast-64", "cpu")), parts(load_model("style-64", "cpu"))
+    ([], ['mapping', 'synthesis'])
     """
     found: list[PartName] = []
     if model.can(HasStyles):

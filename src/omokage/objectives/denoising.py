@@ -76,8 +76,9 @@ def levels_of(
     The first column is normal. The second, uniform in [0, 1), says whether a level is uniform; the third
     then gives it.
 
-    >>> levels_of(torch.tensor([[0.0, 0.9, 0.5], [0.0, 0.0, 0.5]]), 0.0, 1.0, 0.1, 0.01, 100.0)
-    tensor([1.0000, 1.0000])
+    >>> numbers = torch.tensor([[0.0, 0.9, 0.5], [0.0, 0.0, 0.5]])
+    >>> levels_of(numbers, 0.0, 1.0, 0.1, 0.01, 100.0).round(decimals=3)
+    tensor([1., 1.])
     """
     normal = noise[:, 0] * spread + mean
     low, high = (torch.tensor(level).log().item() for level in (lowest, highest))
