@@ -460,3 +460,11 @@ def test_no_call_that_the_description_allows_or_forbids_ends_in_a_server_error(c
     assert {label for label, _ in told} == {operation.label for operation in operations}
     assert len(operations) >= 25
     assert sum(code < 400 for _, code in told) >= 10, told
+
+
+def test_small_answers_are_sent_at_once():
+    """Without the protocol's name asyncio leaves TCP_NODELAY off, and every answer waits for 40 ms."""
+    from omokage.web.serving import bound
+
+    with bound("127.0.0.1", 0) as listening:
+        assert listening.proto == socket.IPPROTO_TCP
