@@ -21,8 +21,8 @@ COMMON: dict[str, Any] = {
 def bound(host: str, port: int) -> socket.socket:
     """A socket that will listen there; UserError if that is impossible."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio sends small answers at once (TCP_NODELAY) only where a socket names its protocol. Without it, every
-    # answer waits 40 ms for an acknowledgement.
+    # asyncio sends small answers at once (TCP_NODELAY) only where a socket names its protocol. Without it,
+    # every answer waits 40 ms for an acknowledgement.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
