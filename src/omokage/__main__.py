@@ -22,7 +22,7 @@ import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -340,7 +340,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _complain("standard output is closed, so the result cannot be printed")
             return 2
         return 1
-    return code if isinstance(code, int) else 0
+    code = code if isinstance(code, int) else 0
+    if arguments is None and "TORCHELASTIC_RUN_ID" in os.environ:
+        _end_at_once(code)
+    return code
+
+
+def _end_at_once(code: int) -> NoReturn:
+    """End a process that torchrun started, without tidying up Python.
+
+    There, threads of PyTorch's can abort a process whose work is done and written. torchrun then reports a
+    failure and stops the others.
+    """
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_initialized():
+        distributed.destroy_process_group()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)
 
 
 def _makes_something(arguments: Sequence[str]) -> bool:
