@@ -138,7 +138,7 @@ def curve_table() -> str:
     )
     for row in curve():
         other = comparison.summary(row)
-        ships = " (ships)" if row["snapshot_hash"] == shipped_hash() else ""
+        ships = " (ships)" if row["snapshot_hash"] == fast_64_hash() else ""
         cells = [f"{row['training_seed']}{ships}", f"{row['trained_minutes']:.0f}", f"{row['images_seen']:,}"]
         cells += [f"{row['fid']:.2f}", f"{1000 * row['kid']:.2f} ± {1000 * row['kid_standard_error']:.2f}"]
         cells += [f"{row[key]:.3f}" for key in ("precision", "recall", "density", "coverage")]
@@ -148,7 +148,7 @@ def curve_table() -> str:
     return "\n".join(lines)
 
 
-def shipped_hash() -> str:
+def fast_64_hash() -> str:
     """SHA-256 of the model fast-64."""
     return hashlib.sha256((ASSETS / "fast-getchu-64.safetensors").read_bytes()).hexdigest()
 
@@ -199,7 +199,7 @@ def report_rows() -> list[dict[str, Any]]:
 def report_record() -> str:
     """The id of the figures in docs/images/report.png."""
     told = [(row["trained_minutes"], row["images_seen"], f"{row['fid']:.2f}") for row in report_rows()]
-    return hashlib.sha256(json.dumps([told, shipped_hash()]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([told, fast_64_hash()]).encode()).hexdigest()
 
 
 def make_report_picture(out: Path) -> None:
@@ -257,7 +257,7 @@ def shipped() -> list[dict[str, Any]]:
 def known_snapshots() -> set[str]:
     """SHA-256 of every snapshot that was measured, those of the models that ship among them."""
     rows = [*compared().values(), *curve(), *shipped()]
-    return {shipped_hash(), *(row["snapshot_hash"] for row in rows)}
+    return {fast_64_hash(), *(row["snapshot_hash"] for row in rows)}
 
 
 def stale_pictures() -> list[str]:

@@ -13,7 +13,6 @@ part of a face.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +42,7 @@ class Critic(nn.Module):
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
         self.register_buffer("quantiles", torch.zeros(QUANTILES))
+        self.thresholds: dict[float, float] = {}  # by draws: sampling asks for every batch
         self.layers = nn.Sequential(
             nn.Linear(features, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, 1)
         )
@@ -52,7 +52,7 @@ class Critic(nn.Module):
         return self.layers((features - self.mean) / self.scale)[:, 0]
 
     def threshold(self, draws: float) -> float:
-        """The logarithm of c: with it, one of ``draws`` latents is accepted on average.
+        """The logarithm of c: with it, one of ``draws`` latents is accepted on average. It is kept.
 
         >>> critic = Critic(8)
         >>> _ = critic.quantiles.copy_(torch.linspace(-2, 2, 1001))
@@ -60,13 +60,16 @@ class Critic(nn.Module):
         >>> round(1 / float(accepted), 3)
         3.0
         """
+        if draws in self.thresholds:
+            return self.thresholds[draws]
         logits = self.quantiles.double()
         low, high = float(logits.min()) - 1, float(logits.max()) + 50
         for _ in range(100):  # the share that is accepted falls with c
             middle = (low + high) / 2
             share = float((logits - middle).exp().clamp(max=1).mean())
             low, high = (middle, high) if share > 1 / draws else (low, middle)
-        return (low + high) / 2
+        self.thresholds[draws] = (low + high) / 2
+        return self.thresholds[draws]
 
 
 def build(tensors: Mapping[str, Tensor]) -> Critic:
@@ -119,8 +122,3 @@ def accepted(
                 best[row] = logits[place]
         open_rows = [row for place, row in enumerate(open_rows) if not taken[place]]
     return found, counts
-
-
-def tensors_of(critic: Critic) -> dict[str, Any]:
-    """The critic's tensors, for a snapshot."""
-    return dict(critic.state_dict())

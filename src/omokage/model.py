@@ -27,7 +27,7 @@ from .abilities import (
     HasStyles,
     Truncates,
 )
-from .critic import Critic, build, tensors_of
+from .critic import Critic, build
 from .errors import UserError
 from .families import MODELS, Row, able, build_model, require
 from .hardware import best_device
@@ -319,7 +319,7 @@ class Model:
         """
         self.require(HasFirstFeatures)
         if self.conditions:
-            raise UserError(f"{self.path}: a critic works only for models without conditions so far")
+            raise UserError(f"{self.recipe.name} has conditions; a critic works only for models without them")
         first_features: Any = self.network.first_features
         return first_features(z.to(self.device, self.dtype)).float()
 
@@ -519,7 +519,7 @@ def write_small(model: Model, path: Path) -> None:
     """
     tensors = {f"average.{name}": tensor for name, tensor in model.network.state_dict().items()}
     if model.critic is not None:
-        tensors |= {f"{CRITIC_PART}{name}": tensor for name, tensor in tensors_of(model.critic).items()}
+        tensors |= {f"{CRITIC_PART}{name}": tensor for name, tensor in model.critic.state_dict().items()}
     small = {
         name: tensor.half() if tensor.is_floating_point() and tensor.dim() > 1 else tensor
         for name, tensor in tensors.items()

@@ -156,9 +156,8 @@ def _measure(recipe: Recipe, progress: Progress | None) -> Any:
     """A function that builds the FID measurement; None: none wanted. UserError: no such protocol."""
     if recipe.training.fid_kimg <= 0:
         return None
-    from .metrics.protocol import parse_protocol
-    from .metrics.while_training import fid_measure
+    from .metrics.while_training import fid_measure, training_protocol
 
     protocol = recipe.training.fid_protocol
-    parse_protocol(protocol)
+    training_protocol(protocol)
     return lambda model, faces: fid_measure(protocol, faces, model, progress)

@@ -183,6 +183,7 @@ REFUSED = {
     "no set": ([], {"heldout": "nowhere"}, "no face set"),
     "rates": (["learning_rate={ default = 1e-3, other = 1 }"], {}, "no phase 'other'"),
     "protocol": (["fid_kimg=1", "fid_protocol=fid1k-full-nothing"], {}, "fid1k-full-nothing"),
+    "critic": (["fid_kimg=1", "fid_protocol=fid1k-full-tags-critic3"], {}, "leave -critic3 out"),
     "start": ([], {"start": "shipped"}, "does not fit"),
 }
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..critic import QUANTILES, Critic, tensors_of
+from ..critic import QUANTILES, Critic
 from ..data.store.faceset import FaceSet
 from ..errors import UserError
 from ..model import CRITIC_PART, Model, critic_file
@@ -109,7 +109,7 @@ def write_critic(model: Model, critic: Critic, report: CriticReport) -> Path:
     if model.path is None:
         raise UserError("this model was not loaded from a file; a critic lies beside the file")
     path = critic_file(model.path)
-    tensors = {f"{CRITIC_PART}{name}": tensor for name, tensor in tensors_of(critic).items()}
+    tensors = {f"{CRITIC_PART}{name}": tensor for name, tensor in critic.state_dict().items()}
     progress: dict[str, Any] = {**model.progress, "critic": asdict(report), "snapshot": model.snapshot_hash}
     write_snapshot(path, tensors, model.recipe, progress)
     return path
