@@ -124,5 +124,9 @@ def test_wrong_schedules_are_refused(settings, told):
 def test_what_does_not_fit_is_refused():
     with pytest.raises(UserError, match=r"needs a \[discriminator\] that sees images"):
         r3gan(nn.ModuleDict({"generator": nn.Identity()}))
+    sees_features = nn.Module()  # like the projected one: features of its own, from a network within
+    sees_features.network, sees_features.features = nn.Identity(), nn.Identity()
+    with pytest.raises(UserError, match=r"needs a \[discriminator\] that sees images"):
+        r3gan(nn.ModuleDict({"generator": nn.Identity(), "discriminator": sees_features}))
     with pytest.raises(UserError, match=r"model.group: got 16, does not fit 28 channels"):
         Generator(channels=(28, 28))

@@ -9,6 +9,7 @@ from torch import Tensor
 from omokage.abilities import Encodes
 from omokage.families import build_discriminator
 from omokage.model import ENCODER_PARTS, Model
+from omokage.models.conditional import unconditioned
 from omokage.models.feature_encoder import FeatureEncoder
 from omokage.models.layers import Location
 from omokage.settings import Settings
@@ -42,7 +43,7 @@ def encoder_of(model: Model, settings: Settings = PLAIN) -> Encoder | None:
     single = {name: tensor.float() for name, tensor in projection.items()}
     load_weights(discriminator.projection, single, model.path)
     discriminator.at_images(model.images_seen)
-    generator: Any = getattr(model.network, "network", model.network)  # within `ConditionalGenerator`
+    generator: Any = unconditioned(model.network)
     location: Location | None = getattr(generator, "location", None)
     latent = tensors["moments.weight"].shape[0] // 2
     with torch.random.fork_rng():

@@ -28,6 +28,7 @@ from ..data.text import one_line
 from ..errors import UserError
 from ..files import cache_folder, replacing
 from ..model import PLAIN, Model
+from ..models.conditional import unconditioned
 from ..sampling import latents
 from ..settings import Noises, Settings
 from .exportable import Part, prepared
@@ -48,6 +49,10 @@ OPSET = 20
 VERSION = 1  # of the graphs; another number makes those in the cache anew
 FORCED = 5.0  # entries of a latent that decide about a condition, see `Sessions`
 INSTALL = "ONNX needs further packages: pip install 'omokage[onnx]'"
+
+
+class Differs(UserError):
+    """ONNX Runtime draws something else than PyTorch."""
 
 
 def parts(model: Model) -> list[PartName]:
@@ -153,7 +158,8 @@ def compared(model: Model, part: PartName, proto: Any, *, half: bool = False) ->
     Styles and latents are compared in shares of their largest entry.
 
     Raises:
-        UserError: the difference is too large, or the file would be.
+        Differs: the difference is too large.
+        UserError: the file would be too large.
     """
     onnx, _ = _packages()
     own = onnx.ModelProto()
@@ -178,7 +184,7 @@ def compared(model: Model, part: PartName, proto: Any, *, half: bool = False) ->
     limit = HALF_LIMIT if half else LIMIT
     if not difference <= limit:
         hint = "; export it without --half" if half else ""
-        raise UserError(
+        raise Differs(
             f"{name}, {part}: ONNX Runtime differs from PyTorch by {difference:.2g}, allowed is {limit:g}; "
             f"nothing was written{hint}"
         )
@@ -347,7 +353,7 @@ class Sessions:
     @property
     def _scales(self) -> bool:
         """Whether psi of a family with its own truncation is the same as a factor of the latents."""
-        location = getattr(getattr(self.model.network, "network", self.model.network), "location", None)
+        location = getattr(unconditioned(self.model.network), "location", None)
         return location is not None and bool(location.centre.any())
 
     def decode(self, z: Tensor, settings: Settings = PLAIN) -> Tensor:

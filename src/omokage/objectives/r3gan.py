@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..bounds import Count
 from ..errors import UserError
+from ..models.conditional import unconditioned
 from ..schedule import check_schedule, value_at
 from .adaptive import augmented
 from .game import spread
@@ -55,9 +56,7 @@ def r3gan(
         UserError: there is no discriminator that sees images, or a schedule is wrong.
     """
     generator: Any = networks["generator"]
-    if "discriminator" not in networks or hasattr(
-        getattr(networks["discriminator"], "network", networks["discriminator"]), "features"
-    ):
+    if "discriminator" not in networks or hasattr(unconditioned(networks["discriminator"]), "features"):
         raise UserError(
             'objective.name: r3gan needs a [discriminator] that sees images, such as name = "r3gan"'
         )

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ..bounds import Count, NotNegative, Positive
 from ..errors import UserError
+from ..models.conditional import unconditioned
 from .adaptive import AdaptiveAugmentation
 from .adversarial import ADVERSARIAL_LOSSES
 from .game import spread
@@ -44,7 +45,7 @@ def stylegan2(
         raise UserError(
             'objective.name: stylegan2 needs a [discriminator] that sees images, such as name = "stylegan2"'
         )
-    if path_length and not hasattr(getattr(generator, "network", generator), "styles"):
+    if path_length and not hasattr(unconditioned(generator), "styles"):
         raise UserError("objective.path_length: this model has no styles; set it to 0, or take stylegan2")
     settings = {"r1_every": r1_every, "path_length_every": path_length_every, "ada_every": ada_every}
     for name, number in (settings | {"path_length_share": path_length_share}).items():

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..abilities import SeesFeatures
 from ..bounds import Allowed, Count, NotNegative, Positive
 from ..errors import UserError
+from ..models.conditional import unconditioned
 from ..models.layers import Location
 from ..schedule import value_at
 from .frechet import Frechet
@@ -68,7 +69,7 @@ def vae_gan(
         raise UserError(f"objective.reconstructed: got {reconstructed}, must be between 0 and 1")
     generator: Any = game.generator
     latent: int = getattr(generator, "latent", generator.latent_shape[0])
-    location: Location | None = getattr(getattr(generator, "network", generator), "location", None)
+    location: Location | None = getattr(unconditioned(generator), "location", None)
     redrawn = Reconstruction(game.inner, latent, reconstructed).to(next(generator.parameters()).device)
     networks["reconstruction"] = redrawn
     game.latents = lambda step: redrawn.latents(step, game.seen_real(step), location)

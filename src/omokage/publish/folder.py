@@ -20,7 +20,8 @@ from ..data.text import one_line
 from ..errors import UserError
 from ..explore.directions import FILE as DIRECTIONS
 from ..explore.directions import Directions, write_directions
-from ..interop.onnx import FORCED, PartName, graph
+from ..hub import CONFIG, WEIGHTS
+from ..interop.onnx import FORCED, Differs, PartName, compared, exported
 from ..listing import not_a_run
 from ..model import Model, load_model, write_small
 from ..models.conditional import unconditioned
@@ -31,7 +32,6 @@ from .card import card, memorisation
 from .runtime import runtime_files
 
 FORMAT = "omokage-published-1"
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
 MOST_LATENTS = 262_144  # numbers of named seeds that a page loads, 1 MB
 SEEDS = range(64)
 
@@ -96,6 +96,8 @@ def publish(
                 tell(f"the page is left out: {files}")
             else:
                 _page(folder, told, files)
+                if (shown := len(told["seeds"])) < len(seeds):
+                    tell(f"the page has the first {shown:,} of {len(seeds):,} seeds: latents are large")
             run = original.path.parent if original.path and not not_a_run(original.path.parent) else None
             text = card(original, told["title"], run, checked, licence, page=not isinstance(files, str))
             (folder / "README.md").write_text(text, encoding="utf-8")
@@ -121,12 +123,11 @@ def _graphs(model: Model, folder: Path, tell: Callable[[str], None]) -> None:
     if model.can(HasStyles):
         names += ["mapping", "synthesis"]
     for name in names:
+        proto = exported(model, name)
         try:
-            data, _ = graph(model, name, half=True)
-        except UserError as error:
-            if "without --half" not in str(error):
-                raise
-            data, _ = graph(model, name)
+            data, _ = compared(model, name, proto, half=True)
+        except Differs:
+            data, _ = compared(model, name, proto)
             tell(f"{name} is stored in float32: half precision would change the faces too much")
         (folder / ("model.onnx" if name == "decode" else f"model-{name}.onnx")).write_bytes(data)
 
@@ -205,7 +206,7 @@ def _directions(directions: Directions | None) -> list[dict[str, Any]]:
 
 
 def _named(model: Model, seeds: Sequence[int]) -> list[int]:
-    """The seeds whose latents the page has; fewer if latents are large."""
+    """The first seeds, as many as the page has latents of: fewer if latents are large."""
     most = MOST_LATENTS // int(np.prod(model.latent_shape))
     return [int(seed) for seed in list(seeds)[: max(1, most)]]
 
