@@ -235,6 +235,8 @@ def _words(value: Noises) -> str:
 def parse_seeds(text: str, option: str = "--seeds") -> list[int]:
     """Seeds from ``0-63,100,200-210``: single numbers and inclusive ranges, in the order given.
 
+    PyTorch draws on the CPU from the last 32 bits of a seed. So seeds n and n + 2**32 give the same face.
+
     Raises UserError for anything else, for a range that runs backwards and for more than a million seeds. The
     error names ``option``.
 

@@ -180,7 +180,12 @@ WORKERS = typer.Option(callback=within(1, 1024), help="Processes; default: one f
 # The options that every command that takes faces has, in the order of its help. See `face_options`.
 FACES_HELP = "Seeds like 3 or 1-3, latent files, pictures; mixed."
 _FACES = {
-    "seeds": Annotated[str | None, typer.Option(metavar="SEEDS", help="The same as seeds among FACES.")],
+    "seeds": Annotated[
+        str | None,
+        typer.Option(
+            metavar="SEEDS", help="The same as seeds among FACES. Seeds n and n + 2**32 give the same face."
+        ),
+    ],
     "model": Annotated[
         str | None,
         typer.Option(
