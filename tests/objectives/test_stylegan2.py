@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from omokage.errors import UserError
+from omokage.models.conditional import ConditionalDiscriminator, ConditionalGenerator
 from omokage.models.dcgan import Generator as Dcgan
 from omokage.models.projected import ProjectedDiscriminator
 from omokage.models.stylegan2 import Discriminator, Generator
@@ -134,3 +135,20 @@ def test_networks_that_do_not_fit_are_refused():
         stylegan2(networks, r1_every=0)
     with pytest.raises(UserError, match="ada_target"):
         stylegan2(networks, ada_target=1.0)
+
+
+def test_every_phase_sees_the_conditions():
+    torch.manual_seed(0)
+    values = {"hair": ["blue", "red"]}
+    inner = Generator(latent=8, style=8, depth=2, joined=2, noise=False, **SIZE)
+    generator = ConditionalGenerator(inner, values)
+    judge = ConditionalDiscriminator(Discriminator(**SIZE, outputs=3), [2])
+    networks = nn.ModuleDict({"generator": generator, "discriminator": judge})
+    plain = step_of(4, networks)
+    losses = []
+    for given in (torch.zeros(4, 1, dtype=torch.long), torch.ones(4, 1, dtype=torch.long)):
+        step = Step(plain.real, plain.latents, plain.augment, 0, (given,))
+        torch.manual_seed(2)
+        losses.append({phase.name: phase.loss(step)[0].item() for phase in stylegan2(networks)})
+    assert set(losses[0]) == {"r1", "discriminator", "generator", "path length"}
+    assert all(losses[0][name] != losses[1][name] for name in losses[0])

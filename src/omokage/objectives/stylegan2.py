@@ -41,7 +41,7 @@ def stylegan2(
         UserError: the model has no styles, there is no discriminator, or settings are impossible.
     """
     generator: Any = networks["generator"]
-    if "discriminator" not in networks or hasattr(networks["discriminator"], "features"):
+    if "discriminator" not in networks or hasattr(unconditioned(networks["discriminator"]), "features"):
         raise UserError(
             'objective.name: stylegan2 needs a [discriminator] that sees images, such as name = "stylegan2"'
         )
