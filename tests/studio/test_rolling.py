@@ -5,16 +5,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from starlette.testclient import TestClient
 
 from omokage.critic import QUANTILES, Critic
 from omokage.explore.points import drawn, joined, stacked
 from omokage.model import PLAIN
 from omokage.sampling import gathered, latents, sample
 from omokage.settings import Settings
-from omokage.studio import faces
+from omokage.studio import drawing, faces
 from omokage.studio.drawing import Drawn
 from omokage.studio.faces import Resolver
 from omokage.studio.rolling import OnlyFinite, Roll, roll
+from omokage.studio.server import create_app
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +84,20 @@ def test_what_is_rare_is_steered_for(model, models, draw):
     without = roll(model, wanted, draw, network=Blind())
     assert without.faces == []
     assert without.next == 10 + 16 * 6
+
+
+def test_what_a_page_opens_with_is_drawn_before_it_asks(models, plain, monkeypatch):
+    monkeypatch.setattr("omokage.studio.service.preview", lambda model: None)  # it takes seconds to make
+    real, batches = drawing._drawn, []
+    monkeypatch.setattr(drawing, "_drawn", lambda *given: batches.append(1) or real(*given))
+    app = create_app([models[1]])
+    with TestClient(app, base_url="http://localhost") as client:
+        app.state.studio.prepare().join(60)
+        drawn = len(batches)
+        start = 0
+        for broken in ("show", "replace", "replace"):
+            asked = {"model": plain, "start": start, "psi": 0.8, "broken": broken}
+            told = client.post("/api/wall", json=asked).json()
+            start = told["next"] if broken == "replace" else 0
+    assert start == 48
+    assert len(batches) == drawn > 0

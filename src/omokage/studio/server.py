@@ -34,7 +34,7 @@ from .drawing import Drawn, Ticket
 from .faces import Face, changed
 from .jobs import Job
 from .refused import Refused, unknown
-from .rolling import Roll, Rolled, roll
+from .rolling import Roll, Rolled
 from .security import ANYWHERE, StudioGuard, is_local, names_of, new_token, outward_address
 from .service import Opened, Studio, Waiting
 
@@ -428,15 +428,7 @@ class _Faces:
             def draw(some: Sequence[Face]) -> list[Drawn]:
                 return opened.draw(some, channel=channel, order=order, wait=waiting)
 
-            rolled = roll(
-                opened.model,
-                asked,
-                draw,
-                critic=opened.critic(draw) if asked.replace else None,
-                network=self.studio.chooser if asked.wanted else None,
-                directions=opened.offered.directions,
-            )
-            return rolled, draw(rolled.faces) if rolled.faces else []
+            return self.studio.roll(asked, draw)
 
         done = asyncio.get_running_loop().run_in_executor(self._rollers, work)
         return await _unless_gone(request, done, waiting.leave)

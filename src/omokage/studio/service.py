@@ -27,7 +27,7 @@ from .jobs import File, Job, Jobs
 from .pictures import Pictures
 from .quick import preview
 from .refused import Refused, unknown
-from .rolling import Critic, Draw, critic_for
+from .rolling import Critic, Draw, Roll, Rolled, critic_for, roll
 from .store import MADE_BY, Store
 from .uploads import Uploads
 
@@ -35,6 +35,7 @@ POINTS = 4 * 2**20  # bytes of points that are kept without being pinned
 LATENTS = 4 * 2**20  # bytes of latent files for commands
 PART = 64  # faces that are asked for at a time
 FIRST, FIRST_PSI = range(24), 0.8  # the faces that a page opens with
+FIRST_PAGES = 2  # of so many faces, that it asks for next
 RESTORED = 64  # faces of a dropped picture that are shown
 SEEN = 4 * 2**20  # bytes of documents that are remembered by their key
 
@@ -47,6 +48,7 @@ class Opened:
         resolver = Resolver(offered.model, studio.point, offered.directions, lambda: studio.network)
         self.drawing = Drawing(resolver)
         self._critic: Critic | None = None
+        self._choosing = threading.Lock()
 
     def quicken(self) -> None:
         """Have previews drawn more quickly, if that is possible; takes a moment, the first time longer."""
@@ -54,9 +56,10 @@ class Opened:
 
     def critic(self, draw: Draw) -> Critic:
         """Says which of this model's faces are broken; chosen, with ``draw``, when it is first needed."""
-        if self._critic is None:
-            self._critic = critic_for(self.model, draw)
-        return self._critic
+        with self._choosing:
+            if self._critic is None:
+                self._critic = critic_for(self.model, draw)
+            return self._critic
 
     def draw(
         self,
@@ -130,18 +133,31 @@ class Studio:
             if one.id not in self.models:
                 self.models[one.id] = Opened(one, self)
 
-    def prepare(self) -> None:
-        """Draw the first faces, and make previews quicker, in a thread of its own."""
+    def prepare(self) -> threading.Thread:
+        """Draw what a page opens with, and make previews quicker, in a thread of its own."""
 
         def work() -> None:
             for opened in self.models.values():
                 with suppress(Refused):  # closed meanwhile
-                    opened.draw([Face(opened.offered.id, faces.Seed(seed), FIRST_PSI) for seed in FIRST])
+                    first = opened.draw([Face(opened.offered.id, faces.Seed(s), FIRST_PSI) for s in FIRST])
+                    self.pictures.sprite([one.pixels for one in first], wall=True)
             self.described("en")
             for opened in self.models.values():
+                with suppress(UserError):  # closed meanwhile, or no detector; whoever asks is told
+                    self._prepare_pages(opened)
                 opened.quicken()
 
-        threading.Thread(target=work, name="studio-preparing", daemon=True).start()
+        thread = threading.Thread(target=work, name="studio-preparing", daemon=True)
+        thread.start()
+        return thread
+
+    def _prepare_pages(self, opened: Opened) -> None:
+        """Draw what it asks for next: as many pages as a window shows, with broken faces replaced."""
+        start = FIRST.start
+        for _ in range(FIRST_PAGES):
+            asked = Roll(opened.offered.id, start, len(FIRST), FIRST_PSI, {}, {}, replace=True)
+            rolled, _ = self.roll(asked, opened.draw)
+            start = rolled.next
 
     @cached_property
     def network(self) -> AttributeNetwork:
@@ -216,6 +232,19 @@ class Studio:
                         return faces.parse(pin.face)
             raise unknown("face", "This face is not known here; draw it first.")
         return found
+
+    def roll(self, asked: Roll, draw: Draw) -> tuple[Rolled, list[Drawn]]:
+        """A page of new faces and their pictures; errors are those of `omokage.studio.rolling.roll`."""
+        opened = self.opened(asked.model)
+        rolled = roll(
+            opened.model,
+            asked,
+            draw,
+            critic=opened.critic(draw) if asked.replace else None,
+            network=self.chooser if asked.wanted else None,
+            directions=opened.offered.directions,
+        )
+        return rolled, list(draw(rolled.faces)) if rolled.faces else []
 
     # Points.
 
