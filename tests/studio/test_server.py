@@ -389,6 +389,10 @@ def test_a_board_goes_out_as_a_file_and_comes_back(client, plain):
     assert (told["name"], one["note"], one["face"]) == ("Twins", "the elder", seed(plain, 3))
     assert other["parents"] == [one["id"]]
     assert other["face"] == flat
+    strange = json.loads(reply.content)
+    strange["pins"][0]["note"] = "the\ud800 \x1belder"
+    told = client.post("/api/boards/import", content=json.dumps(strange)).json()
+    assert client.get(f"/api/boards/{told['id']}").json()["pins"][0]["note"] == "the elder"
     lost = json.loads(reply.content)
     lost["points"] = {}
     assert client.post("/api/boards/import", content=json.dumps(lost)).status_code == 422

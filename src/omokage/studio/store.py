@@ -315,7 +315,8 @@ class Store:
             if sum(not board.deleted for board in self._boards.values()) >= MOST_BOARDS:
                 raise Refused(f"There may be {MOST_BOARDS} boards; delete one first.")
             board = secrets.token_hex(8)
-            body = {"name": _name(name), **({"pins": list(pins)} if pins else {})}
+            own = [{**pin, "note": _printable(pin.get("note", ""))} for pin in pins]
+            body = {"name": _name(name), **({"pins": own} if own else {})}
             self._write(board, "create", body, request, points)
             return self._boards[board].json()
 
@@ -454,4 +455,9 @@ def checked(state: State, edit: str, body: Mapping[str, Any]) -> dict[str, Any]:
 def _text(text: Any) -> str:
     if not isinstance(text, str) or len(text) > MOST_NOTE:
         raise Refused(f"text: at most {MOST_NOTE:,} letters")
+    return _printable(text)
+
+
+def _printable(text: str) -> str:
+    """A text without what cannot be shown or written, such as half of a surrogate pair."""
     return "".join(letter for letter in text if letter.isprintable() or letter in "\n\t")
