@@ -7,7 +7,6 @@ file beside the command, which the server writes.
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ..abilities import HasDensity, HasStyles
 from ..model import Model
@@ -79,7 +78,7 @@ def _model(offered: Offered) -> str:
 
 def _seeds(wanted: Sequence[Face]) -> list[int] | None:
     """The seeds of faces that seeds and the same settings give; None: they need more."""
-    if not all(map(faces.is_plain, wanted)) or len({face.sampling.__repr__() for face in wanted}) > 1:
+    if not all(map(faces.is_plain, wanted)) or len({repr(face.sampling) for face in wanted}) > 1:
         return None
     return [face.base.seed for face in wanted if isinstance(face.base, Seed)]
 
@@ -93,7 +92,7 @@ def _settings(model: Model, face: Face) -> str:
 
 def _drawing(model: Model, face: Face, seed: bool = False) -> str:
     """The options of drawing a point; conditions are in w already."""
-    own: dict[str, Any] = {name: value for name, value in face.settings.items()}
+    own = dict(face.settings)
     if not seed:  # they have done their work
         own.pop("layers", None)
         own.pop("critic", None)

@@ -12,7 +12,7 @@ from ..errors import UserError
 from ..explore.directions import Directions, beside, read_directions
 from ..explore.mixing import KINDS, style_ranges
 from ..explore.points import default_space
-from ..model import Model
+from ..model import Model, load_model
 from ..terms import terms
 from .faces import ID
 
@@ -230,8 +230,6 @@ def open_model(source: str, directions: Path | None = None) -> Offered:
     Raises:
         UserError: as `omokage.model.load_model`.
     """
-    from ..model import load_model
-
     model = load_model(source)
     found, why_not, place = directions_for(model, directions, source)
     return Offered(model, source, found, why_not, str(place or "directions"))

@@ -24,7 +24,7 @@ MOST_WAITING = 32
 MOST_KEPT = 200  # jobs that are over
 KEPT_SECONDS = 3600.0  # how long their files are kept
 MOST_BYTES = 500 * 2**20  # of all files
-MOST_EVENTS = 2000  # of one job; older reports of progress are dropped
+MOST_EVENTS = 2000  # of one job; older ones are dropped
 PAUSE = 0.1  # seconds between two reports of progress
 
 Lane = Literal["search", "files"]

@@ -15,7 +15,6 @@ from ..web.guard import (
     Scope,
     from_own_page,
     header,
-    host_name,
 )
 
 POLICY = "; ".join(
@@ -130,15 +129,3 @@ class StudioGuard(Guard):
 
     def _is(self, token: str) -> bool:
         return self.token is not None and hmac.compare_digest(token.encode(), self.token.encode())
-
-
-__all__ = [
-    "MOST_UPLOAD",
-    "POLICY",
-    "StudioGuard",
-    "host_name",
-    "is_local",
-    "names_of",
-    "new_token",
-    "outward_address",
-]

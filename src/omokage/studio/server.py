@@ -65,7 +65,7 @@ def create_app(
         token: needed for all calls; None: not needed.
 
     Raises:
-        UserError: the boards cannot be used.
+        UserError: two models are the same, or the boards cannot be used.
     """
     studio = Studio(offered, data)
 
@@ -620,21 +620,18 @@ class _Boards:
         app.post("/api/boards/{board}/undo", **_api(answers.BoardTold))(self.undo)
         app.post("/api/boards/{board}/redo", **_api(answers.BoardTold))(self.redo)
 
-    async def _written(self, work: Callable[[], T]) -> T:
-        return await asyncio.to_thread(work)
-
     async def all(self) -> JSONResponse:
         """All boards."""
         return JSONResponse(self.store.boards())
 
     async def create(self, body: bodies.NewBoard) -> JSONResponse:
         """A new board."""
-        return JSONResponse(await self._written(lambda: self.store.create(body.name, body.request)))
+        return JSONResponse(await asyncio.to_thread(self.store.create, body.name, body.request))
 
     async def bring(self, request: Request) -> JSONResponse:
         """A new board out of a board file, which is the body."""
         data = await request.body()
-        return JSONResponse(await self._written(lambda: self.studio.bring_board(data)))
+        return JSONResponse(await asyncio.to_thread(self.studio.bring_board, data))
 
     async def one(self, board: str) -> JSONResponse:
         """A board with its pins."""
@@ -642,12 +639,12 @@ class _Boards:
 
     async def delete(self, board: str) -> Response:
         """Delete a board; it can be restored."""
-        await self._written(lambda: self.store.delete(board))
+        await asyncio.to_thread(self.store.delete, board)
         return Response(status_code=204)
 
     async def restore(self, board: str) -> JSONResponse:
         """Bring a deleted board back."""
-        return JSONResponse(await self._written(lambda: self.store.restore(board)))
+        return JSONResponse(await asyncio.to_thread(self.store.restore, board))
 
     async def edit(self, board: str, body: bodies.Edit) -> JSONResponse:
         """Change a board."""
@@ -655,21 +652,21 @@ class _Boards:
         points: Any = {}
         if body.edit == "pin":
             (face,), _ = self.studio.parse([body.face])
-            points = await self._written(lambda: self.studio.packed_points(face))
+            points = await asyncio.to_thread(self.studio.packed_points, face)
             told |= {"face": faces.document(face), "key": faces.key(face)}
         return JSONResponse(
-            await self._written(lambda: self.store.edit(board, body.edit, told, body.request, points))
+            await asyncio.to_thread(self.store.edit, board, body.edit, told, body.request, points)
         )
 
     async def undo(self, board: str, body: bodies.Step | None = None) -> JSONResponse:
         """Undo the last edit."""
         request = None if body is None else body.request
-        return JSONResponse(await self._written(lambda: self.store.undo(board, request)))
+        return JSONResponse(await asyncio.to_thread(self.store.undo, board, request))
 
     async def redo(self, board: str, body: bodies.Step | None = None) -> JSONResponse:
         """Redo what was undone."""
         request = None if body is None else body.request
-        return JSONResponse(await self._written(lambda: self.store.redo(board, request)))
+        return JSONResponse(await asyncio.to_thread(self.store.redo, board, request))
 
 
 def serve(
@@ -702,7 +699,8 @@ def serve(
     with bound(host, port) as listening:
         port = listening.getsockname()[1]
         offered = [controls.open_model(source, directions) for source in models or ("shipped",)]
-        _check_offered(offered, directions)
+        if directions is not None and all(one.directions is None for one in offered):
+            raise UserError(f"--directions {directions}: they belong to none of these models")
         token = None if is_local(host) else new_token()
         app = create_app(
             offered,
@@ -728,17 +726,6 @@ def serve(
             _open_when_ready(server, address)
         with suppress(KeyboardInterrupt):
             server.run(sockets=[listening])
-
-
-def _check_offered(offered: Sequence[Offered], directions: Path | None) -> None:
-    """Raise UserError for a model that is given twice, and for directions that belong to none."""
-    seen: dict[str, str] = {}
-    for one in offered:
-        if one.id in seen:
-            raise UserError(f"{one.source} and {seen[one.id]} are the same model; give it once")
-        seen[one.id] = one.source
-    if directions is not None and all(one.directions is None for one in offered):
-        raise UserError(f"--directions {directions}: they belong to none of these models")
 
 
 def _has_screen() -> bool:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -120,6 +121,7 @@ class Studio:
     """
 
     def __init__(self, offered: Sequence[Offered], data: Path | None = None) -> None:
+        _check_distinct(offered)
         self.store = Store(None if data is None else data / "boards.sqlite")
         self.pictures = Pictures()
         self._points: Cache[str, Points] = Cache(POINTS, lambda point: point.values.numel() * 4 + 400)
@@ -128,10 +130,7 @@ class Studio:
         self.uploads, self.jobs = Uploads(), Jobs()
         self._looking = threading.Lock()
         self._described: dict[str, list[dict[str, Any]]] = {}
-        self.models: dict[str, Opened] = {}
-        for one in offered:
-            if one.id not in self.models:
-                self.models[one.id] = Opened(one, self)
+        self.models = {one.id: Opened(one, self) for one in offered}
 
     def prepare(self) -> threading.Thread:
         """Draw what a page opens with, and make previews quicker, in a thread of its own."""
@@ -206,7 +205,7 @@ class Studio:
             raise Refused("faces: at least one is needed")
         opened = self.opened(parsed[0].model)
         if any(face.model != parsed[0].model for face in parsed):
-            raise faces.Refused("All faces of a request must be of one model.")
+            raise Refused("All faces of a request must be of one model.")
         self.remember(parsed)
         return parsed, opened
 
@@ -356,7 +355,7 @@ class Studio:
         )
         job.files[made.path.name] = File(made.path, made.media_type)
         return {
-            "file": f"/files/{job.id}/{_quoted(made.path.name)}",
+            "file": f"/files/{job.id}/{quote(made.path.name)}",
             "bytes": made.path.stat().st_size,
             "told": list(made.told),
         }
@@ -522,11 +521,14 @@ class Studio:
         }
 
 
+def _check_distinct(offered: Sequence[Offered]) -> None:
+    """Raise UserError for a model that is given twice."""
+    seen: dict[str, str] = {}
+    for one in offered:
+        if one.id in seen:
+            raise UserError(f"{one.source} and {seen[one.id]} are the same model; give it once")
+        seen[one.id] = one.source
+
+
 def _at(texts: Sequence[str], number: int) -> str:
     return texts[number] if number < len(texts) else ""
-
-
-def _quoted(name: str) -> str:
-    from urllib.parse import quote
-
-    return quote(name)

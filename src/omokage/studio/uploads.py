@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from ..data.steps.crop import CROPS, crop_box, cut
-from ..data.steps.detect import Detector, Face, open_detector
+from ..data.steps.detect import Detector, Face, open_detector, overlap
 from ..data.steps.read import Unreadable, cover, read_picture
 from ..data.text import one_line
 from ..explore.alignment import aligned, detected, framing
@@ -27,13 +27,14 @@ from ..progress import Progress
 from ..sampling import gathered, sample
 from .caches import Cache
 from .pictures import smaller
-from .refused import Refused
+from .refused import Refused, unknown
 
 MOST_PIXELS = 40_000_000
 MOST_RESTORED = 1000  # faces of a recipe
 KEPT_SIDE = 1600  # px: faces are cut out of the picture at most so large
 MOST_BYTES = 48 * 2**20  # of all uploads that are kept
 BEGINNINGS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a")
+SAME = 0.7  # overlap from which a box is that of a face that was found
 EVERY = 4  # steps of a search for one picture of it
 
 
@@ -141,13 +142,13 @@ class Uploads:
         """The upload; Refused if it is not known."""
         found = self._kept.get(id)
         if found is None:
-            raise Refused("This drawing has been forgotten; bring it again.", "unknown_upload", 404)
+            raise unknown("upload", "This drawing has been forgotten; bring it again.")
         return found
 
     def forget(self, id: str) -> None:
         """Forget an upload; Refused if it is not known."""
         if not self._kept.drop(id):
-            raise Refused("This drawing has been forgotten already.", "unknown_upload", 404)
+            raise unknown("upload", "This drawing has been forgotten already.")
 
 
 def crop_of(upload: Upload, box: Mapping[str, float] | None, model: Model) -> np.ndarray:
@@ -163,7 +164,7 @@ def crop_of(upload: Upload, box: Mapping[str, float] | None, model: Model) -> np
         return _resized(upload.pixels, model)
     x, y, wide, high = (box[name] * upload.scale for name in ("x", "y", "width", "height"))
     own = Face(x, y, wide, high, 1.0)
-    near = [face for face in detected(upload.pixels, detector()) if _same(face, own)]
+    near = [face for face in detected(upload.pixels, detector()) if overlap(face, own) > SAME]
     if near:
         turned = near[0].tilt is not None and abs(near[0].tilt) >= 8
         aspect = model.resolution[1] / model.resolution[0]
@@ -175,12 +176,6 @@ def crop_of(upload: Upload, box: Mapping[str, float] | None, model: Model) -> np
     if right - left < 8 or bottom - top < 8:
         raise Refused("This box is too small, or outside the picture.")
     return _resized(upload.pixels[top:bottom, left:right], model)
-
-
-def _same(one: Face, other: Face) -> bool:
-    from ..data.steps.detect import overlap
-
-    return overlap(one, other) > 0.7
 
 
 def _resized(pixels: np.ndarray, model: Model) -> np.ndarray:
