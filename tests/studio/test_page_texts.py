@@ -11,7 +11,7 @@ from omokage.settings import OFFERED
 HERE = Path(omokage.studio.__file__).parent
 SCRIPTS = {path.name: path.read_text("utf-8") for path in sorted((HERE / "static").glob("*.js"))}
 # What a model or the server names: looked up by its name, not by a name in a script.
-BY_NAME = ("attributes.", "values.", "settings.", "lacks.", "errors.", "terms.", "fit.")
+BY_NAME = ("attributes.", "values.", "settings.", "lacks.", "errors.", "fit.")
 
 
 def words(language):

@@ -11,12 +11,14 @@ import pytest
 from PIL import Image
 
 from omokage.__main__ import main
+from omokage.model import load_model
 from omokage.sampling import gathered, sample
 from omokage.settings import Settings
 from omokage.studio import drawing as drawing_module
 from omokage.studio import jobs as jobs_module
 from omokage.studio import uploads
 from omokage.studio.server import create_app
+from omokage.terms import LANGUAGES, terms
 
 
 def seed(model, number, **more):
@@ -86,6 +88,13 @@ def test_the_page_learns_what_models_have_and_lack(client, models):
         assert lacks <= set(model["why_not"])
         assert all(sentence.endswith(".") for sentence in model["why_not"].values())
         assert model["terms"]
+
+
+def test_the_page_has_the_sentences_about_selling_that_files_have(client, models):
+    for language in LANGUAGES:
+        said = client.get(f"/texts/{language}.json").json()["terms"]
+        assert said["own"] == terms(models[0].model, language).sentence
+        assert said["shipped"] == terms(load_model("fast-64", "cpu"), language).sentence
 
 
 # Drawing.

@@ -139,7 +139,7 @@ def described(offered: Offered, network: AttributeNetwork | None, language: str 
         "resolution": list(model.resolution),
         "images_seen": model.images_seen,
         "terms": told.sentence,
-        "terms_url": told.url or ("/terms" if told.shipped else ""),
+        "terms_url": "/terms" if told.shipped else "",
         "shipped": told.shipped,
         "can": can,
         "why_not": _why_not(offered, can, chosen),

@@ -26,6 +26,8 @@ from starlette.exceptions import HTTPException
 
 from .. import __version__
 from ..errors import UserError
+from ..pages.upscale import FACTORS
+from ..terms import sentence
 from ..web.files import StaticFile, static_files, tag_of
 from ..web.serving import COMMON, bound, chosen_language
 from . import answers, bodies, controls, faces, uploads
@@ -283,7 +285,7 @@ class _Page:
             "models": await asyncio.to_thread(self.studio.described, language),
             "language": language,
             "version": __version__,
-            "upscalers": [1, 2, 4, 8],
+            "upscalers": list(FACTORS),
             "token_needed": self.token is not None,
         }
         return JSONResponse(told)
@@ -308,9 +310,12 @@ def _static() -> dict[str, StaticFile]:
 
 
 def _words() -> dict[str, StaticFile]:
+    """The words of the page by language; those about selling stand in one place, `omokage.terms`."""
     found = {}
     for path in sorted((HERE / "texts").glob("*.toml")):
-        content = json.dumps(tomllib.loads(path.read_text(encoding="utf-8")), ensure_ascii=False).encode()
+        words = tomllib.loads(path.read_text(encoding="utf-8"))
+        words["terms"] = {"shipped": sentence("shipped", path.stem), "own": sentence("own", path.stem)}
+        content = json.dumps(words, ensure_ascii=False).encode()
         found[f"{path.stem}.json"] = StaticFile(content, "application/json", tag_of(content))
     return found
 

@@ -1,10 +1,10 @@
 // Export: this face as a picture or a character sheet; the board as a film, a contact sheet, a folder or a file.
 
 import { Part, button, h, icon } from "./dom.js";
-import { nameOf } from "./faces.js";
+import { nameOf, termsOf } from "./faces.js";
 import { save } from "./saving.js";
 import { studio } from "./state.js";
-import { say, sentence } from "./words.js";
+import { say } from "./words.js";
 
 const kept = { scale: 4, transparent: false, name: "", notes: "", format: "png", seconds: 6, loop: true, film: null };
 
@@ -28,15 +28,15 @@ class StudioExport extends Part {
     const model = studio.modelOf(studio.face) ?? studio.model;
     const pin = studio.pinOf(studio.face, studio.key);
     this.replaceChildren(
-      this.picture(), this.sheet(pin), this.board(),
-      h("p", { class: "terms" }, sentence(model.shipped ? "terms.shipped" : "terms.own", model.terms), " ",
+      this.picture(), this.sheet(pin), ...this.board(),
+      h("p", { class: "terms" }, termsOf(model), " ",
         model.terms_url ? h("a", { href: model.terms_url, target: "_blank", rel: "noreferrer" }, say("export.terms")) : null));
     this.counts();
   }
 
   picture() {
     const scales = h("div", { class: "segments", role: "radiogroup", "aria-label": say("export.size") },
-      (studio.info.upscalers ?? [1, 2, 4, 8]).map((scale) => h("label", {}, h("input", { type: "radio", name: "scale", value: scale, checked: scale === kept.scale,
+      studio.info.upscalers.map((scale) => h("label", {}, h("input", { type: "radio", name: "scale", value: scale, checked: scale === kept.scale,
         on: { change: () => {
           kept.scale = scale;
           this.sizes();
@@ -83,10 +83,7 @@ class StudioExport extends Part {
         saving(say("export.contact"), () => save({ kind: "contact", faces: faces(), name: studio.board.name })),
         saving(say("export.folder"), () => save({ kind: "folder", faces: faces(), board: studio.board.id })),
         saving(say("export.board_file"), () => save({ kind: "board", faces: [], board: studio.board.id }))));
-    return [this.film, this.whole].reduce((box, section) => {
-      box.append(section);
-      return box;
-    }, document.createDocumentFragment());
+    return [this.film, this.whole];
   }
 
   // What the board can give now.

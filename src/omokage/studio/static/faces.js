@@ -83,5 +83,8 @@ export function nameOfDirection(name) {
 
 export const nameOfModel = ({ name }) => (name === "shipped" ? say("bar.shipped") : name);
 
+// The terms of what a model draws, in the page's language.
+export const termsOf = ({ shipped }) => say(`terms.${shipped ? "shipped" : "own"}`);
+
 export const madeBy = (face) => (face.edits && Object.keys(face.edits).length > 0 ? "steer"
   : face.from.mix ? "mix" : face.from.between ? "glide" : face.from.near ? "vary" : face.from.point ? "import" : "roll");

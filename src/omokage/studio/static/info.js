@@ -3,7 +3,7 @@
 import { post } from "./api.js";
 import { Part, button, h, icon, pause } from "./dom.js";
 import { fact } from "./drawing.js";
-import { nameOfModel, tidy } from "./faces.js";
+import { nameOfModel, termsOf, tidy } from "./faces.js";
 import { address } from "./pictures.js";
 import { studio } from "./state.js";
 import { treeOf } from "./tree.js";
@@ -42,7 +42,7 @@ class StudioInfo extends Part {
         command.files?.length > 0 ? h("p", { class: "faint" }, say("info.files"), " ", command.files.map(({ name, url }) =>
           h("a", { href: address(url), download: name }, name))) : null) : null,
       model ? h("section", {}, h("h3", {}, say("info.model")), h("p", {}, nameOfModel(model), h("span", { class: "faint" }, ` · ${model.title}`)),
-        h("p", { class: "faint" }, model.terms), Object.values(model.why_not ?? {}).length > 0
+        h("p", { class: "faint" }, termsOf(model)), Object.values(model.why_not ?? {}).length > 0
           ? h("ul", { class: "plain faint" }, Object.keys(model.why_not).map((ability) => h("li", {}, studio.lacks(ability, model)))) : null) : null,
     ].filter(Boolean));
   }
