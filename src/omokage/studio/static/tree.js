@@ -70,6 +70,7 @@ export function treeOf(pins, chosen = (face) => studio.open(face)) {
     const parents = node.parents.map((parent) => parent.pin?.note || nameOf(parent.face));
     fill(tile, node.face, null, parents.length > 0 ? say("tree.made_of", { name, parents: parents.join(", ") }) : name);
     tile.removeAttribute("data-pinned");
+    tile.removeAttribute("data-open"); // the ring would be cut off, and mark a parent
     tile.classList.toggle("faded", !node.pin);
     const open = () => chosen(node.face);
     tile.addEventListener("click", open);
