@@ -3,7 +3,7 @@
 import { pause, randomId } from "./dom.js";
 
 const BASE = new URL("api/", document.baseURI);
-const LONG = 1000; // ms after which a request is given up for a newer one
+export const LONG = 1000; // ms after which a request is given up for a newer one
 const TRIES = [400, 1200, 3000, 5000, 5000, 10_000, 10_000, 30_000]; // ms between tries of what must not get lost
 
 // The server answered and said no.

@@ -5,7 +5,7 @@ import { Part, ask, button, dropdown, h, icon, iconButton, pickFile } from "./do
 import { nameOf } from "./faces.js";
 import { save } from "./saving.js";
 import { studio } from "./state.js";
-import { dropTarget, fill, newTile, tileEvents } from "./tiles.js";
+import { dropTarget, fill, moveOver, newTile, tileEvents } from "./tiles.js";
 import { showTree } from "./tree.js";
 import { say } from "./words.js";
 
@@ -224,16 +224,7 @@ class StudioBoard extends Part {
   }
 
   move(tile, key) {
-    const tiles = this.tiles();
-    const at = tiles.indexOf(tile);
-    const across = getComputedStyle(this.list).gridTemplateColumns.split(" ").length;
-    const to = { ArrowLeft: at - 1, ArrowRight: at + 1, ArrowUp: at - across, ArrowDown: at + across, Home: 0, End: tiles.length - 1 }[key];
-    if (tiles[to]) this.focusTile(tiles[to]);
-  }
-
-  focusTile(tile) {
-    for (const other of this.tiles()) other.tabIndex = other === tile ? 0 : -1;
-    tile.focus();
+    moveOver(this.tiles(), tile, key, getComputedStyle(this.list).gridTemplateColumns.split(" ").length);
   }
 
   // Keys for one pin: Delete removes it, F makes it a favourite, Alt and arrows move it.

@@ -5,7 +5,7 @@ import { h } from "./dom.js";
 import { nameOf, tidy } from "./faces.js";
 import { loaded, spotsOf } from "./pictures.js";
 import { studio } from "./state.js";
-import { fill, marks, newTile, tileEvents } from "./tiles.js";
+import { fill, marks, moveOver, newTile, tileEvents } from "./tiles.js";
 
 export class FaceList {
   // open(tile): what a click does; the default puts the face on the table.
@@ -48,12 +48,7 @@ export class FaceList {
   }
 
   move(tile, key) {
-    const at = this.tiles.indexOf(tile);
     const across = this.tiles.filter((other) => other.getBoundingClientRect().top === this.tiles[0].getBoundingClientRect().top).length;
-    const to = { ArrowLeft: at - 1, ArrowRight: at + 1, ArrowUp: at - across, ArrowDown: at + across, Home: 0,
-      End: this.tiles.length - 1 }[key];
-    if (!this.tiles[to]) return;
-    for (const other of this.tiles) other.tabIndex = other === this.tiles[to] ? 0 : -1;
-    this.tiles[to].focus();
+    moveOver(this.tiles, tile, key, across);
   }
 }

@@ -4,11 +4,11 @@
 // "board", "say" ({text, error}).
 
 import { Latest, Refusal, Silence, draw, erase, get, insist, post, quiet } from "./api.js";
-import { random, randomId } from "./dom.js";
+import { clamp, random, randomId } from "./dom.js";
 import { madeBy, nestable, parentsOf, plain, textOf, tidy } from "./faces.js";
 import { recall, remember } from "./memory.js";
 import { loaded, spotsOf } from "./pictures.js";
-import { has, say, sentence } from "./words.js";
+import { say, sentence } from "./words.js";
 
 const TYPICAL = 0.8; // psi that a model opens with, where it has that setting
 const STEP = 500; // ms of rest between two steps of steering
@@ -108,7 +108,7 @@ class Studio extends EventTarget {
     const wanted = typeof kept.psi === "number" ? kept.psi : this.view.wanted ?? TYPICAL;
     const fixed = Object.fromEntries(Object.entries(kept.fixed ?? this.view.fixed)
       .filter(([name, value]) => this.model.choices?.[name]?.includes(value)));
-    this.view = { ...this.view, settings: {}, psi: psi ? Math.min(psi.high, Math.max(psi.low, wanted)) : 1, fixed };
+    this.view = { ...this.view, settings: {}, psi: psi ? clamp(wanted, psi.low, psi.high) : 1, fixed };
     this.start = this.model.seeds_start ?? 0;
     this.starts = [];
     this.changed("model");
@@ -293,7 +293,7 @@ class Studio extends EventTarget {
   // Why a model cannot do something, in one sentence; null if it can.
   lacks(ability, model = this.face ? this.modelOf(this.face) ?? this.model : this.model) {
     if (model.can[ability]) return null;
-    return sentence(`lacks.${ability}`, model.why_not?.[ability]) || (has(`lacks.${ability}`) ? say(`lacks.${ability}`) : "");
+    return sentence(`lacks.${ability}`, model.why_not?.[ability]);
   }
 }
 

@@ -1,6 +1,6 @@
 // Steer: sliders with names, live. What the model cannot do is not there, with a line that says why.
 
-import { Part, button, h, iconButton } from "./dom.js";
+import { Part, button, clamp, h, iconButton } from "./dom.js";
 import { swatch } from "./bar.js";
 import { slot } from "./chooser.js";
 import { isSeed, mixed, nameOfDirection, nestable } from "./faces.js";
@@ -128,7 +128,7 @@ class StudioSteer extends Part {
         if (!step) return;
         event.preventDefault();
         const by = ((high - low) / 40) * step;
-        write(Math.round(Math.min(high, Math.max(low, read() + by)) * 100) / 100);
+        write(Math.round(clamp(read() + by, low, high) * 100) / 100);
       },
     } });
     const back = iconButton("reset", say("steer.reset_one", { name: label }), () => {
@@ -145,7 +145,7 @@ class StudioSteer extends Part {
       input.setAttribute("aria-valuetext", value.toFixed(2));
       back.classList.toggle("idle", Math.abs(value - rest) < 0.005);
       back.disabled = Math.abs(value - rest) < 0.005;
-      element.style.setProperty("--zero", `${((Math.max(low, Math.min(high, 0)) - low) / (high - low)) * 100}%`);
+      element.style.setProperty("--zero", `${((clamp(0, low, high) - low) / (high - low)) * 100}%`);
     };
     element.toggleAttribute("data-zero", low < 0);
     element.optional = hidden;

@@ -5,7 +5,7 @@ import { Part, h } from "./dom.js";
 import { near, nameOfDirection, tidy } from "./faces.js";
 import { loaded, spotsOf } from "./pictures.js";
 import { studio } from "./state.js";
-import { fill, marks, newTile, tileEvents } from "./tiles.js";
+import { fill, marks, moveOver, newTile, tileEvents } from "./tiles.js";
 import { say, word } from "./words.js";
 
 const kept = { rows: null, columns: null };
@@ -18,7 +18,7 @@ class StudioGrid extends Part {
       await loaded(answer.sprite);
       return answer;
     }, (answer, request) => this.drawn(answer, request), (error) => studio.fail(error));
-    tileEvents(this, this.table, { next: (tile, key) => this.move(tile, key), pin: (tile) => studio.toggle(tile.face, { by: "steer", key: tile.key }),
+    tileEvents(this, this.table, { next: (tile, key) => moveOver(this.tiles, tile, key, this.across), pin: (tile) => studio.toggle(tile.face, { by: "steer", key: tile.key }),
       open: (tile) => studio.open(tile.face, { by: "steer", key: tile.key }) });
     this.listen(studio, "board", () => marks(this.table));
     this.listen(studio, "face", ({ detail: { by } }) => by !== "close" && this.fill());
@@ -87,14 +87,6 @@ class StudioGrid extends Part {
     }
     if (tiles[0]) tiles[0].tabIndex = 0;
     Object.assign(this, { tiles, across });
-  }
-
-  move(tile, key) {
-    const at = this.tiles.indexOf(tile);
-    const to = { ArrowLeft: at - 1, ArrowRight: at + 1, ArrowUp: at - this.across, ArrowDown: at + this.across, Home: 0, End: this.tiles.length - 1 }[key];
-    if (!this.tiles[to]) return;
-    for (const other of this.tiles) other.tabIndex = other === this.tiles[to] ? 0 : -1;
-    this.tiles[to].focus();
   }
 }
 

@@ -38,6 +38,16 @@ export function mark(tile) {
 
 export const marks = (container) => container.querySelectorAll(".face").forEach(mark);
 
+// Arrow keys, Home and End over tiles that lie in rows of across: the next one gets the focus, and alone stays
+// in the order of the Tab key.
+export function moveOver(tiles, tile, key, across) {
+  const at = tiles.indexOf(tile);
+  const to = { ArrowLeft: at - 1, ArrowRight: at + 1, ArrowUp: at - across, ArrowDown: at + across, Home: 0, End: tiles.length - 1 }[key];
+  if (!tiles[to]) return;
+  for (const other of tiles) other.tabIndex = other === tiles[to] ? 0 : -1;
+  tiles[to].focus();
+}
+
 // What happens with the tiles in a container: open by a click, pin by Enter, heart by the heart, drop(tile, face)
 // when a face is let go over a tile, next(tile, key) by arrow keys.
 export function tileEvents(part, container, { open = (tile) => studio.open(tile.face, { key: tile.key }), next,

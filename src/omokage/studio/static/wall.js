@@ -1,7 +1,7 @@
 // The endless wall of faces. Only the rows in sight are in the document; pages of 24 faces far away are forgotten
 // and drawn again on the way back.
 
-import { quiet, wall } from "./api.js";
+import { LONG, quiet, wall } from "./api.js";
 import { Part, button, clamp, h } from "./dom.js";
 import { nameOf } from "./faces.js";
 import { loaded, spotsOf } from "./pictures.js";
@@ -12,7 +12,6 @@ import { has, number as digits, say, word } from "./words.js";
 const PAGE = 24;
 const GAP = 8; // px, as in the stylesheet
 const KEPT = 12; // pages kept on each side of what is in sight
-const LONG = 1000; // ms after which a request is given up for a newer one
 
 class StudioWall extends Part {
   connected() {
