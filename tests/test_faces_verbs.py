@@ -88,7 +88,7 @@ def test_verbs(faces, tmp_path, capsys):
     ("arguments", "told"),
     [
         (["show", "FACES", "-o", "OUT.png", "--where", "hare=blonde"], "did you mean 'hair'"),
-        (["show", "FACES", "-o", "OUT.png", "--where", "hair=green"], "no face meets"),
+        (["show", "FACES", "-o", "OUT.png", "--where", "hair=green"], "conditions: hair has no 'green'"),
         (["show", "FACES", "-o", "OUT.png", "--label", "name"], "no column 'name'"),
         (["show", "FACES", "-o", "OUT.jpg"], "must end in .png"),
         (["show", "nowhere"], "there is no face set nowhere"),

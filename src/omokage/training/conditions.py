@@ -11,12 +11,11 @@ from math import prod
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
 from ..data.sources.source import natural
-from ..data.store.columns import COLUMNS, column, has_column, label_columns
+from ..data.store.columns import COLUMNS, as_numbers, column, has_column, is_numeric, label_columns
 from ..data.store.faceset import FaceSet
 from ..data.text import one_line
 from ..errors import UserError
@@ -74,8 +73,11 @@ class ConditionLabels:
         }
         self._several = {name: sum(len(carried[name][i]) > 1 for i in self.used) for name in names}
         if values is None:
-            orders = {name: _by_number if _numeric(column(faces.index, name)) else natural for name in names}
-            values = {name: sorted(self.counts[name], key=orders[name]) for name in names}
+            numeric = {name for name in names if is_numeric(column(faces.index, name))}
+            values = {
+                name: sorted(self.counts[name], key=_by_number if name in numeric else natural)
+                for name in names
+            }
             _check(faces, values, setting)
         self.values = {name: list(known) for name, known in values.items()}
         most = max(len(several) for every in carried.values() for several in every)
@@ -134,9 +136,9 @@ def _carried(
     values: pa.ChunkedArray, used: np.ndarray, known: Sequence[str] | None
 ) -> list[list[str]]:
     """The values of each face: those joined by a bar, the bin of a number, or `UNKNOWN`."""
-    if not _numeric(values):
+    if not is_numeric(values):
         return [_parts(text) for text in values.to_pylist()]
-    numbers = pc.cast(values, pa.float64()).to_numpy(zero_copy_only=False)
+    numbers = as_numbers(values)
     bins = _bins(numbers[used]) if known is None else [(*_ends(name), name) for name in known]
     bins = sorted(one for one in bins if one[2] != UNKNOWN)
     if not bins:
@@ -144,10 +146,6 @@ def _carried(
     tops = np.array([high for _, high, _ in bins])
     place = np.minimum(np.searchsorted(tops, numbers), len(bins) - 1)
     return [[UNKNOWN if np.isnan(n) else bins[i][2]] for n, i in zip(numbers, place, strict=True)]
-
-
-def _numeric(values: pa.ChunkedArray) -> bool:
-    return pa.types.is_integer(values.type) or pa.types.is_floating(values.type)
 
 
 def _by_number(name: str) -> tuple[bool, tuple[float, float]]:

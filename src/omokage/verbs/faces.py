@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .options import WORKERS, default_out, progress, within
+from .options import WORKERS, default_out, need, progress, within
 
 app = typer.Typer(
     help="Look at finished face sets, choose, review, split, join and export them."
@@ -42,19 +42,15 @@ def show(
     """Write a sheet with random faces of a face set."""
     import numpy as np
 
-    from ..data.derive.choose import nearest, where
+    from ..data.derive.choose import chosen_rows, nearest
     from ..data.derive.duplicates import ALIKE, duplicate_groups, face_set_signatures
     from ..data.store.faceset import FaceSet
-    from ..errors import UserError
     from ..pages.face_sheet import write_face_sheet
 
     opened, picture = FaceSet.open(faces), default_out(out, "faces.png")
-    rows = np.nonzero(where(opened.index, conditions or []))[0]
+    rows = chosen_rows(opened, conditions or [])
     filters = "".join(f"  ·  {condition}" for condition in conditions or [])
     line = f"{len(rows):,} of {len(opened):,} faces{filters}  ·  content {opened.content_hash[:12]}"
-    if not len(rows):
-        hint = nearest(opened.index, conditions or []) or "`omokage faces stats` lists the labels"
-        raise UserError(f"no face meets the conditions: {hint}")
     _tell_unknown(nearest(opened.index, conditions or []))
     if duplicates:
         signatures = face_set_signatures(opened, rows.tolist(), workers=workers, progress=progress())
@@ -223,23 +219,16 @@ def review(
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Open no browser.")] = False,
 ) -> None:
     """Open a page on which one key keeps or rejects a face; faces filter takes its list."""
-    from importlib.util import find_spec
-
     import numpy as np
 
-    from ..data.derive.choose import numbers_of, where
+    from ..data.derive.choose import chosen_rows, numbers_of
     from ..data.store.faceset import FaceSet
-    from ..errors import UserError
 
-    missing = [name for name in ("fastapi", "uvicorn") if find_spec(name) is None]
-    if missing:
-        raise UserError(f"faces review needs {', '.join(missing)}: pip install 'omokage[studio]'")
+    need("faces review", "studio", "fastapi", "uvicorn")
     from ..review.server import serve
 
     opened = FaceSet.open(faces)
-    rows = np.nonzero(where(opened.index, conditions or []))[0]
-    if not len(rows):
-        raise UserError("no face meets the conditions: `omokage faces stats` lists the labels")
+    rows = chosen_rows(opened, conditions or [])
     if sort is not None:
         rows = rows[np.argsort(numbers_of(opened.index, sort)[rows], kind="stable")]
     serve(
@@ -295,21 +284,15 @@ def attributes(
     conditions: Annotated[list[str] | None, WHERE] = None,
 ) -> None:
     """Estimate hair and eye colour, glasses and more of every face, with a confidence each."""
-    import numpy as np
-
     from ..attributes import ATTRIBUTES, attribute_network
-    from ..data.derive.choose import nearest, where
+    from ..data.derive.choose import chosen_rows
     from ..data.store.faceset import FaceSet
-    from ..errors import UserError
     from ..explore.finding import estimates_of
     from ..pages.files import checked_file, save_table
 
     path = checked_file(default_out(out, "attributes.csv"), ".csv")
     opened, network = FaceSet.open(faces), attribute_network()
-    rows = np.nonzero(where(opened.index, conditions or []))[0]
-    if not len(rows):
-        hint = nearest(opened.index, conditions or []) or "`omokage faces stats` lists the labels"
-        raise UserError(f"no face meets the conditions: {hint}")
+    rows = chosen_rows(opened, conditions or [])
     seen = estimates_of(network, opened, rows, progress())
     header = ["key", *(column for name in ATTRIBUTES for column in (name, f"{name}_confidence"))]
     values = {name: seen.values(name) for name in ATTRIBUTES}

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -172,6 +173,12 @@ def one_model(positional: str | Path | None, named: str | None) -> str | Path | 
     if positional is not None and named is not None:
         raise UserError(f"several models: {positional}, {named}; give one")
     return named if positional is None else positional
+
+
+def need(command: str, extra: str, *packages: str) -> None:
+    """UserError if one of the ``packages`` is missing; it names the ``extra`` of omokage that brings them."""
+    if missing := [name for name in packages if find_spec(name) is None]:
+        raise UserError(f"{command} needs {', '.join(missing)}: pip install 'omokage[{extra}]'")
 
 
 WORKERS = typer.Option(callback=within(1, 1024), help="Processes; default: one for each core.")

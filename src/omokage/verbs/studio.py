@@ -1,13 +1,11 @@
 """`omokage studio`: a page in the browser on which a face is found."""
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..errors import UserError
-from .options import within
+from .options import need, within
 
 
 def studio(
@@ -33,9 +31,7 @@ def studio(
     ] = None,
 ) -> None:
     """Open a page in the browser: roll, steer, mix and keep faces, and save them."""
-    missing = [name for name in ("fastapi", "uvicorn") if find_spec(name) is None]
-    if missing:
-        raise UserError(f"omokage studio needs {', '.join(missing)}: pip install 'omokage[studio]'")
+    need("omokage studio", "studio", "fastapi", "uvicorn")
     from ..studio.server import serve
 
     serve(

@@ -4,14 +4,13 @@ import json
 import shlex
 import tempfile
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import UserError
-from .options import progress, within
+from .options import need, progress, within
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,9 +23,7 @@ app = typer.Typer(help="Ask people: can they tell generated faces from real ones
 @app.callback()
 def start() -> None:
     """Ask people: can they tell generated faces from real ones? Serve, report, export."""
-    missing = [name for name in ("fastapi", "sqlalchemy", "uvicorn", "choix") if find_spec(name) is None]
-    if missing:
-        raise UserError(f"omokage study needs {', '.join(missing)}: pip install 'omokage[study]'")
+    need("omokage study", "study", "fastapi", "sqlalchemy", "uvicorn", "choix")
 
 
 STUDY = typer.Argument(metavar="STUDY", help="The study's folder.")

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ...errors import UserError
-from ..store.columns import as_text, column, has_column
+from ..store.columns import as_numbers, as_text, column, has_column, is_numeric
 from ..store.faceset import FaceSet
 from ..text import one_line
 
@@ -49,37 +49,45 @@ def where(index: pa.Table, conditions: Sequence[str]) -> np.ndarray:
     return met
 
 
-def chosen(faces: FaceSet, conditions: Sequence[str]) -> FaceSet:
-    """``faces`` that meet all ``conditions``, as a face set in memory; its files are those of the whole.
+def chosen_rows(faces: FaceSet, conditions: Sequence[str]) -> np.ndarray:
+    """The rows of ``faces`` that meet all ``conditions``, ascending: int64 (N,).
 
     Raises `UserError` for a condition that cannot be asked, or if no face meets them all.
     """
-    if not conditions:
-        return faces
     rows = np.nonzero(where(faces.index, conditions))[0]
     if not len(rows):
         why = nearest(faces.index, conditions) or "`omokage faces stats` lists the labels"
         raise UserError(f"no face of {one_line(faces.path)} meets the conditions: {why}")
+    return rows
+
+
+def chosen(faces: FaceSet, conditions: Sequence[str]) -> FaceSet:
+    """``faces`` that meet all ``conditions``, as a face set in memory; its files are those of the whole.
+
+    Raises `UserError` as `chosen_rows`.
+    """
+    if not conditions:
+        return faces
+    rows = chosen_rows(faces, conditions)
     return faces.subset(rows, {"by": "where", "of": faces.content_hash, "where": list(conditions)})
 
 
 def numbers_of(index: pa.Table, name: str) -> np.ndarray:
     """A column as float64 (N,), NaN where it is empty; `UserError` if it does not hold numbers."""
     try:
-        return pc.cast(column(index, known_column(index, name)), pa.float64()).to_numpy(zero_copy_only=False)
+        return as_numbers(column(index, known_column(index, name)))
     except pa.ArrowInvalid:
         raise UserError(f"the column {name!r} does not hold numbers") from None
 
 
 def _meets(column: pa.ChunkedArray, name: str, sign: str, value: str) -> np.ndarray:
-    numeric = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
-    if sign in ("<", "<=", ">", ">=") or (numeric and value and sign != "~"):
+    if sign in ("<", "<=", ">", ">=") or (is_numeric(column) and value and sign != "~"):
         try:
             wanted = float(value)
         except ValueError:
             raise UserError(f"{name}{sign}{one_line(value)}: {one_line(value)!r} is not a number") from None
         try:
-            numbers = pc.cast(column, pa.float64()).to_numpy(zero_copy_only=False)
+            numbers = as_numbers(column)
         except pa.ArrowInvalid:
             raise UserError(f"{name}{sign}{value}: the column {name!r} does not hold numbers") from None
         known = ~np.isnan(numbers)
@@ -142,8 +150,8 @@ def described_column(index: pa.Table, name: str) -> dict[str, Any]:
     have each value; each of several values joined by a vertical bar counts.
     """
     values_of = column(index, name)
-    if pa.types.is_integer(values_of.type) or pa.types.is_floating(values_of.type):
-        numbers = pc.cast(values_of.drop_null(), pa.float64()).to_numpy(zero_copy_only=False)
+    if is_numeric(values_of):
+        numbers = as_numbers(values_of.drop_null())
         numbers = numbers[np.isfinite(numbers)]
         spread = (
             dict(zip(("lowest", "median", "highest"), np.quantile(numbers, (0, 0.5, 1)), strict=True))

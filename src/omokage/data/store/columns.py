@@ -2,6 +2,7 @@
 
 import itertools
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -138,6 +139,19 @@ def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # lists and other nested types
         values = ["" if v is None else str(v) for v in column.to_pylist()]
         return pa.chunked_array([pa.array(values, pa.string())])
+
+
+def is_numeric(column: pa.ChunkedArray) -> bool:
+    """Whether a column holds numbers."""
+    return pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+
+
+def as_numbers(column: pa.ChunkedArray) -> np.ndarray:
+    """``column`` as float64 (N,), NaN for null. Texts are read as numbers.
+
+    Raises `pyarrow.ArrowInvalid` for a text that is none.
+    """
+    return pc.cast(column, pa.float64()).to_numpy(zero_copy_only=False)
 
 
 def label_columns(index: pa.Table) -> list[str]:
