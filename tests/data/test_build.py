@@ -21,7 +21,7 @@ from PIL import Image
 from omokage.__main__ import main
 from omokage.data.build import build, building, finishing, pieces
 from omokage.data.store import format as files
-from omokage.data.store import shards as writing
+from omokage.data.store import shards
 from omokage.data.store.faceset import FaceSet
 from omokage.data.store.format import partial_folder
 from omokage.data.store.unfinished import locked
@@ -39,7 +39,7 @@ def rejected(folder: Path) -> dict[str, str]:
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
-    monkeypatch.setattr(writing, "SHARD_PICTURES", 8)
+    monkeypatch.setattr(shards, "SHARD_PICTURES", 8)
     monkeypatch.setattr(pieces, "PIECE_FACES", 8)
 
 
@@ -320,9 +320,9 @@ def test_full_disk_is_one_line_and_resumable(folder_of_faces, tmp_path, monkeypa
     build([folder], tmp_path / "unbroken", as_faces=True)
     needed = sum(path.stat().st_size for path in (tmp_path / "unbroken").glob("*.tar.gz"))
     room = [needed * 0.6 if where == "shard" else 10**9]
-    write_shard, write_file = writing.ShardWriter._write, files.write_file
+    write_shard, write_file = shards.ShardWriter._write, files.write_file
 
-    def shard(self: writing.ShardWriter, data: bytes) -> int:
+    def shard(self: shards.ShardWriter, data: bytes) -> int:
         room[0] -= len(data)
         if room[0] < 0:
             self._file.write(data[: len(data) // 2])
@@ -337,7 +337,7 @@ def test_full_disk_is_one_line_and_resumable(folder_of_faces, tmp_path, monkeypa
         write_file(path, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(writing.ShardWriter, "_write", shard)
+        patch.setattr(shards.ShardWriter, "_write", shard)
         patch.setattr(finishing, "write_file", file)
         patch.setattr(pieces, "write_file", file)
         with pytest.raises(UserError, match=r"disk of .* is full: make room and repeat") as caught:
@@ -505,7 +505,7 @@ def test_the_report_shows_what_was_kept_and_left_out(folder_of_faces, tmp_path):
 
 
 def test_real_faces_cost_no_more_than_themselves(real_data, tmp_path, monkeypatch):
-    monkeypatch.setattr(writing, "SHARD_PICTURES", 4096)
+    monkeypatch.setattr(shards, "SHARD_PICTURES", 4096)
     part = tmp_path / "part.tar"
     with tarfile.open(real_data / "getchu-faces-64.tar") as whole, tarfile.open(part, "w") as some:
         for _, member in zip(range(1500), whole, strict=False):

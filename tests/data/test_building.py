@@ -18,15 +18,14 @@ from PIL import Image
 
 from omokage import hardware
 from omokage.__main__ import main
-from omokage.data.build import build, pipeline
-from omokage.data.build import pieces as building
+from omokage.data.build import build, pieces, pipeline
 from omokage.data.build.pipeline import Options
 from omokage.data.build.plan import DETECTED
 from omokage.data.drawn import draw, draw_face, draw_illustration
 from omokage.data.sources.beside import pictures
 from omokage.data.sources.source import open_source
 from omokage.data.steps.detect import Face
-from omokage.data.store import shards as writing
+from omokage.data.store import shards
 from omokage.data.store.faceset import FaceSet
 from omokage.errors import UserError
 
@@ -39,8 +38,8 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch):
-    monkeypatch.setattr(writing, "SHARD_PICTURES", 5)
-    monkeypatch.setattr(building, "PIECE_FACES", 3)
+    monkeypatch.setattr(shards, "SHARD_PICTURES", 5)
+    monkeypatch.setattr(pieces, "PIECE_FACES", 3)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +66,7 @@ def illustrations(tmp_path_factory) -> Path:
 def whole(illustrations, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("whole") / "set"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(writing, "SHARD_PICTURES", 5)
+        patch.setattr(shards, "SHARD_PICTURES", 5)
         build([illustrations], out, size=48, workers=1, options=Options(upscale="lanczos"))
     return out
 
@@ -202,7 +201,7 @@ def test_interrupted_equals_unbroken_whatever_the_workers(illustrations, tmp_pat
 
 def test_killed_while_shards_are_written(illustrations, tmp_path, monkeypatch):
     build([illustrations], tmp_path / "one", size=40, workers=1, options=QUICK)
-    original, closed = writing.ShardWriter.close, 0
+    original, closed = shards.ShardWriter.close, 0
 
     def full(self):
         nonlocal closed
@@ -212,7 +211,7 @@ def test_killed_while_shards_are_written(illustrations, tmp_path, monkeypatch):
         return original(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(writing.ShardWriter, "close", full)
+        patch.setattr(shards.ShardWriter, "close", full)
         with pytest.raises(RuntimeError):
             build([illustrations], tmp_path / "set", size=40, workers=1, options=QUICK)
     build([illustrations], tmp_path / "set", size=40, workers=1, options=QUICK)
@@ -225,12 +224,12 @@ def test_kill_nine_and_two_processes(illustrations, tmp_path):
     script.write_text(
         textwrap.dedent("""
             import sys
-            from omokage.data.build import pieces as building
-            from omokage.data.store import shards as writing
+            from omokage.data.build import pieces
+            from omokage.data.store import shards
             from omokage.data.build import build
             from omokage.data.build.pipeline import Options
             if __name__ == "__main__":
-                writing.SHARD_PICTURES, building.PIECE_FACES = 5, 3
+                shards.SHARD_PICTURES, pieces.PIECE_FACES = 5, 3
                 options = Options(
                     detector="cascade-example", clean=False, label=False, upscale="lanczos", duplicates=False
                 )

@@ -14,7 +14,7 @@ from omokage.data.drawn import draw_illustration
 from omokage.data.engines import cluster
 from omokage.data.engines.cluster import Ray
 from omokage.data.engines.processes import Steps
-from omokage.data.store import shards as writing
+from omokage.data.store import shards
 from omokage.errors import UserError
 
 ray = pytest.importorskip("ray", reason="Ray is not installed (pip install 'omokage[ray]')")
@@ -70,7 +70,7 @@ def two_cpus() -> Iterator[None]:
 def small_batches(monkeypatch) -> None:
     monkeypatch.setattr(cluster, "BATCH_ITEMS", 2)
     monkeypatch.setattr(cluster, "WINDOW_BATCHES", 2)
-    monkeypatch.setattr(writing, "SHARD_PICTURES", 8)
+    monkeypatch.setattr(shards, "SHARD_PICTURES", 8)
 
 
 def dies(marker: Path):

@@ -12,7 +12,7 @@ from omokage.__main__ import main
 from omokage.data.build import build
 from omokage.data.derive.copies import VARIANT, difference
 from omokage.data.drawn import draw_face
-from omokage.data.store import shards as writing
+from omokage.data.store import shards
 from omokage.data.store.faceset import FaceSet
 from omokage.errors import UserError
 
@@ -83,7 +83,7 @@ def faces(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
-    monkeypatch.setattr(writing, "SHARD_PICTURES", 3)
+    monkeypatch.setattr(shards, "SHARD_PICTURES", 3)
 
 
 def files(folder):
@@ -129,7 +129,7 @@ def test_workers_and_interruptions_change_nothing(faces, tmp_path, drop, monkeyp
     build([faces], tmp_path / "three", as_faces=True, drop=drop, workers=3)
     assert files(tmp_path / "one") == files(tmp_path / "three")
 
-    original, calls = writing.ShardWriter.close, 0
+    original, calls = shards.ShardWriter.close, 0
 
     def interrupted(self):
         nonlocal calls
@@ -138,7 +138,7 @@ def test_workers_and_interruptions_change_nothing(faces, tmp_path, drop, monkeyp
             raise KeyboardInterrupt
         return original(self)
 
-    monkeypatch.setattr(writing.ShardWriter, "close", interrupted)
+    monkeypatch.setattr(shards.ShardWriter, "close", interrupted)
     broken = 0
     while not (tmp_path / "broken").exists():
         try:

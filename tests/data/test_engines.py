@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from omokage.data.drawn import draw_illustration
-from omokage.data.engines import processes as engines
+from omokage.data.engines import processes
 from omokage.data.engines.processes import Processes, Steps, WorkerPool
 from omokage.errors import UserError
 
@@ -155,10 +155,10 @@ def test_workers_that_never_come_up_are_no_fault_of_the_items(tmp_path):
 
 
 def test_only_a_worker_that_begins_leaves(monkeypatch):
-    engines.leave_if_worker_begins()
-    monkeypatch.setattr(engines.multiprocessing.current_process(), "_inheriting", True, raising=False)
+    processes.leave_if_worker_begins()
+    monkeypatch.setattr(processes.multiprocessing.current_process(), "_inheriting", True, raising=False)
     with pytest.raises(SystemExit):
-        engines.leave_if_worker_begins()
+        processes.leave_if_worker_begins()
 
 
 def test_the_error_is_one_that_users_can_mend(monkeypatch):

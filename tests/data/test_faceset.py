@@ -8,7 +8,7 @@ import pytest
 
 from omokage.data.build import build
 from omokage.data.steps.read import cover
-from omokage.data.store import shards as writing
+from omokage.data.store import shards
 from omokage.data.store.faceset import FaceSet
 from omokage.data.store.format import content_hash
 from omokage.errors import UserError
@@ -18,7 +18,7 @@ from omokage.snapshot import newest_snapshot
 
 @pytest.fixture
 def faces(folder_of_faces, tmp_path, monkeypatch):
-    monkeypatch.setattr(writing, "SHARD_PICTURES", 8)
+    monkeypatch.setattr(shards, "SHARD_PICTURES", 8)
     build([folder_of_faces(30)], tmp_path / "set", as_faces=True)
     return FaceSet.open(tmp_path / "set")
 

@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 
 from omokage.data.build import build
-from omokage.data.sources import places as remote
+from omokage.data.sources import places
 from omokage.data.sources.places import Place, open_remote, shown, url_of
 from omokage.data.sources.source import open_source
-from omokage.data.store import publish
-from omokage.data.store import shards as writing
+from omokage.data.store import publish, shards
 from omokage.data.store.faceset import FaceSet
 from omokage.errors import UserError
 
@@ -24,9 +23,9 @@ pytest.importorskip("fsspec", reason="fsspec is not installed (pip install 'omok
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch, tmp_path):
-    monkeypatch.setattr(remote, "BLOCK", 2048)
-    monkeypatch.setattr(remote, "PAUSES", (0.0, 0.01))
-    monkeypatch.setattr(writing, "SHARD_PICTURES", 8)
+    monkeypatch.setattr(places, "BLOCK", 2048)
+    monkeypatch.setattr(places, "PAUSES", (0.0, 0.01))
+    monkeypatch.setattr(shards, "SHARD_PICTURES", 8)
     monkeypatch.setenv("OMOKAGE_CACHE", str(tmp_path / "cache"))
 
 

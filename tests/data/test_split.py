@@ -218,7 +218,7 @@ def test_no_permission_is_told(forty, tmp_path, monkeypatch):
 KILLED = """
 import os, random, signal, sys
 from pathlib import Path
-from omokage.data.derive import parts as derive
+from omokage.data.derive import parts
 from omokage.data.derive import split
 from omokage.data.store import shards
 source, out, seed = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
@@ -236,7 +236,7 @@ def child(kill_at):
         return wrapped
     for name in ("replace", "fsync", "rename", "mkdir", "unlink", "rmdir"):
         setattr(os, name, before(getattr(os, name)))
-    derive._member = before(derive._member)
+    parts._member = before(parts._member)
     split.split(source, out, holdout=0.25, workers=1)
 
 rng, rounds = random.Random(seed), 0
