@@ -87,10 +87,14 @@ def _attention(module: Any) -> None:
     module.forward = forward
 
 
+def _while_loop() -> Any:
+    """PyTorch's loop that stays a loop in a graph. By its name: mypy does not read that part of PyTorch."""
+    return import_module("torch._higher_order_ops.while_loop").while_loop
+
+
 def _tokens(block: Any) -> None:
     """The loop over tokens as a loop of the graph, with memory for all tokens from the start."""
-    # By its name, because mypy does not read that part of PyTorch.
-    while_loop = import_module("torch._higher_order_ops.while_loop").while_loop
+    while_loop = _while_loop()
     heads = block.layers[0].attention.heads
     count, width = block.position.shape
     places = torch.arange(count)
@@ -161,8 +165,7 @@ def _solver(denoiser: Any) -> None:
 
     A turn goes to the next level, or corrects the turn before it: the last one goes to level 0.
     """
-    from torch._higher_order_ops.while_loop import while_loop
-
+    while_loop = _while_loop()
     levels = denoiser.levels(denoiser.steps)
     turns = []  # level, how far to go, whether it corrects
     for now, then in pairwise(levels):

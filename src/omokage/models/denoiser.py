@@ -10,7 +10,6 @@ arXiv 2206.00364, table 1): x_t / t is the image with noise of the level (1 - t)
 """
 
 import math
-from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -189,11 +188,3 @@ def groups_of(channels: int, most: int = 32) -> int:
     (16, 32, 1)
     """
     return next(count for count in range(min(most, max(1, channels // 4)), 0, -1) if channels % count == 0)
-
-
-def check_halved(size: int, times: int, setting: str, name: Sequence[int]) -> None:
-    """UserError unless ``size`` can be halved ``times`` times."""
-    if size % 2**times:
-        raise UserError(
-            f"{setting}: got {size}, must be a multiple of {2**times} for {len(name)} entries of channels"
-        )

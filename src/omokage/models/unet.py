@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..bounds import Channels, Count, CountOrNone, Counts, Positive
 from ..errors import UserError
-from .denoiser import Denoiser, LevelEmbedding, attended, check_halved, groups_of
+from .denoiser import Denoiser, LevelEmbedding, attended, groups_of
 
 
 def preconditioning(level: Tensor, deviation: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -97,7 +97,11 @@ class UNet(Denoiser):
         joined: CountOrNone = 0,  # entries of a label, one for each value of each condition; 0: no labels
     ) -> None:
         super().__init__(size, image_channels, steps, encoding_steps, deviation, lowest, highest)
-        check_halved(size, len(channels) - 1, "model.size", channels)
+        if size % (multiple := 2 ** (len(channels) - 1)):
+            raise UserError(
+                f"model.size: got {size}, must be a multiple of {multiple} for {len(channels)} entries of "
+                "channels"
+            )
         sizes = [size >> i for i in range(len(channels))]
         if attention_at in sizes and channels[sizes.index(attention_at)] % heads:
             raise UserError(

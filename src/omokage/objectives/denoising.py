@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..abilities import Denoises
-from ..bounds import NotNegative, Positive, Share
+from ..bounds import Positive, Share
 from ..errors import UserError
 from ..models.conditional import dropped, unconditioned
 from .phase import Loss, Phase, Step
@@ -92,7 +92,7 @@ def _phase(
     mean: float,
     spread: float,
     weight: Weight,
-    everywhere: NotNegative,
+    everywhere: float,
     label_dropout: float,
 ) -> Phase:
     model = networks["generator"]

@@ -21,6 +21,7 @@ import pyarrow as pa
 from ...errors import UserError
 from ..sources.spelling import QUOTES, plain_name
 from ..steps.read import Unreadable, read_file
+from ..store.columns import as_text
 from ..text import decoded, one_line
 
 if TYPE_CHECKING:
@@ -385,6 +386,4 @@ def _pages_above(url: str) -> list[str]:
 
 
 def _texts(column: pa.ChunkedArray) -> list[str]:
-    from ..store.columns import as_text
-
     return as_text(column).to_pylist()

@@ -100,9 +100,8 @@ class NameLabels:
     """Labels from the name of a file in its source, including its folders, separated by ``/``.
 
     how: `FOLDER`: the column `LABEL` is the name of the folder that the file is in. `YEAR`: the column `year`
-        is the year in names like ``INDEX_YEAR.jpg``. Otherwise a regular
-        expression that is searched for in the name; each named group, like ``(?P<artist>[^/]+)/``, is a
-        column.
+        is the year in names like ``INDEX_YEAR.jpg``. Otherwise a regular expression that is searched for in
+        the name; each named group, like ``(?P<artist>[^/]+)/``, is a column.
     several: whether there are several sources. Then a file without a folder, or without a match, is also
         tried with the name of its source before it.
     option: name of the option for ``how`` in messages.

@@ -19,9 +19,9 @@ import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from ...sniff import begins_like_picture, is_text, what_it_is
-from ..steps import formats
-from ..steps import png as png_files
 from ..text import one_line
+from . import formats
+from . import png as png_files
 from .profiles import Conversion, NoProfile, conversion, of_chunks
 
 MAX_PIXELS = 64 * 2**20
