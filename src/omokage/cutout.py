@@ -3,7 +3,6 @@
 ``bench/train_cutout.py`` trains it; ``docs/cutout.md`` says how well it does and what it does badly.
 """
 
-import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
@@ -15,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .errors import UserError
+from .files import shipped
+from .models.residual import Residual, convolution
 
 WEIGHTS = "cutout.safetensors"
 WEIGHTS_SHA256 = "f4397fa91ef05e3b25eca933801414ab857585dabac121f59590221067ace645"
@@ -26,21 +27,6 @@ UNCLEAN = 0.03
 """A cut-out is not clean if the network doubts more than this share of the face's pixels."""
 
 
-def _conv(inside: int, outside: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
-    conv = nn.Conv2d(inside, outside, kernel, stride, kernel // 2, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(outside), nn.ReLU(inplace=True))
-
-
-class _Residual(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.first = _conv(width, width)
-        self.second = nn.Sequential(nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.relu(x + self.second(self.first(x)))
-
-
 class CutoutNetwork(nn.Module):
     """RGB in [-1, 1] (B, 3, H, W), sides divisible by 32 -> logits (B, 2, H, W): alpha, and doubt about it.
 
@@ -50,18 +36,18 @@ class CutoutNetwork(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.down1 = _conv(3, 16)
-        self.down2 = nn.Sequential(_conv(16, 24, 2), _Residual(24))
-        self.down4 = nn.Sequential(_conv(24, 40, 2), _Residual(40))
-        self.down8 = nn.Sequential(_conv(40, 64, 2), _Residual(64))
-        self.down16 = nn.Sequential(_conv(64, 80, 2), _Residual(80))
-        self.down32 = nn.Sequential(_conv(80, 96, 2), _Residual(96))
+        self.down1 = convolution(3, 16)
+        self.down2 = nn.Sequential(convolution(16, 24, 2), Residual(24))
+        self.down4 = nn.Sequential(convolution(24, 40, 2), Residual(40))
+        self.down8 = nn.Sequential(convolution(40, 64, 2), Residual(64))
+        self.down16 = nn.Sequential(convolution(64, 80, 2), Residual(80))
+        self.down32 = nn.Sequential(convolution(80, 96, 2), Residual(96))
         self.whole = nn.Linear(96, 96)
-        self.up16, self.merge16 = _conv(96, 80, kernel=1), _conv(80, 80)
-        self.up8, self.merge8 = _conv(80, 64, kernel=1), _conv(64, 64)
-        self.up4, self.merge4 = _conv(64, 40, kernel=1), _conv(40, 40)
-        self.up2, self.merge2 = _conv(40, 24, kernel=1), _conv(24, 24)
-        self.up1, self.merge1 = _conv(24, 16, kernel=1), _conv(16, 16)
+        self.up16, self.merge16 = convolution(96, 80, kernel=1), convolution(80, 80)
+        self.up8, self.merge8 = convolution(80, 64, kernel=1), convolution(64, 64)
+        self.up4, self.merge4 = convolution(64, 40, kernel=1), convolution(40, 40)
+        self.up2, self.merge2 = convolution(40, 24, kernel=1), convolution(24, 24)
+        self.up1, self.merge1 = convolution(24, 16, kernel=1), convolution(16, 16)
         self.head = nn.Conv2d(16, 2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -243,15 +229,7 @@ def available() -> bool:
 
 @lru_cache(maxsize=1)
 def _network() -> CutoutNetwork:
-    file = resources.files("omokage") / "assets" / WEIGHTS
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise UserError(f"{file}: needed to cut faces out, missing ({error}); reinstall omokage") from error
-    found = hashlib.sha256(data).hexdigest()
-    if found != WEIGHTS_SHA256:
-        raise UserError(f"{file}: SHA-256 {found[:12]}…, expected {WEIGHTS_SHA256[:12]}…; reinstall omokage")
-    return with_weights(data)
+    return with_weights(shipped(WEIGHTS, WEIGHTS_SHA256, "the network that cuts faces out"))
 
 
 def with_weights(data: bytes) -> CutoutNetwork:

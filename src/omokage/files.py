@@ -1,10 +1,14 @@
-"""Writing files whole or not at all, and the cache folder."""
+"""Writing files whole or not at all, files that come with the package, and the cache folder."""
 
+import hashlib
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib import resources
 from pathlib import Path
+
+from .errors import UserError
 
 _unfinished: set[Path] = set()
 _choosing = threading.Lock()
@@ -77,3 +81,22 @@ def cache_folder() -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path("omokage", appauthor=False)
+
+
+def shipped(name: str, sha256: str, what: str) -> bytes:
+    """The content of the file ``name`` of the folder assets, which comes with the package.
+
+    ``sha256``: what it must have; ``what``: what it is, for the messages.
+
+    Raises:
+        UserError: the file is missing, or another one lies in its place.
+    """
+    file = resources.files("omokage") / "assets" / name
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{file}: {what} is missing ({error}); reinstall omokage") from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise UserError(f"{file}: SHA-256 {found[:12]}…, expected {sha256[:12]}…; reinstall omokage")
+    return data

@@ -4,9 +4,7 @@
 ``bench/train_tag_encoder.py`` trains it.
 """
 
-import hashlib
 from functools import lru_cache
-from importlib import resources
 
 import numpy as np
 import safetensors.torch
@@ -14,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .errors import UserError
+from .files import shipped
 
 WEIGHTS = "tag-encoder.safetensors"
 WEIGHTS_SHA256 = "5c1534ab89e8a8955ffab5890139c693eb31d5d73a249481cfc6816051f6cda2"
@@ -95,15 +93,7 @@ def network_input(images: np.ndarray) -> Tensor:
 
 def encoder_bytes() -> bytes:
     """The shipped weight file; UserError if it is missing or its SHA-256 is not the pinned one."""
-    file = resources.files("omokage") / "assets" / WEIGHTS
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise UserError(f"{file}: the tag encoder is missing ({error}); reinstall omokage") from error
-    found = hashlib.sha256(data).hexdigest()
-    if found != WEIGHTS_SHA256:
-        raise UserError(f"{file}: SHA-256 {found[:12]}…, expected {WEIGHTS_SHA256[:12]}…; reinstall omokage")
-    return data
+    return shipped(WEIGHTS, WEIGHTS_SHA256, "the tag encoder")
 
 
 @lru_cache(maxsize=1)

@@ -8,6 +8,8 @@ centre its position within the cell, the size, and here also the tilt of the hea
 import torch
 from torch import Tensor, nn
 
+from omokage.models.residual import Residual, convolution
+
 STRIDE = 4
 SMALLEST, LARGEST = 12, 72
 """Smallest and largest side, in pixels, of the faces it was trained to find."""
@@ -18,34 +20,19 @@ OUTPUTS = 7
 UNIT = 32.0
 
 
-def _conv(inside: int, outside: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
-    conv = nn.Conv2d(inside, outside, kernel, stride, kernel // 2, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(outside), nn.ReLU(inplace=True))
-
-
-class _Residual(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.first = _conv(width, width)
-        self.second = nn.Sequential(nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.relu(x + self.second(self.first(x)))
-
-
 class DetectorNetwork(nn.Module):
     """RGB in [-1, 1] (B, 3, H, W), sides divisible by 16 -> (B, `OUTPUTS`, H/4, W/4)."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.down2 = _conv(3, 24, 2)
-        self.down4 = nn.Sequential(_conv(24, 32, 2), _Residual(32))
-        self.down8 = nn.Sequential(_conv(32, 64, 2), _Residual(64), _Residual(64))
-        self.down16 = nn.Sequential(_conv(64, 96, 2), _Residual(96), _Residual(96))
-        self.up8 = _conv(96, 64, kernel=1)
-        self.merge8 = _conv(64, 64)
-        self.up4 = _conv(64, 32, kernel=1)
-        self.merge4 = _conv(32, 48)
+        self.down2 = convolution(3, 24, 2)
+        self.down4 = nn.Sequential(convolution(24, 32, 2), Residual(32))
+        self.down8 = nn.Sequential(convolution(32, 64, 2), Residual(64), Residual(64))
+        self.down16 = nn.Sequential(convolution(64, 96, 2), Residual(96), Residual(96))
+        self.up8 = convolution(96, 64, kernel=1)
+        self.merge8 = convolution(64, 64)
+        self.up4 = convolution(64, 32, kernel=1)
+        self.merge4 = convolution(32, 48)
         self.head = nn.Conv2d(48, OUTPUTS, 1)
         nn.init.zeros_(self.head.weight)
         # Few cells are centres of faces, so start from a low probability (focal loss, Lin et al. 2017).
