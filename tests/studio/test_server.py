@@ -3,7 +3,9 @@
 import asyncio
 import io
 import json
+import os
 import shlex
+import tempfile
 import threading
 
 import numpy as np
@@ -366,6 +368,28 @@ def test_jobs_are_cancelled_and_their_files_deleted(client):
     assert followed(client, follow_up.id)[-1] == ("done", {"fine": 1})
     assert not job.folder.exists()
     assert waiting.result is None
+
+
+def test_the_files_of_a_killed_studio_are_deleted_by_the_next_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    killed, young, other = (tmp_path / f"{jobs_module.PREFIX}{name}" for name in ("killed", "young", "other"))
+    for folder in (killed, young):
+        folder.mkdir()
+        (folder / "face.png").write_bytes(b"x")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    other.symlink_to(elsewhere)
+    running = jobs_module.Jobs()
+    try:
+        for folder in (killed, running._folder):
+            os.utime(folder, (1, 1))
+        os.utime(other, (1, 1), follow_symlinks=False)
+        jobs_module.Jobs().close()
+        assert not killed.exists()
+        assert {*tmp_path.iterdir()} == {young, other, elsewhere, running._folder}
+    finally:
+        running.close()
+    assert not running._folder.exists()
 
 
 def test_a_lost_connection_goes_on_where_it_was(client):

@@ -6,13 +6,14 @@ loses nothing.
 """
 
 import logging
+import os
 import secrets
 import shutil
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +26,8 @@ MOST_KEPT = 200  # jobs that are over
 KEPT_SECONDS = 3600.0  # how long their files are kept
 MOST_BYTES = 500 * 2**20  # of all files
 MOST_EVENTS = 2000  # of one job; older ones are dropped
+PREFIX = "omokage-studio-jobs-"  # of the folder with their files
+YOUNG = 60.0  # seconds in which a folder may not be locked yet
 PAUSE = 0.1  # seconds between two reports of progress
 
 Lane = Literal["search", "files"]
@@ -174,11 +177,14 @@ class _Task:
 class Jobs:
     """The jobs of a studio.
 
-    Their files are in a folder of their own, which is deleted at the end.
+    Their files are in a folder of their own, which is deleted at the end; the next studio deletes that of a
+    process that was killed.
     """
 
     def __init__(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="omokage-studio-"))
+        _delete_left()
+        self._folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        self._lock = _locked(self._folder)
         self._jobs: dict[str, Job] = {}
         self._waiting: dict[Lane, list[Job]] = {"search": [], "files": []}
         self._changed = threading.Condition()
@@ -248,6 +254,9 @@ class Jobs:
         for thread in self._threads:
             thread.join(10)
         shutil.rmtree(self._folder, ignore_errors=True)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def tidy(self) -> None:
         """Forget jobs that ended long ago, and the oldest if there are too many or their files too large."""
@@ -299,6 +308,39 @@ class Jobs:
             return
         job.error, job.state, job.ended = sentence, "failed", time.monotonic()
         job.tell("error", {"error": sentence, "code": code})
+
+
+def _locked(folder: Path) -> int | None:
+    """Lock a folder until the process ends or closes what is returned; None: this system cannot.
+
+    Raises:
+        OSError: another process has locked it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        return None
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise
+    return handle
+
+
+def _delete_left() -> None:
+    """Delete the folders that this user's killed studios have left behind."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with suppress(OSError):  # of a studio that runs, or gone meanwhile
+            if time.time() - folder.lstat().st_mtime < YOUNG:
+                continue
+            lock = _locked(folder)
+            if lock is None:
+                return
+            if os.fstat(lock).st_uid == os.getuid():
+                shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)
 
 
 def _bytes(path: Path) -> int:
