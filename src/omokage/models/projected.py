@@ -1,9 +1,11 @@
 """Projected discriminator (Sauer et al. 2021, "Projected GANs Converge Faster", arXiv 2111.01007)."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
@@ -102,8 +104,11 @@ class ProjectedDiscriminator(nn.Module):
         width: Count = 64,  # channels of the finest projection; they double with each coarser one
         pixels: bool = True,  # whether a head sees the image itself
         outputs: Count = 1,  # logits for each patch; conditions add one for each of their values
+        details_at: Annotated[int, Ge(0)] = 0,  # size in px at which heads of their own see crops; 0: none do
     ) -> None:
         super().__init__()
+        if details_at % 32:
+            raise UserError(f"discriminator.details_at: got {details_at}, must be a multiple of 32; 0: none")
         self.resolution = (resolution, resolution)
         points = [(0, seen_at)] if isinstance(seen_at, int) else seen_at
         self.sizes = _sizes(points)
@@ -124,6 +129,9 @@ class ProjectedDiscriminator(nn.Module):
             if pixels
             else None
         )
+        self.details_at = details_at
+        strides = zip(self.projection.channels, self.network.strides, strict=True) if details_at else ()
+        self.details = nn.ModuleList(_Head(channels, details_at // stride) for channels, stride in strides)
 
     def at_images(self, images: int) -> None:
         """Apply the settings for ``images`` images of training."""
@@ -136,6 +144,23 @@ class ProjectedDiscriminator(nn.Module):
         scaled = scaled.to(self._frozen_precision(images)).contiguous(memory_format=torch.channels_last)
         seen = self.projection(self.network(scaled))
         return seen if self.pixels is None else [*seen, F.avg_pool2d(images, 2)]
+
+    def detail_features(self, images: Tensor, places: Tensor) -> list[Tensor]:
+        """Crops of half the height and width of ``images`` (B, 3, H, W) to the projections, fine to coarse.
+
+        ``places`` (B, 2) are the crops' centres x and y, from 0 (left, top) to 1.
+        """
+        matrix = torch.zeros(len(images), 2, 3, device=images.device)
+        matrix[:, 0, 0] = matrix[:, 1, 1] = 0.5
+        matrix[:, :, 2] = 2 * places - 1
+        grid = F.affine_grid(matrix, [len(images), 3, self.details_at, self.details_at], align_corners=False)
+        crops = F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
+        crops = crops.to(self._frozen_precision(images)).contiguous(memory_format=torch.channels_last)
+        return self.projection(self.network(crops))
+
+    def judge_details(self, features: list[Tensor]) -> list[Tensor]:
+        """The result of `detail_features` to logits (B, patches), one tensor for each scale."""
+        return [head(x) for head, x in zip(self.details, features, strict=True)]
 
     def _frozen_precision(self, images: Tensor) -> torch.dtype:
         """Autocast's dtype. The frozen part is kept in it, so that its weights are not cast at every call."""

@@ -97,6 +97,7 @@ def discriminator_phase(
     weight: float,
     clip_gradients: float,
     clip_weights: float,
+    further: Sequence["Further"] = (),
 ) -> Phase:
     """The phase ``discriminator``: its loss, and ``weight`` times the penalty on its gradient."""
 
@@ -104,7 +105,7 @@ def discriminator_phase(
         game.begin(step)
         seen = game.seen_real(step)
         with parametrize.cached():  # compute spectral norms once for both
-            real, fake = game.judged(seen, step), game.judged(_detached(game.looked(step)), step)
+            real, fake = game.judged(seen, step), game.judged(detached(game.looked(step)), step)
             total = torch.stack([losses.discriminator(r, f) for r, f in zip(real, fake, strict=True)]).sum()
             told = {
                 "loss/discriminator": total,
@@ -116,6 +117,9 @@ def discriminator_phase(
                     lambda images: game.value(images, step), game.shown(step), game.generated(step).detach()
                 )
                 total = total + weight * told["penalty"]
+            for term in further:
+                total, numbers = term(step, total)
+                told |= numbers
         return total, told
 
     return Phase(
@@ -188,5 +192,6 @@ def spread(images: Tensor) -> Tensor:
     return images[:16].detach().float().std(0, correction=0).mean()
 
 
-def _detached(seen: Any) -> Any:
+def detached(seen: Any) -> Any:
+    """The result of `Game.looked` without its gradient."""
     return [tensor.detach() for tensor in seen] if isinstance(seen, list) else seen.detach()

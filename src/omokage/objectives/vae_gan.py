@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from annotated_types import Gt, Lt
+from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
 from ..abilities import SeesFeatures
@@ -12,6 +12,7 @@ from ..errors import UserError
 from ..models.conditional import unconditioned
 from ..models.layers import Location
 from ..schedule import value_at
+from .details import Details
 from .frechet import Frechet
 from .game import Game, discriminator_phase, generator_phase, labelled, prediction
 from .phase import Loss, Phase, Step
@@ -39,6 +40,9 @@ def vae_gan(
     prediction_weight: NotNegative = 0.0,  # as in `gan`
     frechet_weight: NotNegative = 0.0,  # weight of the Fréchet loss, see `Frechet`; 0: none
     frechet_kimg: NotNegative = 60.0,  # thousands of images before it is used
+    # Faces of a batch of which heads see crops too, see `Details`; needs discriminator.details_at. 0: none.
+    details: Annotated[int, Ge(0)] = 0,
+    details_weight: NotNegative = 0.5,  # weight of that loss
 ) -> list[Phase]:
     """The phases ``discriminator`` and ``generator``; the latter also trains the ``encoder``.
 
@@ -100,13 +104,26 @@ def vae_gan(
         error = moments.loss(drawn)
         return total + frechet_weight * error, {"frechet": error}
 
+    cropped: list[Details] = []
+    if details:
+        if not getattr(game.inner, "details_at", 0):
+            raise UserError("objective.details: no head sees crops; set discriminator.details_at, to 96 say")
+        cropped = [Details(game, losses, details, details_weight)]
     return [
-        discriminator_phase(game, losses, penalty, penalty_weight, clip_gradients, clip_weights),
+        discriminator_phase(
+            game,
+            losses,
+            penalty,
+            penalty_weight,
+            clip_gradients,
+            clip_weights,
+            [one.discriminator for one in cropped],
+        ),
         generator_phase(
             game,
             losses,
             critic_steps,
-            [reconstruction, frechet, *predicted],
+            [reconstruction, frechet, *[one.generator for one in cropped], *predicted],
             {"encoder": redrawn.parameters()},
         ),
     ]
