@@ -251,3 +251,10 @@ def test_the_command_line(faces, tmp_path, capsys):
     assert shown.out == ""
     assert shown.err.startswith("error: model and discriminator do not fit")
     assert main([*run[:-4], "--out", str(faces), "--dry-run"]) == 2
+
+
+def test_large_faces_are_told_of_the_recipe_for_them(tmp_path):
+    said = told(load_recipe("fast"), data=set_of(tmp_path, (128, 128), (140, 128)))
+    assert "are trained at 64 px; `fast-128` draws 128 px, and with --from shipped" in said
+    (tmp_path / "b").mkdir()
+    assert "fast-128" not in told(load_recipe("fast"), data=set_of(tmp_path / "b", (96, 96)))

@@ -91,7 +91,7 @@ def check(
         balanced = balancing(recipe, faces, used)
     fit = fitted(recipe, processes, trained=out is not None and bool(snapshots(out)))
     if faces is not None and used is not None:
-        told += _of_faces(faces, used, fit.resolution)
+        told += _of_faces(recipe, faces, used, fit.resolution)
     if out is not None:
         told += _of_out(Path(out), None if data is None else Path(data))
         if faces is not None:
@@ -117,7 +117,7 @@ def tell(checked: Checked, progress: Progress | None) -> None:
         announce(progress, sentence, "before training")
 
 
-def _of_faces(faces: FaceSet, used: np.ndarray, size: tuple[int, int]) -> list[str]:
+def _of_faces(recipe: Recipe, faces: FaceSet, used: np.ndarray, size: tuple[int, int]) -> list[str]:
     """What the user should know about the training faces."""
     told = []
     if len(used) < FEW:
@@ -129,7 +129,8 @@ def _of_faces(faces: FaceSet, used: np.ndarray, size: tuple[int, int]) -> list[s
     larger = (heights > size[0]) & (widths > size[1])
     smaller = (heights < size[0]) | (widths < size[1])
     if larger.any():
-        told.append(f"{_many(larger)} of {_sizes(heights[larger], widths[larger])} are trained at {px(size)}")
+        what = f"{_many(larger)} of {_sizes(heights[larger], widths[larger])} are trained at {px(size)}"
+        told.append(what + _for_large(recipe, heights[larger], widths[larger]))
     if smaller.any():
         much = (2 * heights[smaller] <= size[0]) | (2 * widths[smaller] <= size[1])
         what = ": they look blurred, and samples will too" if much.any() else ""
@@ -138,6 +139,13 @@ def _of_faces(faces: FaceSet, used: np.ndarray, size: tuple[int, int]) -> list[s
             f"{px(size)} and are enlarged{what}"
         )
     return told
+
+
+def _for_large(recipe: Recipe, heights: np.ndarray, widths: np.ndarray) -> str:
+    """Half a sentence on the recipe of this kind that most of these faces are large enough for, or ""."""
+    if recipe.name not in ("fast", "fast-style") or np.median(np.minimum(heights, widths)) < 128:
+        return ""
+    return "; `fast-128` draws 128 px, and with --from shipped it begins with what the shipped model knows"
 
 
 def _many(which: np.ndarray) -> str:
