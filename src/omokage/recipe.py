@@ -214,7 +214,7 @@ def _override(plain: dict[str, Any], override: str) -> None:
 
 # Settings that the objective `gan` had before `vae-gan` became a separate objective.
 _REDRAWING = ("reconstruction_weight", "reconstruction_kimg", "reconstructed", "kl_weight")
-_FRECHET = ("frechet_weight", "frechet_kimg")  # and what `vae-gan` has had since
+_SINCE = ("frechet_weight", "frechet_kimg", "details", "details_weight")  # what `vae-gan` has had since
 
 
 def _todays(plain: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -228,7 +228,7 @@ def _todays(plain: Mapping[str, Any]) -> Mapping[str, Any]:
     if table.get("name") not in ("gan", "vae-gan"):
         return plain
     if table["reconstruction_weight"] == 0 and not table.get("frechet_weight"):
-        kept = {key: value for key, value in table.items() if key not in _REDRAWING + _FRECHET}
+        kept = {key: value for key, value in table.items() if key not in _REDRAWING + _SINCE}
         return {**plain, "objective": {**kept, "name": "gan"}}
     return {**plain, "objective": {**table, "name": "vae-gan"}}
 
