@@ -4,6 +4,7 @@ A model with conditions draws what is asked for. With any other, faces are drawn
 it, as `omokage select` does; if that is rare and the model has directions, the rest are steered there.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -18,6 +19,7 @@ from ..model import Model
 from ..sampling import chosen_latents, latents
 from ..settings import Settings
 from . import faces
+from .caches import Cache
 from .drawing import Drawn
 from .faces import Face
 from .refused import Refused
@@ -28,6 +30,7 @@ FACE_AT = 0.5  # score from which a picture counts as one of a face
 APPLIES = 0.75  # share of a model's faces in which the detector must find one, so that it can judge them
 JUDGED = 16  # faces that this is tried on
 TRIED = 3.0  # faces that a critic tries for each one kept, on average
+SCORES = 2**20  # bytes of scores that are remembered
 
 Draw = Callable[[Sequence[Face]], Sequence[Drawn]]
 
@@ -60,7 +63,10 @@ class OnlyFinite:
 
 
 class Detecting:
-    """Broken are also pictures in which the face detector finds no face. It sees no finer faults."""
+    """Broken are also pictures in which the face detector finds no face. It sees no finer faults.
+
+    Scores are remembered, because it needs 10 ms a picture, and the page that opens is the same each time.
+    """
 
     code = "detector"
 
@@ -68,14 +74,22 @@ class Detecting:
 
     def __init__(self, detector: Any) -> None:
         self.detector = detector
+        self._scores: Cache[bytes, float] = Cache(SCORES, lambda _: 200)
 
     def __call__(self, drawn: Sequence[Drawn]) -> tuple[np.ndarray, list[float | None]]:
         """Which show a face, and the score of the best one in each."""
-        scores = [
-            max((face.score for face in detected(one.pixels, self.detector)), default=0.0) for one in drawn
-        ]
+        scores = [self._score(one.pixels) for one in drawn]
         whole = [one.finite and score >= FACE_AT for one, score in zip(drawn, scores, strict=True)]
         return np.array(whole, bool), [round(score, 3) for score in scores]
+
+    def _score(self, pixels: np.ndarray) -> float:
+        """The score of the best face in a picture; 0 without one."""
+        name = hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
+        score = self._scores.get(name)
+        if score is None:
+            score = max((face.score for face in detected(pixels, self.detector)), default=0.0)
+            self._scores.put(name, score)
+        return score
 
 
 def critic_for(model: Model, draw: Draw) -> Critic:
