@@ -100,3 +100,14 @@ def test_maps_are_averaged_and_those_beyond_are_left_out():
     pooled = Frechet([4, 6]).pooled(maps)
     torch.testing.assert_close(pooled[:, :4], maps[0].mean((2, 3)))
     assert pooled.shape == (3, 10)
+
+
+def test_moments_are_exact_where_training_rounds_to_bfloat16():
+    """Features far from 0 that vary little: rounded products would make variances negative."""
+    torch.manual_seed(0)
+    real = torch.randn(6400, 5) * torch.tensor([1.0, 0.3, 0.1, 0.1, 0.1]) + 5
+    with torch.autocast("cpu", torch.bfloat16):
+        frechet = filled(real, real + 0.1)
+        assert frechet.loss(real + 0.1).item() == pytest.approx(5 * 0.01 / real.var(0).sum().item(), rel=0.01)
+    for spread in frechet.covariances():
+        assert torch.linalg.eigvalsh(spread).min() > 0.005

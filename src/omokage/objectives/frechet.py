@@ -51,9 +51,12 @@ class Frechet(nn.Module):
     def observe(self, real: Tensor, generated: Tensor) -> None:
         """Add pooled features of a step to the moments; every `EVERY` steps recompute the transport map."""
         found = []
-        for x in (real, generated):
-            x = x.detach().float()
-            found.append(torch.cat([x.mean(0)[None], x.T @ x / len(x)]))
+        # In bfloat16, to which autocast rounds products of matrices, covariances get negative eigenvalues, and
+        # the transport along them is a hundred times too long.
+        with torch.autocast(real.device.type, enabled=False):
+            for x in (real, generated):
+                x = x.detach().float()
+                found.append(torch.cat([x.mean(0)[None], x.T @ x / len(x)]))
         new = torch.stack(found)
         processes = added_over_processes(new)
         new /= processes
@@ -89,7 +92,7 @@ class Frechet(nn.Module):
         if not self.ready:
             return generated.new_zeros(())
         real_mean, fake_mean = self.moments[0, 0], self.moments[1, 0]
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(generated.device.type, enabled=False):
             aim = real_mean + (generated - fake_mean) @ self.way.T
             variance = (self.moments[0, 1:].diagonal() - real_mean.square()).sum().clamp_min(1e-12)
         return (generated - aim).square().sum(1).mean() / variance
