@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from omokage.abilities import HasStyles
 from omokage.errors import UserError
 from omokage.explore import walks
+from omokage.explore.directions import Direction, moved
 from omokage.explore.inputs import gather
 from omokage.explore.mixing import KINDS, parse_choices
 from omokage.explore.points import Points, drawn, of_seeds, stacked
 from omokage.explore.provenance import read_provenance
-from omokage.explore.traversal import Move, along, multiplied, traversal
+from omokage.explore.traversal import along, multiplied, traversal
 from omokage.explore.truncation import at_psi, truncated
 from omokage.exploring import MADE_AGAIN, mix, remake, same_pixels, traverse, truncate, walk
 from omokage.families import MODELS
@@ -105,10 +106,10 @@ def test_multiplying_by_one_is_the_face_itself_in_every_family(name):
 
 def test_traversal_multiplies_the_entry_it_says(linear):
     point = of_seeds(linear, [3], Settings(), "z")
-    moved = multiplied(linear, point, 2, [-3.0, 0.0, 1.0])
-    assert torch.equal(moved.values[:, 1], point.values[0, 1] * torch.tensor([-3.0, 0.0, 1.0]))
+    scaled = multiplied(linear, point, 2, [-3.0, 0.0, 1.0])
+    assert torch.equal(scaled.values[:, 1], point.values[0, 1] * torch.tensor([-3.0, 0.0, 1.0]))
     others = [0, 2, 3]
-    assert torch.equal(moved.values[:, others], point.values[:, others].expand(3, -1))
+    assert torch.equal(scaled.values[:, others], point.values[:, others].expand(3, -1))
     # In w, K = 0 is the average in that entry, in every layer.
     styled = of_seeds(linear, [3], Settings(), "w")
     nothing = multiplied(linear, styled, 3, [0.0]).values[0]
@@ -119,22 +120,22 @@ def test_traversal_multiplies_the_entry_it_says(linear):
 
 def test_a_step_along_a_direction_is_added_where_it_acts(linear, tmp_path):
     given = gather(["3"], linear)
-    move = Move("hair=blue", torch.tensor([0.0, 0.5, 0.0, 0.0]), (1, 2))
-    point = move.by(given.points, 2.0).w[0] - given.points.w[0]
+    move = Direction("hair=blue", torch.tensor([0.0, 0.5, 0.0, 0.0]), layers=(1, 2))
+    point = moved(given.points, move, 2.0).w[0] - given.points.w[0]
     assert point[[0, 3]].abs().max() == 0
     torch.testing.assert_close(point[[1, 2]], torch.tensor([0.0, 1.0, 0.0, 0.0]).expand(2, 4))
-    assert move.by(given.points, 0) is given.points
+    assert torch.equal(moved(given.points, move, 0).w, given.points.w)
     ((row,),) = along(linear, given.points, [move], [-1, 0, 2])
     assert (row.pixels[1] == of(linear, [3])[0]).all()
-    assert (row.pixels[2] == faces(linear, move.by(given.points, 2.0))[0]).all()
+    assert (row.pixels[2] == faces(linear, moved(given.points, move, 2.0))[0]).all()
     made = traverse(linear, given, tmp_path / "t.png", moves=[move], times=[0, 1])
     told = read_provenance(made.path)
     assert dict(told.lines())["directions"] == "name hair=blue layers 1,2"
     assert same_pixels(made.path, remake(linear, told, tmp_path / "again.png")) == "the same, bit for bit"
     in_z = of_seeds(linear, [3], Settings(), "z")
-    torch.testing.assert_close(Move("z", torch.ones(4)).by(in_z, -1).z, in_z.z - 1)
+    torch.testing.assert_close(moved(in_z, Direction("z", torch.ones(4)), -1).z, in_z.z - 1)
     with pytest.raises(UserError, match="hair=blue: a direction of 3 numbers, w has 4"):
-        Move("hair=blue", torch.ones(3)).by(given.points, 1)
+        moved(given.points, Direction("hair=blue", torch.ones(3)), 1)
 
 
 def test_recipes_stay_small_enough_for_readers(plain, tmp_path, monkeypatch):

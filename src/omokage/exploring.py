@@ -16,8 +16,9 @@ from PIL import Image
 from . import __version__
 from .errors import UserError
 from .explore import mixing, traversal, walks
+from .explore.directions import Direction
 from .explore.faces import Faces
-from .explore.history import Stage, stages
+from .explore.history import Stage, spread, stages
 from .explore.inputs import Gathered, of_recipe
 from .explore.points import Points, drawn, joined, stacked
 from .explore.provenance import Provenance, edited, faces_of, packed, settings_for, unpacked
@@ -25,7 +26,7 @@ from .explore.truncation import at_psi, psis_for, truncated
 from .model import PLAIN, Model, load_model
 from .pages import figures
 from .pages import montage as pages_montage
-from .pages.files import checked_file, recipe_text
+from .pages.files import checked_file, count_not_finite, recipe_text
 from .pages.sheet import bands
 from .pages.upscale import AS_THEY_ARE, Upscale
 from .pages.video import FORMATS, check_film, checked_film, tiled, write_video
@@ -192,6 +193,7 @@ def _strip(
         captions = [names[0], *(f"{t:.2f}" for t in shares[1:-1]), names[1]]
         heading = f"{names[0]} to {names[1]}"
         shown.append(Faces(enlarge(pixels[part]), captions, heading, finite[part]))
+    lost = int((~finite).sum())
     told = _recipe(
         "walk", model, faces, settings, enlarge, path=path, ease=ease, loop=loop, steps=steps
     )
@@ -201,9 +203,8 @@ def _strip(
         title="From face to face",
         line=_line(model, faces, settings),
         columns=steps,
-        text=recipe_text(told),
+        text=recipe_text(told) | count_not_finite(lost),
     )
-    lost = int((~finite).sum())
     return Made(written, faces.points, faces.names, faces.origins, lost)
 
 
@@ -215,7 +216,7 @@ def traverse(
     settings: Settings = PLAIN,
     entries: Sequence[int] | None = None,
     times: Sequence[float] = traversal.TIMES,
-    moves: Sequence[traversal.Move] = (),
+    moves: Sequence[Direction] = (),
     title: str | None = None,
     enlarge: Upscale = AS_THEY_ARE,
     progress: Progress | None = None,
@@ -257,7 +258,7 @@ def traverse(
         names=faces.names if len(faces) > 1 else [],
         rows=rows,
         marked=[place for place, time in enumerate(times) if time == still],
-        text=recipe_text(told) | {"Title": title},
+        text=recipe_text(told) | {"Title": title} | count_not_finite(lost),
     )
     return Made(written, faces.points, faces.names, faces.origins, lost)
 
@@ -292,20 +293,21 @@ def truncate(
         )
         for row, name in enumerate(faces.names)
     ]
+    lost = sum(column.not_finite for column in columns)
     told = _recipe("truncate", model, faces, settings, enlarge, psis=chosen, title=title)
+    said = {"Title": title, "psi": ",".join(f"{psi:g}" for psi in chosen)} | count_not_finite(lost)
     figures.table(
         [rows],
         written,
         title=title,
         line=model.about.line(),
         columns=[column.heading for column in columns],
-        text=recipe_text(told) | {"Title": title, "psi": ",".join(f"{psi:g}" for psi in chosen)},
+        text=recipe_text(told) | said,
     )
     stacks = [at_psi(model, faces.points, psi, settings) for psi in chosen]
     plain = [Points(w=one.w) if one.w is not None else one for one in stacks]
     names = [f"{name} psi {psi:g}" for psi in chosen for name in faces.names]
     origins = [edited(origin, {"psi": psi}) for psi in chosen for origin in faces.origins]
-    lost = sum(column.not_finite for column in columns)
     return Made(written, joined(plain), names, origins, lost)
 
 
@@ -372,28 +374,37 @@ def montage(
     source: str = "auto",
     clock: str = "images",
     seconds: float | None = None,
+    rows: int = 8,
+    title: str | None = None,
     progress: Progress | None = None,
 ) -> tuple[Path, int, list[str]]:
     """The film of a training: fixed seeds over the images seen, FID and losses drawing themselves beneath.
 
-    Several runs stand side by side on one clock.
+    Several runs stand side by side on one clock. A name that ends in .png makes a picture of one run: a row
+    for each moment, a column for each seed.
 
     Args:
         runs: run folders.
         seeds, source: as `omokage.explore.history.stages`. Training keeps pictures of the seeds 0 to 15.
         clock: "images" seen or "minutes" of training.
         seconds: length without the last picture; None: 15 moments a second, 6 seconds at least.
+        rows: of a picture, at most so many moments, at about equal ratios of images seen.
+        title: of a picture; None: "Progression".
 
     Returns:
         The path, how many faces shown are not finite, and lines to say to the user.
 
     Raises:
-        UserError: no run, a run with fewer than two moments, an unknown clock, or a name that cannot be
-            written.
+        UserError: no run, a run with fewer than two moments, several runs for a picture, an unknown clock,
+            or a name that cannot be written.
     """
     if clock not in ("images", "minutes"):
         raise UserError(f"--clock {clock}: there are images and minutes")
-    checked_film(out)
+    picture = Path(out).suffix.lower() == ".png"
+    if picture and len(runs) != 1:
+        raise UserError(f"{out}: a picture shows one run, got {len(runs)}; a film (.mp4) shows several")
+    if not picture:
+        checked_film(out)
     read, problems = read_runs(runs)
     if len(read) < len({str(run) for run in runs}):
         raise UserError(problems[0])
@@ -404,6 +415,13 @@ def montage(
         model = load_model(run.snapshot)
         model.check(settings)
         moments = stages(run.folder, model, seeds, settings, source)
+        if picture:
+            shown = spread(moments, rows)
+            written, lost = figures.progression(
+                model.about, shown, model.resolution, out, seeds=seeds, settings=settings, title=title,
+                progress=progress,
+            )  # fmt: skip
+            return written, lost, [f"{run.name}: {len(shown):,} of {len(moments):,} moments"]
         largest = max(largest, model.resolution)
         films.append(_filmed(run, model, moments, clock))
         told.append(f"{run.name}: {len(moments):,} moments")
@@ -541,7 +559,7 @@ def _again_traverse(model: Model, faces: Any, out: Path, settings: Any, given: A
         if size > 10**7:
             raise ValueError("a direction too long")
         layers = tuple(int(layer) for layer in move.get("layers", ()))
-        moves.append(traversal.Move(str(move["name"]), unpacked(move["vector"], [size]), layers))
+        moves.append(Direction(str(move["name"]), unpacked(move["vector"], [size]), layers=layers))
     given |= {"moves": moves} if moves else {}
     return traverse(model, faces, out, settings=settings, **given, **how).path
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from torch import Tensor
 
 from .errors import UserError
 from .explore.faces import Faces
@@ -254,21 +253,6 @@ def told(
             broken.append(number)
         yield faces
         task.advance()
-
-
-def write_film(
-    model: DrawsFaces, stops: Tensor, out: str | Path, text: dict[str, str], progress: Progress | None = None
-) -> tuple[Path, int]:
-    """Write an MP4 of a closed walk over latents ``stops`` (N, *latent_shape) of encoded pictures.
-
-    ``text`` is stored in the file's comment. Returns the path and how many frames are not finite.
-    """
-    check_film(model.resolution, (1, 1))
-    path, broken = checked_file(out, ".mp4"), list[int]()
-    inverse = model.inverse  # type: ignore[attr-defined]
-    steps = frames(inverse, closed_walk(stops[:, None], 45))
-    with opened(progress, "filming", len(stops) * 45) as task:
-        return write_video(tiled(told(steps, task, broken), 1), path, text=text), len(broken)
 
 
 def _note(seeds: Sequence[int], finite: np.ndarray, broken: list[int] | None) -> None:

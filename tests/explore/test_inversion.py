@@ -7,26 +7,16 @@ from omokage.data.steps.read import cover
 from omokage.errors import UserError
 from omokage.explore.inversion import (
     as_images,
-    between,
     names,
     read_pictures,
     reconstructions,
     round_trip,
 )
-from omokage.explore.walks import closed_walk
-from omokage.model import Model
 from omokage.pages.sheet import bands_of_model
-from omokage.samples import write_film
 from omokage.sampling import latents
 from omokage.settings import Settings
 
 FLOWS = ("glow", "realnvp", "tarflow", "noisy tarflow")
-
-
-def frames_of(path):
-    av = pytest.importorskip("av")
-    with av.open(str(path)) as film:
-        return [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
 
 
 def test_pictures_are_resized_by_the_rule_of_face_sets(picture_files):
@@ -108,81 +98,6 @@ def test_a_page_of_reconstructions(family_model, picture_files, tmp_path):
     middles = [row for row in range(page.height) if (pixels[row, 64] == 127).all()]
     assert len(middles) > 100
     assert len(trip.latents) == 3
-
-
-@pytest.mark.parametrize("name", [*FLOWS, "vae"])
-def test_a_walk_begins_and_ends_with_what_the_pictures_decode_to(family_model, picture_files, name):
-    model = family_model(name)
-    seen = []
-    inverse = Model.inverse
-
-    def watched(self, z, settings=Settings()):
-        images = inverse(self, z, settings)
-        seen.append((z, images))
-        return images
-
-    trip = round_trip(model, read_pictures(picture_files[:2], model.resolution))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Model, "inverse", watched)
-        (walk,) = between(model, trip, ["a.png", "b.png"], steps=5)
-    z, images = seen[-1]
-    torch.testing.assert_close(z[[0, 4]], trip.latents, atol=1e-5, rtol=1e-5)
-    ends = as_images(trip.pictures if name != "vae" else trip.back)
-    torch.testing.assert_close(images[[0, 4]], ends, atol=1e-3 if name != "vae" else 0.01, rtol=0)
-    middle = images[2]
-    assert min((middle - end).abs().mean() for end in ends) > 1e-3
-    assert walk.heading == "a.png to b.png"
-    assert list(walk.captions) == ["a.png", "0.25", "0.50", "0.75", "b.png"]
-    assert (as_images(walk.pixels) - images[:5]).abs().max() <= 0.004  # half a level
-    assert walk.finite.all()
-
-
-def test_walks_go_from_each_picture_to_the_next(family_model, picture_files):
-    model = family_model("glow")
-    trip = round_trip(model, read_pictures(picture_files, model.resolution))
-    walks = between(model, trip, names(picture_files), steps=3)
-    assert [walk.heading for walk in walks] == ["own-0.png to own-1.png", "own-1.png to own-2.png"]
-    for i, walk in enumerate(walks):
-        assert (walk.pixels[[0, 2]] == trip.pictures[i : i + 2]).all()
-
-
-def test_a_film_shows_every_picture_and_closes(family_model, picture_files, tmp_path):
-    model = family_model("glow")
-    pictures = read_pictures(picture_files, model.resolution)
-    path, lost = write_film(model, round_trip(model, pictures).latents, tmp_path / "walk.mp4", {"a": "b"})
-    assert (path, lost) == (tmp_path / "walk.mp4", 0)
-    frames = frames_of(path)
-    assert len(frames) == 3 * 45
-    for i, picture in enumerate(pictures):
-        shown = Image.fromarray(frames[45 * i]).resize((16, 16), Image.Resampling.BOX)
-        assert np.abs(np.asarray(shown).astype(int) - picture).mean() < 12
-
-
-def test_frames_of_a_film_that_are_not_finite_are_counted(
-    family_model, picture_files, tmp_path, monkeypatch
-):
-    monkeypatch.setattr("omokage.samples.write_video", lambda frames, path, text: [*frames] and path)
-    model = family_model("glow")
-    trip = round_trip(model, read_pictures(picture_files[:2], model.resolution))
-    stops = trip.latents.clone()
-    stops[1] *= 1e37  # on the way there, numbers overflow
-    _, lost = write_film(model, stops, tmp_path / "walk.mp4", {})
-    finite = torch.cat([model.inverse(z) for z in closed_walk(stops[:, None], 45)]).isfinite()
-    assert lost == int((~finite.flatten(1).all(1)).sum()) > 10
-
-
-def test_what_cannot_be_walked_is_refused_before_any_work(family_model, picture_files, tmp_path):
-    model = family_model("glow")
-    trip = round_trip(model, read_pictures(picture_files[:1], model.resolution))
-    with pytest.raises(UserError, match="two pictures or more, got 1"):
-        between(model, trip, ["a"])
-    with pytest.raises(UserError, match="steps: got 1"):
-        between(model, trip, ["a", "b"], steps=1)
-    with pytest.raises(UserError, match=r"must end in \.mp4"):
-        write_film(model, trip.latents, tmp_path / "walk.png", {})
-    with pytest.raises(UserError, match=r"dcgan cannot encode images; .*vae.*omokage walk"):
-        round_trip(family_model("dcgan"), np.zeros((1, 64, 64, 3), np.uint8))
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_sampling_draws_what_latents_lead_back_to(family_model):

@@ -3,14 +3,15 @@ import pytest
 from standins import DiskModel, Faulty, PlainDisks, StyledDisks
 
 from omokage.errors import UserError
-from omokage.explore.truncation import PSIS, check_psis, psis_for, truncation
+from omokage.explore.points import of_seeds
+from omokage.explore.truncation import PSIS, check_psis, psis_for, truncated
 from omokage.sampling import latents, to_pixels
 from omokage.settings import Settings
 
 
 def test_truncation_has_the_faces_at_every_psi():
     model = StyledDisks()
-    shown = truncation(model, [3, 9])
+    shown = truncated(model, of_seeds(model, [3, 9], Settings(), "w"))
     assert [faces.heading for faces in shown] == [f"psi {psi:g}" for psi in PSIS]
     z = latents([3, 9], (3,))
     for faces, psi in zip(shown, PSIS, strict=True):
@@ -21,16 +22,19 @@ def test_truncation_has_the_faces_at_every_psi():
 
 def test_other_settings_stay_as_they_are():
     model, z = StyledDisks(), latents([3], (3,))
-    (shown,) = truncation(model, [3], [0.5], Settings(noise="none", psi=0.1))
+    (shown,) = truncated(
+        model, of_seeds(model, [3], Settings(), "w"), [0.5], Settings(noise="none", psi=0.1)
+    )
     meant = to_pixels(model.decode(z, Settings(noise="none", psi=0.5))).astype(int)
     assert np.abs(shown.pixels - meant).max() <= 1
 
 
 def test_without_styles_truncation_ends_at_psi_0():
     assert psis_for(PlainDisks()) == (1.2, 1, 0.7, 0.5, 0.25, 0)
-    assert [faces.heading for faces in truncation(PlainDisks(), [0])][-1] == "psi 0"
+    points = of_seeds(PlainDisks(), [0], Settings(), "z")
+    assert [faces.heading for faces in truncated(PlainDisks(), points)][-1] == "psi 0"
     with pytest.raises(UserError, match=r"psi -0.5 .* dcgan has no styles; give psi of 0 or more"):
-        truncation(PlainDisks(), [0], [1, -0.5])
+        truncated(PlainDisks(), points, [1, -0.5])
 
 
 @pytest.mark.parametrize(
@@ -45,6 +49,6 @@ def test_impossible_psis_are_refused_in_one_line(psis, said):
 
 def test_faces_that_are_not_finite_are_counted():
     faulty = Faulty(DiskModel(), [4])
-    shown = truncation(faulty, [3, 4, 5], [1, 0.5])
+    shown = truncated(faulty, of_seeds(faulty, [3, 4, 5], Settings(), "z"), [1, 0.5])
     assert [faces.finite.tolist() for faces in shown] == [[True, False, True]] * 2
     assert sum(faces.not_finite for faces in shown) == 2

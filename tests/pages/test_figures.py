@@ -1,19 +1,18 @@
 """Figures of models that draw by rule, so that every face on the page is known beforehand."""
 
-import json
 from itertools import pairwise
 
-import av
 import numpy as np
 import pytest
 from PIL import Image
 from standins import BrokenStyles, PlainDisks, StyledDisks
 
 from omokage.errors import UserError
-from omokage.explore import mixing, noise
+from omokage.explore import noise
 from omokage.explore.faces import Faces
 from omokage.explore.history import Stage
-from omokage.explore.truncation import truncation
+from omokage.explore.inputs import of_numbers
+from omokage.exploring import mix, truncate
 from omokage.pages import figures
 from omokage.pages.sheet import PAPER, Sheet
 from omokage.sampling import gathered, latents, sample, to_pixels
@@ -125,15 +124,8 @@ def test_uncurated_shows_every_seed_in_its_size(tmp_path, boxes, resolution):
 
 def test_mixing_shows_a_row_for_each_of_a_and_a_column_for_each_of_b(tmp_path, boxes, words):
     model, settings = StyledDisks(), Settings(psi=0.8)
-    mixed = mixing.mixing(model, [1, 2, 3, 4, 5, 6], [11, 12], settings)
-    out = figures.mixing(
-        model.about,
-        mixed,
-        tmp_path / "m.png",
-        sources_a=[1, 2, 3, 4, 5, 6],
-        sources_b=[11, 12],
-        settings=settings,
-    )
+    of_a, of_b = (of_numbers(seeds, model, settings) for seeds in ([1, 2, 3, 4, 5, 6], [11, 12]))
+    out = mix(model, of_a, of_b, tmp_path / "m.png", settings=settings).path
     picture = pixels(out)
     assert framed(picture)
     assert apart(boxes)
@@ -155,7 +147,7 @@ def test_mixing_shows_a_row_for_each_of_a_and_a_column_for_each_of_b(tmp_path, b
     assert len(xs) == 3  # A, and a column for each of B
     assert {"Source A", "Source B", "Mixing styles"} <= set(words)
     text = Image.open(out).text
-    assert (text["source A"], text["source B"], text["psi"]) == ("1-6", "11-12", "0.8")
+    assert (text["seeds"], text["psi"]) == ("1-6,11-12", "0.8")
 
 
 PSIS = [1.2, 1, 0.7, 0.5, 0.25, 0, -0.25, -0.5, -1]
@@ -163,9 +155,7 @@ PSIS = [1.2, 1, 0.7, 0.5, 0.25, 0, -0.25, -0.5, -1]
 
 def test_truncation_has_a_column_for_every_psi(tmp_path, boxes, words):
     model = StyledDisks()
-    settings = [Settings(psi=psi) for psi in PSIS]
-    shown = truncation(model, [3, 9], PSIS)
-    out = figures.truncation(model.about, shown, tmp_path / "t.png", seeds=[3, 9], settings=settings)
+    out = truncate(model, of_numbers([3, 9], model, Settings()), tmp_path / "t.png", psis=PSIS).path
     picture = pixels(out)
     assert framed(picture)
     assert [word for word in words if word.startswith("psi")] == [f"psi {psi:g}" for psi in PSIS]
@@ -259,48 +249,6 @@ def test_progression_has_a_row_a_moment_and_a_column_a_seed(tmp_path, boxes, wor
         assert (patch(picture, box, size) == list(moments.values())[i // 2]).all()
 
 
-def test_a_montage_shows_every_moment(tmp_path, monkeypatch):
-    monkeypatch.setattr(figures, "MIN_SECONDS", 0.9)
-    model = PlainDisks((4, 4))
-    moments = stages(model, [0, 1, 2], {1000 * (i + 1): 128 + 15 * i for i in range(9)})
-    film, lost = figures.montage(
-        model.about, moments, model.resolution, tmp_path / "p.mp4", seeds=[0, 1, 2], settings=Settings()
-    )
-    assert lost == 0
-    with av.open(str(film)) as container:
-        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-        assert json.loads(container.metadata["comment"])["seeds"] == "0-2"
-    assert len(frames) == 9 * 3 + 60  # nine tenths of a second, and two seconds of the last
-    height, width = frames[0].shape[:2]
-    middle = [int(frame[height // 3, width // 2, 1]) for frame in frames]
-    for i, value in ((0, 128), (2, 128), (3, 143), (8 * 3 + 1, 248), (-1, 248)):
-        assert abs(middle[i] - value) <= 4
-
-
-def test_faces_of_a_montage_that_are_not_finite_are_counted(tmp_path, monkeypatch):
-    monkeypatch.setattr(figures, "MIN_SECONDS", 0.1)
-    faces = Faces(np.zeros((2, 4, 4, 3), np.uint8), finite=np.array([True, False]))
-    moments = [Stage(images, lambda: faces) for images in (1, 2, 3)]
-    about = PlainDisks((4, 4)).about
-    film = tmp_path / "p.mp4"
-    _, lost = figures.montage(about, moments, (4, 4), film, seeds=[0, 1], settings=Settings())
-    assert lost == 3
-
-
-def test_a_montage_that_few_players_show_is_refused(tmp_path):
-    model, seeds = PlainDisks((4, 4)), range(1000)
-    with pytest.raises(UserError, match=r"few players show .* give fewer seeds"):
-        figures.montage(
-            model.about,
-            stages(model, seeds, {1: 0, 2: 0}),
-            model.resolution,
-            tmp_path / "p.mp4",
-            seeds=seeds,
-            settings=Settings(),
-        )
-    assert not list(tmp_path.iterdir())
-
-
 def every_figure(model, seeds):
     """Each figure of some seeds as a call with the file to write; the rows of mixing are five."""
     settings, about = Settings(), model.about
@@ -310,13 +258,10 @@ def every_figure(model, seeds):
         return [Stage(images, lambda: drawn(model, seeds)) for images in (1, 2)]
 
     def mixing_(out):
-        mixed = mixing.mixing(model, seeds, seeds[:1], settings)
-        return figures.mixing(about, mixed, out, sources_a=seeds, sources_b=seeds[:1], settings=settings)
+        return mix(model, *(of_numbers(some, model, settings) for some in (seeds, seeds[:1])), out).path
 
     def truncation_(out):
-        shown = truncation(model, seeds, [1, 0.5])
-        each = [Settings(psi=psi) for psi in (1, 0.5)]
-        return figures.truncation(about, shown, out, seeds=seeds, settings=each)
+        return truncate(model, of_numbers(seeds, model, settings), out, psis=[1, 0.5]).path
 
     def detail(out):
         return figures.noise_detail(about, noise.noise_detail(model, seeds, settings), out, **rest)

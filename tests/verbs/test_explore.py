@@ -10,8 +10,12 @@ from PIL import Image
 
 from omokage.__main__ import main
 from omokage.data.build import build
+from omokage.explore.inversion import read_pictures
+from omokage.explore.provenance import points_of, read_provenance
 from omokage.families import MODELS
+from omokage.model import load_model
 from omokage.recipe import load_recipe
+from omokage.sampling import to_pixels
 from omokage.snapshot import write_snapshot
 
 WHOLE = "a" * 64
@@ -78,7 +82,13 @@ def test_interpolate_writes_a_strip_and_a_film(folder, capsys):
     assert main(["explore", "interpolate", *files, "--model", "flow", "--steps", "3"]) == 0
     assert (folder / "walk.png").exists()
     assert "reconstructed with a largest error of" in capsys.readouterr().out
-    assert Image.open(folder / "walk.png").text["pictures"] == "0.png, 1.png"
+    told = read_provenance(folder / "walk.png")
+    assert (told.kind, [face["name"] for face in told.faces]) == ("walk", ["0.png", "1.png"])
+    assert told.complete
+    # The walk begins and ends with the pictures themselves, which a flow gives back exactly.
+    model, names = load_model("flow"), ("heldout-pictures/0.png", "heldout-pictures/1.png")
+    drawn = to_pixels(model.decode(points_of(model, told, "z").values))
+    assert (drawn == read_pictures(names, (16, 16))).all()
 
 
 def test_outliers_writes_page_and_table(folder, capsys):
@@ -117,7 +127,8 @@ def test_attribute_says_how_many_faces_the_means_have(capsys):
 def broken(monkeypatch):
     """The flow's way to images breaks."""
     flow = MODELS["glow"].load()
-    monkeypatch.setattr(flow, "inverse", lambda self, z: torch.full((len(z), 3, 16, 16), torch.inf))
+    for way in ("inverse", "decode"):
+        monkeypatch.setattr(flow, way, lambda self, z, **how: torch.full((len(z), 3, 16, 16), torch.inf))
 
 
 TAGS = "--from hair=red --to hair=blue"
@@ -139,11 +150,11 @@ def test_faces_that_are_not_finite_are_told(broken, tmp_path, capsys, arguments,
 
 
 def test_frames_that_are_not_finite_are_told(broken, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("omokage.samples.write_video", lambda frames, path, text: [*frames] and path)
+    monkeypatch.setattr("omokage.exploring.write_video", lambda frames, *given, **how: [*frames])
     files = ["heldout-pictures/0.png", "heldout-pictures/1.png"]
     arguments = [*files, "--model", "flow", "--video", str(tmp_path / "walk.mp4")]
     assert main(["explore", "interpolate", *arguments]) == 0
-    assert "90 faces are not finite and shown black" in capsys.readouterr().err
+    assert "not finite, shown black: frames 0-89" in capsys.readouterr().err
 
 
 def test_latents_that_are_not_finite_are_told(tmp_path, capsys, monkeypatch):

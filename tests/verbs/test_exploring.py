@@ -224,6 +224,17 @@ def test_a_montage_shows_runs_on_one_clock(runs, number, clock, capsys):
     assert told["arguments"]["clock"] == clock
 
 
+def test_a_picture_shows_moments_of_one_run(runs, tmp_path, capsys):
+    out = tmp_path / "m.png"
+    assert main(["montage", str(runs[0]), "-o", str(out), "--seeds", "0-3", "--rows", "2"]) == 0
+    assert "2 of" in capsys.readouterr().out
+    stages = Image.open(out).text["stages"].split(",")
+    assert len(stages) == 2
+    assert main(["montage", *map(str, runs[:2]), "-o", str(tmp_path / "two.png")]) == 2
+    assert "a picture shows one run, got 2" in capsys.readouterr().err
+    assert not (tmp_path / "two.png").exists()
+
+
 def test_a_montage_of_other_seeds_needs_snapshots(runs, capsys):
     assert main(["montage", str(runs[0]), "--seeds", "16-20"]) == 2
     assert "1 of snapshots" in capsys.readouterr().err

@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -156,12 +157,24 @@ def flat(points: Points) -> Tensor:
 
 
 def moved(points: Points, direction: Direction, steps: float | Sequence[float] | Tensor) -> Points:
-    """The points moved along a direction; ``steps``: one number, or one for each point."""
+    """The points moved along a direction; ``steps``: one number, or one for each point.
+
+    Raises:
+        UserError: the direction does not fit the points.
+    """
     return points.moved(points.values + offsets(points, direction, steps))
 
 
 def offsets(points: Points, direction: Direction, steps: float | Sequence[float] | Tensor) -> Tensor:
-    """What `moved` adds to the values of the points."""
+    """What `moved` adds to the values of the points.
+
+    Raises:
+        UserError: the direction does not fit the points.
+    """
+    size = points.values.shape[-1] if points.space == "w" else prod(points.values.shape[1:])
+    if direction.vector.shape != (size,):
+        numbers = direction.vector.numel()
+        raise UserError(f"{direction.name}: a direction of {numbers} numbers, {points.space} has {size}")
     amount = torch.as_tensor(steps, dtype=torch.float32).expand(len(points))
     vector = direction.vector.float()
     if points.space == "z":

@@ -14,7 +14,8 @@ from omokage.abilities import Exact, HasPosterior, HasStyles
 from omokage.errors import UserError
 from omokage.explore.faces import Faces
 from omokage.explore.inversion import SHOWN_DIFFERENCE, as_images, round_trip
-from omokage.explore.truncation import truncation as truncated
+from omokage.explore.points import default_space, of_seeds
+from omokage.explore.truncation import truncated
 from omokage.explore.walks import slerp
 from omokage.metrics.features import features_of
 from omokage.metrics.path_length import path_lengths, protocol
@@ -118,7 +119,8 @@ def truncation(
     for psi in psis:
         faces, finite = gathered(sample(model, range(samples), replace(settings, psi=psi), progress))
         found.append(precision_recall(theirs, features_of(extractor, faces[finite])))
-    shown = truncated(model, range(SHOWN), psis, settings, progress)
+    points = of_seeds(model, range(SHOWN), settings, default_space(model))
+    shown = truncated(model, points, psis, settings, progress)
     precision, recall = [one.precision for one in found], [one.recall for one in found]
     full = min(range(len(psis)), key=lambda i: abs(psis[i] - 1))
     low = min(range(len(psis)), key=lambda i: abs(psis[i] - 0.6))

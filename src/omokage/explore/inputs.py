@@ -94,7 +94,7 @@ def gather(
     for argument in arguments:
         text = str(argument).strip()
         if not isinstance(argument, Path) and SEEDS.fullmatch(text):
-            parts.append(_seeds(parse_seeds(text, "faces"), model, settings, chosen))
+            parts.append(of_numbers(parse_seeds(text, "faces"), model, settings, chosen))
         else:
             parts.append(_file(Path(argument), model, settings, chosen, invert))
     pictures = [part for part in parts if isinstance(part, Path)]
@@ -145,8 +145,15 @@ def of_recipe(model: Model, told: Provenance, space: str | None = None) -> Gathe
     return Gathered(points_of(model, told, chosen), names, origins)
 
 
-def _seeds(seeds: Sequence[int], model: Model, settings: Settings, space: str) -> Gathered:
-    points = of_seeds(model, seeds, settings, space)  # type: ignore[arg-type]
+def of_numbers(
+    seeds: Sequence[int], model: Model, settings: Settings, space: str | None = None
+) -> Gathered:
+    """The faces of seeds, as `gather` has them.
+
+    Raises:
+        UserError: w for a family without styles, or psi does not fit the number of seeds.
+    """
+    points = of_seeds(model, seeds, settings, default_space(model, space))
     return Gathered(points, [f"seed {seed}" for seed in seeds], [{"seed": seed} for seed in seeds])
 
 

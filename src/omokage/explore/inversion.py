@@ -1,8 +1,7 @@
-"""The user's own pictures in latent space: inversion, encoding, decoding, and walks between them."""
+"""The user's own pictures in latent space: inversion, encoding and decoding."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from time import monotonic
 
@@ -20,7 +19,6 @@ from omokage.explore.faces import Faces
 from omokage.explore.fits import Editability, Fit, Judge, editability
 from omokage.explore.optimising import Aim, descended, styles_of
 from omokage.explore.points import Points
-from omokage.explore.walks import slerp
 from omokage.metrics.perceptual import Perceptual
 from omokage.model import Differentiable, Model
 from omokage.progress import Progress, opened
@@ -141,34 +139,6 @@ def reconstructions(trip: RoundTrip, called: Sequence[str]) -> list[Faces]:
             f"Difference, {SHOWN_DIFFERENCE} times as large, around grey",
         ),
     ]
-
-
-def between(model: Model, trip: RoundTrip, called: Sequence[str], steps: int = 8) -> list[Faces]:
-    """Walks through latent space from each picture to the next.
-
-    The steps are interpolated on the sphere (`omokage.explore.walks.slerp`). Each walk starts and ends with
-    the decoded pictures; a flow decodes them exactly. ``steps``: faces in each walk, both ends counted.
-
-    Raises:
-        UserError: fewer than two pictures or steps.
-    """
-    check_walk(len(called), steps)
-    walks = []
-    for i, (start, end) in enumerate(pairwise(trip.latents.split(1))):
-        places = [step / (steps - 1) for step in range(steps)]
-        points = torch.cat([slerp(start, end, place) for place in places])
-        faces, finite = gathered(pixels(in_batches(model.inverse, points)))
-        captions = [called[i], *(f"{place:.2f}" for place in places[1:-1]), called[i + 1]]
-        walks.append(Faces(faces, captions, f"{called[i]} to {called[i + 1]}", finite))
-    return walks
-
-
-def check_walk(pictures: int, steps: int) -> None:
-    """Raise UserError for fewer than two pictures or steps."""
-    if pictures < 2:
-        raise UserError(f"a walk needs two pictures or more, got {pictures}")
-    if steps < 2:
-        raise UserError(f"steps: got {steps}, must be at least 2: the two pictures")
 
 
 PLAIN = Settings()

@@ -12,7 +12,7 @@ from omokage.errors import UserError
 from omokage.explore.points import Points
 from omokage.model import Model
 from omokage.progress import Progress
-from omokage.sampling import counted, gathered, pixels, seed_ranges, styles, synthesised
+from omokage.sampling import counted, gathered, pixels, seed_ranges, synthesised
 from omokage.settings import SEEDS, Settings, parse_seeds
 
 
@@ -116,20 +116,20 @@ def mixed_styles(a: Tensor, b: Tensor, layers: Sequence[int]) -> Tensor:
 
 def mixing(
     model: Model,
-    sources_a: Sequence[int] | Points,
-    sources_b: Sequence[int] | Points,
+    sources_a: Points,
+    sources_b: Points,
     settings: Settings,
     progress: Progress | None = None,
     choices: Sequence[Choice] | None = None,
 ) -> MixedFaces:
-    """Faces of A with styles of B. A and B are seeds or points in w.
+    """Faces of A with styles of B, which are points in w.
 
     ``choices``: each face of A takes each of these choices of layers. None: as in the paper, the first half
     of A takes its coarse styles from B, the next faces their middle styles, and the last ones their fine
     styles; with fewer than three faces of A, each takes all three in turn.
 
     Raises:
-        UserError: the family has no styles, or no face for A or B.
+        UserError: the family has no styles, points in z, or no face for A or B.
     """
     plain = [
         Choice(kind.capitalize(), tuple(layers))
@@ -137,7 +137,9 @@ def mixing(
     ]
     if not len(sources_a) or not len(sources_b):
         raise UserError("mix: no faces for A or B; A are the faces, B are those of --from")
-    a, b = (_styles(model, source, settings) for source in (sources_a, sources_b))
+    a, b = sources_a.w, sources_b.w
+    if a is None or b is None:
+        raise UserError("mix: styles are mixed in w; leave --in z out")
     if choices is None and len(a) >= 3:
         kinds = [kind for kind, count in enumerate(_shares(len(a))) for _ in range(count)]
         rows = list(range(len(a)))
@@ -167,14 +169,6 @@ def mixing(
         rows,
         mixed,
     )
-
-
-def _styles(model: Model, source: Sequence[int] | Points, settings: Settings) -> Tensor:
-    if isinstance(source, Points):
-        if source.w is None:
-            raise UserError("mix: styles are mixed in w; leave --in z out")
-        return source.w
-    return styles(model, source, settings)
 
 
 def _sizes(model: Model, layers: Sequence[int]) -> str:

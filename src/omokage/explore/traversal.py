@@ -5,7 +5,6 @@ row for each entry. If a model's latents were disentangled, each row would chang
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from math import prod
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from omokage.abilities import HasStyles
 from omokage.errors import UserError
+from omokage.explore.directions import Direction, moved
 from omokage.explore.faces import Faces
 from omokage.explore.points import Points, drawn, joined, stacked
 from omokage.model import Model
@@ -109,44 +109,10 @@ def traversal(
     return _rows(model, points, steps, times, settings, progress)
 
 
-@dataclass(frozen=True)
-class Move:
-    """A direction in latent space.
-
-    Attributes:
-        name: such as "hair=blue".
-        vector: (width,) in w, (numbers of a latent,) in z; one step.
-        layers: the layers of w that it is added to, from 0; empty: all, or in z.
-    """
-
-    name: str
-    vector: Tensor
-    layers: tuple[int, ...] = ()
-
-    def by(self, points: Points, steps: float) -> Points:
-        """The points moved by some steps; 0 gives the points themselves, bit for bit.
-
-        Raises:
-            UserError: the vector does not fit the points.
-        """
-        values, vector = points.values, self.vector.to(points.values.dtype)
-        size = values.shape[-1] if points.space == "w" else prod(values.shape[1:])
-        if vector.shape != (size,):
-            numbers = vector.numel()
-            raise UserError(f"{self.name}: a direction of {numbers} numbers, {points.space} has {size}")
-        if steps == 0:
-            return points
-        if points.space == "z":
-            return points.moved(values + steps * vector.view(1, *values.shape[1:]))
-        moved, layers = values.clone(), list(self.layers) or list(range(values.shape[1]))
-        moved[:, layers] += steps * vector
-        return points.moved(moved)
-
-
 def along(
     model: Model,
     points: Points,
-    moves: Sequence[Move],
+    directions: Sequence[Direction],
     amounts: Sequence[float] = TIMES,
     settings: Settings | None = None,
     progress: Progress | None = None,
@@ -157,10 +123,10 @@ def along(
         UserError: no amount, or a direction that does not fit.
     """
 
-    def step(move: Move) -> Callable[[Points], Points]:
-        return lambda point: joined([_bare(move.by(point, amount)) for amount in amounts])
+    def step(direction: Direction) -> Callable[[Points], Points]:
+        return lambda point: joined([_bare(moved(point, direction, amount)) for amount in amounts])
 
-    steps = [(move.name, step(move)) for move in moves]
+    steps = [(direction.name, step(direction)) for direction in directions]
     return _rows(model, points, steps, amounts, settings, progress)
 
 

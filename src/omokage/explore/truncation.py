@@ -12,7 +12,6 @@ from omokage.explore.points import Points, drawn, joined, of_latents, stacked
 from omokage.explore.traversal import average_style
 from omokage.model import Model
 from omokage.progress import Progress
-from omokage.sampling import gathered, sample
 from omokage.settings import Settings
 
 PSIS = (1.2, 1.0, 0.7, 0.5, 0.25, 0.0, -0.25, -0.5, -1.0)
@@ -68,7 +67,9 @@ def truncated(
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> list[Faces]:
-    """The faces of points at each psi, in the order of ``psis`` (None: `psis_for`), as `truncation` of seeds.
+    """The faces of points at each psi, in the order of ``psis`` (None: `psis_for`).
+
+    As in Karras et al. 2019, figure 8. ``settings``: all settings but psi.
 
     Raises:
         UserError: as `check_psis`.
@@ -81,25 +82,3 @@ def truncated(
         Faces(pixels[i * n : (i + 1) * n], heading=f"psi {psi:g}", finite=finite[i * n : (i + 1) * n])
         for i, psi in enumerate(chosen)
     ]
-
-
-def truncation(
-    model: Model,
-    seeds: Sequence[int],
-    psis: Sequence[float] | None = None,
-    settings: Settings | None = None,
-    progress: Progress | None = None,
-) -> list[Faces]:
-    """The faces of ``seeds`` at each psi, in the order of ``psis`` (None: `psis_for`).
-
-    As in Karras et al. 2019, figure 8. ``settings``: all settings but psi.
-
-    Raises:
-        UserError: as `check_psis`.
-    """
-    settings = settings or Settings()
-    shown = []
-    for psi in check_psis(model, psis_for(model) if psis is None else psis, "truncation"):
-        faces, finite = gathered(sample(model, seeds, replace(settings, psi=psi), progress))
-        shown.append(Faces(faces, heading=f"psi {psi:g}", finite=finite))
-    return shown

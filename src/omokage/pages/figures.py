@@ -6,12 +6,11 @@ raise UserError if the name does not end in .png, if it cannot be written, and i
 large to open.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from omokage.errors import UserError
 from omokage.explore.faces import Faces
@@ -20,16 +19,13 @@ from omokage.explore.mixing import MixedFaces
 from omokage.explore.noise import NOISES, NoiseComponents, NoiseDetail
 from omokage.model import About
 from omokage.pages.files import checked_file, count_not_finite, provenance, save_png
-from omokage.pages.sheet import FAINT_INK, INK, PAPER, Sheet, near_square_columns
-from omokage.pages.video import LONGEST_SIDE, write_video
+from omokage.pages.sheet import FAINT_INK, INK, Sheet
 from omokage.progress import Progress, opened
 from omokage.sampling import seed_ranges
 from omokage.settings import Settings
 
 # In a figure, a face is enlarged by a whole factor until its shorter side has at least this many pixels.
 FIGURE_SIZE = 192
-PER_SECOND = 15  # stages of a montage per second, at 30 frames per second
-MIN_SECONDS = 6.0  # shortest montage
 
 
 def _shown(size: tuple[int, ...], at_least: int = FIGURE_SIZE) -> tuple[int, int, int]:
@@ -104,14 +100,12 @@ def mixing(
     out: str | Path,
     *,
     settings: Settings,
-    sources_a: Sequence[int] = (),
-    sources_b: Sequence[int] = (),
-    text: dict[str, str] | None = None,
+    text: dict[str, str],
     title: str | None = None,
 ) -> Path:
     """Faces of A with the coarse, middle or fine styles of B (Karras et al. 2019, figure 3).
 
-    ``sources_a``, ``sources_b``: the seeds of both. Of other faces, ``text`` has the text chunks.
+    ``text``: text chunks.
     """
     path = checked_file(out, ".png")
     height, width, unit = _shown(mixed.of_a.shape[1:3])
@@ -145,36 +139,7 @@ def mixing(
         sheet.upright(words, mixed.sizes[kind], 2 * unit, (above + below) / 2, below - above)
         line = [(sheet.x + 5.6 * unit, sheet.y + end) for end in (above + unit / 2, below - unit / 2)]
         sheet.draw.line(line, FAINT_INK, max(1, unit // 8))
-    if text is None:
-        text = provenance(about, [*sources_a, *sources_b], settings, kind="figure mixing")
-        text |= {"source A": seed_ranges(sources_a), "source B": seed_ranges(sources_b)}
     return save_png(sheet.image, path, text | count_not_finite(mixed.not_finite) | {"Title": title})
-
-
-def truncation(
-    about: About,
-    columns: Sequence[Faces],
-    out: str | Path,
-    *,
-    seeds: Sequence[int],
-    settings: Sequence[Settings],
-    title: str | None = None,
-) -> Path:
-    """One row for each seed, one column for each psi (Karras et al. 2019, figure 8).
-
-    ``columns``: the faces of ``seeds`` at each psi, with a heading. ``settings``: those of each column.
-    """
-    names = [str(seed) for seed in seeds]
-    rows = [
-        Faces(np.stack([faces.pixels[row] for faces in columns]), heading=name)
-        for row, name in enumerate(names)
-    ]
-    title = "Truncation" if title is None else title
-    text = provenance(about, seeds, settings[0], kind="figure truncation") | {"Title": title}
-    text["psi"] = ",".join(each.text()["psi"] for each in settings)
-    text |= count_not_finite(sum(faces.not_finite for faces in columns))
-    headings = [faces.heading for faces in columns]
-    return table([rows], out, title=title, line=about.line(), columns=headings, text=text)
 
 
 def table(
@@ -358,57 +323,3 @@ def _count(images: int) -> str:
         if images >= size:
             return f"{images / size:.3g}{letter}"
     return str(images)
-
-
-def montage(
-    about: About,
-    moments: Sequence[Stage],
-    size: tuple[int, int],
-    out: str | Path,
-    *,
-    seeds: Sequence[int],
-    settings: Settings,
-    progress: Progress | None = None,
-) -> tuple[Path, int]:
-    """Write an MP4: for each moment a picture of all seeds and the images seen; the last one stays longer.
-
-    30 frames and 15 moments per second; fewer moments per second if the run has few. Returns the path
-    written, and how many faces are not finite.
-
-    Raises:
-        UserError: a side is longer than most players can show.
-    """
-    path = checked_file(out, ".mp4")
-    columns = near_square_columns(len(seeds))
-    rows = ceil(len(seeds) / columns)
-    height, width, unit = _shown(size, 128)
-    gap = max(2, unit // 2)
-    full = (rows * (height + gap) - gap + 10 * unit, columns * (width + gap) - gap + 6 * unit)
-    even = [side + side % 2 for side in full]
-    if max(even) > LONGEST_SIDE:
-        raise UserError(
-            f"{path}: the film would be {even[1]}x{even[0]} px, and few players show a side over "
-            f"{LONGEST_SIDE}; give fewer seeds"
-        )
-    repeats = max(30 // PER_SECOND, round(MIN_SECONDS * 30 / len(moments)))
-    lost = 0
-
-    def frames() -> Iterator[np.ndarray]:
-        nonlocal lost
-        with opened(progress, "filming", len(moments)) as task:
-            for moment in moments:
-                sheet = Sheet(Image.new("RGB", (even[1], even[0]), PAPER), 3 * unit, 3 * unit, unit)
-                faces = moment.faces()
-                lost += faces.not_finite
-                for i, face in enumerate(faces.pixels):
-                    x, y = (i % columns) * (width + gap), (i // columns) * (height + gap)
-                    sheet.face(face, x, y, (height, width))
-                middle = even[1] / 2 - 3 * unit
-                words, room = f"{moment.images:,} images", even[1] - 6 * unit
-                sheet.text(words, middle, even[0] - 6.5 * unit, width=room)
-                for _ in range(repeats if moment is not moments[-1] else repeats + 60):
-                    yield np.asarray(sheet.image)
-                task.advance()
-
-    text = provenance(about, seeds, settings)
-    return write_video(frames(), path, frames_per_second=30, text=text), lost

@@ -69,35 +69,37 @@ def interpolate(
         int, typer.Option(callback=within(2, 100), help="Faces from one picture to the next, both included.")
     ] = 8,
 ) -> None:
-    """Walk from picture to picture through latent space; omokage walk takes any faces."""
+    """The same as omokage walk, for pictures that the model encodes without a search."""
     from ..abilities import Encodes
-    from ..explore.inversion import between, check_walk, names, read_pictures, round_trip
+    from ..explore.inputs import Gathered
+    from ..explore.inversion import names, read_pictures, round_trip
+    from ..explore.points import Points
+    from ..exploring import walk
     from ..model import load_model
-    from ..pages.files import about_text, checked_file
-    from ..pages.sheet import bands_of_model
-    from ..samples import write_film
+    from ..pages.files import checked_file
 
-    check_walk(len(files), steps)
+    if len(files) < 2:
+        raise UserError(f"a walk needs two pictures or more, got {len(files)}")
     strip = default_out(out, "walk.png") if video is None else out
     strip = None if strip is None else checked_file(strip, ".png")
     moving = None if video is None else checked_file(video, ".mp4")
-    loaded, called, lost = load_model(model), names(files), 0
+    loaded, called = load_model(model), names(files)
     loaded.require(Encodes)
     trip = round_trip(loaded, read_pictures(files, loaded.resolution), progress())
-    text = {"pictures": ", ".join(called)}
     for name, largest in zip(called, trip.largest, strict=True):
         print(f"{name}: reconstructed with a largest error of {largest:.3g} (images in [-1, 1])")
+    origins = [{"name": name, "file": name, "inverted": True} for name in called]
+    faces = Gathered(Points(trip.latents), called, origins)
+    made = []
     if strip is not None:
-        walks = between(loaded, trip, called, steps)
-        lost += sum(walk.not_finite for walk in walks)
-        title = "From picture to picture"
-        print(bands_of_model(loaded.about, walks, strip, title=title, columns=steps, text=text))
+        made.append(walk(loaded, faces, strip, ease="linear", steps=steps, progress=progress()))
     if moving is not None:
-        said = about_text(loaded.about) | text
-        path, more = write_film(loaded, trip.latents, moving, said, progress())
-        print(path)
-        lost += more
-    tell_count(lost)
+        made.append(walk(loaded, faces, moving, progress=progress()))
+    for one in made:
+        print(one.path)
+        for line in one.told:
+            typer.echo(line, err=True)
+    tell_count(sum(one.not_finite for one in made))
 
 
 @app.command()

@@ -141,14 +141,12 @@ def traverse(
     space: Any = given.space or "z"
     if directions is not None or along is not None:
         from ..explore.directions import directions_of
-        from ..explore.traversal import Move
-
         read = directions_of(given.load()[0], directions)
         if given.space not in (None, read.space):
             raise UserError(f"--in {given.space}: the directions are in {read.space}")
         wanted = [name.strip() for name in along.split(",")] if along else None
         chosen = [row for row in read.rows if row.offered] if wanted is None else map(read.find, wanted)
-        moves = [Move(row.name, row.vector.float(), tuple(row.layers)) for row in chosen]
+        moves = list(chosen)
         space = read.space
     opened = replace(given, space=space).open("0")
     made = make(
@@ -238,7 +236,9 @@ def mix(
 
 def montage(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
-    out: Annotated[Path | None, _out("A film .mp4, .webp or .gif. Default: montage.mp4.")] = None,
+    out: Annotated[
+        Path | None, _out("A film .mp4, .webp or .gif, or a picture .png. Default: montage.mp4.")
+    ] = None,
     seeds: Annotated[
         str, typer.Option(help="Which faces. Training keeps pictures of the seeds 0 to 15.")
     ] = "0-15",
@@ -252,13 +252,14 @@ def montage(
         float | None,
         typer.Option(callback=within(0.1, 3600), help="Default: 15 moments a second, at least 6 seconds."),
     ] = None,
+    rows: Annotated[int, typer.Option(callback=within(2, 64), help="Moments of a picture, at most.")] = 8,
     no_metadata: Annotated[
         bool, typer.Option("--no-metadata", help="Write no text into the film about its making.")
     ] = False,
 ) -> None:
     """The film of a training: fixed seeds over the images seen, FID and losses beneath.
 
-    Several runs stand side by side on one clock.
+    Several runs stand side by side on one clock. A picture shows one run, a row for each moment.
     """
     from ..explore.history import SOURCES
     from ..exploring import montage as make
@@ -278,6 +279,7 @@ def montage(
             source=source,
             clock=clock,
             seconds=seconds,
+            rows=rows,
             progress=progress(),
         )
     for line in told:
@@ -289,7 +291,13 @@ def montage(
         model=None,
         settings=settings,
         faces=[{"seeds": seeds}],
-        arguments={"runs": [str(run) for run in runs], "from": source, "clock": clock, "seconds": seconds},
+        arguments={
+            "runs": [str(run) for run in runs],
+            "from": source,
+            "clock": clock,
+            "seconds": seconds,
+            "rows": rows,
+        },
         told=told,
     )
     tell_count(lost)

@@ -1,6 +1,5 @@
 """``omokage figure``: pictures for publication, one command for each."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -95,27 +94,20 @@ def mixing(
     psi: Psi = 0.7,
     title: Title = None,
 ) -> None:
-    """Faces of A with the coarse, middle or fine styles of B, of seeds; omokage mix takes any faces."""
-    from ..explore.mixing import mixing as mix
-    from ..pages import figures
+    """The same as omokage mix, for seeds."""
+    from ..abilities import HasStyles
+    from ..explore.inputs import of_numbers
+    from ..exploring import mix
     from ..pages.files import checked_file
 
-    sources_a, sources_b, settings = parse_seeds(a), parse_seeds(b), Settings(psi=psi)
+    rows, columns, settings = parse_seeds(a), parse_seeds(b), Settings(psi=psi)
     path = checked_file(default_out(out, "mixing.png"), ".png")
     model = _model(source, named, "mixing")
-    mixed = mix(model, sources_a, sources_b, settings, progress())
-    print(
-        figures.mixing(
-            model.about,
-            mixed,
-            path,
-            sources_a=sources_a,
-            sources_b=sources_b,
-            settings=settings,
-            title=title,
-        )
-    )
-    tell_count(mixed.not_finite)
+    model.require(HasStyles)
+    of_a, of_b = (of_numbers(seeds, model, settings) for seeds in (rows, columns))
+    made = mix(model, of_a, of_b, path, settings=settings, title=title, progress=progress())
+    print(made.path)
+    tell_count(made.not_finite)
 
 
 @app.command()
@@ -132,20 +124,20 @@ def truncation(
     ] = None,
     title: Title = None,
 ) -> None:
-    """The same seeds at several psi, down to the average face; omokage truncate takes any faces."""
-    from ..explore.truncation import check_psis, psis_for
-    from ..explore.truncation import truncation as truncate
-    from ..pages import figures
+    """The same as omokage truncate, for seeds."""
+    from ..explore.inputs import of_numbers
+    from ..explore.truncation import check_psis
+    from ..exploring import truncate
     from ..pages.files import checked_file
 
     rows = parse_seeds(seeds)
     path = checked_file(default_out(out, "truncation.png"), ".png")
     model = _model(source, named, "truncation")
-    columns = check_psis(model, psi or psis_for(model), "truncation")
-    shown = truncate(model, rows, columns, progress=progress())
-    settings = [replace(Settings(), psi=one) for one in columns]
-    print(figures.truncation(model.about, shown, path, seeds=rows, settings=settings, title=title))
-    tell_count(sum(faces.not_finite for faces in shown))
+    columns = check_psis(model, psi, "truncation") if psi else None
+    faces = of_numbers(rows, model, Settings())
+    made = truncate(model, faces, path, psis=columns, title=title, progress=progress())
+    print(made.path)
+    tell_count(made.not_finite)
 
 
 @app.command()
@@ -218,37 +210,31 @@ def progression(
         typer.Option("--from", help="snapshots; grids that training drew (seeds 0-63); auto: the most."),
     ] = "auto",
     psi: Psi = 1.0,
-    video: Annotated[Path | None, typer.Option(help="Also a montage of all moments as MP4.")] = None,
+    video: Annotated[Path | None, typer.Option(help="Also the film of all moments, as MP4.")] = None,
     title: Title = None,
 ) -> None:
-    """The same seeds during a training, as a picture; omokage montage makes a film with curves."""
-    from ..explore.history import spread
-    from ..explore.history import stages as find
-    from ..pages import figures
+    """The same as omokage montage of one run, as a picture and, with --video, as a film too."""
+    from ..exploring import montage
     from ..pages.files import checked_file
 
     if not run.is_dir():
         raise UserError(f"figure progression: {run} is no run folder; give the folder, not a snapshot in it")
-    shown, settings = parse_seeds(seeds), Settings(psi=psi)
     path = checked_file(default_out(out, "progression.png"), ".png")
-    film = None if video is None else checked_file(video, ".mp4")
-    model = _model(run, None, "progression", psi)
-    moments = find(run, model, shown, settings, stages)
-    written, lost = figures.progression(
-        model.about,
-        spread(moments, rows),
-        model.resolution,
-        path,
-        seeds=shown,
-        settings=settings,
-        title=title,
-        progress=progress(),
-    )
-    print(written)
-    if film is not None:
-        written, more = figures.montage(
-            model.about, moments, model.resolution, film, seeds=shown, settings=settings, progress=progress()
+    films = [] if video is None else [checked_file(video, ".mp4")]
+    shown, settings = parse_seeds(seeds), Settings(psi=psi)
+    _model(run, None, "progression", psi)
+    most = 0
+    for file in (path, *films):
+        written, lost, _ = montage(
+            [run],
+            file,
+            seeds=shown,
+            settings=settings,
+            source=stages,
+            rows=rows,
+            title=title,
+            progress=progress(),
         )
         print(written)
-        lost = max(lost, more)
-    tell_count(lost)
+        most = max(most, lost)
+    tell_count(most)
