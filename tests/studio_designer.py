@@ -123,9 +123,9 @@ class Designer:
         return self.picture()
 
     def pins(self, count: int, timeout: float = 15_000) -> Any:
-        """Wait until the board has so many faces; returns them."""
+        """Wait until the board has so many faces; returns those in sight."""
         self.page.wait_for_function(
-            "count => document.querySelectorAll('studio-board .pin').length === count",
+            "count => document.querySelector('studio-board .count [aria-hidden]').textContent === String(count)",
             arg=count,
             timeout=timeout,
         )
@@ -133,7 +133,7 @@ class Designer:
 
     def saved(self, act: Callable[[], Any]) -> Any:
         """Do something that saves a file; returns its path."""
-        with self.page.expect_download() as download:
+        with self.page.expect_download(timeout=60_000) as download:
             act()
         return download.value.path().rename(
             download.value.path().with_name(download.value.suggested_filename)

@@ -7,6 +7,7 @@ from browsing import DESKTOP, PHONE, serving
 from standins import CONDITIONS
 from studio_designer import Designer, plain, styled, violations
 
+from omokage.studio.exports import board_text
 from omokage.studio.server import create_app
 
 STYLED, DCGAN, VAE, GLOW, LABELLED = (number * 12 for number in "12345")
@@ -295,6 +296,92 @@ def test_the_wall_forgets_faces_far_away_and_draws_them_again(designer):
     page.wait_for_selector("studio-wall .face[aria-label='Face 0'][data-drawn]")
     designer.settle()
     assert designer.seeds() == ["Face 0", "Face 1", "Face 2", "Face 3"]
+
+
+NODES = "document.querySelectorAll('*').length"
+PLACE = """(() => { const item = document.activeElement.closest("li");
+    return item && ["posinset", "setsize"].map((name) => Number(item.getAttribute(`aria-${name}`))); })()"""
+
+
+def bring_board(page, path):
+    """Open a board file by the menu."""
+    page.get_by_label("More", exact=True).click()
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("menuitem", name="Open a board file").click()
+    chooser.value.set_files(path)
+
+
+def test_a_board_of_500_faces_is_in_the_document_only_where_it_is_seen(designer, tmp_path):
+    page = designer.page
+    designer.model(DCGAN)
+    pins = [{"face": {"model": DCGAN, "from": {"seed": seed}}, "note": f"no {seed + 1}"} for seed in range(500)]
+    for at in range(250, 500):
+        pins[at]["parents"] = [at - 250]
+    (tmp_path / "many.omokage-board").write_bytes(board_text("Many", pins, {}))
+    bring_board(page, tmp_path / "many.omokage-board")
+    shown = designer.pins(500)
+    most = 0
+    for _ in range(25):
+        page.evaluate("document.querySelector('.pins-scroll').scrollTop += 1400")
+        page.wait_for_timeout(30)
+        page.wait_for_selector("studio-board .face:not([data-drawn])", state="detached")
+        most = max(most, page.evaluate(NODES))
+    assert page.locator("[aria-label='no 500']").is_visible()
+    assert 0 < shown.count() < 40
+    # Tab leads to what is in sight, keys to the others, and a screen reader hears where it is.
+    shown.last.locator(".face").focus()
+    page.keyboard.press("Home")
+    assert page.evaluate(PLACE) == [1, 500]
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate(PLACE) == [4, 500]
+    page.keyboard.press("End")
+    assert page.evaluate(PLACE) == [500, 500]
+    assert page.evaluate("document.querySelectorAll('studio-board .face[tabindex=\"0\"]').length") == 1
+    assert violations(page, within="studio-board") == []
+    # The one that is taken off leaves its place to its neighbour; undo brings it back.
+    page.keyboard.press("Delete")
+    designer.pins(499)
+    assert page.evaluate(PLACE) == [499, 499]
+    page.get_by_label("Undo", exact=True).click()
+    designer.pins(500)
+    # A note that is being written stays while others are looked at, and is kept.
+    page.locator(".pin", has=page.locator("[aria-label='no 500']")).locator(".note").fill("the last one")
+    page.evaluate("document.querySelector('.pins-scroll').scrollTop = 0")
+    page.wait_for_selector("[aria-label='no 1']")
+    page.keyboard.press("Enter")
+    page.evaluate("document.querySelector('.pins-scroll').scrollTop = 1e6")
+    page.wait_for_selector("[aria-label='the last one']")
+    # Moved by keys, it keeps the focus.
+    page.locator("[aria-label='the last one']").focus()
+    page.keyboard.press("Alt+ArrowLeft")
+    page.wait_for_function(f"() => String({PLACE}) === '499,500'")
+    # A second face is chosen among all of them.
+    page.keyboard.press("m")
+    designer.settle()
+    most = max(most, page.evaluate(NODES))
+    page.locator("dialog .pin .face").first.focus()
+    page.keyboard.press("End")
+    assert page.evaluate(PLACE) == [500, 500]
+    designer.settle()
+    most = max(most, page.evaluate(NODES))
+    assert violations(page, within="dialog") == []
+    page.keyboard.press("Escape")
+    # The family tree has all of them too.
+    page.get_by_label("Family tree").click()
+    designer.settle()
+    page.locator("dialog .face").first.focus()
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate(PLACE) == [251, 500]
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "no 251, made of no 1, on the board"
+    page.keyboard.press("End")
+    page.keyboard.press("ArrowUp")
+    assert page.evaluate(PLACE)[0] <= 250
+    designer.settle()
+    most = max(most, page.evaluate(NODES))
+    assert violations(page, within="dialog") == []
+    page.keyboard.press("Escape")
+    assert most < 600
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

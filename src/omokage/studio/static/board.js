@@ -4,10 +4,14 @@ import { upload } from "./api.js";
 import { Part, ask, button, dropdown, h, icon, iconButton, pickFile } from "./dom.js";
 import { nameOf } from "./faces.js";
 import { save } from "./saving.js";
+import { Sight, inRows } from "./sight.js";
 import { studio } from "./state.js";
-import { dropTarget, fill, moveOver, newTile, tileEvents } from "./tiles.js";
+import { dropTarget, fill, newTile, tileEvents } from "./tiles.js";
 import { showTree } from "./tree.js";
 import { say } from "./words.js";
+
+const GAP = 10; // px between faces
+const LOW = 30; // px of the note under a face
 
 class StudioBoard extends Part {
   connected() {
@@ -17,13 +21,20 @@ class StudioBoard extends Part {
     this.choosing = false;
     this.head = h("div", { class: "board-head" });
     this.list = h("ul", { class: "pins" });
-    this.append(this.head, this.list);
+    this.empty = h("div", { class: "empty" }, icon("heart"), h("p", {}, say("board.empty")));
+    this.scroller = h("div", { class: "pins-scroll" }, this.list, this.empty);
+    this.append(this.head, this.scroller);
+    this.sight = new Sight(this.scroller, this.list, {
+      make: ({ pin }) => this.item(pin),
+      update: (item, { pin }) => this.update(item, pin),
+      place: (things, width, height) => inRows(things, width, height, { across: this.across(), gap: GAP, low: LOW }),
+    });
     this.listen(studio, "board", () => this.render());
     tileEvents(this, this.list, {
       open: (tile) => (this.choosing ? this.choose(tile.pin) : studio.open(tile.face, { key: tile.key, by: tile.pin.made_by })),
       pin: (tile) => (this.choosing ? this.choose(tile.pin) : studio.open(tile.face, { key: tile.key, by: tile.pin.made_by })),
       heart: (tile) => studio.toggle(tile.face, { key: tile.key }),
-      next: (tile, key) => this.move(tile, key),
+      next: (tile, key) => this.sight.move(tile, key),
       drop: (onto, face) => {
         const pin = studio.pinOf(face);
         if (pin) studio.edit({ edit: "move", pin: pin.id, position: onto.pin.position });
@@ -162,28 +173,12 @@ class StudioBoard extends Part {
   // ---- pins
 
   fillPins(pins) {
-    const old = new Map([...this.list.children].filter((item) => item.dataset.pin).map((item) => [item.dataset.pin, item]));
-    const active = document.activeElement;
-    const focused = this.list.contains(active) ? active.closest("[data-pin]") : null;
-    const place = focused ? [...this.list.children].indexOf(focused) : -1;
-    const items = pins.map((pin) => {
-      const item = old.get(String(pin.id)) ?? this.item(pin);
-      this.update(item, pin);
-      return item;
-    });
-    for (const item of [...this.list.children]) if (!items.includes(item)) item.remove();
-    for (const [at, item] of items.entries()) {
-      if (this.list.children[at] !== item) this.list.insertBefore(item, this.list.children[at] ?? null);
-    }
-    if (items.length === 0) this.list.append(h("li", { class: "empty" }, icon("heart"), h("p", {}, say("board.empty"))));
-    const tiles = this.tiles();
-    if (!tiles.some((tile) => tile.tabIndex === 0) && tiles[0]) tiles[0].tabIndex = 0;
-    if (focused && !focused.isConnected) tiles[Math.min(place, tiles.length - 1)]?.focus();
-    else if (focused && document.activeElement !== active) active.focus({ preventScroll: true }); // it was moved
+    this.empty.hidden = pins.length > 0;
+    this.sight.show(pins.map((pin) => ({ id: pin.id, pin })));
   }
 
-  tiles() {
-    return [...this.list.querySelectorAll(".face")];
+  across() {
+    return Number(getComputedStyle(this.list).getPropertyValue("--across"));
   }
 
   item(pin) {
@@ -197,13 +192,13 @@ class StudioBoard extends Part {
         },
       } });
     const star = iconButton("star", "", () => studio.edit({ edit: "favourite", pin: item.pin.id, on: !item.pin.favourite }), { class: "round star" });
-    const item = h("li", { class: "pin", "data-pin": pin.id }, tile, star, note);
-    return item;
+    const item = h("li", { class: "pin" }, tile, star, note);
+    return Object.assign(item, { tile, star, note });
   }
 
   update(item, pin) {
-    const [tile, star, note] = item.children[0].classList.contains("face") ? item.children : [];
-    const same = item.pin?.key === pin.key && item.pin.position === pin.position;
+    const { tile, star, note } = item;
+    const same = item.pin?.key === pin.key;
     item.pin = pin;
     tile.pin = pin;
     if (!same || !tile.face) {
@@ -221,10 +216,6 @@ class StudioBoard extends Part {
     star.title = say(pin.favourite ? "board.unfavourite_short" : "board.favourite_short");
     star.setAttribute("aria-pressed", String(pin.favourite));
     if (document.activeElement !== note) note.value = pin.note ?? "";
-  }
-
-  move(tile, key) {
-    moveOver(this.tiles(), tile, key, getComputedStyle(this.list).gridTemplateColumns.split(" ").length);
   }
 
   // Keys for one pin: Delete removes it, F makes it a favourite, Alt and arrows move it.

@@ -2,11 +2,13 @@
 
 import { ask, button, h, random } from "./dom.js";
 import { nameOf } from "./faces.js";
+import { Sight, inRows } from "./sight.js";
 import { studio } from "./state.js";
 import { dropTarget, fill, newTile } from "./tiles.js";
 import { say } from "./words.js";
 
 const FRESH = 10;
+const [LEAST, GAP] = [92, 8]; // px: width of a face of the board, and between two
 
 // Resolves to a face, or to null.
 export function chooseFace(title, id = studio.model.id) {
@@ -32,11 +34,22 @@ export function chooseFace(title, id = studio.model.id) {
     };
     more();
     const pins = studio.pins.filter(({ face }) => face.model === model.id);
+    const list = h("ul", { class: "pins" });
+    const scroller = h("div", { class: "pins-scroll" }, list);
+    const sight = new Sight(scroller, list, {
+      make: ({ face }) => {
+        const tile = pick(face);
+        tile.addEventListener("keydown", (event) => /^(Arrow|Home|End)/.test(event.key) && (event.preventDefault(), sight.move(tile, event.key)));
+        return Object.assign(h("li", { class: "pin" }, tile), { tile });
+      },
+      place: (things, width, height) => inRows(things, width, height, { across: Math.max(1, Math.floor((width + GAP) / (LEAST + GAP))), gap: GAP }),
+    });
+    sight.show(pins.map(({ id: name, face }) => ({ id: name, face })));
     const seed = h("input", { type: "text", class: "text short", inputmode: "numeric", pattern: "[0-9]{1,15}", required: true,
       placeholder: "17", "aria-label": say("choose.seed") });
     dialog.classList.add("chooser");
     dialog.append(
-      pins.length > 0 ? h("section", {}, h("h3", {}, say("choose.board")), h("div", { class: "faces" }, pins.map(({ face }) => pick(face)))) : "",
+      pins.length > 0 ? h("section", {}, h("h3", {}, say("choose.board")), scroller) : "",
       h("section", {}, h("h3", {}, say("choose.fresh"), button(say("choose.more"), more, { class: "button small" })), fresh),
       h("form", { class: "line", on: { submit: (event) => {
         event.preventDefault();

@@ -2,6 +2,7 @@
 
 import { ask, button, h, svg } from "./dom.js";
 import { nameOf, parentsOf, textOf, tidy } from "./faces.js";
+import { Sight } from "./sight.js";
 import { studio } from "./state.js";
 import { fill, newTile } from "./tiles.js";
 import { say } from "./words.js";
@@ -9,7 +10,6 @@ import { say } from "./words.js";
 const SIDE = 84; // px
 const [ACROSS, DOWN] = [SIDE + 24, SIDE + 56];
 const NAME = 20; // px, under a face
-const MOST = 120; // faces shown
 
 // Faces by generation: [{face, pin, parents: [nodes], generation}], parents before children.
 export function family(pins) {
@@ -22,12 +22,11 @@ export function family(pins) {
       known.pin ??= pin;
       return known;
     }
-    if (nodes.size >= MOST) return null;
     const node = { face: tidy(face), pin, parents: [], generation: 0 };
     nodes.set(text, node);
     const told = pin?.parents?.map((id) => byId.get(id)).filter(Boolean) ?? [];
     const parents = [...parentsOf(node.face).map((parent) => add(parent, studio.pinOf(parent))),
-      ...told.map((parent) => add(parent.face, parent))].filter((parent) => parent && parent !== node);
+      ...told.map((parent) => add(parent.face, parent))].filter((parent) => parent !== node);
     node.parents = [...new Set(parents)];
     node.generation = Math.max(-1, ...node.parents.map(({ generation }) => generation)) + 1;
     return node;
@@ -55,17 +54,17 @@ export function treeOf(pins, chosen = (face) => studio.open(face)) {
   }
   const width = (Math.max(...nodes.map(({ x }) => x)) + 1) * ACROSS;
   const height = rows.length * DOWN;
-  const place = (node) => [node.x * ACROSS + ACROSS / 2, node.generation * DOWN];
+  for (const node of nodes) Object.assign(node, { x: node.x * ACROSS, y: node.generation * DOWN });
+  const middle = ({ x }) => x + ACROSS / 2;
+  const line = (parent, { y, ...node }) => {
+    const from = parent.y + SIDE + NAME;
+    return `M${middle(parent)} ${from}C${middle(parent)} ${(from + y) / 2} ${middle(node)} ${(from + y) / 2} ${middle(node)} ${y}`;
+  };
   const lines = svg("svg", { class: "tree-lines", width, height, viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" },
-    nodes.flatMap((node) => node.parents.map((parent) => {
-      const [[x0, y0], [x1, y1]] = [place(parent), place(node)];
-      const from = y0 + SIDE + NAME;
-      return svg("path", { d: `M${x0} ${from}C${x0} ${(from + y1) / 2} ${x1} ${(from + y1) / 2} ${x1} ${y1}` });
-    })));
-  const box = h("div", { class: "tree" }, lines, nodes.map((node) => {
+    svg("path", { d: nodes.flatMap((node) => node.parents.map((parent) => line(parent, node))).join("") }));
+  const item = (node) => {
     const tile = newTile();
     tile.draggable = false;
-    tile.tabIndex = 0;
     const name = node.pin?.note || nameOf(node.face);
     const parents = node.parents.map((parent) => parent.pin?.note || nameOf(parent.face));
     fill(tile, node.face, null, parents.length > 0 ? say("tree.made_of", { name, parents: parents.join(", ") }) : name);
@@ -75,29 +74,40 @@ export function treeOf(pins, chosen = (face) => studio.open(face)) {
     const open = () => chosen(node.face);
     tile.addEventListener("click", open);
     tile.addEventListener("keydown", (event) => {
-      if (event.key !== "Enter" && event.key !== " ") return;
+      if (/^(Arrow|Home|End)/.test(event.key)) move(node, event.key);
+      else if (event.key === "Enter" || event.key === " ") open();
+      else return;
       event.preventDefault();
       event.stopPropagation();
-      open();
     });
-    const item = h("div", { class: "tree-node" }, tile, h("span", { "aria-hidden": "true" }, name));
-    const [x, y] = place(node);
-    item.style.transform = `translate(${x - ACROSS / 2}px, ${y}px)`;
-    return item;
-  }));
+    return Object.assign(h("li", { class: "tree-node" }, tile, h("span", { "aria-hidden": "true" }, name)), { tile });
+  };
+  // Up and down lead to a parent or a child, or else to the nearest face in the row there.
+  const move = (node, key) => {
+    const down = key === "ArrowDown" ? 1 : -1;
+    const kin = down > 0 ? nodes.filter((one) => one.parents.includes(node)) : node.parents;
+    const there = kin.length > 0 ? kin : rows[node.generation + down] ?? [];
+    const nearest = there.reduce((best, one) => (best && Math.abs(best.x - node.x) <= Math.abs(one.x - node.x) ? best : one), null);
+    if (!["ArrowUp", "ArrowDown"].includes(key)) sight.move(sight.elements.get(node.id).tile, key);
+    else if (nearest) sight.go(ordered.indexOf(nearest));
+  };
+  const ordered = rows.flat();
+  for (const [at, node] of ordered.entries()) node.id = at;
+  const list = h("ul", { class: "tree-nodes" });
+  const box = h("div", { class: "tree" }, lines, list);
   box.style.width = `${width}px`;
-  box.style.height = `${height}px`;
-  return box;
+  const scroller = h("div", { class: "scroll", role: "group", "aria-label": say("board.tree") }, box);
+  const sight = new Sight(scroller, list, { make: item, place: () => ({ across: 1, width: ACROSS, height: SIDE + NAME, total: height }) });
+  sight.show(ordered);
+  return scroller;
 }
 
 export function showTree() {
   return ask(say("board.tree"), (dialog, close) => {
     dialog.classList.add("wide");
-    dialog.append(h("p", { class: "faint" }, say("tree.hint")),
-      h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": say("board.tree") }, treeOf(studio.pins, (face) => {
-        close();
-        studio.open(face);
-      })),
-      h("div", { class: "actions" }, button(say("common.close"), () => close())));
+    dialog.append(h("p", { class: "faint" }, say("tree.hint")), treeOf(studio.pins, (face) => {
+      close();
+      studio.open(face);
+    }), h("div", { class: "actions" }, button(say("common.close"), () => close())));
   });
 }
