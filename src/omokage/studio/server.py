@@ -716,6 +716,7 @@ def serve(
         )
         name = "localhost" if host in ANYWHERE or is_local(host) else host
         address = f"http://{name}:{port}/" + (f"#token={token}" if token else "")
+        listening.listen()  # who opens the address at once waits for the server, and is not turned away
         tell(f"studio: {address}")
         if host in ANYWHERE and (other := outward_address()):
             tell(f"from other machines: http://{other}:{port}/#token={token}")
