@@ -16,7 +16,7 @@ rolls: how much memory 10,000 pages of a tiny model take, and 10,000 faces of th
 page: how many nodes the page has at most while 10,000 rolls of the wall go by beside a board of 500 faces, which
     is scrolled too.
 
-``--quick`` is a small size for a look. ``--write`` writes the table to bench/results/studio.md.
+``--quick`` is a small size for a look. ``--write`` writes the rows to bench/results/studio.md; others stay.
 """
 
 import argparse
@@ -423,6 +423,19 @@ def page(table: Table, browser: Any, quick: bool) -> None:
     table.add("scrolling the wall and a board of 500 faces in Chromium", told, "under 600 nodes")
 
 
+def write(table: Table) -> None:
+    """Write the rows; those of what was not measured now stay as they are."""
+
+    def what(row: str) -> str:
+        return row.split(" | ")[0]
+
+    own = {what(row): row for row in table.rows}
+    earlier = RESULTS.read_text("utf-8").removeprefix(HEAD).splitlines() if RESULTS.exists() else []
+    rows = [own.pop(what(row), row) for row in earlier if row.startswith("| ")]
+    RESULTS.write_text(HEAD + "\n".join([*rows, *own.values()]) + "\n", encoding="utf-8")
+    print(RESULTS)
+
+
 def main() -> None:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
@@ -448,8 +461,7 @@ def main() -> None:
                 if part in wanted:
                     measures[part](table, browser, given.quick)
     if given.write:
-        RESULTS.write_text(HEAD + "\n".join(table.rows) + "\n", encoding="utf-8")
-        print(RESULTS)
+        write(table)
 
 
 if __name__ == "__main__":

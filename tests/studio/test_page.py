@@ -314,7 +314,9 @@ def bring_board(page, path):
 def test_a_board_of_500_faces_is_in_the_document_only_where_it_is_seen(designer, tmp_path):
     page = designer.page
     designer.model(DCGAN)
-    pins = [{"face": {"model": DCGAN, "from": {"seed": seed}}, "note": f"no {seed + 1}"} for seed in range(500)]
+    pins = [
+        {"face": {"model": DCGAN, "from": {"seed": seed}}, "note": f"no {seed + 1}"} for seed in range(500)
+    ]
     for at in range(250, 500):
         pins[at]["parents"] = [at - 250]
     (tmp_path / "many.omokage-board").write_bytes(board_text("Many", pins, {}))
@@ -373,7 +375,10 @@ def test_a_board_of_500_faces_is_in_the_document_only_where_it_is_seen(designer,
     page.locator("dialog .face").first.focus()
     page.keyboard.press("ArrowDown")
     assert page.evaluate(PLACE) == [251, 500]
-    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "no 251, made of no 1, on the board"
+    assert (
+        page.evaluate("document.activeElement.getAttribute('aria-label')")
+        == "no 251, made of no 1, on the board"
+    )
     page.keyboard.press("End")
     page.keyboard.press("ArrowUp")
     assert page.evaluate(PLACE)[0] <= 250
