@@ -13,8 +13,8 @@ slider: one face, another psi each time: the server's CPU for a step, and the ti
 users: 20 people roll at once, 24 faces each, again and again.
 events: 1,000 steps of one slider, sent as fast as they go; how many wait at most.
 rolls: how much memory 10,000 pages of a tiny model take, and 10,000 faces of the model that ships.
-page: how many nodes the page has at most while 10,000 rolls of the wall go by beside a board of 500 faces, which
-    is scrolled too.
+page: how many nodes the page has at most while 10,000 rolls of the wall go by, beside a board of 500 faces
+    that is scrolled too.
 
 ``--quick`` is a small size for a look. ``--write`` writes the rows to bench/results/studio.md; others stay.
 """

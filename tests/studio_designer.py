@@ -125,8 +125,8 @@ class Designer:
     def pins(self, count: int, timeout: float = 15_000) -> Any:
         """Wait until the board has so many faces; returns those in sight."""
         self.page.wait_for_function(
-            "count => document.querySelector('studio-board .count [aria-hidden]').textContent === String(count)",
-            arg=count,
+            "count => document.querySelector('.board-head .count [aria-hidden]').textContent === count",
+            arg=str(count),
             timeout=timeout,
         )
         return self.page.locator("studio-board .pin")
