@@ -154,6 +154,38 @@ def test_steer_with_sliders_swatches_and_layers(designer):
     assert page.locator(".face-name").inner_text().endswith("red hair")
 
 
+def test_the_rest_is_put_back_when_a_slider_rests(designer):
+    page = designer.page
+    designer.model(STYLED)
+    designer.take(2)
+    asked = []
+
+    def keeps(request):
+        if not request.url.endswith("/api/draw"):
+            return False
+        (face,) = request.post_data_json["faces"]
+        asked.append(face)
+        return bool(face.get("keep"))
+
+    page.get_by_label("Keep the rest").check()
+    with page.expect_request(keeps):
+        for steps in ("0.5", "1", "1.5"):
+            page.get_by_label("glasses", exact=True).fill(steps)
+    *moving, rests = [face for face in asked if "edits" in face]
+    assert moving
+    assert all("keep" not in face for face in moving)
+    assert rests["edits"] == {"glasses": 1.5}
+    assert "hair" in rests["keep"]
+    assert "glasses" not in rests["keep"]
+    # On the board it is the face that keeps the rest, whenever it is pinned.
+    page.get_by_label("glasses", exact=True).fill("1")
+    with page.expect_request("**/edits") as request:
+        page.click(".large-heart")
+    designer.pins(1)
+    pinned = request.value.post_data_json["face"]
+    assert (pinned["edits"], pinned["keep"]) == ({"glasses": 1}, rests["keep"])
+
+
 def test_vary_mix_glide_and_grid(designer):
     page = designer.page
     designer.model(STYLED)

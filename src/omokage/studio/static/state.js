@@ -13,6 +13,7 @@ import { say, sentence } from "./words.js";
 const TYPICAL = 0.8; // psi that a model opens with, where it has that setting
 const STEP = 500; // ms of rest between two steps of steering
 const TRAIL = 50; // faces that one can go back to
+const REST = 250; // ms after which a slider rests
 
 class Studio extends EventTarget {
   constructor() {
@@ -36,14 +37,15 @@ class Studio extends EventTarget {
     this.tab = "steer";
     this.edits = Promise.resolve();
     this.drawing = new Latest(
-      async (face, signal) => {
-        const answer = await draw([tidy(face)], { size: "full", channel: "table", signal });
+      async ({ face, moving }, signal) => {
+        const shown = moving ? { ...face, keep: [] } : face;
+        const answer = await draw([tidy(shown)], { size: "full", channel: "table", signal });
         await loaded(answer.sprite);
         return answer;
       },
-      (answer, face) => {
+      (answer, { face, moving }) => {
         const [spot] = spotsOf(answer);
-        if (face === this.face) this.key = spot.key;
+        if (face === this.face && !moving) this.key = spot.key;
         this.emit("picture", { ...spot, face });
       },
       (error) => {
@@ -167,7 +169,12 @@ class Studio extends EventTarget {
 
   put(base, face, by, key = null) {
     Object.assign(this, { base, face, by, key, opened: textOf(tidy(base)) });
-    this.drawing.ask(face);
+    // What the other attributes look like takes long to see. While a slider moves they are left to the directions,
+    // which avoid them; what has changed all the same is put back when it rests.
+    const moving = by === "steer" && Boolean(face.keep?.length);
+    this.drawing.ask({ face, moving });
+    clearTimeout(this.resting);
+    if (moving) this.resting = setTimeout(() => face === this.face && this.drawing.ask({ face }), REST);
   }
 
   // The face on the table becomes another one, at once.

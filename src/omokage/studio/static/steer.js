@@ -156,7 +156,7 @@ class StudioSteer extends Part {
 
   // "Keep the rest": attributes with directions that nobody moved stay what they are.
   keep() {
-    return h("label", { class: "switch" }, h("input", { type: "checkbox", role: "switch", checked: Boolean(studio.face.keep?.length),
+    return h("label", { class: "switch", title: say("steer.keep_long") }, h("input", { type: "checkbox", role: "switch", checked: Boolean(studio.face.keep?.length),
       on: { change: ({ target }) => this.change({ keep: target.checked }) } }), h("span", {}, say("steer.keep")));
   }
 

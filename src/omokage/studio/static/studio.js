@@ -54,7 +54,7 @@ class OmokageStudio extends Part {
       this.build();
       if (studio.board) studio.emit("board");
       if (open) studio.emit("face", { by: "open" });
-      if (open) studio.drawing.ask(open);
+      if (open) studio.drawing.ask({ face: open });
       this.querySelector("studio-bar [lang]")?.focus();
     }));
     this.listen(studio, "face upload layout", () => this.layout());
