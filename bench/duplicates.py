@@ -22,7 +22,8 @@ import numpy as np
 from PIL import Image
 from setting import data_argument
 
-from omokage.data.derive.duplicates import best_of_groups, duplicate_groups, signatures
+from omokage.data.derive.duplicates import best_of_groups, duplicate_groups
+from omokage.data.derive.signatures import signatures
 from omokage.data.engines.processes import cores
 from omokage.hardware import processor
 

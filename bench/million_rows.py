@@ -29,8 +29,10 @@ import pyarrow.parquet as pq
 from duplicates import all_faces
 from setting import data_argument
 
-from omokage.data.derive import duplicates
-from omokage.data.derive.duplicates import ALIKE, SIGNATURE, duplicate_groups
+from omokage.data.derive import signatures
+from omokage.data.derive.duplicates import duplicate_groups
+from omokage.data.derive.pairs import ALIKE
+from omokage.data.derive.signatures import SIGNATURE
 from omokage.data.derive.split import held_out, split_groups
 from omokage.data.derive.stats import index_statistics
 from omokage.data.engines.processes import cores
@@ -55,8 +57,8 @@ def megabytes() -> float:
 def synthetic(faces: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Signatures (n,), and for each row the index of its original (its own index if it is no copy)."""
     draw = np.random.default_rng(1)
-    waves = np.concatenate([duplicates.waves(faces[i : i + 200]) for i in range(0, len(faces), 200)])
-    colour = duplicates.signatures(faces)["colour"].astype(np.float32)
+    waves = np.concatenate([signatures.waves(faces[i : i + 200]) for i in range(0, len(faces), 200)])
+    colour = signatures.signatures(faces)["colour"].astype(np.float32)
     rows = np.empty(n, SIGNATURE)
     rows["width"] = rows["height"] = 64
     rows["content"] = draw.integers(0, 2**63, (n, 2), dtype=np.uint64)
@@ -66,7 +68,7 @@ def synthetic(faces: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
         a, b = draw.integers(0, len(faces), (2, size))
         share = draw.uniform(*SHARE, size).astype(np.float32)[:, None, None]
         blend = share * waves[a] + (1 - share) * waves[b]
-        rows["hashes"][start : start + size] = duplicates.packed(blend)
+        rows["hashes"][start : start + size] = signatures.packed(blend)
         share = share[..., None]
         rows["colour"][start : start + size] = np.rint(share * colour[a] + (1 - share) * colour[b])
     of = np.arange(n)
@@ -156,7 +158,7 @@ def main() -> None:
     args = parser.parse_args()
     faces = all_faces(args.data / "getchu-faces-64.tar")
     faces = faces[np.random.default_rng(0).choice(len(faces), min(REAL, len(faces)), replace=False)]
-    alike = duplicate_groups(duplicates.signatures(faces), likeness=ALIKE, chaining=True)
+    alike = duplicate_groups(signatures.signatures(faces), likeness=ALIKE, chaining=True)
     faces = faces[alike == np.arange(len(faces))]
     lines = [
         "| rows | step | CPU | wall | peak memory | of it the data | found |",

@@ -5,10 +5,10 @@ import zipfile
 import pytest
 
 from omokage.data.build import build
-from omokage.data.build.pipeline import Options
+from omokage.data.build.options import Options
 from omokage.data.sources import beside
 from omokage.data.sources.beside import pictures
-from omokage.data.sources.source import open_source
+from omokage.data.sources.opening import open_source
 from omokage.errors import UserError
 
 FILES = {

@@ -18,12 +18,12 @@ from PIL import Image
 
 from omokage import hardware
 from omokage.__main__ import main
-from omokage.data.build import build, pieces, pipeline
-from omokage.data.build.pipeline import Options
+from omokage.data.build import build, pieces, pipeline, tools
+from omokage.data.build.options import Options
 from omokage.data.build.plan import DETECTED
 from omokage.data.drawn import draw, draw_face, draw_illustration
 from omokage.data.sources.beside import pictures
-from omokage.data.sources.source import open_source
+from omokage.data.sources.opening import open_source
 from omokage.data.steps.detect import Face
 from omokage.data.store import shards
 from omokage.data.store.faceset import FaceSet
@@ -227,7 +227,7 @@ def test_kill_nine_and_two_processes(illustrations, tmp_path):
             from omokage.data.build import pieces
             from omokage.data.store import shards
             from omokage.data.build import build
-            from omokage.data.build.pipeline import Options
+            from omokage.data.build.options import Options
             if __name__ == "__main__":
                 shards.SHARD_PICTURES, pieces.PIECE_FACES = 5, 3
                 options = Options(
@@ -373,8 +373,8 @@ def test_close_ups_are_told_and_can_be_kept(tmp_path, monkeypatch, capsys):
         assert main(["build", "in", "-o", out, "--detector", "cascade", *switches, *limits, *more]) == 0
         return capsys.readouterr().out, FaceSet.open(out)
 
-    monkeypatch.setattr(pipeline, "open_detector", lambda *_, **__: Known())
-    monkeypatch.setattr(pipeline, "FaceScore", lambda **_: Sure())
+    monkeypatch.setattr(tools, "open_detector", lambda *_, **__: Known())
+    monkeypatch.setattr(tools, "FaceScore", lambda **_: Sure())
     told, without = build_it("a")
     assert "3  too far beyond the border" in told
     assert "3 of 6 faces are close-ups" in told

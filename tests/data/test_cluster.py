@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from omokage.data.build import build
-from omokage.data.build.pipeline import Options
+from omokage.data.build.options import Options
 from omokage.data.drawn import draw_illustration
 from omokage.data.engines import cluster
 from omokage.data.engines.cluster import Ray

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from omokage.data.build import build
-from omokage.data.build.pipeline import Options
+from omokage.data.build.options import Options
 from omokage.data.derive.export import export
 from omokage.data.derive.merge import merge
 from omokage.data.derive.split import split

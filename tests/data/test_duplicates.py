@@ -4,18 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from omokage.data.derive import duplicates
-from omokage.data.derive.duplicates import (
-    ALIKE,
-    CENTRE,
-    SAME,
-    best_of_groups,
-    duplicate_groups,
-    face_set_signatures,
-    near_pairs,
-    pairs_between,
-    signatures,
-)
+from omokage.data.derive import duplicates, pairs
+from omokage.data.derive.duplicates import best_of_groups, duplicate_groups
+from omokage.data.derive.pairs import ALIKE, SAME, near_pairs, pairs_between
+from omokage.data.derive.signatures import CENTRE, face_set_signatures, meetings, signatures
 from omokage.data.store.faceset import FaceSet
 
 
@@ -120,14 +112,14 @@ def test_pairs_agree_with_a_search_of_all_pairs(pictures):
     )
     rows["hashes"] ^= np.packbits(turn, axis=-1, bitorder="little").view("<u8")
     apart = np.full((len(rows), len(rows)), 256)
-    for window, others in duplicates._meetings(False).items():
+    for window, others in meetings(False).items():
         for other in others:
             words = rows["hashes"][:, None, other] ^ rows["hashes"][None, :, window]
             apart = np.minimum(apart, np.bitwise_count(words).sum(-1, dtype=int))
     apart = np.minimum(apart, apart.T)
     want = {(a, b): apart[a, b] for a, b in zip(*np.nonzero(np.triu(apart <= SAME.bits, 1)), strict=True)}
-    pairs, bits = near_pairs(rows)
-    found = {tuple(p): d for p, d in zip(pairs.tolist(), bits, strict=True)}
+    near, bits = near_pairs(rows)
+    found = {tuple(p): d for p, d in zip(near.tolist(), bits, strict=True)}
     assert len(want) > 300
     assert set(found) <= set(want)
     assert all(found[pair] >= want[pair] for pair in found)
@@ -145,8 +137,8 @@ def test_chains_are_those_of_all_pairs(pictures, mirrored):
     turn = draw.random((len(rows), 9, 256)) < draw.choice([0.02, 0.05, 0.12], (len(rows), 1, 1))
     rows["hashes"] ^= np.packbits(turn, axis=-1, bitorder="little").view("<u8")
     features = draw.normal(size=(len(rows), 3))
-    pairs, _ = near_pairs(rows, ALIKE, mirrored=mirrored)
-    for chosen, given in ((pairs, None), (pairs[duplicates._cosines(features, pairs) > 0.2], features)):
+    near, _ = near_pairs(rows, ALIKE, mirrored=mirrored)
+    for chosen, given in ((near, None), (near[duplicates._cosines(features, near) > 0.2], features)):
         want = np.arange(len(rows))
         while True:  # every row takes the lowest number among its neighbours until none changes
             before = want.copy()
@@ -165,9 +157,9 @@ def test_what_is_joined_is_not_compared_again(pictures):
     rows = np.repeat(signatures(pictures[:2]), 30)
     rows["content"] = np.arange(120).reshape(60, 2)
     joined = np.repeat([0, 30], 30)
-    assert list(duplicates._meeting(rows, SAME, False, 2, None, joined)) == []
+    assert list(pairs.meeting(rows, SAME, False, 2, None, joined)) == []
     joined[:30:2] = 1
-    met = [np.stack(found[:2]) for found in duplicates._meeting(rows, SAME, False, 2, None, joined)]
+    met = [np.stack(found[:2]) for found in pairs.meeting(rows, SAME, False, 2, None, joined)]
     assert {tuple(sorted(joined[pair])) for pair in np.concatenate(met, 1).T} == {(0, 1)}
 
 
@@ -209,9 +201,9 @@ def test_what_is_no_picture_is_refused(pictures):
 
 def test_bits_are_counted_alike_without_help_of_numpy(monkeypatch):
     words = np.random.default_rng(0).integers(0, 2**64, (50, 4), dtype=np.uint64)
-    counted = duplicates._bit_count(words)
+    counted = pairs._ones(words).sum(-1)
     monkeypatch.delattr(np, "bitwise_count")
-    assert (duplicates._bit_count(words) == counted).all()
+    assert (pairs._ones(words).sum(-1) == counted).all()
     assert counted[0] == sum(int(word).bit_count() for word in words[0])
 
 

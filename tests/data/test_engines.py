@@ -41,7 +41,7 @@ def script(name: str, out: Path, scenes: Path) -> str:
     if name == "draw":
         return f"from omokage.data.drawn import draw\ndraw(40, {str(out)!r}, workers=2)\n"
     return (
-        "from omokage.data.build import build\nfrom omokage.data.build.pipeline import Options\n"
+        "from omokage.data.build import build\nfrom omokage.data.build.options import Options\n"
         f"build([{str(scenes)!r}], {str(out)!r}, size=32, workers=2, options=Options({QUICK}))\n"
     )
 

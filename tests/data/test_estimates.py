@@ -8,7 +8,7 @@ from PIL import Image
 
 from omokage.__main__ import main
 from omokage.data.build import build
-from omokage.data.build.pipeline import Options
+from omokage.data.build.options import Options
 from omokage.data.drawn import draw_face
 from omokage.data.store.columns import COLUMNS, ESTIMATED
 from omokage.data.store.faceset import FaceSet

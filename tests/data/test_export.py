@@ -7,7 +7,7 @@ import pytest
 
 from omokage.__main__ import main
 from omokage.data.build import build
-from omokage.data.build.pipeline import Options
+from omokage.data.build.options import Options
 from omokage.data.derive import export as exporting
 from omokage.data.derive.export import export, file_names
 from omokage.data.store.faceset import FaceSet

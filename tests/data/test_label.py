@@ -3,16 +3,10 @@ from contextlib import suppress
 
 import pytest
 
-from omokage.data.sources.labels import (
-    Ambiguous,
-    Labels,
-    LabelTable,
-    from_record,
-    is_table,
-    marks_in,
-    merge,
-    read_sidecar,
-)
+from omokage.data.sources.labels import Labels, merge
+from omokage.data.sources.record import from_record
+from omokage.data.sources.sidecar import Ambiguous, marks_in, read_sidecar
+from omokage.data.sources.table import LabelTable, is_table
 from omokage.errors import UserError
 
 
@@ -139,7 +133,6 @@ def test_several_records_that_are_damaged_are_told():
         with pytest.raises(ValueError, match="labels that are no JSON"):
             read_sidecar("0.json", text.encode(), "0.png")
     assert marks_in(b'[{"id":1,"rating":"e"},{"id":2}').rating == "explicit"
-
 
 
 @pytest.mark.parametrize(

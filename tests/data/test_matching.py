@@ -6,9 +6,9 @@ from typer.testing import CliRunner
 
 from omokage.__main__ import app
 from omokage.data.build import build
-from omokage.data.build.pipeline import Options
-from omokage.data.sources.labels import LabelTable
+from omokage.data.build.options import Options
 from omokage.data.sources.matching import Rows, told
+from omokage.data.sources.table import LabelTable
 from omokage.data.store.faceset import FaceSet
 from omokage.errors import UserError
 
@@ -55,8 +55,13 @@ def _shown(file):
 
 @pytest.mark.parametrize(
     ("row", "file"),
-    [("b.png", "a.png"), ("x/a.png", "y/a.png"), ("a.jpg", "a.png"), ("aa.png", "a.png"),
-     ("a.png.txt", "a.png")],
+    [
+        ("b.png", "a.png"),
+        ("x/a.png", "y/a.png"),
+        ("a.jpg", "a.png"),
+        ("aa.png", "a.png"),
+        ("a.png.txt", "a.png"),
+    ],
 )
 def test_other_names_do_not_meet(row, file):
     assert meet(rows("there.png", row), ("in", file), ("in", "there.png")) == {("in", "there.png"): 0}

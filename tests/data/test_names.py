@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from omokage.__main__ import main
 from omokage.data.build import build
-from omokage.data.build.pipeline import Options
+from omokage.data.build.options import Options
 from omokage.data.derive.split import split
 from omokage.data.sources.labels import Labels
 from omokage.data.sources.names import NameLabels, with_named

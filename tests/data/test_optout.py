@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from omokage.__main__ import app
 from omokage.data.build import build
-from omokage.data.build.pipeline import Options
+from omokage.data.build.options import Options
 from omokage.data.derive.export import export
 from omokage.data.derive.merge import merge
 from omokage.data.derive.optout import plain_name, read_opt_out, told
@@ -206,21 +206,25 @@ def test_build_merge_and_export_agree(encode, drawing, tmp_path):
     plain = Options(detector=None, clean=False, duplicates=False, format="png")
     build([folder], tmp_path / "all", options=plain, workers=1)
     out = ["--opt-out", str(note)]
-    run = CliRunner()
+    table = tmp_path / "artists.csv"
+    table.write_text("file,artist\n" + "".join(f"{i}.png,{artist}\n" for i, artist in enumerate(artists)))
+    run, labelled = CliRunner(), ["--labels", str(table)]
     steps = ["--no-detect", "--no-clean", "--no-duplicates", "--workers", "1"]
     results = [
         run.invoke(app, ["build", str(folder), "-o", str(tmp_path / "built"), *steps, *out]),
         run.invoke(app, ["faces", "merge", str(tmp_path / "all"), "-o", str(tmp_path / "merged"), *out]),
         run.invoke(app, ["faces", "export", str(tmp_path / "all"), "-o", str(tmp_path / "files"), *out]),
+        run.invoke(app, ["build", str(folder), "-o", str(tmp_path / "kept"), "--as-faces", *labelled, *out]),
     ]
     for result in results:
         assert result.exit_code == 0, result.output
         assert "3 of 4 entries met a picture" in result.output
         assert "line 4: nobody at all" in result.output
-    built, merged = FaceSet.open(tmp_path / "built"), FaceSet.open(tmp_path / "merged")
-    assert built.index["file"].to_pylist() == merged.index["file"].to_pylist() == ["1.png", "2.png", "5.png"]
+    built, merged, kept = (FaceSet.open(tmp_path / name) for name in ("built", "merged", "kept"))
+    for faces in (built, merged, kept):
+        assert faces.index["file"].to_pylist() == ["1.png", "2.png", "5.png"]
     assert {p.stem for p in (tmp_path / "files/pictures").iterdir()} == {"1", "2", "5"}
-    for manifest in (built.manifest, merged.manifest):
+    for manifest in (built.manifest, merged.manifest, kept.manifest):
         assert manifest["opt_out"]["met_nobody"] == [{"line": 4, "entry": "nobody at all"}]
     again = run.invoke(app, ["faces", "merge", str(tmp_path / "all"), "-o", str(tmp_path / "merged"), *out])
     assert "complete already" in again.output

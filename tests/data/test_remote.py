@@ -12,8 +12,8 @@ import pytest
 
 from omokage.data.build import build
 from omokage.data.sources import places
+from omokage.data.sources.opening import open_source
 from omokage.data.sources.places import Place, open_remote, shown, url_of
-from omokage.data.sources.source import open_source
 from omokage.data.store import publish, shards
 from omokage.data.store.faceset import FaceSet
 from omokage.errors import UserError

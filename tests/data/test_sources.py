@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from omokage.data.sources import source as sources
-from omokage.data.sources.source import natural, open_source, stem
+from omokage.data.sources import tar
+from omokage.data.sources import zip as zips
+from omokage.data.sources.keys import natural, stem
+from omokage.data.sources.opening import open_source
 from omokage.data.steps.read import Unreadable, read_picture
 from omokage.errors import UserError
 
@@ -114,7 +116,7 @@ def test_truncated_tar_keeps_what_is_whole(tmp_path, compress):
 
 @pytest.mark.parametrize("compress", [bytes, gzip.compress])
 def test_forged_headers(tmp_path, compress, monkeypatch):
-    monkeypatch.setattr(sources, "MAX_SKIPPED_BYTES", 2**20)
+    monkeypatch.setattr(tar, "MAX_SKIPPED_BYTES", 2**20)
 
     def header(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
         info = tarfile.TarInfo(name)
@@ -138,7 +140,8 @@ def test_forged_headers(tmp_path, compress, monkeypatch):
 
 
 def test_big_members_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "MAX_FILE_BYTES", 1000)
+    monkeypatch.setattr(tar, "MAX_FILE_BYTES", 1000)
+    monkeypatch.setattr(zips, "MAX_FILE_BYTES", 1000)
     path = tmp_path / "a.tar"
     with tarfile.open(path, "w") as archive:
         add(archive, "big", b"b" * 1001)
@@ -226,7 +229,7 @@ def test_zip_member_that_lies_about_its_size(tmp_path, monkeypatch):
     for start in (data.index(b"PK\x03\x04") + 22, data.index(b"PK\x01\x02") + 24):
         data[start : start + 4] = (10).to_bytes(4, "little")
     path.write_bytes(bytes(data))
-    monkeypatch.setattr(sources, "MAX_FILE_BYTES", 1000)
+    monkeypatch.setattr(zips, "MAX_FILE_BYTES", 1000)
     got = outcome(path)
     assert isinstance(got["bomb"], str)
 
@@ -429,7 +432,7 @@ def test_what_is_compressed_and_cut_short_is_told(opened, kind):
 
 
 def test_endless_zeros_behind_an_archive_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "MAX_SKIPPED_BYTES", 2**20)
+    monkeypatch.setattr(tar, "MAX_SKIPPED_BYTES", 2**20)
     (tmp_path / "a.tgz").write_bytes(gzip.compress(small_tar("a.jpg") + bytes(2**24) + small_tar("b.jpg")))
     got = outcome(tmp_path / "a.tgz")
     assert "more than 1,0" in got.pop("")

@@ -13,7 +13,7 @@ import pytest
 
 from omokage.data.build import build
 from omokage.data.derive import split as splitting
-from omokage.data.derive.duplicates import signatures
+from omokage.data.derive.signatures import signatures
 from omokage.data.derive.split import split
 from omokage.data.store import shards
 from omokage.data.store.faceset import FaceSet

@@ -6,7 +6,7 @@ import pytest
 
 from omokage.__main__ import main
 from omokage.data.build import build
-from omokage.data.build.pipeline import Options
+from omokage.data.build.options import Options
 from omokage.data.derive.provenance import FACES, provenance
 from omokage.data.drawn import draw
 from omokage.data.store.faceset import FaceSet

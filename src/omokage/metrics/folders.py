@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from ..data.sources.source import open_source
+from ..data.sources.opening import open_source
 from ..data.steps.read import Unreadable, cover, read_picture
 from ..data.store.faceset import FaceSet
 from ..data.store.format import KIND, MANIFEST, content_hash

@@ -14,7 +14,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from ..data.sources.source import natural
+from ..data.sources.keys import natural
 from ..data.store.columns import COLUMNS, as_numbers, column, has_column, is_numeric, label_columns
 from ..data.store.faceset import FaceSet
 from ..data.text import one_line

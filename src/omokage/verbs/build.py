@@ -147,7 +147,6 @@ def build(
         "model": model,
         "background": None if background is None else _colour(background),
         "ratings": tuple(part.strip() for part in ratings.split(",")) if ratings else None,
-        "opt_out": None if opt_out is None else str(opt_out.expanduser().absolute()),
         "format": encoding,
         "precision": precision,
     }
@@ -163,15 +162,15 @@ def build(
     if as_faces and (chosen or detections):
         raise UserError(
             "build: --as-faces keeps images as they come and takes only "
-            "--size, --labels, --labels-from, --drop, --estimate, --min-confidence, --workers, --engine "
-            "and --address"
+            "--size, --labels, --labels-from, --opt-out, --drop, --estimate, --min-confidence, --workers, "
+            "--engine and --address"
         )
-    further: dict[str, Any] = {"workers": workers, "engine": engine, "address": address}
+    further: dict[str, Any] = {"workers": workers, "engine": engine, "address": address, "opt_out": opt_out}
     further |= {"labels_from": labels_from, "drop": drop, "estimate": estimate}
     if as_faces:
         further["min_confidence"] = min_confidence or 0.0
     else:
-        from ..data.build.pipeline import Options
+        from ..data.build.options import Options
 
         chosen |= {} if min_confidence is None else {"min_confidence": min_confidence}
         further |= {"options": Options(**chosen), "detections": detections}

@@ -7,9 +7,7 @@ import typer
 
 from .options import WORKERS, default_out, need, progress, within
 
-app = typer.Typer(
-    help="Look at finished face sets, choose, review, split, join and export them."
-)
+app = typer.Typer(help="Look at finished face sets, choose, review, split, join and export them.")
 
 FACES = typer.Argument(metavar="FACES", help="A face set.")
 OUT = typer.Option("--out", "-o", help="The folder to write.")
@@ -43,7 +41,9 @@ def show(
     import numpy as np
 
     from ..data.derive.choose import chosen_rows, nearest
-    from ..data.derive.duplicates import ALIKE, duplicate_groups, face_set_signatures
+    from ..data.derive.duplicates import duplicate_groups
+    from ..data.derive.pairs import ALIKE
+    from ..data.derive.signatures import face_set_signatures
     from ..data.store.faceset import FaceSet
     from ..pages.face_sheet import write_face_sheet
 

@@ -256,7 +256,7 @@ def _drawn(
 def _files(path: Path, number: int, seed: int) -> Iterator[tuple[str, "Image.Image | str"]]:
     from random import Random
 
-    from ..data.sources.source import open_source
+    from ..data.sources.opening import open_source
 
     with open_source(path) as source:
         total = source.total

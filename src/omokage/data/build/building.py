@@ -27,8 +27,8 @@ from ..engines.processes import (
 )
 from ..sources.beside import names_in
 from ..sources.names import NameLabels
+from ..sources.opening import open_source
 from ..sources.places import url_of
-from ..sources.source import open_source
 from ..steps.colours import check_confidence
 from ..store.faceset import FaceSet
 from ..store.format import MANIFEST, partial_folder
@@ -37,8 +37,8 @@ from ..store.publish import Target
 from ..store.unfinished import disk_errors, made_by, target, working_folder
 from ..text import one_line
 from .finishing import finish
+from .options import AsTheyCome, Options
 from .pieces import Pieces
-from .pipeline import AsTheyCome, Options
 from .plan import Plan
 
 MAX_SIZE = 4096
@@ -95,6 +95,7 @@ def build(
     estimate: bool = False,
     min_confidence: float = 0.0,
     options: "Options | None" = None,
+    opt_out: str | Path | None = None,
     detections: str | Path | None = None,
     workers: int | None = None,
     engine: str = "local",
@@ -126,6 +127,8 @@ def build(
         `Options.min_confidence`.
     options: options of the steps from illustration to face; ``size`` overrides the size in them. None: the
         defaults.
+    opt_out: a list of artists and hashes that must not be used (`optout.read_opt_out`). With ``as_faces``,
+        artists are known from ``labels``, ``labels_from`` and names of folders.
     detections: another face set of the same illustrations and detector. Its boxes are used and the detector
         does not run.
     workers: threads that decode and encode (for illustrations: processes); None: one per core.
@@ -192,6 +195,8 @@ def build(
         else:
             chosen = options or Options()
             chosen = chosen if size is None else replace(chosen, size=(size, size))
+        if opt_out is not None:
+            chosen = replace(chosen, opt_out=str(Path(opt_out).expanduser().absolute()))
         plan = Plan(opened_sources, chosen, labels, by_name, detections)
         if far is not None:
             stack.enter_context(far.locked())

@@ -19,9 +19,11 @@ from ...errors import UserError
 from ...files import replacing
 from ...progress import Progress, opened
 from ..derive.copies import near_copies
-from ..derive.duplicates import SIGNATURE, best_for, duplicate_groups, first_of_equal
+from ..derive.duplicates import best_for, duplicate_groups, first_of_equal
+from ..derive.signatures import SIGNATURE
+from ..sources.keys import natural
 from ..sources.labels import SIDECARS
-from ..sources.source import natural
+from ..steps.encode import thumbnail_of
 from ..steps.read import kind_of
 from ..store.columns import COLUMNS, OF_FACES
 from ..store.faceset import FaceSet
@@ -37,8 +39,9 @@ from ..store.format import (
 )
 from ..store.manifest import counted, manifest_of
 from ..store.shards import Members, Written, places, write_shards
+from .options import AsTheyCome
 from .pieces import EXAMPLES, Pieces
-from .pipeline import BESIDE, CLOSE_UP, AsTheyCome, thumbnail_of
+from .pipeline import BESIDE, CLOSE_UP
 from .plan import DETECTED, Plan
 from .report import SHOWN, spread, write_faces_report, write_report
 
@@ -80,7 +83,7 @@ def finish(pieces: Pieces, progress: Progress | None) -> None:
     if plan.by_name is not None:
         counts["names"] = plan.by_name.table(index["source"], index["file"])[1].described
     entries = {**plan.described, "labels": _labels(plan, index)}
-    if not plan.as_faces:
+    if not plan.as_faces or plan.handler.opt_out is not None:
         entries["opt_out"] = _opt_out(pieces)
     manifest = manifest_of(entries, counts, index, shards)
     if examples is None:

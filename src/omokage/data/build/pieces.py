@@ -23,7 +23,7 @@ from ...errors import UserError
 from ...progress import Progress, opened
 from ..engines.processes import Engine, Steps
 from ..sources.beside import pictures
-from ..sources.source import Keys
+from ..sources.keys import Keys
 from ..steps.read import kind_of, quiet
 from ..store.columns import COLUMNS, ESTIMATED, EXTRA, FOUND
 from ..store.format import json_bytes, parquet_bytes, write_file

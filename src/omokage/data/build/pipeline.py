@@ -6,205 +6,36 @@ process or in others; `finishing` does what needs all faces: copies, shards, ind
 """
 
 import hashlib
-import io
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from ...errors import UserError
-from ..derive.optout import OPTED_OUT, OptOut, read_opt_out
+from ..derive.optout import OPTED_OUT, OptOut
 from ..sources.beside import lies_beside
-from ..sources.labels import RATINGS, Ambiguous, Labels, is_table, marks_in, merge, read_sidecar
-from ..steps.clean import CRITERIA, measure, thresholds, verdict
-from ..steps.colours import ColourNames, check_confidence
-from ..steps.crop import BORDERS, CLOSE_UPS, PRESETS, CropBox, closer_box, crop_box, cut, visible
-from ..steps.detect import Detector, Face, FaceScore, open_detector
+from ..sources.labels import Labels, merge
+from ..sources.sidecar import Ambiguous, marks_in, read_sidecar
+from ..sources.table import is_table
+from ..steps.clean import CRITERIA, measure, verdict
+from ..steps.colours import ColourNames
+from ..steps.crop import CropBox, closer_box, crop_box, cut, visible
+from ..steps.detect import Face
+from ..steps.encode import encode, thumbnail_of
 from ..steps.read import Picture, Unreadable, cover, read_frames, read_picture, to_png
-from ..steps.upscale import Waifu2x, described, to_size, upscaler
+from ..steps.upscale import to_size
 from ..store.columns import OF_FACES
 from ..store.format import deflate_member, tar_member
 from ..text import one_line
-from .report import THUMBNAIL
+from .options import AsTheyCome, Options
+from .tools import Tools
 
-if TYPE_CHECKING:
-    from ...hardware import Precision
-
-FORMATS = ("jpg", "png", "webp")
-PRECISIONS = ("auto", "bf16", "fp32")
 MAX_FACES = 512
 BESIDE = "labels of other files"  # reason for tables among pictures that are faces; not in `rejected.csv`
 CLOSE_UP = "close-up "  # in `done`, before the size of a crop made by `crop.closer_box`
-
-
-@dataclass(frozen=True)
-class Options:
-    """Options of the steps from illustrations to faces. Every step can be switched off.
-
-    size: (height, width) of the faces in pixels; None: as large as they are in the picture.
-    frames: N uses every N-th frame of an animation, from the first; None: the first frame only.
-    detector: one of `detect.DETECTORS` or the path of an ONNX file; None: every picture is one face.
-    rotations: the cascade also looks at rotated pictures. threshold: lowest score; None: the detector's.
-    crop: one of `crop.PRESETS`; None: the face box. aspect: width over height; None: that of ``size``.
-    enlarge: a further factor for the crop's sides. upright: rotate the crop by the tilt of the head.
-    border: one of `crop.BORDERS`; "leave-out" leaves out faces whose crop is not wholly in the picture.
-    close_ups: one of `crop.CLOSE_UPS`, for a face whose crop extends too far beyond the picture: it is left
-        out (by the threshold of ``visible``, or by ``border``), or cropped by `crop.closer_box`.
-    clean: whether thresholds are applied. limits: changed thresholds, like ``sharpness=0.05``.
-    duplicates: whether copies are left out. mirrored: mirror images are copies too.
-    upscale: one of `upscale.METHODS`; None: smaller crops are left out. noise, model: those of waifu2x.
-    label: whether labels are read from files beside pictures, and colours are estimated.
-    min_confidence: estimated colours with a lower confidence stay empty, 0 to 1.
-    ratings: the ratings to use; pictures without a rating are always used.
-    precision: of the face detector's network: "fp32", "bf16", or "auto". A build replaces "auto" by the best
-        one for its machine, the same for all its workers.
-    format: "jpg" (quality 95, full colour resolution), "png" or "webp" (both lossless).
-    background: RGB under transparent pixels.
-    opt_out: a list of artists and hashes that must not be used (`optout.read_opt_out`).
-    """
-
-    size: tuple[int, int] | None = None
-    frames: int | None = None
-    detector: str | None = "network"
-    rotations: bool = False
-    threshold: float | None = None
-    crop: str | None = "portrait"
-    aspect: float | None = None
-    enlarge: float = 1.0
-    upright: bool = False
-    border: str = "reflect"
-    close_ups: str = "leave-out"
-    clean: bool = True
-    limits: tuple[str, ...] = ()
-    duplicates: bool = True
-    mirrored: bool = False
-    upscale: str | None = "auto"
-    noise: int | None = 0
-    model: str = "anime"
-    label: bool = True
-    min_confidence: float = 0.0
-    ratings: tuple[str, ...] = ("general",)
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    format: str = "jpg"
-    background: tuple[int, int, int] = (255, 255, 255)
-    opt_out: str | None = None
-
-    def check(self) -> None:
-        """Raises `UserError` for an impossible value."""
-        for name, value, known in (
-            ("--format", self.format, FORMATS),
-            ("--precision", self.precision, PRECISIONS),
-            ("--border", self.border, BORDERS),
-            ("--close-ups", self.close_ups, CLOSE_UPS),
-            ("--crop", self.crop, (*PRESETS, None)),
-        ):
-            if value not in known:
-                listed = ", ".join(str(k) for k in known if k)
-                raise UserError(f"{name} {one_line(value)!r} is unknown: give one of {listed}")
-        if self.frames is not None and self.frames < 1:
-            raise UserError(f"--frames {self.frames} is impossible: give 1 or more")
-        check_confidence(self.min_confidence)
-        if unknown := set(self.ratings) - set(RATINGS):
-            raise UserError(
-                f"rating {one_line(min(unknown))!r} is unknown: give some of {', '.join(RATINGS)}"
-            )
-        crop_box(Face(0, 0, 9, 9, 1), (9, 9), self.crop or "tight", aspect=self.ratio, enlarge=self.enlarge)
-        thresholds(self.limits)
-
-    @property
-    def ratio(self) -> float:
-        """Width over height of the crops."""
-        if self.aspect is not None:
-            return self.aspect
-        return 1.0 if self.size is None else self.size[1] / self.size[0]
-
-
-@dataclass(frozen=True)
-class AsTheyCome:
-    """Options for pictures that are faces already. Nothing is found or cut, and their bytes are kept.
-
-    size: None keeps the size; a number resizes to size×size pixels by `read.RESIZE_RULE`, stored as PNG.
-    drop: which copies are left out, one of `copies.DROPS`.
-    estimate: a network names the colours of hair and eyes (`colours.ColourNames`).
-    min_confidence: names with a lower confidence stay empty, 0 to 1.
-    """
-
-    size: int | None = None
-    drop: str = "none"
-    estimate: bool = False
-    min_confidence: float = 0.0
-
-    # What is off, by the names of `Options`.
-    label: ClassVar[bool] = False
-    frames: ClassVar[int | None] = None
-    background: ClassVar[tuple[int, int, int]] = (255, 255, 255)
-    ratings: ClassVar[tuple[str, ...]] = ()
-
-
-def resolved(options: Options) -> Options:
-    """``options`` with each automatic choice replaced by the one for this machine."""
-    if options.precision != "auto":
-        return options
-    import torch
-
-    from ...hardware import best_precision
-
-    return replace(options, precision=best_precision(torch.device("cpu")))
-
-
-class Tools:
-    """The tools for handling pictures: networks, loaded once per process. described: for the manifest."""
-
-    options: "Options | AsTheyCome"
-    detector: Detector | None = None
-    judge: FaceScore | None = None
-    colours: ColourNames | None = None
-    enlarge: Waifu2x | None = None
-    opt_out: OptOut | None = None
-    limits: Mapping[str, float | None]
-    described: dict[str, Any]
-
-    def __init__(self, options: "Options | AsTheyCome") -> None:
-        import cv2
-        import PIL
-
-        if isinstance(options, AsTheyCome):
-            self.options, self.limits, self.described = options, {}, {}
-            if options.estimate:
-                self.colours = ColourNames()
-                self.described = {"colours": self.colours.file_hash}
-            return
-        options.check()
-        self.options = options = resolved(options)
-        precision: Precision = "bf16" if options.precision == "bf16" else "fp32"
-        if options.detector is not None:
-            self.detector = open_detector(
-                options.detector,
-                rotations=options.rotations,
-                threshold=options.threshold,
-                precision=precision,
-            )
-        # Faces found by the network have its score already; those of other detectors are scored by it.
-        if options.clean and options.detector != "network":
-            self.judge = FaceScore(precision=precision)
-        self.colours = ColourNames() if options.label else None
-        if options.upscale is not None:
-            self.enlarge = upscaler(options.upscale, options.noise, options.model)
-        self.limits = thresholds(options.limits) if options.clean else {}
-        self.opt_out = None if options.opt_out is None else read_opt_out(options.opt_out)
-        self.described = {
-            "detector": None if self.detector is None else self.detector.described,
-            "judge": None if self.judge is None else self.judge.file_hash,
-            "colours": None if self.colours is None else self.colours.file_hash,
-            "upscale": None if options.upscale is None else described(self.enlarge),
-            "thresholds": self.limits,
-            "opt_out": None if self.opt_out is None else self.opt_out.described,
-            "versions": {"opencv": cv2.__version__, "pillow": PIL.__version__, "numpy": np.__version__},
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +69,7 @@ class Outcome:
     """The result for one face: its row in `detected.parquet`, and its picture if it was kept.
 
     row: columns by name; ``reason`` is None for a kept face. member: deflated tar member.
-    signature: `duplicates.signatures` of the crop before scaling. thumbnail: JPEG of a face left out.
+    signature: `signatures.signatures` of the crop before scaling. thumbnail: JPEG of a face left out.
     """
 
     row: dict[str, Any]
@@ -462,7 +293,7 @@ def _face(
     stored = _stored(row, encode(image, options.format), options.format, size, notes)
     if not options.duplicates:
         return stored
-    from ..derive.duplicates import signatures
+    from ..derive.signatures import signatures
 
     return replace(stored, signature=signatures([crop]).tobytes())
 
@@ -506,30 +337,6 @@ def _colours_of(
         if estimate.confidence >= least:
             row[of], row[f"{of}_from"] = estimate.name, "network"
     return row
-
-
-def encode(image: np.ndarray, format: str) -> bytes:
-    """RGB uint8 (H, W, 3) as a file of one of `FORMATS`. The same input gives the same bytes."""
-    out = io.BytesIO()
-    settings: dict[str, dict[str, Any]] = {
-        "jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
-        "png": {"format": "PNG"},
-        "webp": {"format": "WEBP", "lossless": True, "quality": 50, "method": 4},
-    }
-    Image.fromarray(image).save(out, **settings[format])
-    return out.getvalue()
-
-
-def thumbnail_of(pixels: np.ndarray) -> bytes:
-    """A small JPEG of an RGB picture, for the report."""
-    import cv2
-
-    scale = THUMBNAIL / max(pixels.shape[:2])
-    size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
-    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA) if scale < 1 else pixels
-    out = io.BytesIO()
-    Image.fromarray(small).save(out, "JPEG", quality=80)
-    return out.getvalue()
 
 
 class Handler:

@@ -10,14 +10,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...errors import UserError
-from ..sources.labels import Labels, LabelTable
+from ..sources.labels import Labels
 from ..sources.names import LABEL, LABELS, YEAR, NameLabels, with_named
 from ..sources.source import Found, Source
+from ..sources.table import LabelTable
 from ..steps.read import RESIZE_RULE
 from ..store.columns import COLUMNS, ESTIMATED, EXTRA, FOUND, OF_FACES
 from ..store.manifest import read_manifest
 from ..text import one_line
-from .pipeline import AsTheyCome, Finding, Handler, Job, Options, Tools, found_before
+from .options import AsTheyCome, Options
+from .pipeline import Finding, Handler, Job, found_before
+from .tools import Tools
 
 DETECTED = "detected.parquet"
 

@@ -14,11 +14,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from PIL import Image
 
 from ..steps.clean import CRITERIA, Criterion
+from ..steps.encode import THUMBNAIL
 from ..steps.read import kind_of
 from ..store.columns import ABOUT, COLUMNS
 from ..store.faceset import FaceSet
 
-THUMBNAIL = 96
 SHOWN = 96  # number of faces shown of a set cut out of illustrations
 SHOWN_AS_THEY_CAME = 48
 _NAMED = 12  # number of files named for each reason
@@ -109,9 +109,7 @@ def write_report(manifest: dict[str, Any], index: pa.Table, found: pa.Table, exa
         f"{_n(counts['kept'])} kept ({part:.1f}%). {_n(counts['bytes'] / 2**20, 1)} MB of faces.",
         funnel=_funnel(counts),
         kept=[(picture, "") for picture in examples["kept"]],
-        lost_tables=[
-            _Table.of(kind, Counter(reasons), lost=True) for kind, reasons in lost if reasons
-        ],
+        lost_tables=[_Table.of(kind, Counter(reasons), lost=True) for kind, reasons in lost if reasons],
         lost_reasons=[reason for _, reasons in lost for reason in _pictured(reasons, examples["lost"])],
         duplicates=examples["duplicates"],
         duplicate_groups=counts.get("duplicate_groups", 0),
@@ -143,9 +141,7 @@ def write_faces_report(faces: FaceSet, rejected: Sequence[tuple[str, str]]) -> s
         f"({100 * counts['kept'] / max(counts['found'], 1):.1f}%), {_n(counts['duplicates'])} of them byte "
         f"for byte the same as an earlier one. {_n(counts['bytes'] / 2**20, 1)} MB of faces.",
         funnel=[],
-        kept=[
-            (_thumbnail(faces.image(i)), faces.keys[i]) for i in spread(len(faces), SHOWN_AS_THEY_CAME)
-        ],
+        kept=[(_thumbnail(faces.image(i)), faces.keys[i]) for i in spread(len(faces), SHOWN_AS_THEY_CAME)],
         lost_tables=[_Table.of("", reasons, lost=True)] if reasons else [],
         lost_reasons=_named(reasons, rejected),
         duplicates=[],

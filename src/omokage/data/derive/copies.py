@@ -14,7 +14,9 @@ from PIL import Image
 
 from ...progress import Progress, opened
 from ..store.faceset import FaceSet
-from .duplicates import ALIKE, best_for, duplicate_groups, face_set_signatures
+from .duplicates import best_for, duplicate_groups
+from .pairs import ALIKE
+from .signatures import face_set_signatures
 
 DROPS = ("none", "exact", "near")
 VARIANT = 1.5
@@ -98,8 +100,8 @@ class Copies:
     """The copies in a face set of N faces.
 
     kept_for: int64 (N,): for each row, the row that is kept in its place; a kept row has its own number.
-    variants: number of kept faces that are a variant of another kept face: the two are `duplicates.ALIKE`,
-        or `duplicates.SAME` with a `difference` above `VARIANT`.
+    variants: number of kept faces that are a variant of another kept face: the two are `pairs.ALIKE`,
+        or `pairs.SAME` with a `difference` above `VARIANT`.
     """
 
     kept_for: np.ndarray
@@ -115,7 +117,7 @@ class Copies:
 def near_copies(faces: FaceSet, workers: int | None = None, progress: Progress | None = None) -> Copies:
     """The copies in a face set, in any encoding. The best of each group is to be kept.
 
-    Pairs that are `duplicates.SAME` and have a `difference` of at most `VARIANT` are copies.
+    Pairs that are `pairs.SAME` and have a `difference` of at most `VARIANT` are copies.
     `duplicates.best_of_groups` chooses the one to keep.
     """
     marks = face_set_signatures(faces, workers=workers, progress=progress)

@@ -20,7 +20,7 @@ from ... import __version__
 from ...errors import UserError
 from ...files import replacing
 from ...progress import Progress, Task, opened
-from ..sources.source import stem
+from ..sources.keys import stem
 from ..store.columns import as_text, label_columns
 from ..store.faceset import FaceSet
 from ..store.format import json_bytes, write_file

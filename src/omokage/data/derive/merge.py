@@ -11,17 +11,19 @@ import pyarrow as pa
 
 from ...errors import UserError
 from ...progress import Progress
-from ..sources.source import natural
+from ..sources.keys import natural
 from ..store.columns import COLUMNS, as_text
 from ..store.faceset import FaceSet
 from ..store.unfinished import target
 from ..text import one_line
 from .choose import nearest, nothing_left, where
 from .copies import DROPS
-from .duplicates import SAME, best_for, duplicate_groups, face_set_signatures, first_of_equal
+from .duplicates import best_for, duplicate_groups, first_of_equal
 from .optout import OPTED_OUT, OptOut, read_opt_out
+from .pairs import SAME
 from .parts import Part, derive
 from .reviewing import REJECTED_BY_EYE, Review, read_review
+from .signatures import face_set_signatures
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def merge(
     """Write the face set ``out`` with the pictures of ``sets`` (one or more). Their bytes do not change.
 
     drop: "none" keeps all; "exact" drops a picture with the same bytes as an earlier one; "near" also drops
-        copies (`duplicates.SAME`) and keeps the best of each group (`duplicates.best_of_groups`).
+        copies (`pairs.SAME`) and keeps the best of each group (`duplicates.best_of_groups`).
     conditions: keep only rows that meet them (`choose.where`).
     opt_out: a list of hashes and artists to leave out (`optout.read_opt_out`).
     review: a list of verdicts by eye; the faces that it rejects are left out (`reviewing.read_review`).

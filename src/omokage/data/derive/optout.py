@@ -116,9 +116,13 @@ class OptOut:
 
         data: None if there are no bytes. If no artist is known, a tag or a folder of the same name counts.
         """
-        artists = "|".join(filter(None, (labels.artist, *labels.also)))
-        found = self._named(artists, labels.tags, labels.url or "", file)
-        found |= self._hit(self._digests, labels.digests)
+        # In a table whose columns are kept as they are, these names mean what they mean in an index.
+        other = {name.lower(): str(value) for name, value in labels.other}
+        artists = "|".join(filter(None, (labels.artist, *labels.also, *map(other.get, ARTIST_COLUMNS))))
+        tags = (*labels.tags, *other.get("tags", "").split("|"))
+        found = self._named(artists, tags, labels.url or other.get("url", ""), file)
+        hashes = (value.strip().lower() for name, value in other.items() if _holds_hashes(name))
+        found |= self._hit(self._digests, (*labels.digests, *hashes))
         if data is not None:
             found |= self._hit(self._digests, self._hashed(data, self.algorithms))
         return tuple(sorted(found))
@@ -142,9 +146,8 @@ class OptOut:
 
         known = set()
         for name in index.column_names:
-            kind = name.lower().rpartition("_")[2]
-            if kind in _BY_LENGTH.values():
-                known |= {kind} if name.lower() == kind else set()
+            if _holds_hashes(name):
+                known |= {name.lower()}
                 for row, value in enumerate(_texts(index[name])):
                     add(row, self._digests.get(value.strip().lower(), ()))
         artists = [_texts(index[name]) for name in index.column_names if name.lower() in ARTIST_COLUMNS]
@@ -196,6 +199,10 @@ class OptOut:
     @staticmethod
     def _hashed(data: bytes, algorithms: Iterable[str]) -> list[str]:
         return [hashlib.new(kind, data, usedforsecurity=False).hexdigest() for kind in algorithms]
+
+
+def _holds_hashes(column: str) -> bool:
+    return column.lower().rpartition("_")[2] in _BY_LENGTH.values()
 
 
 def read_opt_out(path: str | Path) -> OptOut:

@@ -26,8 +26,10 @@ from ..store.faceset import FaceSet
 from ..store.unfinished import target
 from ..text import one_line
 from .choose import known_column
-from .duplicates import ALIKE, SIGNATURE, TABLES, duplicate_groups, face_set_signatures, pairs_between
+from .duplicates import duplicate_groups
+from .pairs import ALIKE, TABLES, pairs_between
 from .parts import Part, derive
+from .signatures import SIGNATURE, face_set_signatures
 
 TRAIN, HELDOUT = "train", "heldout"
 _THOROUGH, _EXACT = 100_000, 30_000
@@ -142,7 +144,7 @@ def split_groups(
 ) -> np.ndarray:
     """The group of every row, int64 (N,), numbered from 0. Rows of one group must stay on one side.
 
-    These rows are joined: pictures that are `duplicates.ALIKE`, faces of one file or of equal files (columns
+    These rows are joined: pictures that are `pairs.ALIKE`, faces of one file or of equal files (columns
     that end in `_sha256`), and rows with the same value in a column of ``together``. In the column `artist`,
     several names are joined by a vertical bar; one common name is enough.
     """

@@ -16,7 +16,9 @@ from ..store.columns import YEAR, has_column, label_columns
 from ..store.faceset import FaceSet
 from ..text import one_line
 from .choose import described_column
-from .duplicates import ALIKE, SAME, duplicate_groups, face_set_signatures
+from .duplicates import duplicate_groups
+from .pairs import ALIKE, SAME
+from .signatures import face_set_signatures
 
 _BAR = 24
 _SHOWN = 12

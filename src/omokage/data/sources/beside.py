@@ -9,9 +9,10 @@ from pathlib import Path
 from ...errors import UserError
 from ..steps.read import Unreadable, read_file
 from ..text import one_line
-from .labels import SIDECARS, TABLES, is_table
+from .labels import SIDECARS, TABLES
 from .source import Found, Source
 from .spelling import canonical, folded
+from .table import is_table
 
 MAX_LABEL_BYTES = 2**22
 """Bytes read at most of a file beside a picture."""
@@ -27,7 +28,7 @@ def pictures(source: Source, sidecars: bool) -> Iterator[tuple[Found, tuple[Foun
 
     A file of labels has the picture's name with another ending, or with one more: ``a.txt``, ``A.JSON`` and
     ``a.png.json`` belong to ``a.png``. A stream is read twice, so that the order of its files makes no
-    difference. Tables with labels of many pictures (`label.is_table`) come with the first picture. Any other
+    difference. Tables with labels of many pictures (`table.is_table`) come with the first picture. Any other
     file counts as a picture and is rejected later, so every file is counted.
 
     sidecars: False treats every file as a picture.

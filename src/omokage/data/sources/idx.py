@@ -16,8 +16,10 @@ from typing import IO, cast
 import numpy as np
 from PIL import Image
 
+from ...errors import UserError
 from ..steps.read import MAX_PIXELS, Unreadable, to_png
 from ..text import one_line
+from .source import Found, Source, digest, file_fingerprint
 
 MAX_BYTES = 2**31
 """A file whose header claims more bytes is refused before it is read."""
@@ -140,3 +142,67 @@ def labels_beside(name: str) -> list[str]:
         last = last.replace(images, labels)
     other = last.removesuffix(".gz") if last.endswith(".gz") else last + ".gz"
     return [folder + slash + last, folder + slash + other]
+
+
+class IdxFiles:
+    """The IDX files among the files ``names`` of a folder.
+
+    pictures: valid files of pictures. reasons: why other files are left out, by name. read: label files that
+    belong to files of pictures. labels: labels of pictures, by the names of the pictures.
+    """
+
+    def __init__(self, folder: Path, names: list[str]) -> None:
+        self.pictures: dict[str, Idx] = {}
+        self.reasons: dict[str, str] = {}
+        self.labels: dict[str, str] = {}
+        self.read: set[str] = set()
+        others: dict[str, Idx] = {}
+        for name in names:
+            try:
+                if name.endswith(".gz") and name.removesuffix(".gz") in names:
+                    raise Unreadable("the same file lies there unpacked")
+                idx = Idx(folder / name)
+                idx.check()
+            except Unreadable as reason:
+                self.reasons[name] = str(reason)
+                continue
+            (self.pictures if len(idx.shape) == 3 else others)[name] = idx
+        for name, idx in self.pictures.items():
+            for beside in labels_beside(name):
+                if (known := others.get(beside)) is not None and known.shape[0] == idx.shape[0]:
+                    del others[beside]
+                    self.read.add(beside)
+                    values = (str(value[0]) for value in known.items())
+                    self.labels |= zip(self._names(name), values, strict=True)
+        self.reasons |= {name: "IDX labels without as many pictures beside them" for name in others}
+
+    def count(self, name: str) -> int:
+        """Number of items that the file ``name`` gives."""
+        return self.pictures[name].shape[0] if name in self.pictures else 1
+
+    def found(self, name: str) -> Iterator[Found]:
+        """The pictures in the file ``name``."""
+        idx = self.pictures[name]
+        for item_name, item in zip(self._names(name), idx.items(), strict=True):
+            yield Found(item_name, lambda item=item: idx.png(item))  # type: ignore[misc]
+
+    def _names(self, name: str) -> Iterator[str]:
+        return (f"{name}/{number:05d}" for number in range(self.pictures[name].shape[0]))
+
+
+class IdxFile(Source):
+    kind = "idx"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.path = path
+        beside = [name for name in labels_beside(path.name) if (path.parent / name).is_file()]
+        self._idx = IdxFiles(path.parent, [path.name, *beside[:1]])
+        if path.name not in self._idx.pictures:
+            reason = self._idx.reasons[path.name]
+            raise UserError(f"{one_line(path)} cannot be read: {reason}")
+        self.labels, self.total = self._idx.labels, self._idx.count(path.name)
+        self.fingerprint = digest(*(file_fingerprint(path.parent / name) for name in (path.name, *beside)))
+
+    def __iter__(self) -> Iterator[Found]:
+        return self._idx.found(self.path.name)

@@ -16,7 +16,8 @@ import regex
 
 from ...errors import UserError
 from ..text import one_line
-from .labels import Labels, from_record, merge
+from .labels import Labels, merge
+from .record import from_record
 from .source import Source
 
 FOLDER = "folder"

@@ -24,6 +24,7 @@ from urllib.parse import unquote, urlsplit
 from ...errors import UserError
 from ..steps.read import MAX_FILE_BYTES, Unreadable
 from ..text import one_line
+from .seekable import Seekable
 
 BLOCK = 4 * 2**20
 """Bytes of a large file that one request asks for."""
@@ -147,9 +148,7 @@ class Place:
                 raise _too_large(size, limit)
             return self.fs.cat_file(self.path)
         parts, total = [], 0
-        with self.fs.open(
-            self.path, "rb", block_size=0, size=1
-        ) as stream:  # without a request for the size
+        with self.fs.open(self.path, "rb", block_size=0, size=1) as stream:  # without a request for the size
             while total <= limit and (part := stream.read(2**20)):
                 parts.append(part)
                 total += len(part)
@@ -266,46 +265,31 @@ def open_remote(place: Place, size: int | None) -> IO[bytes]:
     return io.BufferedReader(_RemoteFile(place, size), 2**16)
 
 
-class _RemoteFile(io.RawIOBase):
+class _RemoteFile(Seekable):
     """Reads a file in blocks and requests the next block in advance.
 
     If the server sends only whole files, the file is first downloaded to a temporary file.
     """
 
     def __init__(self, place: Place, size: int | None) -> None:
-        self._place, self._size, self._at = place, size, 0
+        super().__init__(size)
+        self._place = place
         self._blocks: OrderedDict[int, Future[bytes]] = OrderedDict()
         self._pool = ThreadPoolExecutor(2, "remote")
         self._whole: IO[bytes] | None = None
         self._lock = threading.Lock()
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
     def seek(self, offset: int, whence: int = 0) -> int:
-        if whence == 2 and self._size is None:
+        if whence == 2 and self.size is None:
             self._bring()
-        self._at = offset + (0, self._at, self._size or 0)[whence]
-        return self._at
+        return super().seek(offset, whence)
 
-    def readinto(self, buffer: Any) -> int:
-        data = self._read_at(self._at, len(buffer))
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
-
-    def _read_at(self, at: int, length: int) -> bytes | memoryview:
+    def read_at(self, at: int, length: int) -> bytes | memoryview:
         with self._lock:
-            if self._size is None:
+            if self.size is None:
                 self._bring()
-            assert self._size is not None
-            if at >= self._size or not length:
+            assert self.size is not None
+            if at >= self.size or not length:
                 return b""
             if self._whole is None:
                 try:
@@ -320,7 +304,7 @@ class _RemoteFile(io.RawIOBase):
     def _block(self, number: int) -> bytes:
         straight = number in self._blocks or number - 1 in self._blocks
         for wanted in (number, number + 1)[: 1 + straight]:
-            start, size = wanted * BLOCK, self._size or 0
+            start, size = wanted * BLOCK, self.size or 0
             if wanted not in self._blocks and start < size:
                 end = min(start + BLOCK, size)
                 self._blocks[wanted] = self._pool.submit(self._place.range, start, end, size)
@@ -336,7 +320,7 @@ class _RemoteFile(io.RawIOBase):
         except OSError as error:
             room = f"{self._place.shown} does not fit into {tempfile.gettempdir()} ({one_line(error)})"
             raise UserError(f"{room}: make room there, or set TMPDIR") from None
-        self._size = self._whole.seek(0, 2)
+        self.size = self._whole.seek(0, 2)
         self._blocks.clear()
 
     def close(self) -> None:
