@@ -28,7 +28,8 @@ from setting import data_argument
 
 from omokage.data.drawn import draw_illustration
 from omokage.data.engines.processes import cores
-from omokage.data.steps.detect import Detector, Face, NetworkDetector, open_detector, overlap
+from omokage.data.steps.detect import Detector, NetworkDetector, open_detector
+from omokage.data.steps.face import Face, overlap
 from omokage.hardware import Precision, best_precision
 
 HERE = Path(__file__).resolve().parent

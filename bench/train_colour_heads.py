@@ -24,7 +24,8 @@ from train_tag_encoder import EYES, HAIR, HELD_OUT, multi_hot, read_tagged, tag_
 from omokage.data.drawn import draw_face
 from omokage.data.steps.colours import DOWN, ENLARGED, ColourNames, around
 from omokage.data.steps.crop import cut
-from omokage.data.steps.detect import Face, open_detector
+from omokage.data.steps.detect import open_detector
+from omokage.data.steps.face import Face
 from omokage.tag_encoder import SIDE, WEIGHTS_SHA256, network_input, tag_encoder
 
 DECAY = 1e-3

@@ -24,7 +24,7 @@ from omokage.data.build.plan import DETECTED
 from omokage.data.drawn import draw, draw_face, draw_illustration
 from omokage.data.sources.beside import pictures
 from omokage.data.sources.opening import open_source
-from omokage.data.steps.detect import Face
+from omokage.data.steps.face import Face
 from omokage.data.store import shards
 from omokage.data.store.faceset import FaceSet
 from omokage.errors import UserError

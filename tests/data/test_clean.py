@@ -4,7 +4,7 @@ import pytest
 
 from omokage.data.drawn import draw_face
 from omokage.data.steps.clean import CRITERIA, colour, detail, measure, sharpness, thresholds, verdict
-from omokage.data.steps.detect import Face
+from omokage.data.steps.face import Face
 from omokage.errors import UserError
 
 FACE = Face(0, 0, 64, 64, 0.9)

@@ -11,7 +11,7 @@ from omokage.data.drawn import draw_face
 from omokage.data.steps import colours
 from omokage.data.steps.colours import DOWN, ENLARGED, EYE_COLOURS, HAIR_COLOURS, ColourNames, around
 from omokage.data.steps.crop import cut
-from omokage.data.steps.detect import Face
+from omokage.data.steps.face import Face
 from omokage.errors import UserError
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from omokage.data.steps.crop import CropBox, closer_box, crop_box, cut, visible
-from omokage.data.steps.detect import Face
+from omokage.data.steps.face import Face
 from omokage.errors import UserError
 
 FACE = Face(100, 80, 40, 40, 1.0, 20.0)

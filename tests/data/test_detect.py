@@ -4,17 +4,10 @@ import numpy as np
 import pytest
 
 from omokage.data.drawn import draw_illustration
-from omokage.data.steps.detect import (
-    CascadeDetector,
-    Face,
-    FaceScore,
-    NetworkDetector,
-    OnnxDetector,
-    clipped,
-    open_detector,
-    overlap,
-    separate,
-)
+from omokage.data.steps.cascade import CascadeDetector
+from omokage.data.steps.detect import FaceScore, NetworkDetector, open_detector
+from omokage.data.steps.face import Face, clipped, overlap, separate
+from omokage.data.steps.yolo import OnnxDetector
 from omokage.errors import UserError
 
 

@@ -4,7 +4,7 @@ from PIL import Image
 
 from omokage.data.drawn import draw_face
 from omokage.data.steps.crop import CROPS
-from omokage.data.steps.detect import Face
+from omokage.data.steps.face import Face
 from omokage.errors import UserError
 from omokage.explore.alignment import aligned, check_framing, faces_of, framing
 

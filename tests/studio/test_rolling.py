@@ -8,7 +8,7 @@ import torch
 from starlette.testclient import TestClient
 
 from omokage.critic import QUANTILES, Critic
-from omokage.data.steps.detect import Face
+from omokage.data.steps.face import Face
 from omokage.explore.points import drawn, joined, stacked
 from omokage.model import PLAIN
 from omokage.sampling import gathered, latents, sample

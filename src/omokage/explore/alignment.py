@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from omokage.data.steps.crop import CROPS, CropBox, crop_box, cut, visible
-from omokage.data.steps.detect import Detector, Face, open_detector
+from omokage.data.steps.detect import Detector, open_detector
+from omokage.data.steps.face import Face
 from omokage.data.steps.read import Unreadable, cover, read_file, read_picture
 from omokage.data.text import one_line
 from omokage.errors import UserError

@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image
 
 from ..data.steps.crop import CROPS, crop_box, cut
-from ..data.steps.detect import Detector, Face, open_detector, overlap
+from ..data.steps.detect import Detector, open_detector
+from ..data.steps.face import Face, overlap
 from ..data.steps.read import Unreadable, cover, read_picture
 from ..data.text import one_line
 from ..explore.alignment import aligned, detected, framing

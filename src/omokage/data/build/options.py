@@ -8,7 +8,7 @@ from ..sources.ratings import RATINGS
 from ..steps.clean import thresholds
 from ..steps.colours import check_confidence
 from ..steps.crop import BORDERS, CLOSE_UPS, PRESETS, crop_box
-from ..steps.detect import Face
+from ..steps.face import Face
 from ..text import one_line
 
 FORMATS = ("jpg", "png", "webp")

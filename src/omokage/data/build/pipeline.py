@@ -23,8 +23,8 @@ from ..sources.table import is_table
 from ..steps.clean import CRITERIA, measure, verdict
 from ..steps.colours import ColourNames
 from ..steps.crop import CropBox, closer_box, crop_box, cut, visible
-from ..steps.detect import Face
 from ..steps.encode import encode, thumbnail_of
+from ..steps.face import Face
 from ..steps.read import Picture, Unreadable, cover, read_frames, read_picture, to_png
 from ..steps.upscale import to_size
 from ..store.columns import OF_FACES

@@ -95,8 +95,7 @@ def meeting(
     n = len(signatures)
     if n < 2:
         return
-    # A column for each word: reading one does not pass over the others.
-    hashes = np.ascontiguousarray(signatures["hashes"].transpose(1, 2, 0))
+    hashes = signatures["hashes"].transpose(1, 2, 0)
     distinct, bits = _distinct(hashes[CENTRE]), int(np.log2(n))
     draw = np.random.default_rng(2010)
     pairs = 0
@@ -113,6 +112,7 @@ def meeting(
                     if good.any():
                         pairs += int(good.sum())
                         yield a[good], b[good], differing[good]
+            plain.clear()  # before the next are sorted: together they are half as large as the signatures
             task.advance(1, f"{pairs:,} pairs met")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...errors import UserError
 from ..text import one_line
-from .detect import Face
+from .face import Face
 
 _SIDE = 128
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...errors import UserError
 from .crop import CropBox, cut
-from .detect import Face
+from .face import Face
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,7 +7,7 @@ import numpy as np
 
 from ...errors import UserError
 from ..text import one_line
-from .detect import Face
+from .face import Face
 
 BORDERS = ("reflect", "edge", "white", "leave-out")
 CROPS = {"portrait": (1.9, 0.46), "tight": (1.5, 0.56)}
@@ -105,7 +105,7 @@ def closer_box(
 
 
 def _rai2020(face: Face) -> CropBox:
-    from .detect import HEAD_TO_FACE, HEAD_TO_FACE_RISE
+    from .face import HEAD_TO_FACE, HEAD_TO_FACE_RISE
 
     head = face.side / HEAD_TO_FACE
     cx, cy = face.centre

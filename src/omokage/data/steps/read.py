@@ -22,7 +22,7 @@ from ...sniff import begins_like_picture, is_text, what_it_is
 from ..text import one_line
 from . import formats
 from . import png as png_files
-from .profiles import Conversion, NoProfile, conversion, of_chunks
+from .srgb import colours_of, from_16_bits, to_srgb
 
 MAX_PIXELS = 64 * 2**20
 """A picture with more pixels (8192×8192) is refused by its header, before anything is decoded."""
@@ -194,8 +194,8 @@ def read_frames(
             # Work on a copy: later frames are composited on the unchanged one.
             frame = image.copy()
             done = [f"frame {number + 1} of {count}", f"from {image.format}"]
-            colours = _colours(frame, png, done)
-            frame = _to_srgb(_upright(frame), colours, done, background)
+            colours = colours_of(frame, png, done)
+            frame = to_srgb(_upright(frame), colours, done, background)
             picture = Picture(frame, None, tuple(done), number + 1)
         yield picture
 
@@ -306,31 +306,16 @@ def _read(data: bytes, max_pixels: int, background: tuple[int, int, int]) -> Pic
         done += png.notes
         if png.depth == 16:
             done.append("16 bits to 8")
-    colours = _colours(image, png, done)
+    colours = colours_of(image, png, done)
     deep = None
     if png is not None and colours.conversion is not None and "first frame" not in done:
-        deep = _deep(png, image, colours.conversion)
+        deep = from_16_bits(png, image, colours.conversion)
     upright = _upright(image)
     if upright is not image:
         done.append("turned upright")
         deep = None if deep is None else deep.transpose(_TURNS[_orientation(image)])
-    image = _to_srgb(upright, colours, done, background, deep)
+    image = to_srgb(upright, colours, done, background, deep)
     return Picture(image, None if done else _AS_THEY_COME.get(kind), tuple(done))
-
-
-def _deep(png: png_files.Png, image: Image.Image, convert: Conversion) -> Image.Image | None:
-    """A 16-bit colour PNG in sRGB. Pillow gives 8 bits, too few for dark colours of a linear picture."""
-    if png.depth != 16 or png.colour_type not in (2, 6) or convert.mode != "RGB":
-        return None
-    import cv2
-
-    try:
-        values = cv2.imdecode(np.frombuffer(png.data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        return None
-    if values is None or values.dtype != np.uint16 or values.ndim != 3 or values.shape[1::-1] != image.size:
-        return None
-    return convert.of_16_bits(values[..., 2::-1])
 
 
 def _merged(image: Image.Image, data: bytes, done: list[str]) -> Image.Image:
@@ -413,89 +398,6 @@ def _orientation(image: Image.Image) -> int:
 def _upright(image: Image.Image) -> Image.Image:
     orientation = _orientation(image)
     return image if orientation == 1 else image.transpose(_TURNS[orientation])
-
-
-@dataclass(frozen=True)
-class _Colours:
-    """The conversion of a picture to sRGB, and its name; None: no conversion is needed."""
-
-    conversion: Conversion | None = None
-    name: str = ""
-
-
-def _colours(image: Image.Image, png: png_files.Png | None, done: list[str]) -> _Colours:
-    """The colour conversion that the file asks for. Unusable colour data is noted in ``done``."""
-    mode = image.mode if image.mode in ("L", "RGB", "CMYK") else "RGB"
-    if image.mode in ("1", "LA", "La", "I") or image.mode.startswith("I;16"):
-        mode = "L"
-    profile, name = image.info.get("icc_profile"), "colour profile"
-    if png is not None:
-        profile, name, notes = of_chunks(png.colour, mode == "L")
-        done += notes
-    if not profile or image.mode == "F":
-        return _Colours()
-    try:
-        found = conversion(bytes(profile), mode)
-    except NoProfile as reason:
-        done.append(f"{name} ignored: {reason}")
-        return _Colours()
-    except TypeError:
-        return _Colours()
-    return _Colours(None if found.same else found, name)
-
-
-def _to_srgb(
-    image: Image.Image,
-    colours: _Colours,
-    done: list[str],
-    background: tuple[int, int, int],
-    deep: Image.Image | None = None,
-) -> Image.Image:
-    """``image`` as RGB in sRGB. deep: the colours, if already converted from more than 8 bits."""
-    mode, transparent = image.mode, "transparency" in image.info
-    if mode.startswith("I;16") or mode == "I":
-        values = np.asarray(image).astype(np.int64)
-        if colours.conversion is not None and (mode != "I" or values.max(initial=0) > 255):
-            done += [note for note in ("16 bits to 8",) if note not in done]
-            done.append(f"{colours.name} to sRGB")
-            return colours.conversion.of_16_bits(np.clip(values, 0, 65535).astype(np.uint16))
-        if mode != "I" or values.max(initial=0) > 255:
-            values = (np.clip(values, 0, 65535) * 255 + 32767) // 65535
-        image = Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
-        done += [note for note in ("16 bits to 8",) if note not in done]
-    elif mode == "F":
-        floats = np.nan_to_num(np.asarray(image, dtype=np.float64), nan=0.0, posinf=255.0, neginf=0.0)
-        floats = floats * 255 if floats.max(initial=0) <= 1 else floats
-        image = Image.fromarray(np.clip(np.rint(floats), 0, 255).astype(np.uint8))
-        done.append("floating point to 8 bits")
-    elif mode in ("RGBA", "LA", "PA", "RGBa", "La") or transparent:
-        rgba = image.convert("RGBA")
-        alpha = rgba.getchannel("A")
-        grey = mode in ("L", "LA", "La", "1")
-        rgb = _apply(rgba.getchannel("R") if grey else rgba.convert("RGB"), colours, done, deep)
-        if alpha.getextrema() == (255, 255):
-            done.append("opaque alpha dropped")
-            return rgb
-        done.append("alpha on white" if background == (255, 255, 255) else f"alpha on {background}")
-        ground = Image.new("RGB", rgba.size, background)
-        ground.paste(rgb, mask=alpha)
-        return ground
-    elif mode == "1":
-        done.append("bilevel to RGB")
-        image = image.convert("L")
-    elif mode not in ("RGB", "L"):
-        done.append({"P": "palette"}.get(mode, mode) + " to RGB")
-        image = image.convert("RGB") if mode != "CMYK" or colours.conversion is None else image
-    return _apply(image, colours, done, deep)
-
-
-def _apply(
-    image: Image.Image, colours: _Colours, done: list[str], deep: Image.Image | None = None
-) -> Image.Image:
-    if colours.conversion is None:
-        return image if image.mode == "RGB" else image.convert("RGB")
-    done.append(f"{colours.name} to sRGB")
-    return colours.conversion(image) if deep is None else deep
 
 
 def _what_it_is(data: bytes) -> str:
