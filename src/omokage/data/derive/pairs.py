@@ -112,7 +112,7 @@ def meeting(
                     if good.any():
                         pairs += int(good.sum())
                         yield a[good], b[good], differing[good]
-            plain.clear()  # before the next are sorted: together they are half as large as the signatures
+            plain.clear()  # before the next ones are sorted: they take much memory
             task.advance(1, f"{pairs:,} pairs met")
 
 
