@@ -37,7 +37,6 @@ from omokage.data.derive.split import held_out, split_groups
 from omokage.data.derive.stats import index_statistics
 from omokage.data.engines.processes import cores
 from omokage.data.store.columns import COLUMNS
-from omokage.hardware import processor
 
 HERE = Path(__file__).resolve().parent
 REAL = 6000
@@ -152,6 +151,8 @@ def main() -> None:
     if sys.argv[1:2] == ["--step"]:
         print(json.dumps(step(sys.argv[2], Path(sys.argv[3]))))
         return
+    from omokage.hardware import processor  # brings PyTorch, whose memory would count in every step
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     data_argument(parser)
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000])
@@ -185,12 +186,12 @@ def main() -> None:
                 print(lines[-1], flush=True)
     about = (
         f"{date.today()}, {processor()}, {cores()} cores, other work beside it (load {load:.1f} at "
-        f"the start), Python {platform.python_version()}, numpy {np.__version__}. Every step ran on one "
-        "core, in a process of its own. “of it the data” is the memory of the process when the step began, "
-        f"libraries included. Signatures take {SIGNATURE.itemsize} bytes a row. With more rows, more blends "
-        "happen to be of the same faces. “others in a group” counts these. They can draw a copy into the "
-        "group of another face. Artists are assigned at random, so they also join artists to one large "
-        "group in the split."
+        f"the start), Python {platform.python_version()}, numpy {np.__version__}. Every step ran in a "
+        "process of its own; duplicates are sought on all cores. “of it the data” is the memory of the "
+        f"process when the step began, libraries included. Signatures take {SIGNATURE.itemsize} bytes a row. "
+        "With more rows, more blends happen to be of the same faces. “others in a group” counts these. They "
+        "can draw a copy into the group of another face. Artists are assigned at random, so they also join "
+        "artists to one large group in the split."
     )
     text = "\n".join(["# Many rows: duplicates, split, stats", "", about, "", *lines, ""])
     print(text)
