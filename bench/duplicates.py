@@ -25,7 +25,6 @@ from setting import data_argument
 from omokage.data.derive.duplicates import best_of_groups, duplicate_groups
 from omokage.data.derive.signatures import signatures
 from omokage.data.engines.processes import cores
-from omokage.hardware import processor
 
 HERE = Path(__file__).resolve().parent
 FACES, COPIES = 5000, 1000
@@ -159,6 +158,8 @@ def main() -> None:
             f"| {name} | {found[name] / planted[name]:.1%} of {planted[name]} | | | |" for name in planted
         ]
         print(f"{kept.sum():,} of {len(rows):,} kept")
+    from omokage.hardware import processor  # brings PyTorch, whose memory would count in million_rows.py
+
     machine = f"{processor()}, {cores()} cores"
     about = (
         f"{date.today()}, {machine}, Python {platform.python_version()}, numpy {np.__version__}; seconds of "

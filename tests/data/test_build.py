@@ -19,8 +19,9 @@ import pytest
 from PIL import Image
 
 from omokage.__main__ import main
-from omokage.data.build import build, building, finishing, pieces
+from omokage.data.build import build, building, pieces
 from omokage.data.store import format as files
+from omokage.data.store import manifest as manifests
 from omokage.data.store import shards
 from omokage.data.store.faceset import FaceSet
 from omokage.data.store.format import partial_folder
@@ -338,7 +339,7 @@ def test_full_disk_is_one_line_and_resumable(folder_of_faces, tmp_path, monkeypa
 
     with monkeypatch.context() as patch:
         patch.setattr(shards.ShardWriter, "_write", shard)
-        patch.setattr(finishing, "write_file", file)
+        patch.setattr(manifests, "write_file", file)
         patch.setattr(pieces, "write_file", file)
         with pytest.raises(UserError, match=r"disk of .* is full: make room and repeat") as caught:
             build([folder], out, as_faces=True)

@@ -23,21 +23,19 @@ from ..derive.duplicates import best_for, duplicate_groups, first_of_equal
 from ..derive.signatures import SIGNATURE
 from ..sources.keys import natural
 from ..sources.labels import SIDECARS
+from ..sources.spelling import stemmed
 from ..steps.encode import thumbnail_of
 from ..steps.read import kind_of
 from ..store.columns import COLUMNS, OF_FACES
 from ..store.faceset import FaceSet
 from ..store.format import (
-    INDEX,
-    MANIFEST,
-    REJECTED,
     REPORT,
     json_bytes,
     parquet_bytes,
     rejected_csv,
     write_file,
 )
-from ..store.manifest import counted, manifest_of
+from ..store.manifest import counted, manifest_of, write_set
 from ..store.shards import Members, Written, places, write_shards
 from .options import AsTheyCome
 from .pieces import EXAMPLES, Pieces
@@ -87,15 +85,12 @@ def finish(pieces: Pieces, progress: Progress | None) -> None:
         entries["opt_out"] = _opt_out(pieces)
     manifest = manifest_of(entries, counts, index, shards)
     if examples is None:
-        page = write_faces_report(FaceSet(partial, manifest, index), refused)
+        files = {REPORT: write_faces_report(FaceSet(partial, manifest, index), refused).encode()}
     else:
         detected = pieces.detected(found)
-        write_file(partial / DETECTED, parquet_bytes(detected))
         page = write_report(manifest, index, detected, examples)
-    write_file(partial / REJECTED, rejected)
-    write_file(partial / INDEX, parquet_bytes(index))
-    write_file(partial / REPORT, page.encode())
-    write_file(partial / MANIFEST, json_bytes(manifest))
+        files = {DETECTED: parquet_bytes(detected), REPORT: page.encode()}
+    write_set(partial, manifest, index, rejected, files)
 
 
 def _nothing(pieces: Pieces, found: pa.Table) -> str:
@@ -251,12 +246,12 @@ def _sorted_out(pieces: Pieces, found: pa.Table) -> tuple[list[tuple[str, str]],
         named.add(name)
         if reason is not None:
             copies.append((name, reason))
-    owners = named | {_without_ending(file) for file in named}
+    owners = named | {stemmed(file) for file in named}
     refused, beside = [], len(tables)
     for file, reason in every:
         if reason == BESIDE:
             continue
-        if _may_be_labels(file) and _without_ending(file) in owners:
+        if _may_be_labels(file) and stemmed(file) in owners:
             beside += 1
         else:
             refused.append((file, reason))
@@ -265,11 +260,6 @@ def _sorted_out(pieces: Pieces, found: pa.Table) -> tuple[list[tuple[str, str]],
 
 def _may_be_labels(file: str) -> bool:
     return file.lower().endswith(SIDECARS)
-
-
-def _without_ending(file: str) -> str:
-    folder, slash, last = file.rpartition("/")
-    return folder + slash + (last.rpartition(".")[0] or last)
 
 
 def _refused_faces(pieces: Pieces, found: pa.Table) -> Iterator[tuple[str, str, str, str]]:

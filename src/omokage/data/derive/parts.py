@@ -21,17 +21,11 @@ from ..steps.read import kind_of
 from ..store.columns import COLUMNS
 from ..store.faceset import FaceSet
 from ..store.format import (
-    INDEX,
-    MANIFEST,
-    REJECTED,
     deflate_member,
-    json_bytes,
-    parquet_bytes,
     rejected_csv,
     tar_member,
-    write_file,
 )
-from ..store.manifest import counted, manifest_of, read_manifest
+from ..store.manifest import counted, manifest_of, read_manifest, write_set
 from ..store.shards import Members, places, write_shards
 from ..store.unfinished import STATE, check_room, working_folder
 from ..text import one_line
@@ -131,13 +125,10 @@ def _write_part(
     reasons = Counter(kind_of(reason) for _, reason in part.rejected)
     counts = counted(index, len(keys) + len(part.rejected), reasons)
     manifest = manifest_of({**part.manifest, "derived": plan}, counts, index, shards)
-    write_file(folder / REJECTED, rejected_csv(part.rejected))
-    write_file(folder / INDEX, parquet_bytes(index))
-    write_file(folder / MANIFEST, json_bytes(manifest))
+    write_set(folder, manifest, index, rejected_csv(part.rejected))
 
 
 def _member(faces: FaceSet, row: int, name: str) -> tuple[bytes, bytes]:
     data, raw, deflated = faces.member(row)
     wanted = tar_member(name, data)
     return (raw, deflated) if raw == wanted else (wanted, deflate_member(wanted))
-

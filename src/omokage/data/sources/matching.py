@@ -7,7 +7,7 @@ from typing import Any
 
 from ...errors import UserError
 from ..text import one_line
-from .spelling import canonical, folded
+from .spelling import canonical, folded, stemmed
 
 _MAX_FOLDERS = 32  # most folders of a row's path before the file name
 
@@ -143,7 +143,7 @@ class Rows:
     def _candidates(
         self, source: str, file: str, guessed: bool, without_ending: bool
     ) -> Iterator[tuple[tuple, int, int]]:
-        ending = file[len(_bare(file)) :] if without_ending else ""
+        ending = file[len(stemmed(file)) :] if without_ending else ""
         if without_ending and not ending:
             return
         written = f"{canonical(source)}/{canonical(file)}".removesuffix(ending)
@@ -170,11 +170,6 @@ class Rows:
                 for start in range(1, len(parts)):
                     self._longer.setdefault("/".join(parts[start:]), []).append((row, place, guessed))
         return self._longer
-
-
-def _bare(file: str) -> str:
-    folder, slash, last = file.rpartition("/")
-    return folder + slash + (last.rpartition(".")[0] or last)
 
 
 def told(labels: dict[str, Any] | None) -> list[str]:

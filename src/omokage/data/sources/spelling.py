@@ -31,6 +31,16 @@ def folded(name: str) -> str:
     return text.lower() if text.isascii() else unicodedata.normalize("NFC", text.casefold())
 
 
+def stemmed(name: str) -> str:
+    """``name`` without its ending; folders stay, and so does a name that is nothing but an ending.
+
+    >>> stemmed("a.b/c.tar.gz"), stemmed("a/.png")
+    ('a.b/c.tar', 'a/.png')
+    """
+    folder, slash, last = name.rpartition("/")
+    return folder + slash + (last.rpartition(".")[0] or last)
+
+
 @lru_cache(maxsize=2**18)
 def plain_name(name: str) -> str:
     """``name`` in one form for all spellings of an artist: case, underscores, width, coding of accents.

@@ -12,7 +12,17 @@ from ... import __version__
 from ...errors import UserError
 from ..sources.places import url_of
 from ..text import one_line
-from .format import FORMAT, KIND, MANIFEST, content_hash
+from .format import (
+    FORMAT,
+    INDEX,
+    KIND,
+    MANIFEST,
+    REJECTED,
+    content_hash,
+    json_bytes,
+    parquet_bytes,
+    write_file,
+)
 
 
 def read_manifest(folder: Path, shown: str) -> dict[str, Any]:
@@ -102,3 +112,24 @@ def manifest_of(
         "content_hash": content_hash(index["key"].to_pylist(), index["sha256"].to_pylist()),
         "shards": [{name: shard[name] for name in ("name", "bytes", "pictures")} for shard in shards],
     }
+
+
+def write_set(
+    folder: Path,
+    manifest: Mapping[str, Any],
+    index: pa.Table,
+    rejected: bytes,
+    further: Mapping[str, bytes] | None = None,
+) -> None:
+    """Write the files beside the shards. The manifest comes last: it shows that the face set is whole.
+
+    rejected: the content of `rejected.csv`. further: contents of other files, by name.
+    """
+    files = {
+        **(further or {}),
+        REJECTED: rejected,
+        INDEX: parquet_bytes(index),
+        MANIFEST: json_bytes(manifest),
+    }
+    for name, data in files.items():
+        write_file(folder / name, data)
