@@ -1,17 +1,21 @@
 """How many faces of a model are broken? A local page on which a person marks faces without knowing the model.
 
-    python bench/broken_faces.py prepare marks/ --run runs/a --run runs/b --data faces/ [--seeds 0-255]
+    python bench/broken_faces.py prepare marks/ --run runs/a --run runs/b 0.7 0-63 --data faces/
     python bench/broken_faces.py mark marks/      # opens a page on this machine; stop and go on at any time
     python bench/broken_faces.py report marks/
+    python bench/broken_faces.py keep marks/      # adds the marks to bench/broken_marks.csv
 
 ``prepare`` draws the same seeds from every run, mixes them with real faces as controls, and shuffles all.
 Some generated faces come twice: the report says how well the two marks of one face agree. The page gets a
-number for each face and its pixels, nothing else. Each mark is written at once to ``marks.jsonl``. A later
-mark of the same face replaces the earlier one. The report gives the share of broken faces of each run with
-its 95% Wilson interval, the same for the real faces, and the agreement (share and Cohen's kappa).
+number for each face and its pixels, nothing else. ``sheets`` writes numbered sheets for marking many at a
+glance; ``typed`` takes a file with the numbers of each kind. Each mark is written at once to ``marks.jsonl``.
+A later mark of the same face replaces the earlier one. The report gives the share of broken faces of each
+run with its 95% Wilson interval, the same for the real faces, and the agreement (share and Cohen's kappa).
+``bench/train_broken.py`` teaches a network with the marks that are kept, and counts without marks.
 """
 
 import argparse
+import csv
 import io
 import json
 import os
@@ -21,7 +25,7 @@ import threading
 import webbrowser
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from scipy.stats import binomtest
 
 from omokage.data.store.faceset import FaceSet
@@ -52,7 +56,12 @@ KINDS = {
     "missing eye": "e",
     "broken mouth": "m",
     "half glasses": "g",
+    "unsure": "u",
 }
+UNSURE = "unsure"  # neither whole nor a fault: counted apart
+TABLE = Path(__file__).with_name("broken_marks.csv")
+COLUMNS = ("set", "model", "psi", "number", "mark", "again")
+ACROSS, DOWN, TILE = 8, 5, 160  # faces on a sheet, and the side of one in pixels
 APART = 20  # faces between the two times that one is shown, at least (where there are enough)
 LONGEST = 1000  # bytes of a message from the page
 
@@ -66,12 +75,14 @@ class Shown:
         number: its seed, or its number in the face set.
         face: its row in `PIXELS`.
         again: whether it has been shown before.
+        psi: of a generated face.
     """
 
     source: str
     number: int
     face: int
     again: bool = False
+    psi: float | None = None
 
 
 def shuffled(faces: Sequence[Shown], twice: int, seed: int) -> list[Shown]:
@@ -89,7 +100,7 @@ def shuffled(faces: Sequence[Shown], twice: int, seed: int) -> list[Shown]:
     for one in turns[:twice]:
         first = order.index(one)
         after = min(first + 1 + APART, len(order))
-        order.insert(int(rng.integers(after, len(order) + 1)), Shown(one.source, one.number, one.face, True))
+        order.insert(int(rng.integers(after, len(order) + 1)), replace(one, again=True))
     return order
 
 
@@ -98,20 +109,18 @@ def prepare(options: argparse.Namespace) -> None:
     folder = Path(options.folder)
     if (folder / PLAN).exists():
         raise UserError(f"{folder} is prepared already: mark it, or name another folder")
-    seeds = parse_seeds(options.seeds)
-    if len(set(seeds)) < len(seeds):
-        raise UserError("--seeds: a seed is there twice")
-    names = run_names(options.run)
+    names = run_names(options.run, options.psi, options.seeds)
     progress = TerminalProgress()
     pixels: list[np.ndarray] = []
     faces: list[Shown] = []
     about: dict[str, Any] = {}
     sizes = {}
-    for source, name in names.items():
+    for name, (source, psi, seeds) in names.items():
         model = load_model(None if source == "shipped" else source)
         sizes[name] = model.resolution
-        drawn, finite = gathered(sample(model, seeds, Settings(psi=options.psi), progress))
+        drawn, finite = gathered(sample(model, seeds, Settings(psi=psi), progress))
         about[name] = {
+            "psi": psi,
             "recipe": model.recipe.name,
             "images_seen": model.images_seen,
             "snapshot_hash": model.snapshot_hash,
@@ -119,7 +128,7 @@ def prepare(options: argparse.Namespace) -> None:
         }
         for seed, picture, good in zip(seeds, drawn, finite, strict=True):
             if good:
-                faces.append(Shown(name, seed, len(pixels)))
+                faces.append(Shown(name, seed, len(pixels), psi=psi))
                 pixels.append(picture)
     if len(set(sizes.values())) > 1:
         told = ", ".join(f"{name} {height}x{width}" for name, (height, width) in sizes.items())
@@ -128,10 +137,10 @@ def prepare(options: argparse.Namespace) -> None:
     if len(real) < options.real:
         raise UserError(f"{options.data} has {len(real)} faces, --real asks for {options.real}")
     chosen = np.sort(np.random.default_rng(options.seed).choice(len(real), options.real, replace=False))
-    for number, picture in zip(chosen.tolist(), real.pixels(chosen, sizes[next(iter(sizes))]), strict=True):
+    for number, picture in zip(chosen.tolist(), real.pixels(chosen, next(iter(sizes.values()))), strict=True):
         faces.append(Shown(REAL, number, len(pixels)))
         pixels.append(picture)
-    least = min(sum(one.source == name for one in faces) for name in names.values())
+    least = min(sum(one.source == name for one in faces) for name in names)
     if options.twice > least * len(names):
         raise UserError(f"--twice {options.twice}: only {least * len(names)} faces are there to come twice")
     order = shuffled(faces, options.twice, options.seed)
@@ -141,7 +150,6 @@ def prepare(options: argparse.Namespace) -> None:
     plan = {
         "runs": about,
         "psi": options.psi,
-        "seeds": options.seeds,
         "face_set": real.content_hash,
         "order": [asdict(one) for one in order],
     }
@@ -150,13 +158,26 @@ def prepare(options: argparse.Namespace) -> None:
     print(f"{len(order)} faces to mark; next: python bench/broken_faces.py mark {shlex.quote(str(folder))}")
 
 
-def run_names(runs: Sequence[str]) -> dict[str, str]:
-    """A name for each run: the last part of its path."""
-    names = {run: Path(run).stem for run in dict.fromkeys(runs)}
-    double = [name for name, times in Counter(names.values()).items() if times > 1]
-    if double or REAL in names.values():
-        raise UserError(f"--run: two runs are called {[*double, REAL][0]!r}; rename one folder")
-    return names
+def run_names(
+    runs: Sequence[Sequence[str]], psi: float, seeds: str
+) -> dict[str, tuple[str, float, list[int]]]:
+    """For each RUN [PSI [SEEDS]] a name, the last part of its path, with the run, psi and seeds."""
+    found: dict[str, tuple[str, float, list[int]]] = {}
+    for run, *more in runs:
+        if len(more) > 2:
+            raise UserError(f"--run {run}: give a run, perhaps psi, and perhaps seeds")
+        try:
+            its_psi = float(more[0]) if more else psi
+        except ValueError:
+            raise UserError(f"--run {run}: psi is a number, got {more[0]!r}") from None
+        its_seeds = parse_seeds(more[1] if len(more) > 1 else seeds)
+        if len(set(its_seeds)) < len(its_seeds):
+            raise UserError("--seeds: a seed is there twice")
+        name = f"{Path(run).stem} psi {its_psi:g}" if more else Path(run).stem
+        if name in found or name == REAL:
+            raise UserError(f"--run: two runs are called {name!r}; rename one folder")
+        found[name] = run, its_psi, its_seeds
+    return found
 
 
 class Session:
@@ -175,6 +196,7 @@ class Session:
             self.order = [Shown(**one) for one in plan["order"]]
             self.about: dict[str, Any] = plan["runs"]
             self.psi: float = plan["psi"]
+            self.face_set: str = plan["face_set"]
         except FileNotFoundError:
             raise UserError(
                 f"{self.folder}: nothing prepared here; see python bench/broken_faces.py -h"
@@ -313,6 +335,73 @@ def mark(options: argparse.Namespace) -> None:
             print(f"\n{len(session.marks)} of {len(session.order)} faces are marked")
 
 
+def sheets(session: Session) -> int:
+    """Write all faces onto numbered sheets in the folder; how many sheets."""
+    font = ImageFont.load_default(13)
+    many = ACROSS * DOWN
+    starts = range(0, len(session.order), many)
+    for number, start in enumerate(starts):
+        sheet = Image.new("RGB", (ACROSS * (TILE + 4), DOWN * (TILE + 17)), "white")
+        pen = ImageDraw.Draw(sheet)
+        for position in range(start, min(start + many, len(session.order))):
+            x, y = (position - start) % ACROSS * (TILE + 4), (position - start) // ACROSS * (TILE + 17)
+            face = Image.fromarray(session.pixels[session.order[position].face])
+            sheet.paste(face.resize((TILE, TILE), Image.Resampling.LANCZOS), (x, y + 15))
+            pen.text((x + 2, y), str(position), fill="black", font=font)
+        sheet.save(session.folder / f"sheet-{number:02d}.png")
+    return len(starts)
+
+
+def typed(session: Session, path: Path) -> None:
+    """Take marks from a file. Its lines are ``kind: numbers``; others up to ``until: number`` are whole."""
+    told: dict[int, str] = {}
+    until = 0
+    for line in path.read_text(encoding="utf-8").splitlines():
+        kind, _, numbers = line.partition(":")
+        try:
+            positions = [int(number) for number in numbers.split()]
+        except ValueError:
+            raise UserError(f"{path}: no numbers: {line!r}") from None
+        if kind == "until" and len(positions) == 1:
+            until = positions[0]
+        elif kind in KINDS and kind != WHOLE:
+            twice = sorted(set(told) & set(positions))
+            if twice:
+                raise UserError(f"{path}: {twice[0]} has two kinds")
+            told |= dict.fromkeys(positions, kind)
+        elif line.strip():
+            raise UserError(f"{path}: no kind of mark: {line!r}")
+    if not 0 < until <= len(session.order) or any(not 0 <= position < until for position in told):
+        raise UserError(f"{path}: a number is not below 'until', or that is not in 1 to {len(session.order)}")
+    for position in range(until):
+        session.mark(position, told.get(position, WHOLE))
+
+
+def keep(session: Session, name: str, table: Path = TABLE) -> int:
+    """Add the marks of a folder to the table under a name: which model and seed, and the mark. How many."""
+    rows = list(csv.DictReader(table.open(encoding="utf-8", newline=""))) if table.exists() else []
+    rows = [row for row in rows if row["set"] != name]
+    for position, kind in sorted(session.marks.items()):
+        one = session.order[position]
+        real = one.source == REAL
+        psi = session.psi if one.psi is None else one.psi
+        rows.append(
+            {
+                "set": name,
+                "model": session.face_set[:12] if real else session.about[one.source]["snapshot_hash"][:12],
+                "psi": "" if real else f"{psi:g}",
+                "number": str(one.number),
+                "mark": kind,
+                "again": str(int(one.again)),
+            }
+        )
+    with replacing(table) as unfinished, open(unfinished, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return len(session.marks)
+
+
 def share(hits: int, of: int) -> str:
     """A share in percent with its 95% Wilson interval (Wilson 1927).
 
@@ -341,11 +430,13 @@ def report(session: Session) -> str:
     """What the marks say, as Markdown. The second showing of a face counts for the agreement alone."""
     marked = [(session.order[i], kind) for i, kind in sorted(session.marks.items())]
     faults = [kind for kind in KINDS if kind != WHOLE]
+    psis = ", ".join(
+        f"{psi:g}" for psi in sorted({told.get("psi", session.psi) for told in session.about.values()})
+    )
     lines = [
         "# Broken faces",
         "",
-        f"{len(marked)} of {len(session.order)} faces marked, psi {session.psi:g}."
-        " Shares with 95% Wilson intervals.",
+        f"{len(marked)} of {len(session.order)} faces marked, psi {psis}. Shares with 95% Wilson intervals.",
         "",
         f"| drawn by | faces | broken | {' | '.join(faults)} | not finite |",
         "|---" * (4 + len(faults)) + "|",
@@ -354,10 +445,15 @@ def report(session: Session) -> str:
         found = Counter(kind for one, kind in marked if one.source == name and not one.again)
         lost = len(session.about[name]["not_finite"]) if name in session.about else 0
         faces = sum(found.values()) + lost
-        broken = faces - found[WHOLE]
+        broken = faces - found[WHOLE] - found[UNSURE]
         cells = (name, str(faces), share(broken, faces), *(str(found[kind]) for kind in faults), str(lost))
         lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", "Faces that are not finite were not shown; they count as broken.", "", agreement(session)]
+    lines += [
+        "",
+        "Faces that are not finite were not shown; they count as broken. Unsure ones do not.",
+        "",
+        agreement(session),
+    ]
     for name, told in session.about.items():
         lines.append(
             f"- {name}: recipe {told['recipe']}, {told['images_seen']:,} images seen,"
@@ -370,9 +466,7 @@ def report(session: Session) -> str:
 
 def agreement(session: Session) -> str:
     """How well the two marks of faces that came twice agree, in a paragraph."""
-    first = {
-        session.order[i].face: kind for i, kind in session.marks.items() if not session.order[i].again
-    }
+    first = {session.order[i].face: kind for i, kind in session.marks.items() if not session.order[i].again}
     pairs = [
         (first[session.order[i].face], kind)
         for i, kind in session.marks.items()
@@ -380,7 +474,7 @@ def agreement(session: Session) -> str:
     ]
     if not pairs:
         return "No face was marked twice yet, so nothing is known of the agreement.\n"
-    broken = [(str(one == WHOLE), str(other == WHOLE)) for one, other in pairs]
+    broken = [tuple(str(kind in (WHOLE, UNSURE)) for kind in pair) for pair in pairs]
     alike, same = (sum(one == other for one, other in way) for way in (broken, pairs))
     return (
         f"Agreement on {len(pairs)} faces marked twice: whole or broken {share(alike, len(pairs))},"
@@ -393,7 +487,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verbs = parser.add_subparsers(dest="verb", required=True)
     first = verbs.add_parser("prepare", help="draw faces and shuffle them")
     first.add_argument("folder")
-    first.add_argument("--run", action="append", required=True, help="run, snapshot or shipped; give several")
+    first.add_argument(
+        "--run",
+        action="append",
+        nargs="+",
+        required=True,
+        metavar=("RUN", "PSI SEEDS"),
+        help="run, snapshot or shipped, perhaps with its own psi and seeds; give several",
+    )
     first.add_argument("--data", required=True, help="the face set of the real faces")
     first.add_argument("--seeds", default="0-255")
     first.add_argument("--psi", type=float, default=1.0)
@@ -406,12 +507,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     second.add_argument("--no-open", dest="open", action="store_false", help="do not open the browser")
     third = verbs.add_parser("report", help="print what the marks say, and write it to report.md")
     third.add_argument("folder")
+    fourth = verbs.add_parser("sheets", help="write numbered sheets of the faces into the folder")
+    fourth.add_argument("folder")
+    fifth = verbs.add_parser(
+        "typed", help="take marks from a file: lines 'kind: numbers', and 'until: number'"
+    )
+    fifth.add_argument("folder")
+    fifth.add_argument("file", type=Path)
+    sixth = verbs.add_parser("keep", help=f"add the marks to {TABLE.name}: model, seed and mark, no pictures")
+    sixth.add_argument("folder")
+    sixth.add_argument("--name", help="of this set of marks; without it, the folder's")
     options = parser.parse_args(arguments)
     try:
         if options.verb == "prepare":
             prepare(options)
         elif options.verb == "mark":
             mark(options)
+        elif options.verb == "sheets":
+            print(f"{sheets(Session(options.folder))} sheets in {options.folder}")
+        elif options.verb == "typed":
+            typed(Session(options.folder), options.file)
+        elif options.verb == "keep":
+            session = Session(options.folder)
+            print(f"{keep(session, options.name or session.folder.resolve().name)} marks in {TABLE}")
         else:
             text = report(Session(options.folder))
             with replacing(Path(options.folder) / REPORT) as unfinished:

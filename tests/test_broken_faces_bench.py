@@ -190,11 +190,54 @@ def test_the_report_counts_first_showings_and_agreement(bench, prepared, capsys)
     table = (line.split("|") for line in told.splitlines() if line.startswith("|"))
     rows = {cells[1].strip(): [cell.strip() for cell in cells[2:-1]] for cells in table}
     # 6 of 30 by Wilson 1927: (0.2 + z²/60 ± z sqrt(0.16 / 30 + z² / 3600)) / (1 + z²/30)
-    assert rows["a"] == ["30", "20.0% (9.5 to 37.3)", "0", "2", "4", "0", "0"]
-    assert rows["b"] == ["30", "3.3% (0.6 to 16.7)", "0", "0", "0", "0", "1"]  # the one that is not finite
+    assert rows["a"] == ["30", "20.0% (9.5 to 37.3)", "0", "2", "4", "0", "0", "0"]
+    assert rows["b"] == [
+        "30",
+        "3.3% (0.6 to 16.7)",
+        "0",
+        "0",
+        "0",
+        "0",
+        "0",
+        "1",
+    ]  # the one that is not finite
     assert rows["real faces"][:2] == ["9", "0.0% (0.0 to 29.9)"]
     assert "Agreement on 12 faces marked twice: whole or broken 91.7%" in told
     assert "recipe recipe-a, 12,345 images seen" in told
+
+
+def test_sheets_typed_marks_and_the_table(bench, prepared, tmp_path, capsys):
+    assert bench.main(["sheets", str(prepared)]) == 0
+    assert len(list(prepared.glob("sheet-*.png"))) == 2  # 80 faces, 40 on each
+    text = tmp_path / "typed.txt"
+    text.write_text("until: 50\nsmeared eye: 3 7\nunsure: 9\n")
+    assert bench.main(["typed", str(prepared), str(text)]) == 0
+    session = bench.Session(prepared)
+    assert len(session.marks) == 50
+    assert (session.marks[3], session.marks[9], session.marks[10]) == ("smeared eye", "unsure", "whole")
+    table = tmp_path / "table.csv"
+    for _ in range(2):  # a set replaces itself
+        assert bench.keep(session, "one", table) == 50
+    rows = table.read_text().splitlines()
+    assert len(rows) == 51
+    one = session.order[3]
+    hashed = session.face_set[:12] if one.source == bench.REAL else "f" * 12
+    psi = "" if one.source == bench.REAL else "1"
+    assert rows[4] == f"one,{hashed},{psi},{one.number},smeared eye,{int(one.again)}"
+    for wrong in ("until: 81", "smeared eye: 3", "until: 9\nugly: 3", "until: 9\nunsure: 3\nsmeared eye: 3"):
+        text.write_text(wrong)
+        assert bench.main(["typed", str(prepared), str(text)]) == 2
+    assert len(bench.Session(prepared).marks) == 50
+
+
+def test_a_run_has_its_own_psi_and_seeds(bench, loaded, faces, tmp_path, capsys):
+    folder = tmp_path / "marks"
+    runs = ["--run", "a", "--run", "a", "0.7", "5-9"]
+    common = ["prepare", str(folder), *runs, "--data", str(faces), "--seeds", "0-29"]
+    assert bench.main([*common, "--real", "4", "--twice", "0"]) == 0
+    found = {(one.source, one.psi) for one in bench.Session(folder).order}
+    assert found == {("a", 1.0), ("a psi 0.7", 0.7), (bench.REAL, None)}
+    assert sum(one.psi == 0.7 for one in bench.Session(folder).order) == 5
 
 
 def test_kappa_is_agreement_beyond_chance(bench):

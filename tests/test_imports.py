@@ -21,7 +21,7 @@ FLOORS = [
     ["recipe", "parameters"],
     ["snapshot", "critic"],
     ["sampling", "tag_encoder", "attributes", "cutout", "hub"],
-    ["data", "study"],
+    ["data", "study", "broken"],
     ["model"],
     ["training", "terms"],
     ["metrics", "interop", "explore"],

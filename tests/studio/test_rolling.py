@@ -8,7 +8,6 @@ import torch
 from starlette.testclient import TestClient
 
 from omokage.critic import QUANTILES, Critic
-from omokage.data.steps.face import Face
 from omokage.explore.points import drawn, joined, stacked
 from omokage.model import PLAIN
 from omokage.sampling import gathered, latents, sample
@@ -16,7 +15,7 @@ from omokage.settings import Settings
 from omokage.studio import drawing, faces
 from omokage.studio.drawing import Drawn
 from omokage.studio.faces import Resolver
-from omokage.studio.rolling import Detecting, OnlyFinite, Roll, roll
+from omokage.studio.rolling import Looking, OnlyFinite, Roll, roll
 from omokage.studio.server import create_app
 
 
@@ -67,23 +66,23 @@ def test_a_critic_that_is_asked_to_try_more_is_not_slowed_down(model, models, dr
     assert {face.settings["critic"] for face in found.faces} == {5.0}
 
 
-def test_a_detector_looks_at_a_picture_once():
-    class Detector:
-        looked = 0
+def test_a_picture_is_looked_at_once():
+    class Network:
+        threshold, looked = 0.5, 0
 
-        def __call__(self, picture):
-            self.looked += 1
-            return [Face(0, 0, 9, 9, score) for score in (0.2, 0.9) if picture.mean() > 100]
+        def scores(self, pictures):
+            self.looked += len(pictures)
+            return np.where(pictures.mean((1, 2, 3)) > 100, 0.1, 1.2)
 
-    detector = Detector()
-    critic = Detecting(detector)
+    network = Network()
+    critic = Looking(network)
     pictures = [np.full((8, 8, 3), level, np.uint8) for level in (0, 200, 0)]
     wanted = [Drawn(str(key), picture, True) for key, picture in enumerate(pictures)]
     for _ in range(2):
         whole, scores = critic(wanted)
         assert whole.tolist() == [False, True, False]
-        assert scores == [0.0, 0.9, 0.0]
-    assert detector.looked == 2
+        assert scores == [0.0, 0.9, 0.0]  # within 0 to 1
+    assert network.looked == 2
 
 
 def test_what_is_rare_is_steered_for(model, models, draw):

@@ -155,7 +155,7 @@ def test_broken_faces_are_replaced_and_it_is_said_by_what(client, models, plain,
     assert told["replaced"] > 0
     assert all(told["finite"])
     assert told["next"] == 1000 + 12 + told["replaced"]
-    assert "no critic" in told["told"][0]  # the tiny model's pictures are no faces to the detector
+    assert "no critic" in told["told"][0]  # the detector sees no faces in the tiny model's pictures
 
 
 def test_large_tiles_are_made_smaller_on_the_wall_alone(client, styled, monkeypatch):

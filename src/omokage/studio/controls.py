@@ -161,7 +161,8 @@ def _why_not(offered: Offered, can: Mapping[str, bool], model_choices: Mapping[s
         "steer": offered.no_directions,
         "mix_layers": f"A {family} has no layers of styles to exchange; glide between two faces instead.",
         "conditions": "This model was trained without labels: faces are chosen by what is seen in them.",
-        "critic": "This model has no critic; omokage critic trains one. A face detector stands in for it.",
+        "critic": "This model has no critic; omokage critic trains one. "
+        "A network that finds broken faces stands in for it.",
         "cutout": "The network that cuts faces out is not installed.",
         "choose": "The network that sees attributes cannot be read, so nothing can be fixed.",
     }

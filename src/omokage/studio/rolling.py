@@ -27,7 +27,7 @@ from .refused import Refused
 MOST_TRIED = 16  # times the faces of a page, before it is shown with fewer
 STEERED_AFTER = 4  # times the faces of a page, before faces are steered
 FACE_AT = 0.5  # score from which a picture counts as one of a face
-APPLIES = 0.75  # share of a model's faces in which the detector must find one, so that it can judge them
+APPLIES = 0.75  # share of a model's pictures in which the detector must find a face, so that they are judged
 JUDGED = 16  # faces that this is tried on
 TRIED = 3.0  # faces that a critic tries for each one kept, on average
 SCORES = 2**20  # bytes of scores that are remembered
@@ -62,46 +62,48 @@ class OnlyFinite:
         return np.array([one.finite for one in drawn], bool), [None] * len(drawn)
 
 
-class Detecting:
-    """Broken are also pictures in which the face detector finds no face. It sees no finer faults.
+class Looking:
+    """Broken are also faces that a network calls broken (`omokage.broken`). Scores: 1 whole, 0 broken.
 
     Scores are remembered, because it needs 10 ms a picture, and the page that opens is the same each time.
     """
 
-    code = "detector"
+    code = "broken"
 
-    told = "{} in which the face detector sees no face {} replaced; finer faults it does not see."
+    told = "{} that looked broken to a network {} replaced."
 
-    def __init__(self, detector: Any) -> None:
-        self.detector = detector
+    def __init__(self, network: Any) -> None:
+        self.network = network
         self._scores: Cache[bytes, float] = Cache(SCORES, lambda _: 200)
 
     def __call__(self, drawn: Sequence[Drawn]) -> tuple[np.ndarray, list[float | None]]:
-        """Which show a face, and the score of the best one in each."""
+        """Which are whole, and the score of each."""
         scores = [self._score(one.pixels) for one in drawn]
-        whole = [one.finite and score >= FACE_AT for one, score in zip(drawn, scores, strict=True)]
-        return np.array(whole, bool), [round(score, 3) for score in scores]
+        most = self.network.threshold
+        whole = [one.finite and score <= most for one, score in zip(drawn, scores, strict=True)]
+        return np.array(whole, bool), [round(min(max(1 - score, 0.0), 1.0), 3) for score in scores]
 
     def _score(self, pixels: np.ndarray) -> float:
-        """The score of the best face in a picture; 0 without one."""
+        """How broken a face is; more: worse."""
         name = hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
         score = self._scores.get(name)
         if score is None:
-            score = max((face.score for face in detected(pixels, self.detector)), default=0.0)
+            score = float(self.network.scores(pixels[None])[0])
             self._scores.put(name, score)
         return score
 
 
 def critic_for(model: Model, draw: Draw) -> Critic:
-    """For a model without a critic: the face detector, if it knows faces like this model's."""
+    """For a model without a critic: the network that finds broken faces, if the model draws faces at all."""
     if model.critic is not None:
         return OnlyFinite()  # `roll` lets the critic choose
+    from ..broken import broken_faces
     from ..data.steps.detect import open_detector
 
-    judge = Detecting(open_detector(threshold=0.05))
+    detector = open_detector(threshold=FACE_AT)
     tried = [Face(model.snapshot_hash[: faces.ID], faces.Seed(seed)) for seed in range(JUDGED)]
-    whole, _ = judge(draw(tried))
-    return judge if whole.mean() >= APPLIES else OnlyFinite()
+    seen = np.mean([bool(detected(one.pixels, detector)) for one in draw(tried)])
+    return Looking(broken_faces()) if seen >= APPLIES else OnlyFinite()
 
 
 @dataclass

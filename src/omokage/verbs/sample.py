@@ -11,8 +11,10 @@ from ..settings import MAX_SEEDS
 from .options import Given, default_out, face_options, progress, tell_finite, within
 
 if TYPE_CHECKING:
+    from ..model import Model
     from ..pages.upscale import Upscale
     from ..samples import Which
+    from ..settings import Settings
 
 
 @face_options
@@ -32,6 +34,9 @@ def sample(
     ] = None,
     transparent: Annotated[
         bool, typer.Option("--transparent", help="Cut the faces out of their background.")
+    ] = False,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Pass over seeds whose faces a network judges to be broken.")
     ] = False,
     video: Annotated[
         Path | None,
@@ -60,6 +65,8 @@ def sample(
         )
     if several and given.save_latents is not None:
         raise UserError("sample: --save-latents takes one --psi")
+    if whole and (several or video or given.save_latents is not None):
+        raise UserError("sample: --whole chooses pictures at one --psi, without --video or --save-latents")
     from ..samples import write_each, write_grid, write_sheet
 
     model, _ = given.load()
@@ -89,6 +96,8 @@ def sample(
             return
     target = default_out(out, "faces.png")
     faces = given.only_seeds(default) or []
+    if whole:
+        faces = _whole(model, faces, number if given.seeds is None else None, settings)
     opened = None if faces else given.open(default)
     if opened is not None:
         faces = opened.faces
@@ -102,6 +111,17 @@ def sample(
         opened.save()
     _tell_unclean(enlarge, faces)
     tell_finite(model, len(faces), broken, _numbers(faces))
+
+
+def _whole(model: "Model", seeds: "Which", number: int | None, settings: "Settings") -> list[int]:
+    """The seeds with whole faces; says how many were passed over."""
+    from ..broken import whole_seeds
+
+    if not isinstance(seeds, list) or not seeds:
+        raise UserError("sample: --whole judges seeds; name seeds, or give -n")
+    kept, passed = whole_seeds(model, seeds, number, settings, progress())
+    typer.echo(f"{passed:,} of {len(kept) + passed:,} faces are judged to be broken and left out", err=True)
+    return kept
 
 
 def _tell_unclean(enlarge: "Upscale", faces: "Which") -> None:
