@@ -5,9 +5,8 @@
 Two kinds of pictures are inverted. Faces of a face set that the model has not seen: how far is the face
 found from the picture, in features that the search did not use, and how far is the best of 1,000 samples? The
 best sample is chosen with these very features, so it has an advantage. And faces drawn by program, in another
-style than the model's: do hair and eyes keep their colours? Colours of both sides are named by the network
-that ships with the package. It is not always right, so the share of pictures that it names as they were drawn
-stands beside.
+style than the model's: do hair and eyes keep their colours? The attribute network names the colours of both
+sides. It is not always right, so the share of pictures that it names as they were drawn stands beside.
 """
 
 import argparse
@@ -18,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
+from omokage.attributes import attribute_network
 from omokage.data.drawn import draw_face
-from omokage.data.steps.colours import ColourNames
 from omokage.data.steps.detect import open_detector
 from omokage.data.store.faceset import FaceSet
 from omokage.explore.alignment import aligned, framing
@@ -69,19 +68,28 @@ def likeness(found: Inversion) -> dict[str, float]:
     }
     if found.fit_in_w is not None:
         told["distance_in_w"] = float(np.median(found.fit_in_w.distances))
+    if found.editable is not None:
+        for space, strange in zip(found.editable.spaces, found.editable.strange, strict=True):
+            told[f"strange in {space}"] = float(strange[:, 0].mean())
+            told[f"strange in {space} after moves"] = float(strange[:, 1:].mean())
     return told | {"ratio": told["distance"] / told["best_sample"]}
 
 
 def colours_kept(found: Inversion, drawn: list[tuple[str, str]]) -> dict[str, float]:
     """Shares of faces whose colours are named as those of their picture, and as they were drawn."""
-    names = ColourNames()
-    seen, kept = ([names(face, None) for face in each] for each in (found.pictures, found.faces))
+    network = attribute_network()
+    seen, kept = network(found.pictures), network(found.faces)
     shares: dict[str, float] = {}
     for number, part in enumerate(("hair", "eyes")):
-        told = [(a[number], b[number], c[number]) for a, b, c in zip(seen, kept, drawn, strict=True)]
-        shares[f"{part}_kept"] = float(np.mean([a == b for a, b, _ in told]))
-        shares[f"{part}_picture_right"] = float(np.mean([a == c for a, _, c in told]))
+        right = [colours[number] for colours in drawn]
+        shares[f"{part}_kept"] = _same(seen.values(part), kept.values(part))
+        shares[f"{part}_as_drawn"] = _same(kept.values(part), right)
+        shares[f"{part}_picture_right"] = _same(seen.values(part), right)
     return shares
+
+
+def _same(one: list[str], other: list[str]) -> float:
+    return float(np.mean([a == b for a, b in zip(one, other, strict=True)]))
 
 
 def table(record: dict) -> str:
@@ -109,13 +117,22 @@ def table(record: dict) -> str:
             f"{one['seconds']:.1f} |"
         )
     for name, one in told.items():
+        if "strange in w+" in one:
+            lines += [
+                "",
+                f"Of samples, so many are less strange than the {name} that were found: "
+                f"{one['strange in w']:.0%} in w and {one['strange in w+']:.0%} in w+; after the same moves "
+                f"{one['strange in w after moves']:.0%} and {one['strange in w+ after moves']:.0%}.",
+            ]
+    for name, one in told.items():
         if "hair_kept" in one:
             lines += [
                 "",
                 f"Of the {one['number']} {name}, {one['hair_kept']:.0%} keep the colour of their hair and "
-                f"{one['eyes_kept']:.0%} that of their eyes, as the colour network names picture and face. "
-                f"It names {one['hair_picture_right']:.0%} of the hair and "
-                f"{one['eyes_picture_right']:.0%} of the eyes in the pictures as they were drawn.",
+                f"{one['eyes_kept']:.0%} that of their eyes, as the attribute network names picture and "
+                f"face. It names {one['hair_picture_right']:.0%} of the hair and "
+                f"{one['eyes_picture_right']:.0%} of the eyes in the pictures as they were drawn, and "
+                f"{one['hair_as_drawn']:.0%} and {one['eyes_as_drawn']:.0%} in the faces found.",
             ]
     if record["note"]:
         lines += ["", record["note"]]

@@ -10,6 +10,7 @@ factor of each exactly, and counts how often the estimate of another attribute c
 
 import argparse
 import datetime
+import json
 import time
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from omokage.attributes import ATTRIBUTES, AttributeNetwork, Estimates, attribute_network
 from omokage.data.drawn import draw_face
-from omokage.explore.directions import read_directions
+from omokage.explore.directions import directions_of
 from omokage.explore.finding import FIRST_CHECK
 from omokage.explore.points import of_seeds
 from omokage.explore.steering import Want, steer
@@ -40,15 +41,12 @@ CHANGED = {
 }
 
 
-def steering_table(model, directions, network: AttributeNetwork, samples: int, names: list[str]) -> list[str]:
-    """The table in Markdown, a line a value."""
+def steered_rows(model, directions, network: AttributeNetwork, samples: int, names: list[str]) -> list[dict]:
+    """What was measured, a row a value. ``names``: of attributes or directions; none: all with a slider."""
     points = of_seeds(model, range(FIRST, FIRST + samples), Settings(), directions.space)
-    lines = [
-        "| value | support | reached | mean steps | mean leakage | largest leakage | face moved |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    rows = []
     for row in directions.rows:
-        if not row.attribute or not row.offered or (names and row.attribute not in names):
+        if not row.attribute or not row.offered or (names and not {row.attribute, row.name} & set(names)):
             continue
         want = Want(row.name, row.value)
         steered = steer(model, network, points, [want], directions, null=True, progress=TerminalProgress())
@@ -61,12 +59,36 @@ def steering_table(model, directions, network: AttributeNetwork, samples: int, n
         mean = np.mean(list(leakage.values())) if leakage else float("nan")
         steps = np.abs(steered.steps[got, 0]).mean() if got.any() else float("nan")
         identity = steered.identity()[got].mean() if got.any() else float("nan")
-        lines.append(
-            f"| {row.name} | {row.support:,} "
-            f"| {got.sum()} of {without.sum()} ({got.sum() / max(without.sum(), 1):.0%}) "
-            f"| {steps:.1f}σ | {100 * mean:+.1f} | {100 * worst[1]:+.1f} ({worst[0]}) | {identity:.2f} |"
+        rows.append(
+            {
+                "value": row.name,
+                "support": row.support,
+                "reached": int(got.sum()),
+                "without": int(without.sum()),
+                "steps": float(steps),
+                "leakage": float(mean),
+                "largest": [worst[0], float(worst[1])],
+                "moved": float(identity),
+            }
         )
-        print(lines[-1], flush=True)
+        print(table(rows)[-1], flush=True)
+    return rows
+
+
+def table(rows: list[dict]) -> list[str]:
+    """The rows in Markdown."""
+    lines = [
+        "| value | support | reached | mean steps | mean leakage | largest leakage | face moved |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        which, worst = row["largest"]
+        lines.append(
+            f"| {row['value']} | {row['support']:,} "
+            f"| {row['reached']} of {row['without']} ({row['reached'] / max(row['without'], 1):.0%}) "
+            f"| {row['steps']:.1f}σ | {100 * row['leakage']:+.1f} | {100 * worst:+.1f} ({which}) "
+            f"| {row['moved']:.2f} |"
+        )
     return lines
 
 
@@ -114,16 +136,17 @@ def _follows(attribute: str, after: Estimates, goals: list) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", nargs="?", help="a run or snapshot; left out: the model that ships")
-    parser.add_argument("--directions", type=Path, default=Path("directions"))
+    parser.add_argument("--directions", type=Path, help="left out: those beside the model")
     parser.add_argument("--samples", type=int, default=500)
-    parser.add_argument("--only", default="", help="attributes, like hair,eyes; empty: all with a slider")
+    parser.add_argument("--only", default="", help="attributes or values, like hair,eyes=red; empty: all")
     parser.add_argument("--drawn", type=int, default=0, help="check the estimates on so many drawn faces too")
     parser.add_argument("--out", type=Path, default=RESULT)
     args = parser.parse_args()
     began, network = time.monotonic(), attribute_network()
     model = load_model(args.model)
-    directions = read_directions(args.directions).check(model)
-    table = steering_table(model, directions, network, args.samples, [n for n in args.only.split(",") if n])
+    directions = directions_of(model, args.directions)
+    only = [name for name in args.only.split(",") if name]
+    rows = steered_rows(model, directions, network, args.samples, only)
     drawn = drawn_table(network, args.drawn)[0] if args.drawn else []
     refused = [f"- {named_}: {reason}" for named_, reason in directions.refused.items()]
     text = [
@@ -136,12 +159,23 @@ def main() -> None:
         "null direction, in points. Face moved: perceptual distance of the middle of the face, 1 is that of "
         "two different faces.",
         "",
-        *table,
+        *table(rows),
         "",
         *(["Without a direction:", "", *refused, ""] if refused else []),
         *(["Drawn faces with one factor changed exactly:", "", *drawn, ""] if drawn else []),
     ]
     args.out.write_text("\n".join(text))
+    record = {
+        "date": str(datetime.date.today()),
+        "machine": machine_name(),
+        "snapshot": model.snapshot_hash,
+        "model": model.about.line(),
+        "regressed": directions.samples,
+        "space": directions.space,
+        "samples": args.samples,
+        "rows": rows,
+    }
+    args.out.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
     print(args.out)
 
 

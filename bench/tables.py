@@ -3,12 +3,12 @@
     python bench/tables.py            # write the files that are stale, and name them
     python bench/tables.py --check    # only name them; exit code 1 if a file is stale
 
-The records are the recipes, `published.toml` in `src/omokage/assets`, and `comparison.jsonl` and
-`fid_over_minutes.jsonl` in `bench/results`. From them come `recipes.json` and `measured.json` in
-`src/omokage/assets`, the tables between markers in README.md, docs/comparison.md and
-bench/results/fid_over_minutes.md, and docs/images/report.png (with `chromium`, which must be installed). The
-pictures of samples in docs/comparison.md need the runs: `bench/comparison.py` makes them. This command only
-says whether they are stale.
+The records are the recipes, `published.toml` and the directions in `src/omokage/assets`, and in
+`bench/results` `comparison.jsonl`, `fid_over_minutes.jsonl` and `inversion.json`. From them come
+`recipes.json` and `measured.json` in `src/omokage/assets`, the tables between markers in README.md, the docs
+and bench/results/fid_over_minutes.md, and docs/images/report.png (with `chromium`, which must be installed).
+The pictures of samples in docs/comparison.md need the runs: `bench/comparison.py` makes them. This command
+only says whether they are stale.
 """
 
 import argparse
@@ -26,7 +26,9 @@ import comparison
 from PIL import Image, PngImagePlugin
 
 from omokage import catalogue
+from omokage.explore.directions import Direction, beside, read_directions
 from omokage.listing import recipe_names
+from omokage.model import SHIPPED as MODEL
 from omokage.recipe import load_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -148,6 +150,64 @@ def curve_table() -> str:
     return "\n".join(lines)
 
 
+def directions_table() -> str:
+    """The directions that ship with the default model, as their file says: hair on the left, eyes right."""
+    shipped_ = read_directions(beside(MODEL)[0])
+    offered = [row for row in shipped_.rows if row.attribute and row.offered]
+    sides = [
+        sorted((row for row in offered if row.attribute == name), key=lambda row: -(row.reach or 0))
+        for name in ("hair", "eyes")
+    ]
+    others = [row for row in offered if row.attribute not in ("hair", "eyes")]
+    sides[1] += others
+
+    def cells(row: Direction | None) -> str:
+        if row is None:
+            return "| |"
+        which, worst = row.worst
+        leak = f"{100 * worst:+.0f} points ({which})" if worst >= 0.005 else "0"
+        return f"{row.name.replace('=', ' ')} | {row.reach or 0:.0%} | {leak}"
+
+    lines = [
+        f"From {shipped_.samples:,} samples, each measured on {shipped_.told['checked on']} other faces. "
+        "Leakage is the largest excess by which\nanother attribute's estimate changes.\n",
+        "| direction | reached in | leakage | | direction | reached in | leakage |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for place in range(max(map(len, sides))):
+        left, right = (side[place] if place < len(side) else None for side in sides)
+        lines.append(f"| {cells(left)} | | {cells(right)} |")
+    lines += ["", "No slider:", ""]
+    lines += [f"- {name.replace('=', ' ')}: {reason}" for name, reason in shipped_.refused.items()]
+    return "\n".join(lines)
+
+
+def inversion_words() -> str:
+    """How well inversion finds faces, in two sentences."""
+    record = json.loads((RESULTS / "inversion.json").read_text(encoding="utf-8"))
+    effort, told = record["effort"], record["sets"]
+    lines = [
+        f"Of `{record['recipe']}` after {record['images']:,} images, with {effort['steps']} steps in w and "
+        f"{effort['more']} in w+ ({record['machine']}):",
+        "",
+        f"| pictures | number | in w | in w+ | best of {record['samples']:,} samples | ratio | seconds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, one in told.items():
+        lines.append(
+            f"| {name} | {one['number']} | {one['distance_in_w']:.2f} | {one['distance']:.2f} "
+            f"| {one['best_sample']:.2f} | {one['ratio']:.2f} | {one['seconds']:.1f} |"
+        )
+    drawn = told["drawn faces"]
+    lines += [
+        "",
+        f"Of the {drawn['number']} drawn faces, {drawn['hair_kept']:.0%} keep the colour of their hair and "
+        f"{drawn['eyes_kept']:.0%} that of their eyes.",
+        *(["", record["note"]] if record["note"] else []),
+    ]
+    return "\n".join(lines)
+
+
 def fast_64_hash() -> str:
     """SHA-256 of the model fast-64."""
     return hashlib.sha256((ASSETS / "fast-getchu-64.safetensors").read_bytes()).hexdigest()
@@ -176,6 +236,12 @@ TEXTS: dict[Path, Callable[[], str]] = {
         ROOT / "README.md", {"results": results_table(), "families": families_table()}
     ),
     ROOT / "docs" / "comparison.md": comparison_page,
+    ROOT / "docs" / "model-card.md": lambda: with_blocks(
+        ROOT / "docs" / "model-card.md", {"directions": directions_table()}
+    ),
+    ROOT / "docs" / "inversion.md": lambda: with_blocks(
+        ROOT / "docs" / "inversion.md", {"inversion": inversion_words()}
+    ),
     RESULTS / "fid_over_minutes.md": lambda: with_blocks(
         RESULTS / "fid_over_minutes.md", {"curve": curve_table()}
     ),
