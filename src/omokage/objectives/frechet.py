@@ -51,8 +51,8 @@ class Frechet(nn.Module):
     def observe(self, real: Tensor, generated: Tensor) -> None:
         """Add pooled features of a step to the moments; every `EVERY` steps recompute the transport map."""
         found = []
-        # In bfloat16, to which autocast rounds products of matrices, covariances get negative eigenvalues, and
-        # the transport along them is a hundred times too long.
+        # Autocast rounds products of matrices to bfloat16. Then covariances get negative eigenvalues, and the
+        # transport along them is a hundred times too long.
         with torch.autocast(real.device.type, enabled=False):
             for x in (real, generated):
                 x = x.detach().float()
