@@ -23,34 +23,27 @@ from omokage.progress import TerminalProgress
 from omokage.sampling import gathered, sample
 
 BENCH = Path(__file__).resolve().parent
-RECORD = BENCH / "results" / "neighbours.jsonl"
+RECORD = BENCH / "results" / "neighbours.json"
 STEPS = ("model", "directions", "steering", "inversion", "neighbours", "pictures", "tables")
 
 
-def memorising(faces: Path, unseen: Path, number: int, told: str) -> None:
-    """Write the shares of samples that are near to a training face; never the faces, which others own.
-
-    ``told``: what the unseen faces are, in a few words.
-    """
+def memorising(faces: Path, number: int) -> None:
+    """Write the shares of samples that are near to a training face; never the faces, which others own."""
     model, progress = load_model(None), TerminalProgress()
     pixels, finite = gathered(sample(model, range(number), progress=progress))
-    lines = []
-    for heldout, called in ((None, "training faces, each compared with the others"), (unseen, told)):
-        trained = Trained.open(faces, model.progress.get("face_set"), heldout)
-        for line in trained.told:
-            print(line)
-        found = searched(pixels[np.flatnonzero(finite)], trained, k=1, progress=progress)
-        record = {
-            "snapshot": model.snapshot_hash,
-            "face_set": trained.faces.content_hash,
-            "heldout": None if trained.heldout is None else trained.heldout.content_hash,
-            "called": called,
-            **found.report.as_dict(),
-        }
-        lines.append(json.dumps(record))
-        for space in found.report.spaces:
-            print(space.words())
-    RECORD.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    trained = Trained.open(faces, model.progress.get("face_set"))
+    for line in trained.told:
+        print(line)
+    found = searched(pixels[np.flatnonzero(finite)], trained, k=4, progress=progress)
+    for space in found.report.spaces:
+        print(space.words())
+    record = {
+        "snapshot": model.snapshot_hash,
+        "face_set": trained.faces.content_hash,
+        "heldout": None if trained.heldout is None else trained.heldout.content_hash,
+        **found.report.as_dict(),
+    }
+    RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     print(RECORD)
 
 
@@ -60,7 +53,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, nargs="?", help="left out: the model that ships stays as it is")
     parser.add_argument("--faces", type=Path, required=True)
     parser.add_argument("--unseen", type=Path, required=True)
-    parser.add_argument("--called", default="faces of another source", help="what the unseen faces are")
+    parser.add_argument("--note", default="", help="a sentence that says what the unseen faces are")
     parser.add_argument("--work", type=Path, required=True, help="a folder for what is kept between steps")
     parser.add_argument("--samples", type=int, default=50_000, help="of the directions")
     parser.add_argument("--steered", type=int, default=500, help="samples that are steered")
@@ -82,7 +75,7 @@ def main() -> None:
             bench("ship_model.py", "--directions", folder),
         ],
         "steering": [bench("steering.py", "--samples", asked.steered, "--drawn", 300)],
-        "inversion": [bench("inversion.py", "shipped", "--faces", asked.unseen, "--note", asked.called)],
+        "inversion": [bench("inversion.py", "shipped", "--faces", asked.unseen, "--note", asked.note)],
         "neighbours": [],
         "pictures": [bench("exploration.py", "pictures")],
         "tables": [bench("tables.py")],
@@ -90,7 +83,7 @@ def main() -> None:
     for step in (step for step in STEPS if step in chosen):
         print(f"== {step}", flush=True)
         if step == "neighbours":
-            memorising(asked.faces, asked.unseen, 1000, asked.called)
+            memorising(asked.faces, 1000)
         for command in commands[step]:
             subprocess.run(command, check=True)
 

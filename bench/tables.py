@@ -4,9 +4,9 @@
     python bench/tables.py --check    # only name them; exit code 1 if a file is stale
 
 The records are the recipes, `published.toml` and the directions in `src/omokage/assets`, and in
-`bench/results` `comparison.jsonl`, `fid_over_minutes.jsonl` and `inversion.json`. From them come
-`recipes.json` and `measured.json` in `src/omokage/assets`, the tables between markers in README.md, the docs
-and bench/results/fid_over_minutes.md, and docs/images/report.png (with `chromium`, which must be installed).
+`bench/results` `comparison.jsonl`, `fid_over_minutes.jsonl`, `inversion.json` and `neighbours.json`.
+From them come `recipes.json` and `measured.json` in `src/omokage/assets`, the tables between markers in
+README.md, the docs and bench/results/fid_over_minutes.md, and docs/images/report.png (with `chromium`, which must be installed).
 The pictures of samples in docs/comparison.md need the runs: `bench/comparison.py` makes them. This command
 only says whether they are stale.
 """
@@ -182,6 +182,24 @@ def directions_table() -> str:
     return "\n".join(lines)
 
 
+def neighbours_table() -> str:
+    """What was measured of memorising in the model that ships: shares, never the faces themselves."""
+    record = json.loads((RESULTS / "neighbours.json").read_text(encoding="utf-8"))
+    lines = [
+        "| features | samples | compared with | samples that near | a sample is nearer |",
+        "|---|---|---|---|---|",
+    ]
+    for space in record["spaces"]:
+        low, high = space["copied_interval"]
+        less, more = space["nearer_interval"]
+        lines.append(
+            f"| {space['space']} | {space['samples']:,} | {space['reference_faces']:,} {space['reference']} "
+            f"| {space['copied']:.1%} ({low:.1%} to {high:.1%}) "
+            f"| {space['nearer']:.0%} of pairs ({less:.0%} to {more:.0%}) |"
+        )
+    return "\n".join(lines)
+
+
 def inversion_words() -> str:
     """How well inversion finds faces, in two sentences."""
     record = json.loads((RESULTS / "inversion.json").read_text(encoding="utf-8"))
@@ -237,7 +255,7 @@ TEXTS: dict[Path, Callable[[], str]] = {
     ),
     ROOT / "docs" / "comparison.md": comparison_page,
     ROOT / "docs" / "model-card.md": lambda: with_blocks(
-        ROOT / "docs" / "model-card.md", {"directions": directions_table()}
+        ROOT / "docs" / "model-card.md", {"directions": directions_table(), "neighbours": neighbours_table()}
     ),
     ROOT / "docs" / "inversion.md": lambda: with_blocks(
         ROOT / "docs" / "inversion.md", {"inversion": inversion_words()}
