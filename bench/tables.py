@@ -4,11 +4,11 @@
     python bench/tables.py --check    # only name them; exit code 1 if a file is stale
 
 The records are the recipes, `published.toml` and the directions in `src/omokage/assets`, and in
-`bench/results` `comparison.jsonl`, `fid_over_minutes.jsonl`, `inversion.json` and `neighbours.json`.
-From them come `recipes.json` and `measured.json` in `src/omokage/assets`, the tables between markers in
-README.md, the docs and bench/results/fid_over_minutes.md, and docs/images/report.png (with `chromium`, which must be installed).
-The pictures of samples in docs/comparison.md need the runs: `bench/comparison.py` makes them. This command
-only says whether they are stale.
+`bench/results` `comparison.jsonl`, `fid_over_minutes.jsonl`, `inversion.json` and `neighbours.json`. From
+them come `recipes.json` and `measured.json` in `src/omokage/assets`, the tables between markers in README.md,
+the docs and bench/results/fid_over_minutes.md, and docs/images/report.png (with `chromium`, which must be
+installed). The pictures of samples in docs/comparison.md need the runs: `bench/comparison.py` makes them.
+This command only says whether they are stale.
 """
 
 import argparse
