@@ -271,9 +271,8 @@ def count(options: argparse.Namespace) -> None:
     model, judge = load_model(options.count), broken.broken_faces()
     pixels, finite = gathered(sample(model, FRESH, Settings(psi=options.psi), TerminalProgress()))
     bad = int((~(finite & judge.whole(pixels))).sum())
-    print(
-        f"{options.count}, psi {options.psi:g}: {share(bad, len(FRESH))} of {len(FRESH)} seeds are judged broken"
-    )
+    told = share(bad, len(FRESH))
+    print(f"{options.count}, psi {options.psi:g}: {told} of {len(FRESH)} seeds are judged broken")
 
 
 def main() -> None:
