@@ -111,6 +111,8 @@ FAMILIES = {
     "realnvp": ("RealNVP, a flow", "exact likelihood; the simplest flow"),
     "pixel-transformer": ("flow matching with a transformer in pixels", "small steps from noise to a face"),
     "unet": ("EDM, a diffusion model with a U-Net", "the same with convolutions"),
+    "autoencoder": ("spatial autoencoder", "the first half of latent diffusion; no generator by itself"),
+    "latent-transformer": ("flow matching on its latents", "latent diffusion, small enough to read"),
     "r3gan": ("R3GAN", "a GAN with a plain loss and penalties, no tricks"),
 }
 

@@ -183,6 +183,11 @@ SMALLEST = {
         "size": 16, "channels": [8, 8], "heads": 2, "attention_at": 8, "steps": 3, "encoding_steps": 12,
         "lowest": 0.02,
     },
+    "autoencoder": {"size": 16, "latent": 4, "channels": [8, 8]},
+    "latent-transformer": {
+        "size": 16, "latent": 4, "channels": [8, 8], "width": 16, "heads": 2, "depth": 1, "steps": 3,
+        "encoding_steps": 12, "lowest": 0.2,
+    },
 }  # fmt: skip
 CONDITIONS = {"hair": ["blue", "red"], "eyes": ["blue", "green", "unknown"]}
 

@@ -159,6 +159,13 @@ def train(
             help="Begin with the weights of another model (fine-tuning); optimisers and counters start anew.",
         ),
     ] = None,
+    autoencoder: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN|SNAPSHOT",
+            help="The autoencoder that latent-flow-64 draws with; omokage train autoencoder-64 makes one.",
+        ),
+    ] = None,
     conditions: Annotated[
         list[str] | None,
         typer.Option(
@@ -175,6 +182,8 @@ def train(
     ] = False,
 ) -> None:
     """Train a recipe on a face set; the same command again resumes."""
+    from .abilities import Maps
+    from .families import MODELS
     from .running import check, resolve, summary
     from .running import train as run
 
@@ -182,7 +191,9 @@ def train(
     if conditions:
         resolved.training.where = [*resolved.training.where, *conditions]
     if dry_run:
-        check(resolved, data, out, heldout=heldout, start=start, progress=progress())
+        check(
+            resolved, data, out, heldout=heldout, start=start, autoencoder=autoencoder, progress=progress()
+        )
         print(resolved.to_toml(), end="")
         return
     if data is None:
@@ -192,9 +203,23 @@ def train(
     print(resolved.to_toml() if verbose else summary(resolved, out), flush=True)
     told = progress()
     print(
-        run(resolved, data, out, minutes=minutes, images=images, heldout=heldout, start=start, progress=told)
+        run(
+            resolved,
+            data,
+            out,
+            minutes=minutes,
+            images=images,
+            heldout=heldout,
+            start=start,
+            autoencoder=autoencoder,
+            progress=told,
+        )
     )
-    print(f"next: omokage sample {shlex.quote(str(out))} --seeds 0-63 -o faces.png")
+    folder = shlex.quote(str(out))
+    if MODELS[resolved.model["name"]].can(Maps):
+        print(f"next: omokage train latent-flow-64 --autoencoder {folder} --data faces/ --out runs/latent")
+    else:
+        print(f"next: omokage sample {folder} --seeds 0-63 -o faces.png")
 
 
 app.command()(sample)

@@ -128,8 +128,9 @@ class Grows(Protocol):
 
 @runtime_checkable
 class Denoises(Protocol):
-    """Takes noise off images."""
+    """Takes noise off images, or off maps of latents (`SeesMaps`); ``shape`` is that of one of them."""
 
+    shape: tuple[int, int, int]
     lowest: float
     highest: float
 
@@ -146,6 +147,33 @@ class HasPosterior(Protocol):
 
     def logits(self, z: Tensor) -> Tensor:
         """The logits of p(x|z)."""
+
+
+@runtime_checkable
+class Maps(Protocol):
+    """A spatial autoencoder: images to maps of latents and back."""
+
+    map_shape: tuple[int, int, int]
+    location: Any
+
+    def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Images (B, C, H, W) in [-1, 1] to mean and log-variance of their maps, each (B, *map_shape)."""
+
+    def drawn(self, maps: Tensor) -> Tensor:
+        """Maps (B, *map_shape) to images (B, C, H, W), about in [-1, 1]."""
+
+
+@runtime_checkable
+class SeesMaps(Protocol):
+    """Learns from the standardised maps of an autoencoder that it has in itself and does not change."""
+
+    autoencoder: Any
+
+    def standardised(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W) in [-1, 1] to maps (B, *shape); each channel has mean 0 and variance 1."""
+
+    def standardise(self, mean: Tensor, deviation: Tensor) -> None:
+        """Set the mean and deviation (channels,) of the maps of the training faces."""
 
 
 @runtime_checkable

@@ -20,6 +20,8 @@ from .abilities import (
     HasFirstFeatures,
     HasPosterior,
     HasStyles,
+    Maps,
+    SeesMaps,
     TakesConditions,
     Truncates,
 )
@@ -80,8 +82,8 @@ def _flow(place: str, *more: type, settings: tuple[Setting, ...] = ()) -> Row:
     return Row(place, (Decodes, Encodes, HasDensity, Exact, *more), (TEMPERATURE, *settings))
 
 
-def _denoiser(place: str) -> Row:
-    abilities = (Decodes, Encodes, HasDensity, TakesConditions, Guided, DrawsBySteps)
+def _denoiser(place: str, *more: type) -> Row:
+    abilities = (Decodes, Encodes, TakesConditions, Guided, DrawsBySteps, *more)
     return Row(place, abilities, (SHRINKING, SAMPLER, STEPS, GUIDANCE))
 
 
@@ -100,6 +102,7 @@ MODELS = {
     "dcgan": _plain("models.dcgan:Generator", TakesConditions),
     "dense-dcgan": _plain("models.dense_dcgan:Generator", TakesConditions),
     "vae": _plain("models.vae:VariationalAutoencoder", Encodes, HasPosterior, TakesConditions),
+    "autoencoder": _plain("models.autoencoder:Autoencoder", Truncates, Encodes, Maps),
     "illustration": _plain("models.illustration:Generator", TakesConditions),
     "sagan": _plain("models.sagan:Generator", TakesConditions),
     "skipgan": _plain(
@@ -114,8 +117,9 @@ MODELS = {
     "tarflow": _flow(
         "models.tarflow:TarFlow", TakesConditions, Guided, DrawsByTokens, settings=(GUIDANCE, JACOBI)
     ),
-    "pixel-transformer": _denoiser("models.pixel_transformer:PixelTransformer"),
-    "unet": _denoiser("models.unet:UNet"),
+    "pixel-transformer": _denoiser("models.pixel_transformer:PixelTransformer", HasDensity),
+    "unet": _denoiser("models.unet:UNet", HasDensity),
+    "latent-transformer": _denoiser("models.latent_transformer:LatentTransformer", SeesMaps),
 }
 
 # Discriminators: images, or frozen features of images (method `features`), to logits.
@@ -138,6 +142,7 @@ OBJECTIVES = {
     "vae-gan": Row("objectives.vae_gan:vae_gan"),
     "stylegan2": Row("objectives.stylegan2:stylegan2"),
     "likelihood": Row("objectives.likelihood:likelihood"),
+    "autoencoder": Row("objectives.autoencoder:autoencoder"),
     "flow-matching": Row("objectives.denoising:flow_matching"),
     "edm": Row("objectives.denoising:edm"),
     "progressive": Row("objectives.progressive:progressive"),
@@ -181,7 +186,7 @@ def build_model(settings: dict[str, Any], conditions: Mapping[str, Sequence[str]
     from .models.conditional import ConditionalFlow, ConditionalGenerator
 
     inner = row.build({**settings, "joined": sum(map(len, conditions.values()))})
-    if row.can(HasDensity):
+    if row.can(Guided):
         return ConditionalFlow(inner, conditions)
     return ConditionalGenerator(inner, conditions, row.can(Truncates))
 

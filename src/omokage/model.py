@@ -347,7 +347,8 @@ class Model:
         """
         self.require(Encodes)
         z = z.to(self.device, self.dtype)
-        lead: Any = self.network.inverse if self.can(HasDensity) else self.network.decode
+        leads = self.can(HasDensity) or self.can(DrawsBySteps)
+        lead: Any = self.network.inverse if leads else self.network.decode
         given: dict[str, Any] = {"given": self.values(settings)} if self.conditions else {}
         images = lead(z, **given)
         return in_range(images)

@@ -22,6 +22,7 @@ def train(
     overrides: Mapping[str, Any] | Sequence[str] | None = None,
     heldout: str | Path | None = None,
     start: str | Path | None = None,
+    autoencoder: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Train a recipe on a face set. Called again with the same arguments, it continues the run.
@@ -37,6 +38,8 @@ def train(
         heldout: a face set that is not used for training; the log tells how the objective judges its faces.
         start: a run, a snapshot, or "shipped": a new run starts with its weights (fine-tuning). It is ignored
             if the run has a snapshot already. None: random weights.
+        autoencoder: a run or snapshot of the autoencoder that the recipe's model draws with; None: the recipe
+            needs none, or the run or ``start`` has it.
         progress: receives progress reports; None: silent.
 
     Returns:
@@ -62,6 +65,7 @@ def train(
         images=images,
         heldout=heldout,
         start=None if start is None else snapshot_file(start),
+        autoencoder=None if autoencoder is None else snapshot_file(autoencoder),
         measure=_measure(resolved, progress),
         draw=draw_grid,
         draw_film=draw_film if resolved.training.film else None,
@@ -76,6 +80,7 @@ def check(
     *,
     heldout: str | Path | None = None,
     start: str | Path | None = None,
+    autoencoder: str | Path | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Make the checks of `train` and report its messages to ``progress``, without writing anything.
@@ -87,6 +92,7 @@ def check(
     """
     from .model import snapshot_file
     from .training import preflight
+    from .training.maps import with_autoencoder
 
     if _measure(recipe, progress):
         from .metrics.features import load_extractor
@@ -94,6 +100,8 @@ def check(
 
         load_extractor(parse_protocol(recipe.training.fid_protocol).extractor, progress=progress)
     snapshot = None if start is None else snapshot_file(start)
+    encoder = None if autoencoder is None else snapshot_file(autoencoder)
+    recipe, _ = with_autoencoder(recipe, encoder, snapshot, None if out is None else Path(out))
     preflight.tell(preflight.check(recipe, data, out, heldout=heldout, start=snapshot), progress)
 
 

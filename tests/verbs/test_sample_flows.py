@@ -104,7 +104,8 @@ def test_what_has_no_temperature_no_guidance_or_no_conditions_says_so(tmp_path, 
     assert main(["sample", "--temperature", "0.7", "-o", str(tmp_path / "a.png")]) == 2
     assert "these do: glow, realnvp, tarflow" in capsys.readouterr().err
     assert main(["sample", "--guidance", "2", "-o", str(tmp_path / "a.png")]) == 2
-    assert "has no guidance; these families can: pixel-transformer, tarflow, unet" in capsys.readouterr().err
+    able = "latent-transformer, pixel-transformer, tarflow, unet"
+    assert f"has no guidance; these families can: {able}" in capsys.readouterr().err
     assert main(["sample", "--jacobi", "4", "-o", str(tmp_path / "a.png")]) == 2
     assert "draws whole images at once; these families can: tarflow" in capsys.readouterr().err
     path = snapshot("tarflow", tmp_path)

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..models import glow, pixel_transformer, tarflow, unet
+from ..models import autoencoder, glow, pixel_transformer, tarflow, unet
 from ..models.flow import in_range, inverted, normal_log_density
 
 
@@ -174,7 +174,7 @@ def _solver(denoiser: Any) -> None:
             turns.append((then, then - now, True))
     at, far, corrects = (torch.tensor(column) for column in zip(*turns, strict=True))
 
-    def decode(
+    def drawn(
         z: Tensor,
         sampler: str = "heun",
         steps: int = 0,
@@ -193,12 +193,24 @@ def _solver(denoiser: Any) -> None:
             return i + 1, after, x.clone(), now
 
         x = denoiser._start(z)
-        return in_range(while_loop(more, turn, (torch.tensor(0), x, x.clone(), torch.zeros_like(x)))[1])
+        return while_loop(more, turn, (torch.tensor(0), x, x.clone(), torch.zeros_like(x)))[1]
 
-    denoiser.decode = decode
+    denoiser.drawn = drawn
+
+
+def _whitening(network: Any) -> None:
+    """The inverse of the axes becomes a weight: ONNX solves no equations."""
+    location = network.location
+    network.register_buffer("whitening", inverted(location.axes))
+
+    def encode(images: Tensor) -> Tensor:
+        return F.linear(network.posterior(images)[0].flatten(1) - location.centre, network.whitening)
+
+    network.encode = encode
 
 
 _REPLACE: dict[type[nn.Module], Callable[[Any], None]] = {
+    autoencoder.Autoencoder: _whitening,
     glow.Convolution: _convolution,
     glow.ConvolutionLU: _convolution,
     tarflow.Attention: _attention,

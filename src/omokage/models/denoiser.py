@@ -48,6 +48,7 @@ class Denoiser(Flow):
             raise UserError(f"model.lowest: got {lowest}, must be below model.highest, {highest}")
         self.resolution = (size, size)
         self.image_channels = image_channels
+        self.shape = (image_channels, size, size)
         self.latent_shape = (image_channels * size * size,)
         self.steps, self.encoding_steps = steps, encoding_steps
         self.deviation, self.lowest, self.highest = deviation, lowest, highest
@@ -81,9 +82,9 @@ class Denoiser(Flow):
         return denoise
 
     def _start(self, z: Tensor) -> Tensor:
-        return self.scale * z.view(z.shape[0], self.image_channels, *self.resolution)
+        return self.scale * z.view(z.shape[0], *self.shape)
 
-    def decode(
+    def drawn(
         self,
         z: Tensor,
         sampler: SamplerName = "heun",
@@ -91,7 +92,7 @@ class Denoiser(Flow):
         labels: Tensor | None = None,
         guidance: float = 0.0,
     ) -> Tensor:
-        """Latents (B, C·H·W) to images (B, C, H, W), clamped to [-1, 1].
+        """Latents (B, C·H·W) to images (B, C, H, W), not clamped.
 
         Args:
             sampler: a name of `samplers.SAMPLERS`.
@@ -102,7 +103,18 @@ class Denoiser(Flow):
         """
         levels = self.levels(steps or self.steps)
         noise = noise_of(z, self._start(z).shape[1:]) if sampler == "ancestral" else _no_noise
-        return in_range(SAMPLERS[sampler](self._denoise(labels, guidance), self._start(z), levels, noise))
+        return SAMPLERS[sampler](self._denoise(labels, guidance), self._start(z), levels, noise)
+
+    def decode(
+        self,
+        z: Tensor,
+        sampler: SamplerName = "heun",
+        steps: int = 0,
+        labels: Tensor | None = None,
+        guidance: float = 0.0,
+    ) -> Tensor:
+        """As `drawn`, clamped to [-1, 1]."""
+        return in_range(self.drawn(z, sampler, steps, labels, guidance))
 
     forward = decode
 

@@ -143,8 +143,9 @@ def generator_phase(
     every: int,
     further: Sequence[Further] = (),
     parts: Mapping[str, Any] | None = None,
+    judge: Callable[[Step], dict[str, Tensor]] | None = None,
 ) -> Phase:
-    """The phase ``generator``, which runs at the last of ``every`` steps; ``parts`` as in `Phase`."""
+    """The phase ``generator``, at the last of ``every`` steps; ``parts`` and ``judge`` as in `Phase`."""
     if every < 1:
         raise UserError(f"objective.critic_steps: got {every}, must be at least 1")
 
@@ -161,7 +162,7 @@ def generator_phase(
             told |= numbers
         return total, told
 
-    return Phase("generator", game.generator.parameters(), loss, every=every, parts=parts)
+    return Phase("generator", game.generator.parameters(), loss, every=every, judge=judge, parts=parts)
 
 
 def prediction(game: Game, weight: float) -> list[Further]:

@@ -232,7 +232,8 @@ def _sent_through(recipe: Recipe, networks: nn.ModuleDict, processes: int) -> fl
     if batch > 1:
         networks.eval()  # in training mode some draw random values, which fake tensors lack
     if isinstance(inner, Denoises):
-        through("model", lambda: generator.denoised(images, torch.ones(batch), *given))
+        noisy = torch.empty(batch, *inner.shape)
+        through("model", lambda: generator.denoised(noisy, torch.ones(batch), *given))
         return 3 * cost
     if isinstance(inner, HasDensity):
         through("model", lambda: generator.log_prob(images, *given))

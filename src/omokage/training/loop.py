@@ -16,6 +16,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from ..abilities import SeesMaps
 from ..data.derive.provenance import write_provenance
 from ..data.store.faceset import FaceSet
 from ..errors import UserError
@@ -31,6 +32,7 @@ from ..hardware import (
 from ..interrupts import Stop, stop_requests
 from ..listing import snapshots
 from ..model import Model
+from ..models.conditional import unconditioned
 from ..objectives.phase import Phase, pace
 from ..progress import Progress
 from ..recipe import Recipe
@@ -43,6 +45,16 @@ from .ema import decay_for, update_average
 from .freeze import Freeze
 from .heldout import held_out_numbers
 from .logs import Logs
+from .maps import (
+    EncodedSteps,
+    MapBatches,
+    MapSteps,
+    check_same,
+    maps_of,
+    put_in,
+    standardise,
+    with_autoencoder,
+)
 from .optimisers import OPTIMISERS
 from .preflight import Forecast, check, leaving_nothing, tell
 from .start import begin_from
@@ -69,6 +81,7 @@ def train(
     images: int | None = None,
     heldout: str | Path | None = None,
     start: Path | None = None,
+    autoencoder: Path | None = None,
     measure: MakeMeasure | None = None,
     draw: Draw | None = None,
     draw_film: Draw | None = None,
@@ -83,6 +96,7 @@ def train(
         images: stop after this many images. The recipe's own number of images is a limit too.
         heldout: a face set that is not trained on; the log has the objective's numbers for its faces.
         start: a snapshot whose weights a new run begins with, see `begin_from`.
+        autoencoder: a snapshot of the autoencoder that the recipe's model draws with, see `with_autoencoder`.
         measure: makes the function whose numbers go into the log every ``fid_kimg``.
         draw: draws the grid of samples every ``grid_kimg``.
         draw_film: draws the small pictures that are kept for the film of the training.
@@ -102,6 +116,7 @@ def train(
         raise UserError(
             f"training.batch: {recipe.training.batch} is not a multiple of {fabric.world_size} processes"
         )
+    recipe, weights = with_autoencoder(recipe, autoencoder, start, run)
     checked = check(recipe, data, run if first else None, heldout=heldout, processes=fabric.world_size)
     faces = checked.faces
     assert faces is not None
@@ -117,6 +132,7 @@ def train(
         networks = _networks(recipe).to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if labels:
             networks["generator"].seen.copy_(labels.seen())  # type: ignore[operator,union-attr]
+        put_in(networks["generator"], weights)
         average = copy.deepcopy(networks["generator"]).eval().requires_grad_(False)
         keep_freed_memory(max(average.resolution))
         phases: list[Phase] = OBJECTIVES[recipe.objective["name"]].load()(
@@ -139,23 +155,25 @@ def train(
             for sentence in begin_from(state, recipe, start):
                 announce(progress, sentence, "from")
         resume(state, recipe, run)
+        check_same(average, weights, run)
         if fabric.is_global_zero:
             write_provenance(faces, run)
-        batches = Batches(
-            faces,
-            average.resolution,
-            recipe.training.batch,
-            recipe.training.seed,  # type: ignore[arg-type]
-            fabric.global_rank,
-            fabric.world_size,
-            progress,
-            used=used,
-            chances=_chances(balanced, progress),
-        )
+        order = recipe.training.batch, recipe.training.seed, fabric.global_rank, fabric.world_size
+        often = _chances(balanced, progress)
         about = recipe.training.mirror, augmenter(recipe.training.augment), fabric.device
-        steps, judged = Steps(batches, average, labels, *about), None
+        steps: Steps
+        judged, inner = None, unconditioned(average)
+        if isinstance(inner, SeesMaps):
+            maps = maps_of(inner, faces, used, recipe.training.mirror, run, fabric, progress)
+            if weights and not state.images:
+                standardise(maps, networks["generator"], average)
+            steps = MapSteps(MapBatches(maps, used, *order, often), average, labels, *about)
+        else:
+            batches = Batches(faces, average.resolution, *order, progress, used=used, chances=often)
+            steps = Steps(batches, average, labels, *about)
         if heldout:
-            judged = Steps(*_held_out(recipe, heldout, faces, average, progress), *about)
+            kind = EncodedSteps if isinstance(inner, SeesMaps) else Steps
+            judged = kind(*_held_out(recipe, heldout, faces, average, progress), *about)
         last = min(recipe.training.images, images or recipe.training.images)
         seconds = float("inf") if minutes is None else minutes * 60
         logs = Logs(run, state.images) if fabric.is_global_zero else None

@@ -30,6 +30,7 @@ from .batches import shared
 from .conditions import ConditionLabels, balancing, identity
 from .display import announce
 from .fitting import Fit, fitted, px
+from .maps import FILE
 from .start import check_start
 from .state import refuse_other
 
@@ -39,7 +40,7 @@ FEW = 1000
 HEAVY = 20.0
 """A recipe that costs more than this (`Fit.cost`, billions of operations an image) is made for a GPU."""
 
-OURS = frozenset(("recipe.toml", FACES, "log.jsonl", "evaluations.jsonl", "grids", "film", ".lock"))
+OURS = frozenset(("recipe.toml", FACES, "log.jsonl", "evaluations.jsonl", "grids", "film", FILE, ".lock"))
 LITTER = frozenset((".DS_Store", "Thumbs.db", "desktop.ini"))
 
 

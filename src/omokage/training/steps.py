@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..models.conditional import unconditioned
 from ..objectives.phase import Step
-from .batches import Batches
+from .batches import Order
 from .conditions import ConditionLabels
 
 
@@ -23,7 +24,7 @@ class Steps:
 
     def __init__(
         self,
-        batches: Batches,
+        batches: Order,
         model: Any,
         labels: ConditionLabels | None,
         mirror: bool,
@@ -31,6 +32,7 @@ class Steps:
         device: torch.device,
     ) -> None:
         self.batches, self.labels, self.mirror = batches, labels, mirror
+        self.model: Any = unconditioned(model)
         self.latent_shape: tuple[int, ...] = model.latent_shape
         self.grey = getattr(model, "image_channels", 3) == 1
         self.augment, self.device = augment, device
@@ -39,11 +41,14 @@ class Steps:
         """The batch after ``images`` images, uint8 (B, 3, H, W)."""
         return self.batches.at(images)
 
+    def real(self, pixels: Tensor) -> Tensor:
+        """What a batch of ``pixels`` is to the networks: images (B, C, H, W) in [-1, 1]."""
+        real = normalised(pixels, self.mirror, self.device)
+        return grey(real) if self.grey else real
+
     def step(self, pixels: Tensor, images: int) -> Step:
         """The step for a batch of ``pixels``."""
-        real = normalised(pixels, self.mirror, self.device)
-        if self.grey:
-            real = grey(real)
+        real = self.real(pixels)
         z = torch.randn(len(real), *self.latent_shape).to(self.device)
         if self.labels is None:
             return Step(real, z, self.augment, images)

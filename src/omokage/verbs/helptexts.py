@@ -236,7 +236,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "Work": ("--workers", "--engine", "--address"),
     },
     "train": {
-        "Where": ("--data", "--where", "--out", "--from", "--heldout"),
+        "Where": ("--data", "--where", "--out", "--from", "--autoencoder", "--heldout"),
         "When to stop": ("--minutes", "--images"),
     },
     "sample": {
