@@ -160,7 +160,7 @@ class Effort:
     """
 
     steps: int = 50
-    more: int = 150
+    more: int = 250
     rate: float = 0.3
     samples: int = 256
     side: int = 64

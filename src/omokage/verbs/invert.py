@@ -42,7 +42,7 @@ def invert(
     ] = 50,
     more: Annotated[
         int, typer.Option("--more", callback=within(1, 10_000), help="Steps in w+, after those in w.")
-    ] = 150,
+    ] = 250,
     data: Annotated[
         Path | None, typer.Option(help="A face set to compare the fit with, in place of samples.")
     ] = None,
