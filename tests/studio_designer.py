@@ -84,6 +84,13 @@ class Designer:
             self.page.wait_for_selector("studio-wall .face:not([data-drawn])", state="attached")
         self.settle()
 
+    def all_seeds(self) -> None:
+        """Show what looks broken too, so that the wall has every seed, in order."""
+        with self.page.expect_response("**/api/wall"):
+            self.page.get_by_label("show broken ones").set_checked(True)
+        self.page.wait_for_timeout(100)  # until the page has taken the answer in
+        self.settle()
+
     def settle(self) -> None:
         """Wait until all faces in sight are drawn."""
         self.page.wait_for_function(

@@ -258,6 +258,7 @@ def test_faces_dropped_on_each_other_and_on_the_board(designer):
     page.click(".large-heart")
     designer.pins(2)
     page.get_by_label("Family tree").click()
+    page.locator("dialog .face").nth(3).wait_for()
     designer.settle()
     labels = [one.get_attribute("aria-label") for one in page.locator("dialog .face").all()]
     assert "Mix, made of Face 2, Face 1, on the board" in labels

@@ -156,6 +156,7 @@ def test_chosen_faces_become_a_film(designer):
 @pytest.mark.parametrize("scale", [1, 2, 4, 8])
 def test_a_picture_has_the_size_that_was_chosen(designer, offered, scale):
     designer.model(offered[0].id)
+    designer.all_seeds()
     designer.take(5)
     path = save(designer, scale=scale)
     with Image.open(path) as picture:
@@ -168,6 +169,7 @@ def test_a_picture_has_the_size_that_was_chosen(designer, offered, scale):
 def test_a_picture_without_background_says_where_it_is_not_clean(designer, offered, clean):
     page = designer.page
     designer.model(offered[0].id)
+    designer.all_seeds()
     faces, _ = gathered(sample(offered[0].model, range(24), Settings(psi=0.8)))
     at = next(seed for seed, pixels in enumerate(faces) if cut_out(pixels).clean is clean)
     designer.take(at)

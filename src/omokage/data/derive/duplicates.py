@@ -1,7 +1,7 @@
 """Groups of duplicates: equal pictures, copies that were re-encoded, resized or shifted, and variants.
 
-`signatures` says what a picture looks like in 360 bytes, `pairs` finds those that are alike. Here the pairs
-are joined into groups, and the best picture of each group is chosen.
+`signatures.py` says what a picture looks like in 360 bytes, `pairs.py` finds those that are alike. Here the
+pairs are joined into groups, and the best picture of each group is chosen.
 """
 
 from collections.abc import Callable
@@ -135,6 +135,7 @@ def best_of_groups(groups: np.ndarray, signatures: np.ndarray, size: np.ndarray 
     The rule: the picture with the most pixels; of those, the one with the most bytes (``size``, if given); of
     those, the first.
 
+    >>> from omokage.data.derive.signatures import signatures
     >>> pictures = signatures([np.zeros((8, 8, 3), np.uint8), np.zeros((9, 9, 3), np.uint8)])
     >>> best_of_groups(np.array([0, 0]), pictures)
     array([False,  True])
