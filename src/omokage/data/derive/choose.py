@@ -139,7 +139,7 @@ def nearest(index: pa.Table, conditions: Sequence[str]) -> str:
 
 def nothing_left(unknown: str) -> str:
     """Why no face is left, as text. ``unknown``: what `nearest` returned for the conditions."""
-    why = "nothing would be left: all faces are opted out or do not meet the conditions"
+    why = "nothing would be left: no face meets the conditions, or all that do are opted out"
     return f"{why}: {unknown}" if unknown else why
 
 
