@@ -19,7 +19,8 @@ class Details:
     """The same face seen twice: as a whole by the discriminator's heads, and part of it enlarged by others.
 
     A whole view averages over all patches of a face, so a smeared eye costs the generator little. ``count``
-    faces of a batch are seen so too. They are the last of it: the first may reconstruct real faces.
+    faces of a batch are seen so too. They are the last of it: the first may reconstruct real faces. The heads
+    for crops know no conditions.
 
     Attributes:
         weight: factor of both losses.
@@ -32,7 +33,7 @@ class Details:
     def discriminator(self, step: Step, total: Tensor) -> Loss:
         """Add the loss of the heads that see crops."""
         with torch.no_grad():
-            seen = step.once("details", lambda: self._seen(step, step.real))
+            seen = self._seen(step.real)
         real = self._judged(seen)
         fake = self._judged(detached(self._looked(step)))
         loss = torch.stack([self.losses.discriminator(r, f) for r, f in zip(real, fake, strict=True)]).sum()
@@ -44,9 +45,9 @@ class Details:
         return total + self.weight * loss, {}
 
     def _looked(self, step: Step) -> list[Tensor]:
-        return step.once("looked details", lambda: self._seen(step, self.game.drawn(step)))
+        return step.once("looked details", lambda: self._seen(self.game.drawn(step)))
 
-    def _seen(self, step: Step, images: Tensor) -> list[Tensor]:
+    def _seen(self, images: Tensor) -> list[Tensor]:
         images = images[-self.count :]
         low, high = (torch.tensor(ends, device=images.device) for ends in zip(ACROSS, DOWN, strict=True))
         places = low + (high - low) * torch.rand(len(images), 2, device=images.device)

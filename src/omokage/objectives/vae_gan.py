@@ -104,11 +104,9 @@ def vae_gan(
         error = moments.loss(drawn)
         return total + frechet_weight * error, {"frechet": error}
 
-    cropped: list[Details] = []
-    if details:
-        if not getattr(game.inner, "details_at", 0):
-            raise UserError("objective.details: no head sees crops; set discriminator.details_at, to 96 say")
-        cropped = [Details(game, losses, details, details_weight)]
+    if details and not getattr(game.inner, "details_at", 0):
+        raise UserError("objective.details: no head sees crops; set discriminator.details_at, to 96 say")
+    crops = Details(game, losses, details, details_weight) if details else None
     return [
         discriminator_phase(
             game,
@@ -117,13 +115,13 @@ def vae_gan(
             penalty_weight,
             clip_gradients,
             clip_weights,
-            [one.discriminator for one in cropped],
+            [crops.discriminator] if crops else [],
         ),
         generator_phase(
             game,
             losses,
             critic_steps,
-            [reconstruction, frechet, *[one.generator for one in cropped], *predicted],
+            [reconstruction, frechet, *([crops.generator] if crops else []), *predicted],
             {"encoder": redrawn.parameters()},
         ),
     ]

@@ -65,7 +65,7 @@ class OnlyFinite:
 class Looking:
     """Broken are also faces that a network calls broken (`omokage.broken`). Scores: 1 whole, 0 broken.
 
-    Scores are remembered, because it needs 10 ms a picture, and the page that opens is the same each time.
+    Scores are remembered: a picture costs some milliseconds, and the page that opens is the same each time.
     """
 
     code = "broken"
