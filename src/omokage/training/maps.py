@@ -60,14 +60,15 @@ def with_autoencoder(
         return recipe, {}
     written = snapshots(run)[-1:] if run is not None else []
     if autoencoder is None:
-        if run is not None and not written and start is None:
-            raise UserError(
-                f"train: --autoencoder is missing, for example --autoencoder runs/autoencoder; {recipe.name} "
-                "draws with one, and omokage train autoencoder-64 makes one"
-            )
-        for path in (*written, *([start] if start else [])):
-            return _filled(recipe, read_snapshot(path, "none of them")[1]), {}
-        return recipe, {}
+        origin = written[0] if written else start
+        if origin is not None:
+            return _filled(recipe, read_snapshot(origin, "none of them")[1]), {}
+        if run is None:
+            return recipe, {}
+        raise UserError(
+            f"train: --autoencoder is missing, for example --autoencoder runs/autoencoder; {recipe.name} "
+            "draws with one, and omokage train autoencoder-64 makes one"
+        )
     if start is not None and not written:
         raise UserError("--autoencoder: the model of --from has its own; leave one of both out")
     model = load_model(autoencoder, "cpu")
