@@ -27,7 +27,7 @@ from .caches import Cache
 from .faces import Face, Resolver
 from .refused import Refused
 
-PIXELS = 12 * 2**20  # bytes of drawn faces that are kept
+PIXELS = 8 * 2**20  # bytes of drawn faces that are kept
 POINTS = 4 * 2**20  # bytes of points that are kept
 SMALL = 4  # requests of so many faces go before larger ones
 MOST_WAITING = 256  # requests

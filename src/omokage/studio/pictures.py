@@ -9,7 +9,7 @@ from PIL import Image
 
 from .caches import Cache
 
-BYTES = 12 * 2**20  # of pictures that are kept
+BYTES = 8 * 2**20  # of pictures that are kept
 COLUMNS = 8
 WALL = 128  # px: tiles of a wall have at most so many a side
 
