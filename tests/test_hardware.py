@@ -45,3 +45,18 @@ def test_a_processor_is_named_with_what_matters_for_its_speed(monkeypatch):
     monkeypatch.setattr("omokage.hardware.cpu_has", lambda name: False)
     assert device_name(CPU) == f"Some Processor ({torch.backends.cpu.get_cpu_capability()})"
     assert best_precision(CPU) == "fp32"
+
+
+@pytest.mark.parametrize(
+    ("instructions", "intel", "precision"),
+    [
+        ("amx_tile avx512_bf16", True, "bf16"),
+        ("avx512_bf16", True, "fp32"),
+        ("avx512_bf16", False, "bf16"),
+        ("", False, "fp32"),
+    ],
+)
+def test_bf16_is_used_only_where_it_is_faster(monkeypatch, instructions, intel, precision):
+    monkeypatch.setattr("omokage.hardware.cpu_has", lambda name: name in instructions.split())
+    monkeypatch.setattr("omokage.hardware._by_intel", lambda: intel)
+    assert best_precision(CPU) == precision

@@ -33,7 +33,7 @@ class Training:
     micro_batch: CountOrNone = 0  # images at a time within a step, to save memory; 0: the whole batch
     # For initial weights, order of images, latents and augmentation.
     seed: Annotated[int, Ge(0), Le(2**63 - 1)] = 0
-    # "auto": bf16 if the hardware supports it, else fp32.
+    # "auto": bf16 if the hardware is faster in it, else fp32.
     precision: Annotated[Literal["auto", "fp32", "bf16"], Allowed('"auto", "fp32" or "bf16"')] = "auto"
     mirror: bool = True  # mirror half of the real images
     # Augmentations of training/augment.py; empty: none.
