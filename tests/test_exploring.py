@@ -20,10 +20,20 @@ from omokage.explore.directions import Direction, moved
 from omokage.explore.inputs import gather
 from omokage.explore.mixing import KINDS, parse_choices
 from omokage.explore.points import Points, drawn, of_seeds, stacked
-from omokage.explore.provenance import read_provenance
+from omokage.explore.provenance import edited, read_provenance
 from omokage.explore.traversal import along, multiplied, traversal
 from omokage.explore.truncation import at_psi, truncated
-from omokage.exploring import MADE_AGAIN, mix, remake, same_pixels, traverse, truncate, walk
+from omokage.exploring import (
+    MADE_AGAIN,
+    mix,
+    remake,
+    same_pixels,
+    selected,
+    steered,
+    traverse,
+    truncate,
+    walk,
+)
 from omokage.families import MODELS
 from omokage.model import Model
 from omokage.pages.upscale import Upscale
@@ -335,6 +345,13 @@ def test_every_picture_is_made_again_from_its_recipe_bit_for_bit(name, tmp_path)
     if model.can(HasStyles):
         other = gather(["8"], model, settings=settings)
         pictures.append(mix(model, given, other, tmp_path / "mix.png", styles="fine", **how).path)
+    origins = [edited(origin, {"x": 1.5}) for origin in given.origins]
+    shifted = replace(given, points=given.points.moved(given.points.values * 1.5), origins=origins)
+    captions = ["a", "b", "c"]
+    pictures += [
+        steered(model, given, shifted, tmp_path / "steer.png", captions=captions, title="x", **how).path,
+        selected(model, given, tmp_path / "select.png", captions=captions, title="y", among=9, **how).path,
+    ]
     kinds = set()
     for picture in pictures:
         told = read_provenance(picture)

@@ -36,6 +36,8 @@ from .samples import write_grid, write_sheet
 from .sampling import FILM_SEEDS, seed_ranges
 from .settings import Settings
 
+Pixels = tuple[np.ndarray, np.ndarray]  # faces uint8 (N, H, W, 3), and which of them are finite
+
 SECONDS = 1.5  # from one face of a film to the next, unless a length is asked for
 
 
@@ -361,6 +363,82 @@ def mix(
     return Made(written, Points(w=mixed.w.flatten(0, 1)), names, origins, mixed.not_finite)
 
 
+def steered(
+    model: Model,
+    faces: Gathered,
+    moved: Gathered,
+    out: str | Path,
+    *,
+    captions: Sequence[str],
+    title: str,
+    settings: Settings = PLAIN,
+    shown: Sequence[Pixels] | None = None,
+    enlarge: Upscale = AS_THEY_ARE,
+    progress: Progress | None = None,
+    **arguments: Any,
+) -> Made:
+    """Faces before and after they were moved, with ``captions`` below the moved ones.
+
+    ``shown``: pixels uint8 (N, H, W, 3) of both, and which of them are finite, if they are drawn already. Who
+    takes faces from the picture gets the moved ones. ``arguments`` are kept in the recipe.
+
+    Raises:
+        UserError: a name that cannot be written.
+    """
+    written = checked_file(out, ".png")
+    both = shown or [
+        stacked(drawn(model, one.points, settings, progress), model.resolution) for one in (faces, moved)
+    ]
+    (before, whole), (after, finite) = both
+    arguments |= {"captions": list(captions), "title": title}
+    told = _recipe(
+        "steer", model, moved, settings, enlarge, before=faces_of(faces.points, faces.origins), **arguments
+    )
+    bands(
+        [
+            Faces(enlarge(before), faces.names, "before", whole),
+            Faces(enlarge(after), captions, title, finite),
+        ],
+        written,
+        title=title,
+        line=model.about.line(),
+        columns=min(len(faces), 8),
+        text=recipe_text(told, finite),
+    )
+    lost = int((~finite).sum())
+    return Made(written, moved.points, moved.names, moved.origins, lost)
+
+
+def selected(
+    model: Model,
+    faces: Gathered,
+    out: str | Path,
+    *,
+    captions: Sequence[str],
+    title: str,
+    among: int,
+    settings: Settings = PLAIN,
+    shown: Pixels | None = None,
+    enlarge: Upscale = AS_THEY_ARE,
+    progress: Progress | None = None,
+    **arguments: Any,
+) -> Made:
+    """Faces that were chosen ``among`` so many samples, with ``captions``; the rest is as in `steered`."""
+    written = checked_file(out, ".png")
+    pixels, finite = shown or stacked(drawn(model, faces.points, settings, progress), model.resolution)
+    arguments |= {"captions": list(captions), "title": title, "among": among}
+    told = _recipe("select", model, faces, settings, enlarge, **arguments)
+    bands(
+        [Faces(enlarge(pixels), captions, finite=finite)],
+        written,
+        title=title,
+        line=model.about.line(f"{len(faces):,} of {among:,} samples"),
+        columns=min(8, len(faces)),
+        text=recipe_text(told, finite),
+    )
+    return Made(written, faces.points, faces.names, faces.origins, int((~finite).sum()))
+
+
 def _only_w(points: Points) -> Points:
     return Points(w=points.w) if points.w is not None else points
 
@@ -577,6 +655,16 @@ def _again_mix(model: Model, faces: Any, out: Path, settings: Any, given: Any, h
     return mix(model, a, b, out, settings=settings, **given, **how).path
 
 
+def _again_steer(model: Model, faces: Any, out: Path, settings: Any, given: Any, how: Any) -> Path:
+    told = Provenance("steer", model.about, given.pop("before"), settings)
+    before = of_recipe(model, told, faces.points.space)
+    return steered(model, before, faces, out, settings=settings, **given, **how).path
+
+
+def _again_select(model: Model, faces: Any, out: Path, settings: Any, given: Any, how: Any) -> Path:
+    return selected(model, faces, out, settings=settings, **given, **how).path
+
+
 MADE_AGAIN: dict[str, Callable[..., Path]] = {
     "face": _again_face,
     "grid": _again_grid,
@@ -585,6 +673,8 @@ MADE_AGAIN: dict[str, Callable[..., Path]] = {
     "traverse": _again_traverse,
     "truncate": _again_truncate,
     "mix": _again_mix,
+    "steer": _again_steer,
+    "select": _again_select,
 }
 
 
@@ -600,4 +690,15 @@ def same_pixels(one: str | Path, other: str | Path) -> str:
     return f"{(differ > 0).mean():.2%} of values differ, by {differ.max()} levels of 256 at most"
 
 
-__all__ = ["Made", "mix", "montage", "remake", "same_pixels", "traverse", "truncate", "walk"]
+__all__ = [
+    "Made",
+    "mix",
+    "montage",
+    "remake",
+    "same_pixels",
+    "selected",
+    "steered",
+    "traverse",
+    "truncate",
+    "walk",
+]

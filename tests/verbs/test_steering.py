@@ -88,6 +88,10 @@ def test_steer_writes_before_and_after(ways, snapshot, tmp_path, capsys):
     assert told.faces[0]["parents"] == [{"seed": 0}]
     record = json.loads((tmp_path / "steered.png.json").read_text())
     assert record["arguments"]["wants"] == [f"{name} 2"]
+    assert record["arguments"]["edits"] == [{name: 2.0}] * 4
+    assert record["outputs"] == ["steered.png", "new.safetensors"]
+    assert main(["show", str(out), "-m", str(snapshot)]) == 0
+    assert "made again: the same, bit for bit" in capsys.readouterr().out
 
 
 def test_steered_faces_can_be_steered_back(ways, snapshot, tmp_path, capsys):
@@ -148,6 +152,12 @@ def test_select_draws_until_there_are_enough(snapshot, tmp_path, capsys):
     assert "4 faces with glasses yes, mouth closed among" in said
     told = read_provenance(out)
     assert len(told.seeds) == 4
+    record = json.loads((tmp_path / "selected.png.json").read_text())
+    assert [face["seed"] for face in record["faces"]] == told.seeds
+    assert record["arguments"]["wants"] == {"glasses": "yes", "mouth": "closed"}
+    assert record["arguments"]["among"] == told.arguments["among"] >= 4
+    assert main(["show", str(out), "-m", str(snapshot)]) == 0
+    assert "made again: the same, bit for bit" in capsys.readouterr().out
     with Image.open(out) as picture:
         assert np.asarray(picture.convert("RGB")).std() > 5
 

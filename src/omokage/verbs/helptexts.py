@@ -53,7 +53,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "traverse": (
         "omokage traverse 3 -o traverse.png",
         "omokage traverse 3 --entries 1-8 --times=-2,0,1,2 --model runs/dcgan",
-        "omokage traverse 3 --directions directions/ --along hair=blue,glasses",
+        "omokage traverse 3 --along hair=blue,hair=pink",
     ),
     "truncate": (
         "omokage truncate 0-5 --psi 1,0.7,0.5,0",

@@ -170,12 +170,12 @@ def steer(
     """
     from ..attributes import attribute_network
     from ..explore.directions import directions_of
-    from ..explore.faces import Faces
-    from ..explore.provenance import Provenance, edited, faces_of
+    from ..explore.inputs import Gathered
+    from ..explore.provenance import edited
     from ..explore.steering import parse_want
     from ..explore.steering import steer as run
-    from ..pages.files import checked_file, recipe_text
-    from ..pages.sheet import bands
+    from ..exploring import steered as write
+    from ..pages.files import checked_file
 
     wants = [parse_want(name, text) for name, text in (wanted or {}).items()]
     wants += [_parse_along(text) for text in along or []]
@@ -209,38 +209,26 @@ def steer(
         edited(origin, edit, name=name)
         for origin, edit, name in zip(faces.origins, edits, faces.names, strict=True)
     ]
-    rows = [
-        Faces(opened.enlarge(steered.before.pixels), faces.names, "before", steered.before.finite),
-        Faces(
-            opened.enlarge(steered.after.pixels), _captions(steered), _title(steered), steered.after.finite
-        ),
-    ]
-    told = Provenance(
-        "steer",
-        opened.model.about,
-        faces_of(steered.points, origins),
-        opened.settings,
-        {"directions": ways.snapshot[:12], "wants": [want.text() for want in wants], "keep": kept},
-        opened.enlarge.text,
-        opened.model.resolution[::-1],
-    )
-    shown = bands(
-        rows,
+    wanted_ = [want.text() for want in steered.wants]
+    made = write(
+        opened.model,
+        faces,
+        Gathered(steered.points, faces.names, origins),
         path,
-        title=_title(steered),
-        line=opened.model.about.line(),
-        columns=min(len(faces), 8),
-        text=recipe_text(told, steered.after.finite),
+        captions=_captions(steered),
+        title=", ".join(wanted_),
+        settings=opened.settings,
+        shown=[(look.pixels, look.finite) for look in (steered.before, steered.after)],
+        enlarge=opened.enlarge,
+        wants=wanted_,
+        keep=kept,
+        directions=ways.snapshot[:12],
     )
     for line in _said(steered, faces.names, kept):
         print(line)
-    print(shown)
-    opened.save(steered.points, faces.names, origins)
-    opened.record(shown, wants=[want.text() for want in wants], keep=kept, directions=str(directions or ""))
-
-
-def _title(steered: "Steered") -> str:
-    return ", ".join(want.text() for want in steered.wants)
+    print(made.path)
+    more = opened.save(made.points, made.names, made.origins)
+    opened.record(made.path, *more, wants=wanted_, keep=kept, directions=str(directions or ""), edits=edits)
 
 
 def _captions(steered: "Steered") -> list[str]:
@@ -324,12 +312,12 @@ def select(
 ) -> None:
     """Draw faces until some have the wanted attributes; the model needs no labels."""
     from ..attributes import attribute_network
-    from ..explore.faces import Faces
-    from ..explore.points import default_space, of_seeds
+    from ..explore.inputs import of_numbers
     from ..explore.steering import select as run
-    from ..pages.files import checked_file, provenance
-    from ..pages.sheet import bands
+    from ..exploring import selected as write
+    from ..pages.files import checked_file
     from ..sampling import seed_ranges
+    from .options import Opened
 
     if given.seeds or (given.faces and given.load()[1]):
         raise UserError("select draws its own faces; give no seeds or faces (--first names the first seed)")
@@ -360,33 +348,24 @@ def select(
         for each in zip(*(found.look.estimates.confidence(name) for name in wants), strict=True)
     ]
     captions = [f"{seed}: {each}" for seed, each in zip(found.seeds, sure, strict=True)]
-    shown = bands(
-        [Faces(enlarge(found.look.pixels), captions, finite=found.look.finite)],
+    faces = of_numbers(found.seeds, model, given.settings, given.space)
+    opened = Opened(model, faces, given.settings, enlarge, given)
+    how: dict[str, Any] = {"wants": dict(wants), "confidence": confidence}
+    made = write(
+        model,
+        faces,
         path,
+        captions=captions,
         title=asked,
-        line=model.about.line(f"{len(found.seeds):,} of {found.drawn:,} samples"),
-        columns=min(8, len(found.seeds)),
-        text=provenance(
-            model.about,
-            found.seeds,
-            given.settings,
-            arguments={"wants": dict(wants), "confidence": confidence},
-            size=model.resolution,
-            upscale=enlarge.text,
-        ),
+        among=found.drawn,
+        settings=given.settings,
+        shown=(found.look.pixels, found.look.finite),
+        enlarge=enlarge,
+        **how,
     )
     print(f"seeds {seed_ranges(found.seeds)}")
     said = f"{len(found.seeds):,} faces with {asked} among {found.drawn:,} samples"
     print(said if found.complete else f"{said}, fewer than the {number:,} asked for; --most draws more")
-    print(shown)
-    if given.save_latents is not None:
-        from ..explore.latents import write_latents
-
-        points = of_seeds(model, found.seeds, given.settings, default_space(model, given.space))
-        names = [f"seed {seed}" for seed in found.seeds]
-        origins = [{"seed": seed} for seed in found.seeds]
-        print(
-            write_latents(
-                given.save_latents, points, names, model.about, origins=origins, settings=given.settings
-            )
-        )
+    print(made.path)
+    more = opened.save(faces.points, faces.names, faces.origins)
+    opened.record(made.path, *more, **how, first=first, most=most, among=found.drawn)
