@@ -18,6 +18,7 @@ from omokage.errors import UserError
 from omokage.explore import walks
 from omokage.explore.directions import Direction, moved
 from omokage.explore.inputs import gather
+from omokage.explore.latents import write_latents
 from omokage.explore.mixing import KINDS, parse_choices
 from omokage.explore.points import Points, drawn, of_seeds, stacked
 from omokage.explore.provenance import edited, read_provenance
@@ -362,6 +363,19 @@ def test_every_picture_is_made_again_from_its_recipe_bit_for_bit(name, tmp_path)
         # Its faces are inputs again.
         assert len(gather([picture], model, settings=told.settings)) == len(told.faces)
     assert kinds == set(MADE_AGAIN) - (set() if model.can(HasStyles) else {"mix"})
+
+
+def test_truncation_of_saved_latents_is_made_again_from_their_z(tmp_path):
+    model, settings = small_model("stylegan2"), Settings(psi=0.5)
+    given = gather(["3"], model, settings=settings)
+    file = tmp_path / "a.safetensors"
+    saved = write_latents(file, given.points, given.names, model.about, settings=settings)
+    faces = gather([saved, "1"], model)
+    assert faces.points.z is not None
+    made = truncate(model, faces, tmp_path / "truncate.png", psis=[1, 0.5]).path
+    assert same_pixels(made, remake(model, read_provenance(made), tmp_path / "again.png")) == (
+        "the same, bit for bit"
+    )
 
 
 def test_what_is_not_made_again_says_why(plain, tmp_path):

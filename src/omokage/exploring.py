@@ -297,6 +297,8 @@ def truncate(
     ]
     lost = sum(column.not_finite for column in columns)
     told = _recipe("truncate", model, faces, settings, enlarge, psis=chosen, title=title)
+    if faces.points.z is not None:  # it is what was truncated, see `at_psi`; their styles have another psi
+        told = replace(told, faces=faces_of(Points(z=faces.points.z), faces.origins))
     said = {"Title": title, "psi": ",".join(f"{psi:g}" for psi in chosen)} | count_not_finite(lost)
     figures.table(
         [rows],
