@@ -1,11 +1,13 @@
-"""Exploration: the pictures of docs/exploration.md for any model, and how long a walk of ten seconds takes.
+"""The pictures of the model that ships in the docs, for any model, and how long a walk of ten seconds takes.
 
-    python bench/exploration.py pictures docs/images --model RUN [--runs RUN...]
+    python bench/exploration.py pictures docs/images --model RUN [--runs RUN...] [--beside RUN]
     python bench/exploration.py walk --model RUN
 
-``pictures`` writes the pictures of the page, 800 px wide and in 256 colours: walk, traversal, truncation; of
-a model with styles also mixing; of ``--runs`` the last frame of the montage. ``walk`` prints how long a film
-of ten seconds takes in each format, and the largest memory in use.
+``pictures`` writes the model's samples for README and model card, and those of docs/exploration.md, 800 px
+wide and in 256 colours: walk, traversal, truncation; of a model with styles also mixing and path lengths; if
+it has a direction of hair, steered faces; of ``--runs`` the last frame of the montage; of ``--beside`` the
+traversal of that model beside this one's, at one scale. ``walk`` prints how long a film of ten seconds takes
+in each format, and the largest memory in use.
 """
 
 import argparse
@@ -16,28 +18,54 @@ from pathlib import Path
 
 from PIL import Image
 
+from omokage.__main__ import main as omokage
 from omokage.abilities import HasStyles
+from omokage.errors import UserError
+from omokage.explore.directions import directions_of
 from omokage.explore.inputs import gather
 from omokage.exploring import mix, montage, traverse, truncate, walk
 from omokage.model import Model, load_model
+from omokage.samples import write_grid, write_sheet
 from omokage.settings import Settings
 
 WIDTH = 800
+WIDE = 1200  # of two tables side by side
+HAIR = ("hair=blue", "hair=pink", "hair=blonde")  # steered to the first of these that has a slider
 
 
-def reduced(path: Path, out: Path) -> None:
-    """Write a picture for a page: at most `WIDTH` wide, 256 colours, no text chunks."""
+def reduced(path: Path, out: Path, width: int = WIDTH) -> None:
+    """Write a picture for a page: at most ``width`` wide, 256 colours, no text chunks."""
     with Image.open(path) as picture:
         image = picture.convert("RGB")
-    if image.width > WIDTH:
-        size = (WIDTH, round(image.height * WIDTH / image.width))
+    if image.width > width:
+        size = (width, round(image.height * width / image.width))
         image = image.resize(size, Image.Resampling.LANCZOS)
     image.quantize(256, dither=Image.Dither.NONE).save(out, optimize=True)
     print(out, f"{out.stat().st_size:,} bytes")
 
 
-def pictures(model: Model, folder: Path, runs: list[Path]) -> None:
-    """Write the pictures of the page into ``folder``."""
+def side_by_side(left: Path, right: Path) -> Image.Image:
+    """Two pages in one, as large as they are, on the colour of their margins."""
+    pages = [Image.open(path).convert("RGB") for path in (left, right)]
+    size = (sum(page.width for page in pages), max(page.height for page in pages))
+    both = Image.new("RGB", size, pages[0].getpixel((0, 0)))
+    both.paste(pages[0], (0, 0))
+    both.paste(pages[1], (pages[0].width, 0))
+    return both
+
+
+def command(model: str | None, *words: str | Path) -> None:
+    """Run a command of omokage on the model; RuntimeError if it fails."""
+    named = [] if model is None else ["--model", model]
+    if code := omokage([*map(str, words), *named]):
+        raise RuntimeError(f"omokage {words[0]} ended with exit code {code}")
+
+
+def pictures(model: Model, name: str | None, folder: Path, runs: list[Path], beside: Path | None) -> None:
+    """Write the pictures of the pages into ``folder``; ``name``: the model's, as for `load_model`."""
+    write_grid(model, range(64), folder / "shipped-grid.png", columns=8)
+    write_sheet(model, range(100, 124), folder / "shipped-sheet.png", settings=Settings(psi=0.8))
+    print(folder / "shipped-grid.png", folder / "shipped-sheet.png")
     settings = Settings(psi=0.8)
     with tempfile.TemporaryDirectory() as temporary:
         scratch = Path(temporary) / "page.png"
@@ -49,16 +77,41 @@ def pictures(model: Model, folder: Path, runs: list[Path]) -> None:
         reduced(scratch, folder / "exploration-walk.png")
         traverse(model, faces("107", Settings(), "z"), scratch)
         reduced(scratch, folder / "exploration-traverse.png")
+        if beside is not None:
+            other, second = load_model(beside), Path(temporary) / "other.png"
+            traverse(other, gather(["107"], other, space="z"), second)
+            side_by_side(second, scratch).save(scratch)
+            reduced(scratch, folder / "exploration-traverse-beside.png", WIDE)
+            print(f"left: {other.about.line()}")
         truncate(model, faces("100-103", Settings()), scratch)
         reduced(scratch, folder / "exploration-truncate.png")
         if model.can(HasStyles):
             mix(model, faces("100-105"), faces("200-204"), scratch, settings=settings)
             reduced(scratch, folder / "exploration-mix.png")
+            command(name, "explain", "entanglement", "-o", scratch, "--pairs", "80")
+            reduced(scratch, folder / "explain-entanglement.png")
+        colour = slider(model)
+        if colour is None:
+            print("steered.png stays: the model has no directions of hair")
+        else:
+            out = folder / "steered.png"
+            command(name, "steer", "0-5", "--psi", "0.8", "--hair", colour, "-o", out)
+            out.with_name(out.name + ".json").unlink()  # the run file
         if runs:
             film = Path(temporary) / "montage.mp4"
             montage(runs, film)
             last_frame(film).save(scratch)
             reduced(scratch, folder / "exploration-montage.png")
+
+
+def slider(model: Model) -> str | None:
+    """The first colour of `HAIR` with a slider among the directions beside a model; None: there is none."""
+    try:
+        rows = directions_of(model, None).rows
+    except UserError:
+        return None
+    offered = {row.name for row in rows if row.offered}
+    return next((name.partition("=")[2] for name in HAIR if name in offered), None)
 
 
 def last_frame(film: Path) -> Image.Image:
@@ -91,10 +144,11 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", type=Path, default=Path("docs/images"))
     parser.add_argument("--model", default=None, help="a run or snapshot; default: the one that ships")
     parser.add_argument("--runs", nargs="*", type=Path, default=[], help="runs for the montage")
+    parser.add_argument("--beside", type=Path, help="another model, whose traversal stands on the left")
     given = parser.parse_args()
     model = load_model(given.model)
     if given.what == "pictures":
-        pictures(model, given.folder, given.runs)
+        pictures(model, given.model, given.folder, given.runs, given.beside)
     else:
         measured(model)
 

@@ -1,6 +1,7 @@
 """What docs and package show of results is what the records say."""
 
 import importlib.util
+import json
 import re
 import sys
 from pathlib import Path
@@ -78,3 +79,21 @@ def test_the_readme_has_every_family(tables):
     rows = [line for line in tables.families_table().splitlines() if line.startswith("| `")]
     assert len(rows) == len(MODELS)
     assert next(row for row in rows if "`skipgan`" in row).endswith("| `fast` | CPU | 14.7, 60 min |")
+
+
+def test_the_page_of_steering_has_what_its_record_says(tables, tmp_path, monkeypatch):
+    nothing = float("nan")
+    rows = [
+        {"value": "hair=blue", "reached": 9, "without": 12, "leakage": 0.011, "largest": ["eyes", 0.034],
+         "moved": 0.12},
+        {"value": "eyes=red", "reached": 0, "without": 3, "leakage": nothing, "largest": ["", nothing],
+         "moved": nothing},
+    ]  # fmt: skip
+    record = {"model": "a model", "regressed": 50_000, "samples": 500, "machine": "m", "date": "d", "rows": rows}
+    file = tmp_path / "steering.json"
+    file.write_text(json.dumps(record))
+    monkeypatch.setattr(tables, "STEERING", file)
+    page = tables.TEXTS[tables.ROOT / "docs" / "steering.md"]()
+    assert "| hair blue | 9 of 12 (75%) | +1.1 | +3.4 (eyes) | 0.12 |" in page
+    assert "| eyes red | 0 of 3 (0%) | – | – | – |" in page
+    assert "a model, with directions from 50,000 samples" in page
