@@ -125,7 +125,10 @@ def walk(
     if len(faces) < 2 * number or len(faces) % number:
         many = f"{columns}x{rows} walks need a multiple of {number} faces, at least {2 * number}"
         raise UserError(f"{many if number > 1 else 'a walk needs two faces or more'}; got {len(faces)}")
-    if Path(out).suffix.lower() not in FORMATS:
+    suffix = Path(out).suffix.lower()
+    if suffix not in (*FORMATS, ".png"):
+        raise UserError(f"{out}: the name must end in {', '.join(FORMATS)} (a film) or .png (a strip)")
+    if suffix == ".png":
         if number > 1:
             raise UserError(f"{out}: tiles are for films, which end in {', '.join(FORMATS)}")
         return _strip(model, faces, out, settings, path, ease, bool(loop), steps, enlarge, progress)

@@ -135,7 +135,7 @@ def test_without_metadata_a_picture_says_nothing(capsys):
     ("words", "said"),
     [
         (["walk", "1", "-m", "run"], "a walk needs two faces or more; got 1"),
-        (["walk", "1-2", "-m", "run", "-o", "w.avi"], "the name must end in .png"),
+        (["walk", "1-2", "-m", "run", "-o", "w.avi"], "must end in .mp4, .webp, .gif (a film) or .png"),
         (["walk", "1-3", "-m", "run", "--tiles", "2x1"], "2x1 walks need a multiple of 2 faces, at least 4"),
         (["walk", "1-2", "-m", "run", "--tiles", "x"], "--tiles: got 'x'"),
         (["walk", "1-2", "-m", "run", "--seconds", "nan"], "got nan"),
