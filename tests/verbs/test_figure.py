@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from omokage.__main__ import main
+from omokage.exploring import same_pixels
 from omokage.families import MODELS
 from omokage.recipe import load_recipe
 from omokage.snapshot import write_snapshot
@@ -32,6 +33,16 @@ def test_uncurated_in_one_command(snapshot, tmp_path, capsys):
     picture = Image.open(out)
     assert picture.text["seeds"] == "0-2"
     assert picture.width > picture.height
+
+
+def test_a_figure_without_text_shows_the_same(snapshot, tmp_path):
+    with_text, without = tmp_path / "with.png", tmp_path / "without.png"
+    words = ["figure", "uncurated", str(snapshot), "--rows", "1", "--sizes", "0"]
+    assert main([*words, "-o", str(with_text)]) == 0
+    assert main([*words, "-o", str(without), "--no-metadata"]) == 0
+    assert same_pixels(with_text, without) == "the same, bit for bit"
+    assert "seeds" in Image.open(with_text).text
+    assert Image.open(without).text == {}
 
 
 @pytest.mark.parametrize(

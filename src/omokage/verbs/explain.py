@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .helptexts import TYPED
-from .options import Named, default_out, one_model, progress, tell_count, within
+from .options import Named, default_out, metadata_option, one_model, progress, tell_count, within
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,6 +76,7 @@ def _pictures(files: list[Path], model: "Model") -> "np.ndarray":
 
 
 @app.command()
+@metadata_option
 def truncation(
     source: Source = None,
     named: Named = None,
@@ -101,6 +102,7 @@ def truncation(
 
 
 @app.command()
+@metadata_option
 def entanglement(
     source: Source = None,
     named: Named = None,
@@ -127,6 +129,7 @@ def entanglement(
 
 
 @app.command()
+@metadata_option
 def blur(
     source: Source = None,
     named: Named = None,
@@ -153,6 +156,7 @@ def blur(
 
 
 @app.command()
+@metadata_option
 def inverse(
     source: Source = None,
     named: Named = None,

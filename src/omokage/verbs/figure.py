@@ -7,7 +7,17 @@ import typer
 
 from ..errors import UserError
 from ..settings import TRUNCATION, Settings
-from .options import Named, default_out, each_within, one_model, parse_seeds, progress, tell_count, within
+from .options import (
+    Named,
+    default_out,
+    each_within,
+    metadata_option,
+    one_model,
+    parse_seeds,
+    progress,
+    tell_count,
+    within,
+)
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -42,6 +52,7 @@ def _numbers(text: str, option: str) -> list[float]:
 
 
 @app.command()
+@metadata_option
 def uncurated(
     source: Source = None,
     named: Named = None,
@@ -85,6 +96,7 @@ def uncurated(
 
 
 @app.command()
+@metadata_option
 def mixing(
     source: Styled = None,
     named: Named = None,
@@ -111,6 +123,7 @@ def mixing(
 
 
 @app.command()
+@metadata_option
 def truncation(
     source: Source = None,
     named: Named = None,
@@ -141,6 +154,7 @@ def truncation(
 
 
 @app.command()
+@metadata_option
 def noise_detail(
     source: Styled = None,
     named: Named = None,
@@ -174,6 +188,7 @@ def noise_detail(
 
 
 @app.command()
+@metadata_option
 def noise_components(
     source: Styled = None,
     named: Named = None,
@@ -200,6 +215,7 @@ def noise_components(
 
 
 @app.command()
+@metadata_option
 def progression(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The run folder.")],
     out: Out = None,

@@ -216,6 +216,25 @@ _FACES = {
 }  # fmt: skip
 
 
+def metadata_option(verb: Callable[..., None]) -> Callable[..., None]:
+    """Add the option --no-metadata to a verb, for those that do not take faces (see `face_options`)."""
+    signature = inspect.signature(verb)
+    name, kind = "no_metadata", inspect.Parameter.POSITIONAL_OR_KEYWORD
+    own = inspect.Parameter(name, kind, default=False, annotation=_FACES[name])
+
+    @wraps(verb)
+    def called(no_metadata: bool = False, **given: Any) -> None:
+        from ..pages.files import metadata
+
+        with metadata(not no_metadata):
+            verb(**given)
+
+    parameters = [*signature.parameters.values(), own]
+    called.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return called
+
+
 @dataclass(frozen=True)
 class Given:
     """The common options of a command that takes faces, as typed.
