@@ -16,7 +16,7 @@ from PIL import Image
 from . import __version__
 from .errors import UserError
 from .explore import mixing, traversal, walks
-from .explore.directions import Direction
+from .explore.directions import SHARED, Direction, Goal
 from .explore.faces import Faces
 from .explore.history import Stage, spread, stages
 from .explore.inputs import Gathered, of_recipe
@@ -239,10 +239,7 @@ def traverse(
     space = faces.points.space
     if moves:
         groups = traversal.along(model, faces.points, moves, times, settings, progress)
-        told_moves = [
-            {"name": move.name, "layers": list(move.layers), "vector": packed(move.vector)} for move in moves
-        ]
-        arguments: dict[str, Any] = {"directions": told_moves, "times": list(times)}
+        arguments: dict[str, Any] = {**_moves_told(moves), "times": list(times)}
         title = "Along directions" if title is None else title
         columns, rows, still = [f"{time:+g}" for time in times], "direction", 0.0
     else:
@@ -636,15 +633,41 @@ def _again_walk(model: Model, faces: Any, out: Path, settings: Any, given: Any, 
 
 
 def _again_traverse(model: Model, faces: Any, out: Path, settings: Any, given: Any, how: Any) -> Path:
+    moves = _moves_again(given.pop("directions", []), given.pop("goals", {}))
+    given |= {"moves": moves} if moves else {}
+    return traverse(model, faces, out, settings=settings, **given, **how).path
+
+
+def _moves_told(moves: Sequence[Direction]) -> dict[str, Any]:
+    """Directions for a recipe, with all that `_moves_again` needs."""
+    told, goals = [], dict[str, dict[str, Any]]()
+    for move in moves:
+        one = {"name": move.name, "layers": list(move.layers), "vector": packed(move.vector)}
+        if move.goal is not None:
+            one |= {"attribute": move.attribute, "place": packed(move.goal.place)}
+            goals[move.attribute] = {part: packed(getattr(move.goal, part)) for part in SHARED}
+        told.append(one)
+    return {"directions": told, **({"goals": goals} if goals else {})}
+
+
+def _moves_again(told: Sequence[Mapping[str, Any]], goals: Mapping[str, Any]) -> list[Direction]:
     moves = []
-    for move in given.pop("directions", []):
+    for move in told:
         size = int(move["vector"]["shape"][0])
         if size > 10**7:
             raise ValueError("a direction too long")
+        goal = None
+        if "place" in move:
+            parts, values = goals[str(move["attribute"])], int(move["place"]["shape"][0])
+            if values > 1000:
+                raise ValueError("too many values")
+            shapes = {"reading": [values, size], "way": [values, size], "spread": [values, values]}
+            found = {part: unpacked(parts[part], shape).double() for part, shape in shapes.items()}
+            goal = Goal(**found, place=unpacked(move["place"], [values]).double())
         layers = tuple(int(layer) for layer in move.get("layers", ()))
-        moves.append(Direction(str(move["name"]), unpacked(move["vector"], [size]), layers=layers))
-    given |= {"moves": moves} if moves else {}
-    return traverse(model, faces, out, settings=settings, **given, **how).path
+        vector = unpacked(move["vector"], [size])
+        moves.append(Direction(str(move["name"]), vector, layers=layers, goal=goal))
+    return moves
 
 
 def _again_truncate(model: Model, faces: Any, out: Path, settings: Any, given: Any, how: Any) -> Path:

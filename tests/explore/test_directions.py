@@ -11,10 +11,12 @@ from small import small_recipe
 from omokage.attributes import ATTRIBUTES, Estimates
 from omokage.errors import UserError
 from omokage.explore.directions import (
+    BEYOND,
     Direction,
     Directions,
     apply,
     components,
+    ends,
     factorised,
     first_weights,
     flat,
@@ -285,3 +287,96 @@ def test_a_direction_that_leaks_or_reaches_few_faces_has_no_slider():
     with pytest.raises(UserError, match="leaks: changes eyes in 20% of faces too"):
         found.find("leaks")
     assert "reached in only 10%" in found.refused["weak"]
+
+
+def colours_in_a_row(number=6000):
+    """Hair is brown, black or blue along one axis, black in between; glasses depend on it and on another."""
+    x = torch.randn(number, 5, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    hair = torch.full((number, len(ATTRIBUTES["hair"].values)), 1e-9, dtype=torch.float64)
+    values = ATTRIBUTES["hair"].values
+    for value, where in (("brown", x[:, 0] < -0.6), ("black", x[:, 0].abs() <= 0.6), ("blue", x[:, 0] > 0.6)):
+        hair[where, values.index(value)] = 1
+    glasses = torch.sigmoid(20 * (0.6 * x[:, 0] + 0.8 * x[:, 1]))
+    seen = Estimates({"hair": hair.numpy(), "glasses": torch.stack([1 - glasses, glasses], 1).numpy()})
+    return x, regress(x, seen)
+
+
+@pytest.fixture(scope="module")
+def row_of_colours():
+    return colours_in_a_row()
+
+
+def goal_of(result, name, **more):
+    hair = name.partition("=")[2]
+    return Direction(name, result.directions[name].float(), "hair", hair, goal=result.goals[name], **more)
+
+
+def test_a_value_between_others_is_met_and_not_crossed(row_of_colours):
+    x, result = row_of_colours
+    points = Points(x[:200].float())
+    black = goal_of(result, "hair=black")
+    there = moved(points, black, 20).values
+    # From both sides faces end beyond the middle by as much as BEYOND says, and never at the other side.
+    expected = points.values[:, 0] * (1 - BEYOND)
+    assert torch.allclose(there[:, 0], expected, atol=0.1)
+    # What makes glasses stays: 0.6 x0 + 0.8 x1.
+    axis = torch.tensor([0.6, 0.8, 0, 0, 0])
+    assert float(((there - points.values) @ axis).abs().max()) < 0.1
+    assert set(result.goals) == {"hair=brown", "hair=black", "hair=blue"}
+
+
+def test_steps_to_a_goal_are_standard_deviations_up_to_its_end(row_of_colours):
+    x, result = row_of_colours
+    points = Points(x[:50].float())
+    blue = goal_of(result, "hair=blue")
+    one = moved(points, blue, 0.5).values - points.values
+    last = ends(points, blue)
+    assert torch.allclose(moved(points, blue, last).values, moved(points, blue, last + 3).values, atol=1e-5)
+    far = last > 0.6
+    assert far.sum() > 30
+    # The samples are standard normal, so that a step has the length 1.
+    assert torch.allclose(one.norm(dim=1)[far], torch.tensor(0.5), atol=0.03)
+    back = moved(points, blue, -1).values - points.values
+    assert torch.allclose(back, -blue.vector.expand_as(back), atol=1e-6)
+    assert torch.equal(moved(points, blue, 0).values, points.values)
+    nine_of_ten = float(ends(Points(x.float()), blue).quantile(0.9))
+    assert result.limits["hair=blue"] == pytest.approx(nine_of_ten, abs=0.1)
+
+
+def test_a_goal_looks_at_the_layers_that_it_moves(row_of_colours):
+    x, result = row_of_colours
+    w = torch.zeros(40, 3, 5)
+    w[:, 1] = x[:40].float()
+    there = moved(Points(w=w), goal_of(result, "hair=black", layers=(1,)), 20).values
+    expected = moved(Points(x[:40].float()), goal_of(result, "hair=black"), 20).values
+    assert torch.equal(there[:, 1], expected)
+    assert torch.equal(there[:, [0, 2]], w[:, [0, 2]])
+
+
+def test_goals_come_back_from_the_file_and_old_files_have_none(row_of_colours, found, tmp_path):
+    x, result = row_of_colours
+    rows = tuple(goal_of(result, name) for name in result.goals)
+    null, none = result.null.float(), torch.zeros(0, 5)
+    with_goals = replace(found, rows=rows, null=null, normals=none, normal_names=())
+    again = read_directions(write_directions(tmp_path / "goals.safetensors", with_goals))
+    points = Points(x[:20].float())
+    for row in rows:
+        assert torch.equal(moved(points, again.find(row.name), 1.5).values, moved(points, row, 1.5).values)
+
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    path = write_directions(tmp_path / "new.safetensors", found)
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+        told = file.metadata()
+    old = tmp_path / "old.safetensors"
+    save_file(tensors, old, told | {"format": "omokage-directions-1"})
+    assert all(row.goal is None for row in read_directions(old).rows)
+    goals = tmp_path / "goals.safetensors"
+    with safe_open(goals, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+        told = file.metadata()
+    save_file(tensors | {"goal.hair.way": torch.zeros(3, 4)}, goals, told)
+    with pytest.raises(UserError, match="damaged"):
+        read_directions(goals)

@@ -17,8 +17,8 @@ from standins import CONDITIONS, small_model
 
 from omokage.__main__ import main
 from omokage.errors import UserError
-from omokage.explore.directions import Direction, Directions, read_directions
-from omokage.explore.points import drawn
+from omokage.explore.directions import Direction, Directions, Goal, apply, read_directions
+from omokage.explore.points import drawn, of_seeds
 from omokage.explore.provenance import points_of, read_provenance
 from omokage.files import cache_folder
 from omokage.model import load_model
@@ -26,6 +26,7 @@ from omokage.publish import runtime
 from omokage.publish.card import memorisation
 from omokage.publish.folder import publish
 from omokage.sampling import gathered
+from omokage.settings import Settings
 from omokage.snapshot import write_snapshot
 
 pytest.importorskip("onnxruntime", reason="ONNX is not installed (pip install 'omokage[onnx]')")
@@ -50,9 +51,12 @@ def run_of(name: str, folder: Path, conditions=None) -> Path:
 
 def ways(run: Path, space: str) -> Directions:
     vectors = torch.randn(2, 8, generator=torch.Generator().manual_seed(5))
+    reading, way = torch.randn(2, 2, 8, generator=torch.Generator().manual_seed(6)).double() / 3
+    goal = Goal(reading, way, way @ way.T, torch.tensor([1.0, -0.5]).double())
+    layers = (0, 1, 2) if space == "w" else ()
     rows = (
-        Direction("hair=blue", vectors[0], "hair", "blue", limit=3.0),
-        Direction("glasses", vectors[1], "glasses", "yes", layers=(0, 1) if space == "w" else ()),
+        Direction("hair=blue", vectors[0], "hair", "blue", layers[1:], limit=3.0, goal=goal),
+        Direction("glasses", vectors[1], "glasses", "yes", layers[:2]),
     )
     digest = load_model(run, "cpu").snapshot_hash
     return Directions(space, rows, vectors, ("hair=blue", "glasses"), {}, torch.zeros(8), digest, "0", 100)
@@ -215,10 +219,14 @@ def test_a_stranger_draws_changes_and_keeps_a_face(name, conditions, browser, fi
         page.locator("#wall button").nth(3).click()
         page.wait_for_selector("body[data-face='seed 3']")
         seed = kept(page, tmp_path / "seed.png")
-        page.click("#roll")
-        page.wait_for_selector("body[data-wall='2']", timeout=60_000)
         assert not page.locator("#sliders").is_visible()
         page.click("summary")
+        page.get_by_role("slider", name="psi").fill("1")
+        page.get_by_role("slider", name="hair: blue").fill("1.5")
+        page.wait_for_selector("body[data-face^='seed 3'][data-face$='changed']")
+        steered = kept(page, tmp_path / "steered.png")
+        page.click("#roll")
+        page.wait_for_selector("body[data-wall='2']", timeout=60_000)
         for slider, value in (("psi", "0.7"), ("hair: blue", "1.5"), ("glasses", "-2")):
             page.get_by_role("slider", name=slider).fill(value)
         if conditions:
@@ -239,6 +247,12 @@ def test_a_stranger_draws_changes_and_keeps_a_face(name, conditions, browser, fi
         difference = np.abs(np.asarray(Image.open(path).convert("RGB")).astype(int) - again)
         assert difference.max() <= 4  # half precision
     assert read_provenance(seed).seeds == [3]
+    if space == "w":  # the page goes the same way to a goal as the package does
+        start = of_seeds(load_model(run, "cpu"), [3], Settings(), space)
+        expected = apply(start, {"hair=blue": 1.5}, ways(run, space)).values
+        found = points_of(model, read_provenance(steered), space).values
+        assert (expected - start.values).abs().max() > 0.1
+        assert (found - expected).abs().max() < 0.02  # half precision
 
 
 def kept(page, path: Path) -> Path:

@@ -3,9 +3,11 @@
 From labels: an attribute network names what it sees in many samples. For each attribute a linear regression
 of its values on the latents gives the normals of a hyperplane (as Shen et al. 2020, InterFaceGAN, arXiv
 1907.10786). The direction of a value is the shortest way, in standard deviations of the samples, that
-changes its own normal and no normal of any other attribute: the others are covariates. Without labels:
-closed-form factorisation of the first weights (Shen & Zhou 2021, SeFa, arXiv 2007.06600) and principal
-components of w (Härkönen et al. 2020, GANSpace, arXiv 2004.02546).
+changes its own normal and no normal of any other attribute: the others are covariates. A colour that lies
+between others, such as black between brown and blue, is crossed by such a way and left again. So the
+values of an attribute of several values have a `Goal`: each face goes to where faces with the value lie.
+Without labels: closed-form factorisation of the first weights (Shen & Zhou 2021, SeFa, arXiv 2007.06600) and
+principal components of w (Härkönen et al. 2020, GANSpace, arXiv 2004.02546).
 """
 
 import json
@@ -16,6 +18,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -30,12 +33,47 @@ from omokage.explore.points import Points
 from omokage.files import replacing
 from omokage.model import Model
 
-FORMAT = "omokage-directions-1"
+FORMAT = "omokage-directions-2"
+READ = (FORMAT, "omokage-directions-1")  # the first format had no goals
 FILE = "directions.safetensors"
 LEAST = 100  # confident samples with a value, and without it, below which it is refused
 CONFIDENT = SURE  # estimates below this are left out of the regression
 RIDGE = 1e-3  # at least this share of the mean variance is added to every variance
 MAX_ROWS = 10_000
+BEYOND = 1.2  # how far a face may go, 1 is its goal: farther on, colours between others are left again
+
+
+SHARED = ("reading", "way", "spread")  # what the goals of all values of an attribute have in common
+
+
+@dataclass(frozen=True)
+class Goal:
+    """Where the faces with one value lie, and the way there from any point.
+
+    The readings of a point say how much of each value of the attribute the regression sees in it. The way is
+    the shortest, in standard deviations of the samples, that leads to the readings of faces with the value
+    and changes no reading of another attribute.
+
+    Attributes:
+        reading: float64 (values, width), the normals of the attribute.
+        way: (values, width), for each reading the move that changes it alone by 1.
+        spread: (values, values), the covariance of the samples along these moves.
+        place: (values,), the mean readings of the samples that surely have the value.
+    """
+
+    reading: Tensor
+    way: Tensor
+    spread: Tensor
+    place: Tensor
+
+    def way_from(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """The way of each point (N, width) to the goal: (N, width), and (N,) its length in steps of 1σ."""
+        missing = self.place - points.double() @ self.reading.T
+        whole = missing @ self.way
+        square = whole.square().sum(1)
+        # σ² along the way is the variance of the samples along its unit vector.
+        variance = ((missing @ self.spread) * missing).sum(1).clamp(min=0) / square.clamp(min=1e-12)
+        return whole, square.sqrt() / variance.sqrt().clamp(min=1e-12)
 
 
 @dataclass(frozen=True)
@@ -57,6 +95,8 @@ class Direction:
             direction, in shares (0.05: 5 points).
         moves: for directions without labels, the change of the mean probability of values over 2 steps.
         offered: whether it is a slider; others serve as covariates only.
+        goal: where a positive step leads, from each point another way; None: everywhere along ``vector``. A
+            negative step always goes back along ``vector``.
     """
 
     name: str
@@ -71,6 +111,7 @@ class Direction:
     leakage: Mapping[str, float] = field(default_factory=dict)
     moves: Mapping[str, float] = field(default_factory=dict)
     offered: bool = True
+    goal: Goal | None = None
 
     @property
     def worst(self) -> tuple[str, float]:
@@ -176,15 +217,34 @@ def offsets(points: Points, direction: Direction, steps: float | Sequence[float]
         numbers = direction.vector.numel()
         raise UserError(f"{direction.name}: a direction of {numbers} numbers, {points.space} has {size}")
     amount = torch.as_tensor(steps, dtype=torch.float32).expand(len(points))
-    vector = direction.vector.float()
+    change = amount[:, None] * direction.vector.float()
+    if direction.goal is not None and bool((amount > 0).any()):
+        whole, length = direction.goal.way_from(_seen_by(direction, points))
+        share = (amount / length.clamp(min=1e-6)).clamp(max=BEYOND)
+        change = torch.where(amount[:, None] > 0, (share[:, None] * whole).float(), change)
     if points.space == "z":
-        return (amount[:, None] * vector).view(points.values.shape)
-    change = (amount[:, None, None] * vector).expand(points.values.shape).clone()
+        return change.view(points.values.shape)
+    change = change[:, None].expand(points.values.shape).clone()
     if direction.layers:
         kept = torch.zeros(change.shape[1], dtype=torch.bool)
         kept[list(direction.layers)] = True
         change[:, ~kept] = 0
     return change
+
+
+def ends(points: Points, direction: Direction) -> Tensor:
+    """(N,) how many steps forward each point may go: a little beyond its goal, or to the end of the range."""
+    if direction.goal is None:
+        return torch.full((len(points),), direction.limit)
+    return BEYOND * direction.goal.way_from(_seen_by(direction, points))[1].float()
+
+
+def _seen_by(direction: Direction, points: Points) -> Tensor:
+    """(N, width): the latents, or the mean style of the layers that the direction is added to; float64."""
+    if points.space == "z":
+        return points.values.flatten(1).double()
+    layers = list(direction.layers) or list(range(points.values.shape[1]))
+    return points.values[:, layers].double().mean(1)
 
 
 def apply(points: Points, amounts: Mapping[str, float], directions: Directions) -> Points:
@@ -211,7 +271,9 @@ class Regression:
         support: for each name, confident samples with the value.
         refused: for each value without support, the reason with the count.
         null: (width,), a random direction orthogonal to all normals.
-        limits: for each name the steps after which half of the samples are beyond 99.9% of them.
+        limits: for each name the steps after which half of the samples are beyond 99.9% of them; with a
+            goal, those after which nine of ten have gone as far as they may.
+        goals: for each value of an attribute of several, where its faces lie.
     """
 
     directions: dict[str, Tensor]
@@ -220,6 +282,7 @@ class Regression:
     refused: dict[str, str]
     null: Tensor
     limits: dict[str, float]
+    goals: dict[str, Goal] = field(default_factory=dict)
 
 
 def regress(
@@ -291,10 +354,44 @@ def regress(
         directions[name] = _one_step(way, covariance)
         size = float(directions[name] @ inverse @ directions[name])
         limits[name] = round(min(8.0, max(2.0, ((far - middle) / size) ** 0.5)), 2)
+    goals = dict[str, Goal]()
+    for attribute in {owner[name] for name in normals if not ATTRIBUTES[owner[name]].binary}:
+        seen = estimates.probabilities[attribute]
+        goals |= _goals(attribute, x, seen, normals, owner, covariance, confident)
+    for name, goal in goals.items():
+        length = BEYOND * goal.way_from(x)[1]
+        limits[name] = round(min(8.0, max(2.0, float(np.quantile(length.numpy(), 0.9)))), 2)
     draw = torch.Generator().manual_seed(seed)
     random = covariance @ torch.randn(width, generator=draw, dtype=torch.float64)
     null = _one_step(_avoiding(random, covariance, list(normals.values())), covariance)
-    return Regression(directions, normals, support, refused, null, limits)
+    return Regression(directions, normals, support, refused, null, limits, goals)
+
+
+def _goals(
+    attribute: str,
+    x: Tensor,
+    probabilities: np.ndarray,
+    normals: Mapping[str, Tensor],
+    owner: Mapping[str, str],
+    covariance: Tensor,
+    confident: float,
+) -> dict[str, Goal]:
+    """The goals of the values of one attribute."""
+    own = [name for name in normals if owner[name] == attribute]
+    others = [name for name in normals if owner[name] != attribute]
+    stacked = torch.stack([normals[name] for name in [*own, *others]])  # (rows, width)
+    spread = stacked @ covariance
+    inverse = torch.linalg.pinv(spread @ stacked.T, rtol=1e-6, hermitian=True)
+    # The shortest moves, in standard deviations, that change one row's product by 1 and all others by 0.
+    way = (spread.T @ inverse[:, : len(own)]).T
+    reading = stacked[: len(own)].float().double()  # as in a file
+    way, along = way.float().double(), (way @ covariance @ way.T).float().double()
+    found = {}
+    for name in own:
+        place = ATTRIBUTES[attribute].values.index(name.partition("=")[2])
+        sure = torch.from_numpy((probabilities.max(1) >= confident) & (probabilities.argmax(1) == place))
+        found[name] = Goal(reading, way, along, (reading @ x[sure].mean(0)).float().double())
+    return found
 
 
 def _avoiding(way: Tensor, covariance: Tensor, normals: Sequence[Tensor]) -> Tensor:
@@ -377,11 +474,15 @@ def write_directions(path: str | Path, directions: Directions) -> Path:
     path = Path(path)
     if path.suffix != ".safetensors":
         raise UserError(f"{one_line(path)}: a file of directions must end in .safetensors")
-    rows = []
+    rows, goals = [], dict[str, dict[str, Tensor]]()
     for row in directions.rows:
-        told = asdict(replace(row, vector=torch.zeros(0)))
+        told = asdict(replace(row, vector=torch.zeros(0), goal=None))
         told.pop("vector")
+        told.pop("goal")
         rows.append(told)
+        if row.goal is not None:
+            shared = goals.setdefault(row.attribute, {part: getattr(row.goal, part) for part in SHARED})
+            shared[f"place.{row.value}"] = row.goal.place
     metadata = {
         "format": FORMAT,
         "omokage": __version__,
@@ -400,6 +501,9 @@ def write_directions(path: str | Path, directions: Directions) -> Path:
         "directions": torch.stack(vectors) if vectors else torch.zeros(0, width),
         "normals": directions.normals,
         "null": directions.null,
+    }
+    tensors |= {
+        f"goal.{attribute}.{part}": each for attribute, parts in goals.items() for part, each in parts.items()
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -428,17 +532,19 @@ def read_directions(path: str | Path) -> Directions:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
+            if metadata.get("format") not in READ:
                 raise UserError(f"{shown} is no file of directions; omokage directions RUN makes one")
-            vectors, normals, null = (file.get_tensor(name) for name in ("directions", "normals", "null"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+        vectors, normals, null = (tensors[name] for name in ("directions", "normals", "null"))
         rows = [
             Direction(
                 vector=vector,
+                goal=_goal(tensors, row["attribute"], row["value"], len(vector)),
                 **{**row, "layers": tuple(row["layers"])},
             )
             for vector, row in zip(vectors, json.loads(metadata["rows"]), strict=True)
         ]
-        if len(rows) > MAX_ROWS or not all(t.isfinite().all() for t in (vectors, normals, null)):
+        if len(rows) > MAX_ROWS or not all(tensor.isfinite().all() for tensor in tensors.values()):
             raise ValueError("numbers that are not finite")
         return Directions(
             metadata["space"],
@@ -454,6 +560,18 @@ def read_directions(path: str | Path) -> Directions:
         )
     except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{shown}: damaged ({one_line(error, 80)})") from None
+
+
+def _goal(tensors: Mapping[str, Tensor], attribute: str, value: str, width: int) -> Goal | None:
+    """The goal of a value in a file; None: it has none."""
+    place = tensors.get(f"goal.{attribute}.place.{value}")
+    if place is None:
+        return None
+    reading, way, spread = (tensors[f"goal.{attribute}.{part}"].double() for part in SHARED)
+    values = len(place)
+    if reading.shape != (values, width) or way.shape != reading.shape or spread.shape != (values, values):
+        raise ValueError(f"the goal of {attribute}={value} has another size")
+    return Goal(reading, way, spread, place.double())
 
 
 def beside(snapshot: Path) -> list[Path]:

@@ -17,6 +17,7 @@ from omokage.data.text import one_line
 from omokage.errors import UserError
 from omokage.explore.directions import (
     CONFIDENT,
+    FORMAT,
     LEAST,
     Direction,
     Directions,
@@ -262,6 +263,7 @@ def _with_labels(found: Regression, network: AttributeNetwork) -> list[Direction
                 limit=found.limits[name],
                 support=found.support[name],
                 offered=attribute in network.offered,
+                goal=found.goals.get(name),
             )
         )
     return rows
@@ -298,9 +300,8 @@ def checked(
     before = look(model, network, few, settings)
     with opened(progress, "measuring directions", len(directions.rows)) as task:
         for row in directions.rows:
-            key = hashlib.sha256(row.vector.numpy().tobytes() + f"{check} {row.name}".encode()).hexdigest()[
-                :16
-            ]
+            about = f"{FORMAT} {check} {row.name}".encode()
+            key = hashlib.sha256(row.vector.numpy().tobytes() + about).hexdigest()[:16]
             file = None if folder is None else folder / KEPT / f"measured-{key}.json"
             stored = _measured(file)
             if stored is not None:

@@ -146,7 +146,7 @@ class Provenance:
                 found.append((f"face {row}", ", ".join(word for word in words if word)))
             if len(self.faces) > 100:
                 found.append(("faces", f"{len(self.faces):,} in all"))
-        found += [(name, _words(value)) for name, value in self.arguments.items()]
+        found += [(name, _words(value)) for name, value in self.arguments.items() if name not in _NUMBERS]
         if self.upscale.get("transparent"):
             found.append(("background", "cut out"))
         if "factor" in self.upscale:
@@ -233,7 +233,7 @@ def _words(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-_NUMBERS = ("z", "w", "vector")  # keys of coordinates, which are not printed
+_NUMBERS = ("z", "w", "vector", "place", "goals")  # keys of coordinates, which are not printed
 
 
 def settings_json(settings: Settings) -> dict[str, Any]:

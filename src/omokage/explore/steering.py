@@ -12,7 +12,7 @@ import torch
 
 from omokage.attributes import ATTRIBUTES, AttributeNetwork, Estimates, apart, known, known_value
 from omokage.errors import UserError
-from omokage.explore.directions import Direction, Directions, moved, named
+from omokage.explore.directions import Direction, Directions, ends, moved, named
 from omokage.explore.points import Points, drawn
 from omokage.model import Model
 from omokage.progress import Progress, Task, opened
@@ -219,8 +219,9 @@ def steer(
 ) -> Steered:
     """Move faces until what is asked for is seen in them, or as many steps as asked for.
 
-    A face goes along a direction in steps of `RUNG` until the network sees the value with a probability of at
-    least `REACHED`, at most to the end of the direction's range. A face in which it is seen already stays.
+    A face goes to the goal of the value and a little beyond, or without a goal along the direction to the
+    end of its range. It goes in steps of `RUNG`, until the network sees the value with a probability of at
+    least `REACHED`. A face in which it is seen already stays.
     With ``keep``, a face in which one of these attributes changed is moved back along that attribute's own
     direction, as long as what was asked for is still seen.
 
@@ -295,9 +296,10 @@ def _until(
     open_ = np.flatnonzero(~_reached(seen.estimates, want))
     place = known_value(want.attribute, want.value)
     best = seen.estimates.probabilities[want.attribute][:, place].copy()
-    rung = RUNG
-    while len(open_) and rung <= way.limit + 1e-6:
-        tried = moved(points[open_.tolist()], way, rung * _sign(want))
+    rung, last = RUNG, ends(points, way).numpy()
+    while len(open_):
+        far = np.minimum(rung, last[open_]) * _sign(want)
+        tried = moved(points[open_.tolist()], way, torch.from_numpy(far))
         found = look(model, network, tried, settings, task)
         hit = _reached(found.estimates, want)
         nearer = found.estimates.probabilities[want.attribute][:, place] > best[open_]
@@ -306,8 +308,8 @@ def _until(
         kept = np.flatnonzero(hit | nearer)
         seen = seen.put(rows, _rows(found, kept))
         best[rows] = found.estimates.probabilities[want.attribute][kept, place]
-        steps[rows] = rung * _sign(want)
-        open_ = open_[~hit]
+        steps[rows] = far[kept]
+        open_ = open_[~hit & (last[open_] > rung)]
         rung += RUNG
     return points.moved(values), seen, steps
 

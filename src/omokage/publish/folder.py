@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from .. import __version__
 from ..abilities import HasStyles, Truncates
 from ..data.text import one_line
 from ..errors import UserError
+from ..explore.directions import BEYOND, SHARED, Directions, write_directions
 from ..explore.directions import FILE as DIRECTIONS
-from ..explore.directions import Directions, write_directions
 from ..hub import CONFIG, WEIGHTS
 from ..interop.onnx import FORCED, Differs, PartName, compared, exported
 from ..listing import not_a_run
@@ -157,6 +158,8 @@ def _config(
         "forced": FORCED,
         "psi": _psi(model),
         "directions": _directions(directions),
+        "goals": _goals(directions),
+        "beyond": BEYOND,
         "seeds": _named(model, seeds),
         "terms": said.sentence,
     }
@@ -198,11 +201,26 @@ def _directions(directions: Directions | None) -> list[dict[str, Any]]:
             "limit": row.limit,
             "layers": list(row.layers),
             "space": directions.space,
-            "vector": [round(float(value), 6) for value in row.vector.flatten()],
+            "vector": _short(row.vector),
+            **({} if row.goal is None else {"place": _short(row.goal.place)}),
         }
         for row in directions.rows
         if row.offered and row.attribute
     ]
+
+
+def _goals(directions: Directions | None) -> dict[str, dict[str, Any]]:
+    """What the goals of the values of an attribute share, by attribute."""
+    rows = () if directions is None else directions.rows
+    return {
+        row.attribute: {part: [_short(line) for line in getattr(row.goal, part)] for part in SHARED}
+        for row in rows
+        if row.offered and row.goal is not None
+    }
+
+
+def _short(values: Tensor) -> list[float]:
+    return [float(f"{float(value):.7g}") for value in values.flatten()]
 
 
 def _named(model: Model, seeds: Sequence[int]) -> list[int]:

@@ -32,11 +32,27 @@ export function freshRoll() {
 export function latent(told, z, face) {
   const scale = told.psi?.of === "latents" ? face.psi : 1;
   const found = z.map((value) => value * scale);
+  const start = Float32Array.from(found);
   for (const way of told.directions) {
     const steps = way.space === "z" ? face.steps[way.name] ?? 0 : 0;
-    if (steps) way.vector.forEach((value, i) => (found[i] += steps * value));
+    if (steps) offset(told, way, steps, start).forEach((value, i) => (found[i] += value));
   }
   return forced(told, found, face);
+}
+
+// What steps along a direction add to a latent or to a style. Forward, a value of several leads to its goal, where
+// faces with this value lie: omokage.explore.directions.Goal.
+function offset(told, way, steps, start) {
+  if (steps < 0 || !way.place) return way.vector.map((value) => steps * value);
+  const goal = told.goals[way.attribute];
+  const dot = (a, b) => a.reduce((sum, value, i) => sum + value * b[i], 0);
+  const missing = way.place.map((value, j) => value - dot(goal.reading[j], start));
+  const whole = way.vector.map((_, i) => missing.reduce((sum, value, j) => sum + value * goal.way[j][i], 0));
+  const square = dot(whole, whole);
+  const variance = Math.max(0, dot(missing, missing.map((_, j) => dot(goal.spread[j], missing)))) / Math.max(square, 1e-12);
+  const length = Math.sqrt(square) / Math.max(Math.sqrt(variance), 1e-12);
+  const share = Math.min(told.beyond, steps / Math.max(length, 1e-6));
+  return whole.map((value) => share * value);
 }
 
 // The last entries of a latent decide about conditions; these leave no doubt.
@@ -58,13 +74,14 @@ export function style(told, w, layers, face) {
       found[i] = average + face.psi * (found[i] - average);
     }
   }
+  const start = Float32Array.from(found);
   for (const way of told.directions) {
     const steps = way.space === "w" ? face.steps[way.name] ?? 0 : 0;
     if (!steps) continue;
-    for (let layer = 0; layer < layers; layer++) {
-      if (way.layers.length && !way.layers.includes(layer)) continue;
-      way.vector.forEach((value, i) => (found[layer * width + i] += steps * value));
-    }
+    const moved = [...Array(layers).keys()].filter((layer) => !way.layers.length || way.layers.includes(layer));
+    const mean = way.vector.map((_, i) => moved.reduce((sum, layer) => sum + start[layer * width + i], 0) / moved.length);
+    const added = offset(told, way, steps, mean);
+    for (const layer of moved) added.forEach((value, i) => (found[layer * width + i] += value));
   }
   return found;
 }
