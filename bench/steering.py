@@ -92,6 +92,17 @@ def table(rows: list[dict]) -> list[str]:
     return lines
 
 
+def sentence(record: dict) -> str:
+    """What was measured, on which machine, and what the columns say."""
+    return (
+        f"{record['date']}, {record['machine']}, {record['seconds']:,} s. Model {record['model']}; "
+        f"directions from {record['regressed']:,} samples in {record['space']}; {record['samples']} other "
+        "samples. Leakage: how much more often another attribute's estimate changes than after as many steps "
+        "along a null direction, in points. Face moved: perceptual distance of eyes, nose and mouth, with "
+        "what hair lies over them; 1 is that of two different faces."
+    )
+
+
 def drawn_table(network: AttributeNetwork, number: int) -> tuple[list[str], float]:
     """Exact changes of one factor of drawn faces: how often each other estimate changes; and the largest."""
     seeds = range(FIRST_DRAWN, FIRST_DRAWN + number)
@@ -149,25 +160,10 @@ def main() -> None:
     rows = steered_rows(model, directions, network, args.samples, only)
     drawn = drawn_table(network, args.drawn)[0] if args.drawn else []
     refused = [f"- {named_}: {reason}" for named_, reason in directions.refused.items()]
-    text = [
-        "# Steering: is what was asked for reached, and what else changes?",
-        "",
-        f"{datetime.date.today()}, {machine_name()}, {time.monotonic() - began:.0f} s. "
-        f"Model {model.about.line()}; directions from {directions.samples:,} samples in {directions.space}; "
-        f"{args.samples} other samples. "
-        "Leakage: how much more often another attribute's estimate changes than after as many steps along a "
-        "null direction, in points. Face moved: perceptual distance of the middle of the face, 1 is that of "
-        "two different faces.",
-        "",
-        *table(rows),
-        "",
-        *(["Without a direction:", "", *refused, ""] if refused else []),
-        *(["Drawn faces with one factor changed exactly:", "", *drawn, ""] if drawn else []),
-    ]
-    args.out.write_text("\n".join(text))
     record = {
         "date": str(datetime.date.today()),
         "machine": machine_name(),
+        "seconds": round(time.monotonic() - began),
         "snapshot": model.snapshot_hash,
         "model": model.about.line(),
         "regressed": directions.samples,
@@ -175,6 +171,17 @@ def main() -> None:
         "samples": args.samples,
         "rows": rows,
     }
+    text = [
+        "# Steering: is what was asked for reached, and what else changes?",
+        "",
+        sentence(record),
+        "",
+        *table(rows),
+        "",
+        *(["Without a direction:", "", *refused, ""] if refused else []),
+        *(["Drawn faces with one factor changed exactly:", "", *drawn, ""] if drawn else []),
+    ]
+    args.out.write_text("\n".join(text))
     args.out.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
     print(args.out)
 

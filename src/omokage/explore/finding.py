@@ -38,9 +38,11 @@ from omokage.sampling import sample
 from omokage.settings import Settings
 
 CHUNK = 1024  # samples in a file of estimates
-LEAST_REACH = 0.2  # share of faces in which a direction must reach its value to be a slider
+# Share of faces in which a direction must reach its value to be a slider, and the most by which it may change
+# another attribute. 85 and 5 points are wanted; the rest is what chance does on 128 faces.
+LEAST_REACH = 0.8
+MOST_LEAKAGE = 0.08
 LEAST_CHECKED = 32  # faces; with fewer, reach and leakage say too little to take a slider away
-MOST_LEAKAGE = 0.12  # excess share of faces in which it may change another attribute
 FIRST_CHECK = 2**40  # seeds of the faces that directions are measured on; samples have small ones
 LAYER_FACES = 16
 KEPT = "estimates"  # the folder of what was seen so far
@@ -194,7 +196,7 @@ def find(
     space: Space | None = None,
     settings: Settings | None = None,
     faces: FaceSet | None = None,
-    check: int = 64,
+    check: int = 128,
     unnamed: int = 6,
     least: int = LEAST,
     confident: float = CONFIDENT,

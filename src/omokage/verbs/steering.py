@@ -85,7 +85,7 @@ def directions(
     ] = None,
     check: Annotated[
         int, typer.Option(callback=within(0, 10_000), help="Faces each direction is measured on; 0: none.")
-    ] = 64,
+    ] = 128,
     least: Annotated[
         int, typer.Option(callback=within(10, 10**6), help="Sure samples that a value needs.")
     ] = 100,
