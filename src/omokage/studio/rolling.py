@@ -13,7 +13,7 @@ import numpy as np
 
 from ..attributes import ATTRIBUTES, AttributeNetwork, Estimates, known_value
 from ..explore.alignment import detected
-from ..explore.directions import Directions, named
+from ..explore.directions import BEYOND, Directions, named
 from ..explore.steering import REACHED
 from ..model import Model
 from ..sampling import chosen_latents, latents
@@ -273,7 +273,10 @@ def _steer(found: Rolled, asked: Roll, passed: Sequence[Face], directions: Direc
     edits = {}
     for name, value in asked.wanted.items():
         row = directions.find(named(name, value))
-        steps = row.steps if row.steps is not None else row.limit / 2
+        if row.goal is not None:
+            steps = row.limit / BEYOND  # all the way to the goal: a face that is nearer stops soon after it
+        else:
+            steps = row.steps if row.steps is not None else row.limit / 2
         backwards = ATTRIBUTES[name].binary and value == ATTRIBUTES[name].values[0]
         edits[row.name] = round(-steps if backwards else steps, 2)
     some = passed[: asked.count - len(found.faces)]
