@@ -40,7 +40,8 @@ LEAST = 100  # confident samples with a value, and without it, below which it is
 CONFIDENT = SURE  # estimates below this are left out of the regression
 RIDGE = 1e-3  # at least this share of the mean variance is added to every variance
 MAX_ROWS = 10_000
-BEYOND = 1.2  # how far a face may go, 1 is its goal: farther on, colours between others are left again
+BEYOND = 1.5  # how far a face may go if it is not reached, 1 is the goal: farther on, faces lie nowhere
+SHOWN = 1.2  # how far a slider leads most faces: farther on, colours between others are left again
 
 
 SHARED = ("reading", "way", "spread")  # what the goals of all values of an attribute have in common
@@ -272,7 +273,7 @@ class Regression:
         refused: for each value without support, the reason with the count.
         null: (width,), a random direction orthogonal to all normals.
         limits: for each name the steps after which half of the samples are beyond 99.9% of them; with a
-            goal, those after which nine of ten have gone as far as they may.
+            goal, those after which nine of ten have gone `SHOWN` of their way.
         goals: for each value of an attribute of several, where its faces lie.
     """
 
@@ -359,7 +360,7 @@ def regress(
         seen = estimates.probabilities[attribute]
         goals |= _goals(attribute, x, seen, normals, owner, covariance, confident)
     for name, goal in goals.items():
-        length = BEYOND * goal.way_from(x)[1]
+        length = SHOWN * goal.way_from(x)[1]
         limits[name] = round(min(8.0, max(2.0, float(np.quantile(length.numpy(), 0.9)))), 2)
     draw = torch.Generator().manual_seed(seed)
     random = covariance @ torch.randn(width, generator=draw, dtype=torch.float64)

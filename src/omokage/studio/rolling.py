@@ -13,7 +13,7 @@ import numpy as np
 
 from ..attributes import ATTRIBUTES, AttributeNetwork, Estimates, known_value
 from ..explore.alignment import detected
-from ..explore.directions import BEYOND, Directions, named
+from ..explore.directions import SHOWN, Directions, named
 from ..explore.steering import REACHED
 from ..model import Model
 from ..sampling import chosen_latents, latents
@@ -274,7 +274,7 @@ def _steer(found: Rolled, asked: Roll, passed: Sequence[Face], directions: Direc
     for name, value in asked.wanted.items():
         row = directions.find(named(name, value))
         if row.goal is not None:
-            steps = row.limit / BEYOND  # all the way to the goal: a face that is nearer stops soon after it
+            steps = row.limit / SHOWN  # all the way to the goal: a face that is nearer stops soon after it
         else:
             steps = row.steps if row.steps is not None else row.limit / 2
         backwards = ATTRIBUTES[name].binary and value == ATTRIBUTES[name].values[0]
