@@ -341,7 +341,7 @@ def test_steps_to_a_goal_are_standard_deviations_up_to_its_end(row_of_colours):
     assert torch.allclose(back, -blue.vector.expand_as(back), atol=1e-6)
     assert torch.equal(moved(points, blue, 0).values, points.values)
     nine_of_ten = float(ends(Points(x.float()), blue).quantile(0.9))
-    assert result.limits["hair=blue"] == pytest.approx(SHOWN / BEYOND * nine_of_ten, abs=0.1)
+    assert result.goal_limits["hair=blue"] == pytest.approx(SHOWN / BEYOND * nine_of_ten, abs=0.1)
 
 
 def test_a_goal_looks_at_the_layers_that_it_moves(row_of_colours):

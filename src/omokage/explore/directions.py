@@ -272,9 +272,9 @@ class Regression:
         support: for each name, confident samples with the value.
         refused: for each value without support, the reason with the count.
         null: (width,), a random direction orthogonal to all normals.
-        limits: for each name the steps after which half of the samples are beyond 99.9% of them; with a
-            goal, those after which nine of ten have gone `SHOWN` of their way.
+        limits: for each name the steps after which half of the samples are beyond 99.9% of them.
         goals: for each value of an attribute of several, where its faces lie.
+        goal_limits: for each goal the steps after which nine of ten samples have gone `SHOWN` of their way.
     """
 
     directions: dict[str, Tensor]
@@ -284,6 +284,7 @@ class Regression:
     null: Tensor
     limits: dict[str, float]
     goals: dict[str, Goal] = field(default_factory=dict)
+    goal_limits: dict[str, float] = field(default_factory=dict)
 
 
 def regress(
@@ -359,13 +360,12 @@ def regress(
     for attribute in {owner[name] for name in normals if not ATTRIBUTES[owner[name]].binary}:
         seen = estimates.probabilities[attribute]
         goals |= _goals(attribute, x, seen, normals, owner, covariance, confident)
-    for name, goal in goals.items():
-        length = SHOWN * goal.way_from(x)[1]
-        limits[name] = round(min(8.0, max(2.0, float(np.quantile(length.numpy(), 0.9)))), 2)
+    far_goals = {name: float(np.quantile(goal.way_from(x)[1].numpy(), 0.9)) for name, goal in goals.items()}
+    goal_limits = {name: round(min(8.0, max(2.0, SHOWN * length)), 2) for name, length in far_goals.items()}
     draw = torch.Generator().manual_seed(seed)
     random = covariance @ torch.randn(width, generator=draw, dtype=torch.float64)
     null = _one_step(_avoiding(random, covariance, list(normals.values())), covariance)
-    return Regression(directions, normals, support, refused, null, limits, goals)
+    return Regression(directions, normals, support, refused, null, limits, goals, goal_limits)
 
 
 def _goals(

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ CHUNK = 1024  # samples in a file of estimates
 LEAST_REACH = 0.8
 MOST_LEAKAGE = 0.08
 LEAST_CHECKED = 32  # faces; with fewer, reach and leakage say too little to take a slider away
+CLEARLY = 0.03  # by so much more faces a straight direction must reach to take the place of a goal
 FIRST_CHECK = 2**40  # seeds of the faces that directions are measured on; samples have small ones
 LAYER_FACES = 16
 KEPT = "estimates"  # the folder of what was seen so far
@@ -249,7 +250,7 @@ def find(
         len(seeds),
         told,
     )
-    return checked(model, network, plain, check, settings, folder, progress) if check else plain
+    return checked(model, network, plain, found.limits, check, settings, folder, progress) if check else plain
 
 
 def _with_labels(found: Regression, network: AttributeNetwork) -> list[Direction]:
@@ -262,7 +263,7 @@ def _with_labels(found: Regression, network: AttributeNetwork) -> list[Direction
                 vector,
                 attribute,
                 value or ATTRIBUTES[attribute].values[1],
-                limit=found.limits[name],
+                limit=found.goal_limits.get(name, found.limits[name]),
                 support=found.support[name],
                 offered=attribute in network.offered,
                 goal=found.goals.get(name),
@@ -286,6 +287,7 @@ def checked(
     model: Model,
     network: AttributeNetwork,
     directions: Directions,
+    limits: Mapping[str, float],
     check: int,
     settings: Settings,
     folder: Path | None = None,
@@ -293,7 +295,8 @@ def checked(
 ) -> Directions:
     """The directions restricted to the layers where they act, and measured on ``check`` faces.
 
-    The faces are of seeds that were not among the samples. With ``folder``, each measured direction is
+    The faces are of seeds that were not among the samples. A goal is left out where the straight direction,
+    to its limit in ``limits``, reaches clearly more faces. With ``folder``, each measured direction is
     written there, so that an interrupted call goes on.
     """
     points = of_seeds(model, range(FIRST_CHECK, FIRST_CHECK + check), settings, directions.space)  # type: ignore[arg-type]
@@ -307,14 +310,22 @@ def checked(
             file = None if folder is None else folder / KEPT / f"measured-{key}.json"
             stored = _measured(file)
             if stored is not None:
-                rows.append(replace(row, **stored))
+                goal = None if stored.pop("straight") else row.goal
+                rows.append(replace(row, **stored, goal=goal))
             elif row.attribute:
-                if directions.space == "w":
-                    row = replace(row, layers=acting_layers(model, network, few, row, before, settings))
-                measured_row, _ = measured(
-                    model, network, points, replace(row, offered=True), directions, settings
-                )
-                rows.append(replace(measured_row, offered=row.offered))
+                straight = replace(row, goal=None, limit=limits[row.name])
+                best: Direction | None = None
+                for way in [row] if row.goal is None else [row, straight]:
+                    if best is not None and (best.reach is None or best.reach > 1 - CLEARLY):
+                        break
+                    if directions.space == "w":
+                        way = replace(way, layers=acting_layers(model, network, few, way, before, settings))
+                    way = replace(way, offered=True)
+                    way, _ = measured(model, network, points, way, directions, settings)
+                    if best is None or (way.reach or 0.0) > (best.reach or 0.0) + CLEARLY:
+                        best = way
+                assert best is not None
+                rows.append(replace(best, offered=row.offered))
             else:
                 rows.append(replace(row, moves=moves(model, network, few, row, settings)))
             if file is not None and stored is None:
@@ -323,6 +334,8 @@ def checked(
                     unfinished.write_text(
                         json.dumps(
                             {
+                                "straight": last.goal is None,
+                                "limit": last.limit,
                                 "layers": last.layers,
                                 "reach": last.reach,
                                 "steps": last.steps,
@@ -357,7 +370,7 @@ def _measured(file: Path | None) -> dict[str, Any] | None:
         return None
     try:
         stored = json.loads(file.read_text())
-        return {**stored, "layers": tuple(stored["layers"])}
+        return {**stored, "straight": bool(stored["straight"]), "layers": tuple(stored["layers"])}
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
