@@ -5,10 +5,11 @@
 
 The records are the recipes, `published.toml` and the directions in `src/omokage/assets`, and in
 `bench/results` `comparison.jsonl`, `fid_over_minutes.jsonl`, `inversion.json`, `neighbours.json` and
-`steering.json`. From them come `recipes.json` and `measured.json` in `src/omokage/assets`, the tables between
-markers in README.md, the docs and bench/results/fid_over_minutes.md, and docs/images/report.png (with
-`chromium`, which must be installed). The pictures of samples in docs/comparison.md need the runs:
-`bench/comparison.py` makes them. This command only says whether they are stale.
+`steering.json`. From them come `recipes.json` and `measured.json` in `src/omokage/assets`, the tables
+between markers in README.md, the docs and bench/results/fid_over_minutes.md, and docs/images/report.png
+(with `chromium`, which must be installed). The pictures of samples in docs/comparison.md need the runs:
+`bench/comparison.py` makes them.
+This command only says whether they are stale.
 """
 
 import argparse
@@ -23,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import comparison
-import steering
 from PIL import Image, PngImagePlugin
 
 from omokage import catalogue
@@ -37,6 +37,7 @@ ASSETS = ROOT / "src" / "omokage" / "assets"
 RESULTS = ROOT / "bench" / "results"
 IMAGES = ROOT / "docs" / "images"
 SHIPPED = ROOT / "bench" / "results" / "shipped.jsonl"
+STEERING = ROOT / "bench" / "results" / "steering.json"
 
 
 def curve() -> list[dict[str, Any]]:
@@ -185,12 +186,6 @@ def directions_table() -> str:
     return "\n".join(lines)
 
 
-def steering_table() -> str:
-    """What steering reached and changed on many samples."""
-    record = json.loads((RESULTS / "steering.json").read_text(encoding="utf-8"))
-    return "\n".join([steering.sentence(record), "", *steering.table(record["rows"])])
-
-
 def neighbours_table() -> str:
     """What was measured of memorising in the model that ships: shares, never the faces themselves."""
     record = json.loads((RESULTS / "neighbours.json").read_text(encoding="utf-8"))
@@ -235,6 +230,29 @@ def inversion_words() -> str:
     return "\n".join(lines)
 
 
+def steering_words() -> str:
+    """What steering reaches on the model of the record, and how much leaks."""
+    record = json.loads(STEERING.read_text(encoding="utf-8"))
+    lines = [
+        f"`python bench/steering.py`, of {record['model']}, with directions from {record['regressed']:,} "
+        f"samples, on {record['samples']:,} other samples ({record['machine']}, {record['date']}). Leakage "
+        "is in points; moved is the distance of the middle of the face, of which 1 is that of two different "
+        "faces. [The whole table](../bench/results/steering.md) also has the steps.",
+        "",
+        "| value | reached | mean leakage | largest leakage | moved |",
+        "|---|---|---|---|---|",
+    ]
+    for row in record["rows"]:
+        which, worst = row["largest"]
+        share = row["reached"] / max(row["without"], 1)
+        words = f"{100 * row['leakage']:+.1f} | {100 * worst:+.1f} ({which}) | {row['moved']:.2f}"
+        lines.append(
+            f"| {row['value'].replace('=', ' ')} | {row['reached']:,} of {row['without']:,} ({share:.0%}) "
+            f"| {words if row['reached'] else '– | – | –'} |"
+        )
+    return "\n".join(lines)
+
+
 def fast_64_hash() -> str:
     """SHA-256 of the model fast-64."""
     return hashlib.sha256((ASSETS / "fast-getchu-64.safetensors").read_bytes()).hexdigest()
@@ -266,9 +284,6 @@ TEXTS: dict[Path, Callable[[], str]] = {
     ROOT / "docs" / "model-card.md": lambda: with_blocks(
         ROOT / "docs" / "model-card.md", {"directions": directions_table(), "neighbours": neighbours_table()}
     ),
-    ROOT / "docs" / "steering.md": lambda: with_blocks(
-        ROOT / "docs" / "steering.md", {"steering": steering_table()}
-    ),
     ROOT / "docs" / "inversion.md": lambda: with_blocks(
         ROOT / "docs" / "inversion.md", {"inversion": inversion_words()}
     ),
@@ -276,6 +291,9 @@ TEXTS: dict[Path, Callable[[], str]] = {
         RESULTS / "fid_over_minutes.md", {"curve": curve_table()}
     ),
     # Measured anew for each model that ships; until then the page says what it said.
+    ROOT / "docs" / "steering.md": lambda: with_blocks(
+        ROOT / "docs" / "steering.md", {"steering": steering_words()} if STEERING.is_file() else {}
+    ),
 }
 
 
