@@ -6,16 +6,20 @@ Two kinds of pictures are inverted. Faces of a face set that the model has not s
 found from the picture, in features that the search did not use, and how far is the best of 1,000 samples? The
 best sample is chosen with these very features, so it has an advantage. And faces drawn by program, in another
 style than the model's: do hair and eyes keep their colours? The attribute network names the colours of both
-sides. It is not always right, so the share of pictures that it names as they were drawn stands beside.
+sides. It is not always right, so the share of pictures that it names as they were drawn stands beside, and
+``--sheet`` writes pictures and faces found, enlarged, to count by eye. Both kinds are cut out as
+`omokage invert` does it.
 """
 
 import argparse
 import datetime
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from omokage.attributes import attribute_network
 from omokage.data.drawn import draw_face
@@ -32,29 +36,70 @@ from omokage.sampling import gathered, sample
 
 RESULT = Path(__file__).parent / "results" / "inversion.md"
 FIRST_DRAWN = 10**6  # seed of the first drawn face
+DRAWN_AT = 256  # px; drawn faces are made at this size and cut out
 FRAMED = 32
+ENLARGED = 4  # times, on the sheet
+IN_A_ROW = 10
 
 
-def faces_of(model: Model, faces: FaceSet, count: int, samples: np.ndarray) -> tuple[np.ndarray, int]:
-    """Faces of a set as the model frames them, uint8 (N, H, W, 3), and in how many none was found."""
-    detector, found, lost = open_detector(), [], 0
+Cut = Callable[[np.ndarray], np.ndarray | None]
+
+
+def cutter(model: Model, samples: np.ndarray) -> Cut:
+    """What cuts a face out of a picture as the model frames its own, both uint8 (H, W, 3); None: no face."""
+    detector = open_detector()
     frame = framing(samples[:FRAMED], detector)
     assert frame is not None, "no faces are found in the model's samples"
+
+    def cut(picture: np.ndarray) -> np.ndarray | None:
+        one = aligned(picture, model.resolution, frame, detector)
+        return None if one is None else one.pixels
+
+    return cut
+
+
+def faces_of(cut: Cut, faces: FaceSet, count: int) -> tuple[np.ndarray, int]:
+    """Faces of a set, uint8 (N, H, W, 3), and in how many pictures none was found."""
+    found, lost = [], 0
     for row in np.random.default_rng(0).permutation(len(faces)):
-        one = aligned(np.asarray(faces.image(int(row))), model.resolution, frame, detector)
+        one = cut(np.asarray(faces.image(int(row))))
         lost += one is None
         if one is not None:
-            found.append(one.pixels)
+            found.append(one)
         if len(found) == count:
             break
     return np.stack(found), lost
 
 
-def drawn_faces(model: Model, count: int) -> tuple[np.ndarray, list[tuple[str, str]]]:
-    """Drawn faces at the model's resolution, and the colours of their hair and eyes."""
-    drawn = [draw_face(FIRST_DRAWN + number, model.resolution[0]) for number in range(count)]
-    colours = [(one.factors["hair"], one.factors["eyes"]) for one in drawn]
-    return np.stack([one.image for one in drawn]), colours
+def drawn_faces(cut: Cut, count: int) -> tuple[np.ndarray, list[tuple[str, str]]]:
+    """Drawn faces, uint8 (N, H, W, 3), and the colours of their hair and eyes."""
+    found, colours = [], []
+    for number in range(count):
+        drawn = draw_face(FIRST_DRAWN + number, DRAWN_AT)
+        one = cut(drawn.image)
+        assert one is not None, f"no face is found in drawn face {number}"
+        found.append(one)
+        colours.append((drawn.factors["hair"], drawn.factors["eyes"]))
+    return np.stack(found), colours
+
+
+def sheet(found: Inversion) -> np.ndarray:
+    """Pictures with the faces found below them, enlarged, uint8 (H, W, 3)."""
+    rows = []
+    for first in range(0, len(found.pictures), IN_A_ROW):
+        for each in (found.pictures, found.faces):
+            line = np.concatenate(each[first : first + IN_A_ROW], 1)
+            width = IN_A_ROW * each.shape[2] - line.shape[1]
+            rows.append(np.pad(line, ((0, 0), (0, width), (0, 0)), constant_values=255))
+    return np.concatenate(rows)
+
+
+def measured(model: Model, pictures: np.ndarray, effort: Effort, judge: Judge) -> tuple[Inversion, dict]:
+    """What was found, with its figures. The processor's seconds do not depend on what else a machine does."""
+    began = time.process_time()
+    found = inverted(model, pictures, effort=effort, judge=judge, progress=TerminalProgress())
+    spent = (time.process_time() - began) / len(pictures)
+    return found, {"number": len(pictures), **likeness(found), "processor_seconds": spent}
 
 
 def likeness(found: Inversion) -> dict[str, float]:
@@ -106,15 +151,16 @@ def table(record: dict) -> str:
         "Distances are medians, in the features of the tag encoder, which the search does not use. The best "
         f"of {record['samples']:,} samples is chosen with these features.",
         "",
-        "| pictures | number | face found | in w | best sample | ratio | samples nearer | seconds each |",
-        "|---|---|---|---|---|---|---|---|",
+        "| pictures | number | face found | in w | best sample | ratio | samples nearer | seconds each "
+        "| of a processor |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, one in told.items():
         in_w = one.get("distance_in_w")
         lines.append(
             f"| {name} | {one['number']} | {one['distance']:.2f} | {'' if in_w is None else f'{in_w:.2f}'} | "
             f"{one['best_sample']:.2f} | {one['ratio']:.2f} | {one['nearer_samples']:.1%} | "
-            f"{one['seconds']:.1f} |"
+            f"{one['seconds']:.1f} | {one['processor_seconds']:.1f} |"
         )
     for name, one in told.items():
         if "strange in w+" in one:
@@ -149,25 +195,31 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=1000)
     parser.add_argument("--steps", type=int, default=Effort.steps)
     parser.add_argument("--more", type=int, default=Effort.more)
+    parser.add_argument("--sheet", type=Path, help="where to write drawn faces and what was found, a PNG")
     parser.add_argument("--note", default="", help="a sentence for the table, such as what the faces are")
+    parser.add_argument("--join", type=Path, help="a record (JSON) whose other sets are added")
     parser.add_argument("-o", "--out", type=Path, default=RESULT)
     args = parser.parse_args()
     model, progress = load_model(args.model), TerminalProgress()
     samples, finite = gathered(sample(model, range(args.samples), progress=progress))
     judge = Judge.of(samples[finite])
     effort = Effort(steps=args.steps, more=args.more, samples=args.samples)
+    cut = cutter(model, samples[finite])
     sets: dict[str, dict[str, float]] = {}
     if args.faces is not None:
-        pictures, lost = faces_of(model, FaceSet.open(args.faces), args.number, samples[finite])
+        pictures, lost = faces_of(cut, FaceSet.open(args.faces), args.number)
         print(f"{lost} pictures without a face were passed over")
-        found = inverted(model, pictures, effort=effort, judge=judge, progress=progress)
-        sets["unseen faces"] = {"number": len(pictures), **likeness(found)}
+        found, sets["unseen faces"] = measured(model, pictures, effort, judge)
         print(json.dumps(sets))
     if args.drawn:
-        pictures, colours = drawn_faces(model, args.drawn)
-        found = inverted(model, pictures, effort=effort, judge=judge, progress=progress)
-        sets["drawn faces"] = {"number": len(pictures), **likeness(found), **colours_kept(found, colours)}
+        pictures, colours = drawn_faces(cut, args.drawn)
+        found, told = measured(model, pictures, effort, judge)
+        sets["drawn faces"] = told | colours_kept(found, colours)
         print(json.dumps(sets))
+        if args.sheet is not None:
+            shown = Image.fromarray(sheet(found))
+            size = (ENLARGED * shown.width, ENLARGED * shown.height)
+            shown.resize(size, Image.Resampling.LANCZOS).save(args.sheet)
     record = {
         "date": datetime.date.today().isoformat(),
         "machine": machine_name(),
@@ -180,6 +232,11 @@ def main() -> None:
         "sets": sets,
         "note": args.note,
     }
+    if args.join is not None:
+        other = json.loads(args.join.read_text(encoding="utf-8"))
+        for key in ("snapshot", "effort", "samples"):
+            assert other[key] == record[key], f"{args.join} has another {key}"
+        record["sets"] = other["sets"] | sets
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(table(record), encoding="utf-8")
     args.out.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

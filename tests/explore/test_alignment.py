@@ -4,9 +4,10 @@ from PIL import Image
 
 from omokage.data.drawn import draw_face
 from omokage.data.steps.crop import CROPS
+from omokage.data.steps.detect import open_detector
 from omokage.data.steps.face import Face
 from omokage.errors import UserError
-from omokage.explore.alignment import aligned, check_framing, faces_of, framing
+from omokage.explore.alignment import EYES, aligned, check_framing, eyes_of, faces_of, framing
 
 
 class Fixed:
@@ -109,3 +110,27 @@ def test_hostile_files_are_refused_in_one_line(tmp_path, content):
     assert "\n" not in str(refused.value)
     with pytest.raises(UserError, match="there are model, portrait, tight"):
         check_framing("loose")
+
+
+def test_the_band_over_the_eyes_lies_in_the_largest_face():
+    faces = np.zeros((2, 64, 64, 3), np.uint8)
+    band = eyes_of(faces, Fixed((0.0, 0.0, 0.1, 0.1), (0.25, 0.25, 0.5, 0.5)))
+    assert band.shape == (2, 64, 64)
+    assert (band[0] == band[1]).all()
+    left, top, right, bottom = (round(16 + 32 * share) for share in EYES)
+    assert band[0, top + 2 : bottom - 2, left + 2 : right - 2].min() > 0.99
+    band[:, top - 3 : bottom + 3, left - 3 : right + 3] = 0
+    assert band.max() < 0.01
+    assert eyes_of(faces, Fixed()).max() == 0
+    assert eyes_of(faces[:0], Fixed(MIDDLE)).shape == (0, 64, 64)
+
+
+def test_the_band_covers_the_eyes_of_drawn_faces():
+    drawn = [draw_face(seed, 128, masks=True) for seed in range(20)]
+    bands = eyes_of(np.stack([one.image for one in drawn]), open_detector())
+    irises = [one.masks["iris"].astype(float) for one in drawn]
+    seen = [(iris * band).sum() / iris.sum() for iris, band in zip(irises, bands, strict=True) if iris.any()]
+    assert len(seen) > 10
+    assert np.median(seen) > 0.95
+    assert np.mean(np.array(seen) > 0.8) > 0.85
+    assert bands.mean() < 0.25  # and little else

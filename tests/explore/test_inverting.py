@@ -308,3 +308,54 @@ def test_a_point_whose_image_overflows_does_not_stop_the_others():
     assert loss[1] < 0.01
     assert not loss[0] < 1e9
     assert u.isfinite().all()
+
+
+def test_colour_is_compared_at_half_size_and_weighs_more():
+    grey = torch.zeros(1, 3, 4, 6)
+    aim = quick(colour=3.0)
+    brighter = torch.full_like(grey, 0.5)
+    torch.testing.assert_close(aim.differences(brighter, grey), torch.full((1, 4, 6), 0.25))
+    # Another colour of the same brightness.
+    bluer = grey + torch.tensor([0.0, -0.114, 0.587])[:, None, None]
+    moved = (0.3313 * 0.114 + 0.5 * 0.587) ** 2 + (0.4187 * 0.114 - 0.0813 * 0.587) ** 2
+    found = aim.differences(bluer, grey)
+    torch.testing.assert_close(found, torch.full_like(found, 3 * moved), atol=1e-4, rtol=1e-3)
+    # Colours that cancel out in 2x2 pixels count nothing.
+    sign = torch.ones(4, 6)
+    sign[:, ::2] = -1
+    assert aim.differences(sign * bluer, grey).max() < 1e-6
+    assert aim.differences(torch.zeros(1, 3, 5, 7), torch.ones(1, 3, 5, 7)).shape == (1, 5, 7)
+    torch.testing.assert_close(aim.differences(brighter[:, :1], grey[:, :1]), torch.full((1, 4, 6), 0.25))
+
+
+def test_pixels_of_the_eyes_weigh_more():
+    aim, black = Aim(Coarse(), pixels=1.0, eyes=9.0), torch.zeros(2, 3, 8, 8)
+    one = black.clone()
+    one[:, :, 2:4, 2:4] = 1.0
+    eyes = torch.zeros(2, 8, 8)
+    eyes[1, 2:4, 2:4] = 1.0
+    plain = aim.likeness(one, black, aim.maps(black))
+    inside, outside = aim.likeness(one, black, aim.maps(black), eyes).tolist()[::-1]
+    assert outside == plain[0].item()
+    assert inside - outside == pytest.approx(9.0 * 4 / 64)
+
+
+def test_a_search_that_cannot_draw_all_draws_the_eyes():
+    model = linear_model()
+    images = 0.3 * torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+    eyes = torch.zeros(6, 8, 8)
+    eyes[:, 2:5, 1:7] = 1.0
+    errors = []
+    for shown in (None, eyes):
+        u, _ = descended(
+            Differentiable(model).decode,
+            images,
+            torch.zeros(6, 8),
+            quick(prior=0.0),
+            steps=150,
+            rate=0.2,
+            eyes=shown,
+        )
+        errors.append((Aim(Coarse()).differences(model.decode(u), images) * eyes).flatten(1).sum(1))
+    assert (errors[1] < errors[0]).all()
+    assert errors[1].mean() < 0.9 * errors[0].mean()

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from omokage.abilities import Encodes, Exact, HasDensity, HasStyles
+from omokage.data.steps.detect import open_detector
 from omokage.data.steps.read import RESIZE_RULE, Unreadable, cover, read_file, read_picture
 from omokage.data.text import one_line
 from omokage.errors import UserError
-from omokage.explore.alignment import faces_of
+from omokage.explore.alignment import eyes_of, faces_of
 from omokage.explore.encoders import encoder_of
 from omokage.explore.faces import Faces
 from omokage.explore.fits import Editability, Fit, Judge, editability
@@ -153,7 +154,8 @@ class Effort:
     Attributes:
         steps: steps in z, or in w.
         more: steps in w+ after those in w; 0: stay in w.
-        rate: the largest learning rate; half of it in w+.
+        rate: the largest learning rate in z or w.
+        more_rate: the largest learning rate in w+.
         samples: how many of the model's faces the fit is compared with. Where a model has no encoder, the
             search starts from the one of them that is most like the picture.
         side: pictures are compared at this many pixels a side, see `omokage.metrics.perceptual`.
@@ -162,6 +164,7 @@ class Effort:
     steps: int = 50
     more: int = 250
     rate: float = 0.3
+    more_rate: float = 0.6
     samples: int = 256
     side: int = 64
 
@@ -277,6 +280,7 @@ def inverted(
     assert judge is not None
     aim = aim or Aim(Perceptual(side=effort.side, device=model.device))
     images = as_images(pictures).to(model.device)
+    eyes = torch.from_numpy(eyes_of(pictures, open_detector())).to(model.device)
     if encode is not None:
         z = torch.cat([encode(part) for part in images.split(BATCH)])
         began = ["encoder"] * len(pictures)
@@ -298,7 +302,8 @@ def inverted(
                     watch(rows, to_pixels(drawn))
 
             own = slice(rows.start, rows.stop)
-            parts.append(_searched(model, images[own], z[own], chosen, settings, effort, aim, told))
+            seen = images[own], eyes[own], z[own]
+            parts.append(_searched(model, *seen, chosen, settings, effort, aim, told))
     seconds = (monotonic() - began_at) / len(pictures)
     return _judged(model, pictures, parts, chosen, settings, judge, starts, began, seconds)
 
@@ -314,6 +319,7 @@ class _Found:
 def _searched(
     model: Model,
     images: Tensor,
+    eyes: Tensor,
     z: Tensor,
     space: str,
     settings: Settings,
@@ -330,7 +336,7 @@ def _searched(
         def from_z(u: Tensor) -> Tensor:
             return drawing.decode(u.unflatten(1, shape), settings)
 
-        u, _ = descended(from_z, images, z.flatten(1), aim, steps=steps, rate=rate, watch=watch)
+        u, _ = descended(from_z, images, z.flatten(1), aim, steps=steps, rate=rate, eyes=eyes, watch=watch)
         return _Found(u.unflatten(1, shape).cpu(), None, None, None)
     normal, layers = styles_of(model, settings), model.layers
 
@@ -345,6 +351,7 @@ def _searched(
         aim,
         steps=steps,
         rate=rate,
+        eyes=eyes,
         watch=watch,
     )
     plus = None
@@ -355,7 +362,8 @@ def _searched(
             u[:, None].expand(-1, layers, -1),
             aim,
             steps=effort.more,
-            rate=rate / 2,
+            rate=effort.more_rate,
+            eyes=eyes,
             watch=watch,
         )
         plus = normal.point(plus).cpu()

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from omokage.metrics.perceptual import Perceptual
@@ -19,6 +20,8 @@ from omokage.settings import Settings
 
 STYLES = 10_000  # latents whose styles give the mean and the covariance of w
 LEAST_VARIANCE = 1e-5  # of the largest; in directions of less variance, styles do not differ
+# Brightness, and the two axes of colour, from red, green and blue (ITU-R BT.601).
+OPPONENT = ((0.299, 0.587, 0.114), (-0.1687, -0.3313, 0.5), (0.5, -0.4187, -0.0813))
 WARM_UP = 0.1  # share of the steps in which the rate rises
 
 
@@ -77,24 +80,51 @@ class Aim:
 
     Attributes:
         perceptual: the feature maps.
-        pixels: weight of the mean squared difference of pixel values in [-1, 1].
+        pixels: weight of the mean squared difference of pixels: of brightness, and of the two axes of colour.
+        colour: how much more the axes of colour weigh than brightness.
+        eyes: how much more the pixels around the eyes weigh than others (`eyes_of`). Eyes are few pixels, and
+            without this a search spends nothing on their colour.
         prior: weight of the mean square of the coordinates, see the module.
         apart: in w+, weight of the mean square of the layers' coordinates around their mean over the layers.
     """
 
     perceptual: Perceptual
     pixels: float = 10.0
-    prior: float = 0.01
-    apart: float = 0.01
+    colour: float = 3.0
+    eyes: float = 30.0
+    prior: float = 0.003
+    apart: float = 0.003
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """Feature maps of images (B, 3, H, W)."""
         return self.perceptual.maps(images)
 
-    def likeness(self, images: Tensor, targets: Tensor, maps: list[Tensor]) -> Tensor:
-        """(B,), how far images are from ``targets``, whose feature maps are ``maps``."""
-        difference = (images - targets).square().flatten(1).mean(1)
-        return self.perceptual.between(self.maps(images), maps) + self.pixels * difference
+    def likeness(
+        self, images: Tensor, targets: Tensor, maps: list[Tensor], eyes: Tensor | None = None
+    ) -> Tensor:
+        """(B,), how far images are from ``targets``, whose feature maps are ``maps``.
+
+        ``eyes``: (B, H, W), how much each pixel belongs to the eyes, 0 to 1; None: nothing is known of them.
+        """
+        difference = self.differences(images, targets)
+        if eyes is not None:
+            difference = difference * (1 + self.eyes * eyes)
+        return self.perceptual.between(self.maps(images), maps) + self.pixels * difference.flatten(1).mean(1)
+
+    def differences(self, images: Tensor, targets: Tensor) -> Tensor:
+        """(B, H, W), the squared difference at each pixel; of grey images, (B, 1, H, W), that of the values.
+
+        Axes of colour are compared as means of 2x2 pixels. Finer colour is hardly seen, and a generator that
+        draws colour at half the size cannot make it.
+        """
+        change = images - targets
+        if change.shape[1] != 3:
+            return change.square().mean(1)
+        parts = torch.einsum("kc,bchw->bkhw", change.new_tensor(OPPONENT), change)
+        colour = F.avg_pool2d(parts[:, 1:], 2, ceil_mode=True, count_include_pad=False).square().sum(1)
+        height, width = change.shape[2:]
+        fine = colour.repeat_interleave(2, 1).repeat_interleave(2, 2)[:, :height, :width]
+        return parts[:, 0].square() + self.colour * fine
 
     def penalty(self, u: Tensor) -> Tensor:
         """(B,) for coordinates (B, R), or in w+ (B, layers, R)."""
@@ -122,6 +152,7 @@ def descended(
     *,
     steps: int,
     rate: float,
+    eyes: Tensor | None = None,
     watch: Callable[[Tensor], None] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Coordinates whose images are like ``targets``, by Adam (Kingma & Ba 2015) from ``u``.
@@ -132,6 +163,7 @@ def descended(
         render: coordinates (B, ...) to images (B, 3, H, W) in [-1, 1], with gradients.
         targets: (B, 3, H, W).
         u: coordinates to start from, (B, R) or (B, layers, R).
+        eyes: (B, H, W), see `Aim.likeness`.
         watch: called after each step with the images before it, (B, 3, H, W).
 
     Returns:
@@ -146,7 +178,7 @@ def descended(
     with torch.enable_grad():
         for step in range(steps + 1):
             images = render(u)
-            losses = aim.likeness(images, targets, maps) + aim.penalty(u)
+            losses = aim.likeness(images, targets, maps, eyes) + aim.penalty(u)
             with torch.no_grad():
                 better = losses < lowest  # False for NaN
                 lowest = torch.where(better, losses, lowest)
