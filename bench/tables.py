@@ -212,22 +212,19 @@ def inversion_words() -> str:
         f"Of `{record['recipe']}` after {record['images']:,} images, with {effort['steps']} steps in w and "
         f"{effort['more']} in w+ ({record['machine']}):",
         "",
-        f"| pictures | number | in w | in w+ | best of {record['samples']:,} samples | ratio | seconds "
-        "| of a processor |",
-        "|---|---|---|---|---|---|---|---|",
+        f"| pictures | number | in w | in w+ | best of {record['samples']:,} samples | ratio | seconds |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, one in told.items():
         lines.append(
             f"| {name} | {one['number']} | {one['distance_in_w']:.2f} | {one['distance']:.2f} "
-            f"| {one['best_sample']:.2f} | {one['ratio']:.2f} | {one['seconds']:.1f} "
-            f"| {one['processor_seconds']:.1f} |"
+            f"| {one['best_sample']:.2f} | {one['ratio']:.2f} | {one['seconds']:.1f} |"
         )
     drawn = told["drawn faces"]
     lines += [
         "",
         f"Of the {drawn['number']} drawn faces, {drawn['hair_kept']:.0%} keep the colour of their hair and "
-        f"{drawn['eyes_kept']:.0%} that of their eyes, as the attribute network names them. It names "
-        f"{drawn['hair_picture_right']:.0%} and {drawn['eyes_picture_right']:.0%} in the pictures as drawn.",
+        f"{drawn['eyes_kept']:.0%} that of their eyes.",
         *(["", record["note"]] if record["note"] else []),
     ]
     return "\n".join(lines)
