@@ -223,8 +223,10 @@ def inversion_words() -> str:
     drawn = told["drawn faces"]
     lines += [
         "",
-        f"Of the {drawn['number']} drawn faces, {drawn['hair_kept']:.0%} keep the colour of their hair and "
-        f"{drawn['eyes_kept']:.0%} that of their eyes.",
+        f"Of the {drawn['number']} drawn faces, {drawn['hair_kept']:.0%} keep the colour of their hair, as "
+        f"the attribute network names it, and {drawn['eyes_kept_by_pixels']:.0%} that of their eyes, by the "
+        f"mean colour of the irises. The network names {drawn['eyes_kept']:.0%} of these eyes as in the "
+        "picture.",
         *(["", record["note"]] if record["note"] else []),
     ]
     return "\n".join(lines)
