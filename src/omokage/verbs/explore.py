@@ -12,7 +12,7 @@ app = typer.Typer(
     help="Encode your own pictures, walk between them, find bad ones in a face set.",
 )
 
-MODEL = typer.Option("--model", "-m", help="A run or snapshot of a family that supports this.")
+MODEL = typer.Option("--model", "-m", help="A run or snapshot. Default: the model that ships.")
 FILES = typer.Argument(metavar="FILE...", help="Pictures: PNG, JPEG, WebP and others.")
 
 
@@ -26,7 +26,7 @@ SEED = typer.Option(callback=within(0, 2**62), help="Seed of the random numbers.
 @app.command()
 def reconstruct(
     files: Annotated[list[Path], FILES],
-    model: Annotated[Path, MODEL],
+    model: Annotated[Path | None, MODEL] = None,
     out: Annotated[Path | None, _sheet("reconstructions.png")] = None,
     double: Annotated[bool, typer.Option("--double", help="Count in float64: slower, more exact.")] = False,
 ) -> None:
@@ -60,7 +60,7 @@ def reconstruct(
 @app.command()
 def interpolate(
     files: Annotated[list[Path], FILES],
-    model: Annotated[Path, MODEL],
+    model: Annotated[Path | None, MODEL] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="A PNG strip. Default: walk.png, unless --video.")
     ] = None,
@@ -105,7 +105,7 @@ def interpolate(
 @app.command()
 def outliers(
     faces: Annotated[Path, typer.Argument(metavar="FACES", help="A face set.")],
-    model: Annotated[Path, MODEL],
+    model: Annotated[Path | None, MODEL] = None,
     out: Annotated[Path | None, _sheet("outliers.png")] = None,
     table: Annotated[
         Path | None, typer.Option("--csv", help="Scores of all faces. Default: beside the PNG.")
@@ -149,10 +149,10 @@ def outliers(
 
 @app.command()
 def attribute(
-    model: Annotated[Path, MODEL],
     data: Annotated[Path, typer.Option(help="A face set with labels (omokage build --labels).")],
     start: Annotated[str, typer.Option("--from", help="A tag of the faces, like hair=blonde.")],
     end: Annotated[str, typer.Option("--to", help="The tag to go to, like hair=black.")],
+    model: Annotated[Path | None, MODEL] = None,
     files: Annotated[
         list[Path] | None,
         typer.Argument(metavar="[FILE...]", help="Pictures. Default: faces of the set with the tag --from."),
