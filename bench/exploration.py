@@ -4,10 +4,10 @@
     python bench/exploration.py walk --model RUN
 
 ``pictures`` writes the model's samples for README and model card, and those of docs/exploration.md, 800 px
-wide and in 256 colours: walk, traversal, truncation; of a model with styles also mixing and path lengths; if
-it has a direction of hair, steered faces; of ``--runs`` the last frame of the montage; of ``--beside`` the
-traversal of that model beside this one's, at one scale. ``walk`` prints how long a film of ten seconds takes
-in each format, and the largest memory in use.
+wide and in 256 colours: walk, traversal, truncation; of a model with styles also mixing and path lengths;
+if it has a direction of hair, steered faces and faces in all colours of hair; of ``--runs`` the last frame
+of the montage; of ``--beside`` the traversal of that model beside this one's, at one scale. ``walk`` prints
+how long a film of ten seconds takes in each format, and the largest memory in use.
 """
 
 import argparse
@@ -16,20 +16,25 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from omokage.__main__ import main as omokage
 from omokage.abilities import HasStyles
 from omokage.errors import UserError
-from omokage.explore.directions import directions_of
+from omokage.explore.directions import SHOWN, directions_of, moved
+from omokage.explore.faces import Faces
 from omokage.explore.inputs import gather
+from omokage.explore.points import drawn, of_seeds
 from omokage.exploring import mix, montage, traverse, truncate, walk
 from omokage.model import Model, load_model
+from omokage.pages.figures import table
 from omokage.samples import write_grid, write_sheet
 from omokage.settings import Settings
 
 WIDTH = 800
 WIDE = 1200  # of two tables side by side
+COLOURED = (0, 3, 10, 13, 17, 36)  # seeds of the faces in every colour of hair
 HAIR = ("hair=blue", "hair=pink", "hair=blonde")  # steered to the first of these that has a slider
 
 
@@ -97,11 +102,28 @@ def pictures(model: Model, name: str | None, folder: Path, runs: list[Path], bes
             out = folder / "steered.png"
             command(name, "steer", "0-5", "--psi", "0.8", "--hair", colour, "-o", out)
             out.with_name(out.name + ".json").unlink()  # the run file
+            hair_colours(model, scratch)
+            reduced(scratch, folder / "hair-colours.png", WIDE)
         if runs:
             film = Path(temporary) / "montage.mp4"
             montage(runs, film)
             last_frame(film).save(scratch)
             reduced(scratch, folder / "exploration-montage.png")
+
+
+def hair_colours(model: Model, out: Path) -> None:
+    """Some faces in every colour of hair that has a slider: each at its goal, or at half of the range."""
+    directions, settings = directions_of(model), Settings(psi=0.8)
+    ways = [row for row in directions.rows if row.offered and row.attribute == "hair"]
+    points = of_seeds(model, COLOURED, settings, directions.space)
+    stacks = [points, *(moved(points, way, way.limit / (SHOWN if way.goal else 2)) for way in ways)]
+    columns = [np.concatenate([pixels for pixels, _ in drawn(model, each, settings)]) for each in stacks]
+    rows = [
+        Faces(np.stack([column[row] for column in columns]), heading=str(seed))
+        for row, seed in enumerate(COLOURED)
+    ]
+    headings, line = ["as drawn", *(way.value for way in ways)], model.about.line("psi 0.8")
+    table([rows], out, title="Colours of hair", line=line, columns=headings, text={}, rows="seed")
 
 
 def slider(model: Model) -> str | None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ CHUNK = 1024  # samples in a file of estimates
 LEAST_REACH = 0.8
 MOST_LEAKAGE = 0.08
 LEAST_CHECKED = 32  # faces; with fewer, reach and leakage say too little to take a slider away
-CLEARLY = 0.03  # by so much more faces a straight direction must reach to take the place of a goal
+CLEARLY = 0.03  # so many more faces must be reached by more layers, or by a straight direction than by a goal
+SHARES = 0.6, 0.9  # of a direction's effect that its layers make; few layers change little else
 FIRST_CHECK = 2**40  # seeds of the faces that directions are measured on; samples have small ones
 LAYER_FACES = 16
 KEPT = "estimates"  # the folder of what was seen so far
@@ -295,9 +297,9 @@ def checked(
 ) -> Directions:
     """The directions restricted to the layers where they act, and measured on ``check`` faces.
 
-    The faces are of seeds that were not among the samples. A goal is left out where the straight direction,
-    to its limit in ``limits``, reaches clearly more faces. With ``folder``, each measured direction is
-    written there, so that an interrupted call goes on.
+    The faces are of seeds that were not among the samples. More layers are moved, or a goal is left out and
+    the straight direction taken, to its limit in ``limits``, only where that reaches clearly more faces. With
+    ``folder``, each measured direction is written there, so that an interrupted call goes on.
     """
     points = of_seeds(model, range(FIRST_CHECK, FIRST_CHECK + check), settings, directions.space)  # type: ignore[arg-type]
     few = points[: min(LAYER_FACES, check)]
@@ -313,14 +315,18 @@ def checked(
                 goal = None if stored.pop("straight") else row.goal
                 rows.append(replace(row, **stored, goal=goal))
             elif row.attribute:
-                straight = replace(row, goal=None, limit=limits[row.name])
+                ways = [row]
+                if row.goal is not None:
+                    ways.append(replace(row, goal=None, limit=limits[row.name]))
                 best: Direction | None = None
-                for way in [row] if row.goal is None else [row, straight]:
-                    if best is not None and (best.reach is None or best.reach > 1 - CLEARLY):
+                for way, share in product(ways, SHARES if directions.space == "w" else SHARES[:1]):
+                    good = best is not None and (best.reach is None or best.reach > 1 - CLEARLY)
+                    if good or (best is not None and not row.offered):  # what is no slider is not tried twice
                         break
-                    if directions.space == "w":
-                        way = replace(way, layers=acting_layers(model, network, few, way, before, settings))
                     way = replace(way, offered=True)
+                    if directions.space == "w":
+                        layers = acting_layers(model, network, few, way, before, settings, share=share)
+                        way = replace(way, layers=layers)
                     way, _ = measured(model, network, points, way, directions, settings)
                     if best is None or (way.reach or 0.0) > (best.reach or 0.0) + CLEARLY:
                         best = way
