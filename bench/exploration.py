@@ -22,7 +22,7 @@ from PIL import Image
 from omokage.__main__ import main as omokage
 from omokage.abilities import HasStyles
 from omokage.errors import UserError
-from omokage.explore.directions import SHOWN, directions_of, moved
+from omokage.explore.directions import directions_of, moved
 from omokage.explore.faces import Faces
 from omokage.explore.inputs import gather
 from omokage.explore.points import drawn, of_seeds
@@ -116,7 +116,7 @@ def hair_colours(model: Model, out: Path) -> None:
     directions, settings = directions_of(model), Settings(psi=0.8)
     ways = [row for row in directions.rows if row.offered and row.attribute == "hair"]
     points = of_seeds(model, COLOURED, settings, directions.space)
-    stacks = [points, *(moved(points, way, way.limit / (SHOWN if way.goal else 2)) for way in ways)]
+    stacks = [points, *(moved(points, way, way.chosen) for way in ways)]
     columns = [np.concatenate([pixels for pixels, _ in drawn(model, each, settings)]) for each in stacks]
     rows = [
         Faces(np.stack([column[row] for column in columns]), heading=str(seed))

@@ -115,6 +115,11 @@ class Direction:
     goal: Goal | None = None
 
     @property
+    def chosen(self) -> float:
+        """Steps to take if nobody says how many: to the goal, for most a little beyond, or half the range."""
+        return self.limit / (SHOWN if self.goal is not None else 2)
+
+    @property
     def worst(self) -> tuple[str, float]:
         """The attribute with the largest leakage, and that leakage; ("", 0) if none was measured."""
         return max(self.leakage.items(), key=lambda each: each[1], default=("", 0.0))

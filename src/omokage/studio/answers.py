@@ -25,13 +25,17 @@ class SettingTold(Answer):
 
 
 class DirectionTold(Answer):
-    """A direction along which faces are steered; numbers are steps of a standard deviation."""
+    """A direction along which faces are steered; numbers are steps of a standard deviation.
+
+    A click on the value goes ``chosen`` steps: to its goal, or half of the range.
+    """
 
     name: str
     attribute: str
     value: str
     low: float
     high: float
+    chosen: float
     reach: float | None
     leakage: float | None
     swatch: str | None

@@ -204,6 +204,7 @@ def _directions(directions: Directions | None) -> list[dict[str, Any]]:
             "value": row.value,
             "low": -row.limit,
             "high": row.limit,
+            "chosen": round(row.chosen, 1),
             "reach": row.reach,
             "leakage": row.worst[1] if row.leakage else None,
             "swatch": SWATCHES.get(row.value) if row.attribute in ("hair", "eyes") else None,

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..attributes import ATTRIBUTES, AttributeNetwork, Estimates, known_value
 from ..explore.alignment import detected
-from ..explore.directions import SHOWN, Directions, named
+from ..explore.directions import Directions, named
 from ..explore.steering import REACHED
 from ..model import Model
 from ..sampling import chosen_latents, latents
@@ -273,10 +273,8 @@ def _steer(found: Rolled, asked: Roll, passed: Sequence[Face], directions: Direc
     edits = {}
     for name, value in asked.wanted.items():
         row = directions.find(named(name, value))
-        if row.goal is not None:
-            steps = row.limit / SHOWN  # all the way to the goal: a face that is nearer stops soon after it
-        else:
-            steps = row.steps if row.steps is not None else row.limit / 2
+        # To a goal all the way: a face that is nearer stops soon after it.
+        steps = row.steps if row.goal is None and row.steps is not None else row.chosen
         backwards = ATTRIBUTES[name].binary and value == ATTRIBUTES[name].values[0]
         edits[row.name] = round(-steps if backwards else steps, 2)
     some = passed[: asked.count - len(found.faces)]

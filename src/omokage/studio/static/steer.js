@@ -95,7 +95,7 @@ class StudioSteer extends Part {
       list.map((direction) => h("button", { type: "button", class: "swatch-button", "data-name": direction.name, "aria-pressed": "false",
         title: word("values", direction.value), "aria-label": word("values", direction.value), on: { click: () => {
           const off = chosen()?.name === direction.name;
-          this.change({ edits: off ? without() : { ...without(), [direction.name]: Math.round(direction.high * 5) / 10 } });
+          this.change({ edits: off ? without() : { ...without(), [direction.name]: direction.chosen } });
           refresh();
         } } }, swatch(attribute, direction.value, direction.swatch) ?? word("values", direction.value))));
     const holder = h("div");
