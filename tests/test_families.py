@@ -243,7 +243,8 @@ def test_a_gradient_reaches_every_parameter_of_a_discriminator_and_the_images(na
     assert all(scale.shape[0] == 8 for scale in scales)
     sum((scale * torch.randn_like(scale)).sum() for scale in scales).backward()
     missed = [name for name, p in discriminator.named_parameters() if p.requires_grad and not reached([p])]
-    assert missed == []
+    # What all keys have in common cancels in the softmax: its gradient is 0, or what rounding leaves of it.
+    assert [name for name in missed if not name.endswith("key.bias")] == []
     assert reached([images])
 
 

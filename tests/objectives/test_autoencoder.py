@@ -58,7 +58,7 @@ def test_it_learns_a_few_pictures_and_tells_of_held_out_ones():
     phases = autoencoder(both, pixel_weight=100.0, kl_weight=1e-5)
     optimisers = [torch.optim.Adam(phase.parameters, 1e-2, betas=(0.5, 0.99)) for phase in phases]
     told = []
-    for _ in range(80):
+    for _ in range(160):
         here = step()
         for phase, optimiser in zip(phases, optimisers, strict=True):
             loss, numbers = phase.loss(here)

@@ -133,7 +133,8 @@ def _taught(real: Tensor, drawn: Tensor) -> Tensor:
     x = torch.cat([real, drawn])
     x = (x - x.mean(0)) / x.std(0).clamp_min(1e-6)
     variances, axes = torch.linalg.eigh(x.T.double() @ x.double() / len(x))
-    dimensions = min(DIMENSIONS, int((variances > 1e-6 * variances[-1]).sum()))
+    # With as many dimensions as points, all distances would be equal.
+    dimensions = min(DIMENSIONS, len(x) // 4, int((variances > 1e-6 * variances[-1]).sum()))
     x = (x.double() @ axes[:, -dimensions:] / variances[-dimensions:].sqrt()).float()
     faces, samples = x[: len(real)], x[len(real) :]
     k = min(NEAREST, len(faces), len(samples) - 1)
@@ -154,7 +155,7 @@ def _fitted(x: Tensor, logits: Tensor, seed: int, progress: Progress | None) -> 
         critic = Critic(x.shape[1])
         critic.mean.copy_(x.mean(0))
         critic.scale.copy_(x.std(0).clamp_min(1e-6))
-        middle, spread = logits.mean(), logits.std()
+        middle, spread = logits.mean(), logits.std().clamp_min(1e-6)
         steps = EPOCHS * (cut // batch)
         optimiser = torch.optim.AdamW(critic.parameters(), lr=1e-3, weight_decay=0.1)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, steps)
