@@ -80,8 +80,9 @@ class Designer:
     def model(self, id: str) -> None:
         """Choose a model, and wait for its faces."""
         if self.page.locator(".model select").input_value() != id:
-            self.page.locator(".model select").select_option(id)
-            self.page.wait_for_selector("studio-wall .face:not([data-drawn])", state="attached")
+            with self.page.expect_response("**/api/wall"):
+                self.page.locator(".model select").select_option(id)
+            self.page.wait_for_timeout(100)  # until the page has taken the answer in
         self.settle()
 
     def all_seeds(self) -> None:

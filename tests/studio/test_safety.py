@@ -10,6 +10,7 @@ import threading
 import time
 import zlib
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from urllib.parse import quote
 
@@ -27,6 +28,10 @@ from omokage.studio import uploads
 from omokage.studio.security import MOST_UPLOAD, is_local, names_of
 from omokage.studio.server import create_app, serve
 from omokage.web.guard import MOST_BYTES
+
+# Before any browser: Python 3.11 may fail to parse its many modules on the stack of a browser's greenlet.
+with suppress(ImportError):
+    import schemathesis  # noqa: F401
 
 ORIGIN = {"Origin": "http://localhost"}
 WALL = {"count": 1}
