@@ -24,8 +24,8 @@ def best_device() -> torch.device:
 def best_precision(device: torch.device) -> Precision:
     """``bf16`` where ``device`` multiplies bfloat16 faster than float32, else ``fp32``.
 
-    An Intel processor with AVX512-BF16 but without AMX, as virtual machines often show it, takes 1.5 to 2
-    times as long for a convolution in bf16 as in fp32. AMD's processors with AVX512-BF16 gain by it.
+    An Intel processor with AVX512-BF16 but without AMX, as virtual machines may show it, took 1.4 to 1.9
+    times as long for a convolution in bf16 as in fp32 (measured on one). So it does not count there.
     """
     if device.type == "cuda":
         return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"

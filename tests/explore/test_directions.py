@@ -10,6 +10,7 @@ from small import small_recipe
 
 from omokage.attributes import ATTRIBUTES, Estimates
 from omokage.errors import UserError
+from omokage.explore import finding
 from omokage.explore.directions import (
     BEYOND,
     SHOWN,
@@ -381,3 +382,29 @@ def test_goals_come_back_from_the_file_and_old_files_have_none(row_of_colours, f
     save_file(tensors | {"goal.hair.way": torch.zeros(3, 4)}, goals, told)
     with pytest.raises(UserError, match="damaged"):
         read_directions(goals)
+
+
+@pytest.mark.parametrize(
+    ("goal", "straight", "offered", "kept"),
+    [
+        (0.98, 1.0, True, "goal"),
+        (0.9, 0.92, True, "goal"),
+        (0.5, 0.9, True, "straight"),
+        (0.5, 0.9, False, "goal"),
+    ],
+)
+def test_another_way_is_taken_only_if_it_reaches_clearly_more(
+    row_of_colours, found, monkeypatch, goal, straight, offered, kept
+):
+    def measured(model, network, points, way, directions, settings):
+        return replace(way, reach=goal if way.goal is not None else straight), None
+
+    monkeypatch.setattr(finding, "measured", measured)
+    _, result = row_of_colours
+    row = goal_of(result, "hair=blue", limit=4.0, offered=offered)
+    points = of_seeds(Patches(), range(8), Settings(), "z")
+    taken = finding.best_way(Patches(), Reader(), points, row, 7.0, found, [], Settings())
+    assert (taken.goal is None) == (kept == "straight")
+    assert taken.limit == (7.0 if kept == "straight" else 4.0)
+    assert taken.reach == (straight if kept == "straight" else goal)
+    assert taken.offered == offered

@@ -40,10 +40,8 @@ LEAST = 100  # confident samples with a value, and without it, below which it is
 CONFIDENT = SURE  # estimates below this are left out of the regression
 RIDGE = 1e-3  # at least this share of the mean variance is added to every variance
 MAX_ROWS = 10_000
-BEYOND = 1.5  # how far a face may go if it is not reached, 1 is the goal: farther on, faces lie nowhere
+BEYOND = 1.5  # how far a face may go; 1 is its goal
 SHOWN = 1.2  # how far a slider leads most faces: farther on, colours between others are left again
-
-
 SHARED = ("reading", "way", "spread")  # what the goals of all values of an attribute have in common
 
 
@@ -87,8 +85,8 @@ class Direction:
             samples along it.
         attribute, value: what a positive step changes; empty for directions without labels.
         layers: the styles that it is added to; empty: all of them, or in z.
-        limit: steps up to which faces stay among those that the model has learned to draw; the range is from
-            minus this to plus this.
+        limit: steps up to which faces stay among those that the model has learned to draw, or with a goal
+            those that lead nine of ten samples there and a fifth beyond; the range goes as far back.
         support: confident samples with the value.
         reach: share of the faces without the value that get it within the range; None: not measured.
         steps: mean steps of those that got it.
@@ -239,7 +237,7 @@ def offsets(points: Points, direction: Direction, steps: float | Sequence[float]
 
 
 def ends(points: Points, direction: Direction) -> Tensor:
-    """(N,) how many steps forward each point may go: a little beyond its goal, or to the end of the range."""
+    """(N,) how many steps forward each point may go: `BEYOND` of its way, or without a goal to the limit."""
     if direction.goal is None:
         return torch.full((len(points),), direction.limit)
     return BEYOND * direction.goal.way_from(_seen_by(direction, points))[1].float()
@@ -386,10 +384,7 @@ def _goals(
     own = [name for name in normals if owner[name] == attribute]
     others = [name for name in normals if owner[name] != attribute]
     stacked = torch.stack([normals[name] for name in [*own, *others]])  # (rows, width)
-    spread = stacked @ covariance
-    inverse = torch.linalg.pinv(spread @ stacked.T, rtol=1e-6, hermitian=True)
-    # The shortest moves, in standard deviations, that change one row's product by 1 and all others by 0.
-    way = (spread.T @ inverse[:, : len(own)]).T
+    way = _one_at_a_time(stacked, covariance)[: len(own)]
     reading = stacked[: len(own)].float().double()  # as in a file
     way, along = way.float().double(), (way @ covariance @ way.T).float().double()
     found = {}
@@ -405,10 +400,16 @@ def _avoiding(way: Tensor, covariance: Tensor, normals: Sequence[Tensor]) -> Ten
     if not normals:
         return way
     stacked = torch.stack(list(normals))  # (rows, width)
-    spread = stacked @ covariance  # (rows, width)
-    gram = spread @ stacked.T
-    inverse = torch.linalg.pinv(gram, rtol=1e-6, hermitian=True)
-    return way - spread.T @ (inverse @ (stacked @ way))
+    return way - (stacked @ way) @ _one_at_a_time(stacked, covariance)
+
+
+def _one_at_a_time(normals: Tensor, covariance: Tensor) -> Tensor:
+    """(rows, width): for each normal the shortest move that changes its product by 1 and the others' by 0.
+
+    The shortest is meant in standard deviations of the samples.
+    """
+    spread = normals @ covariance  # (rows, width)
+    return torch.linalg.pinv(spread @ normals.T, rtol=1e-6, hermitian=True) @ spread
 
 
 def _one_step(way: Tensor, covariance: Tensor) -> Tensor:

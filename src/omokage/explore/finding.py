@@ -30,8 +30,8 @@ from omokage.explore.directions import (
     named,
     regress,
 )
-from omokage.explore.points import Space, default_space, of_seeds
-from omokage.explore.steering import acting_layers, look, measured, moves
+from omokage.explore.points import Points, Space, default_space, of_seeds
+from omokage.explore.steering import Look, acting_layers, look, measured, moves
 from omokage.files import replacing
 from omokage.model import Model
 from omokage.progress import Progress, opened
@@ -40,11 +40,11 @@ from omokage.settings import Settings
 
 CHUNK = 1024  # samples in a file of estimates
 # Share of faces in which a direction must reach its value to be a slider, and the most by which it may change
-# another attribute. 85 and 5 points are wanted; the rest is what chance does on 128 faces.
+# another attribute. 85% and 5 points are wanted; 85% of 128 faces has a standard error of 3 points.
 LEAST_REACH = 0.8
 MOST_LEAKAGE = 0.08
 LEAST_CHECKED = 32  # faces; with fewer, reach and leakage say too little to take a slider away
-CLEARLY = 0.03  # so many more faces must be reached by more layers, or by a straight direction than by a goal
+CLEARLY = 0.03  # share of faces by which another way must reach more to be taken
 SHARES = 0.6, 0.9  # of a direction's effect that its layers make; few layers change little else
 FIRST_CHECK = 2**40  # seeds of the faces that directions are measured on; samples have small ones
 LAYER_FACES = 16
@@ -315,23 +315,8 @@ def checked(
                 goal = None if stored.pop("straight") else row.goal
                 rows.append(replace(row, **stored, goal=goal))
             elif row.attribute:
-                ways = [row]
-                if row.goal is not None:
-                    ways.append(replace(row, goal=None, limit=limits[row.name]))
-                best: Direction | None = None
-                for way, share in product(ways, SHARES if directions.space == "w" else SHARES[:1]):
-                    good = best is not None and (best.reach is None or best.reach > 1 - CLEARLY)
-                    if good or (best is not None and not row.offered):  # what is no slider is not tried twice
-                        break
-                    way = replace(way, offered=True)
-                    if directions.space == "w":
-                        layers = acting_layers(model, network, few, way, before, settings, share=share)
-                        way = replace(way, layers=layers)
-                    way, _ = measured(model, network, points, way, directions, settings)
-                    if best is None or (way.reach or 0.0) > (best.reach or 0.0) + CLEARLY:
-                        best = way
-                assert best is not None
-                rows.append(replace(best, offered=row.offered))
+                limit = limits[row.name]
+                rows.append(best_way(model, network, points, row, limit, directions, before, settings))
             else:
                 rows.append(replace(row, moves=moves(model, network, few, row, settings)))
             if file is not None and stored is None:
@@ -353,6 +338,41 @@ def checked(
             task.advance()
     found = replace(directions, rows=tuple(rows))
     return judged(found) if check >= LEAST_CHECKED else found
+
+
+def best_way(
+    model: Model,
+    network: AttributeNetwork,
+    points: Points,
+    row: Direction,
+    limit: float,
+    directions: Directions,
+    before: Look,
+    settings: Settings,
+) -> Direction:
+    """The way to a value: a later one is taken only if it reaches clearly more of ``points``.
+
+    First come the goal and few layers, then more layers, then the straight direction to ``limit``. A
+    covariate, which is no slider, has one try. ``before``: what is seen in the first points, by which layers
+    are chosen.
+    """
+    ways = [row] if row.goal is None else [row, replace(row, goal=None, limit=limit)]
+    tries = list(product(ways, SHARES if directions.space == "w" else SHARES[:1]))
+    best: Direction | None = None
+    for way, share in tries if row.offered else tries[:1]:
+        way = replace(way, offered=True)
+        if directions.space == "w":
+            few = points[: len(before)]
+            way = replace(
+                way, layers=acting_layers(model, network, few, way, before, settings, share=share)
+            )
+        way, _ = measured(model, network, points, way, directions, settings)
+        if best is None or (way.reach or 0.0) > (best.reach or 0.0) + CLEARLY:
+            best = way
+        if best.reach is None or best.reach > 1 - CLEARLY:
+            break
+    assert best is not None
+    return replace(best, offered=row.offered)
 
 
 def judged(directions: Directions) -> Directions:

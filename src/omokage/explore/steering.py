@@ -219,7 +219,7 @@ def steer(
 ) -> Steered:
     """Move faces until what is asked for is seen in them, or as many steps as asked for.
 
-    A face goes to the goal of the value and a little beyond, or without a goal along the direction to the
+    A face goes to the goal of the value and half as far again, or without a goal along the direction to the
     end of its range. It goes in steps of `RUNG`, until the network sees the value with a probability of at
     least `REACHED`. A face in which it is seen already stays.
     With ``keep``, a face in which one of these attributes changed is moved back along that attribute's own
