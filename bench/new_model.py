@@ -105,7 +105,7 @@ def main() -> None:
             bench("inversion.py", *inverted, *(["-n", 2, "--drawn", 2, "--samples", 64] if few else []))
         ],
         "neighbours": [],
-        "pictures": [bench("exploration.py", *shown)],
+        "pictures": [bench("exploration.py", *shown), bench("studio_pictures.py")],
         "tables": [bench("tables.py")],
     }
     for step in (step for step in STEPS if step in chosen):

@@ -4,12 +4,12 @@
     python bench/tables.py --check    # only name them; exit code 1 if a file is stale
 
 The records are the recipes, `published.toml` and the directions in `src/omokage/assets`, and in
-`bench/results` `comparison.jsonl`, `fid_over_minutes.jsonl`, `inversion.json`, `neighbours.json` and
-`steering.json`. From them come `recipes.json` and `measured.json` in `src/omokage/assets`, the tables
-between markers in README.md, the docs and bench/results/fid_over_minutes.md, and docs/images/report.png
-(with `chromium`, which must be installed). The pictures of samples in docs/comparison.md need the runs:
-`bench/comparison.py` makes them.
-This command only says whether they are stale.
+`bench/results` `comparison.jsonl`, `fid_over_minutes.jsonl`, `inversion.json`, `neighbours.json`,
+`steering.json` and `attributes_by_eye.json`. From them come `recipes.json` and `measured.json` in
+`src/omokage/assets`, the tables between markers in README.md, the docs and
+bench/results/fid_over_minutes.md, and docs/images/report.png (with `chromium`, which must be installed).
+The pictures of samples in docs/comparison.md need the runs: `bench/comparison.py` makes them. This command
+only says whether they are stale.
 """
 
 import argparse
@@ -232,6 +232,23 @@ def inversion_words() -> str:
     return "\n".join(lines)
 
 
+def recall_words() -> str:
+    """How well the attribute network and the eye name tagged colours, in one sentence."""
+    record = json.loads((RESULTS / "attributes_by_eye.json").read_text(encoding="utf-8"))
+    parts = []
+    for name in ("hair", "eyes"):
+        one = record[name]
+        low, high = (100 * each for each in one["network less eye"])
+        parts.append(
+            f"{name} {one['eye']:.0%} by eye and {one['network']:.0%} by the network "
+            f"(difference {low:+.0f} to {high:+.0f} points)"
+        )
+    return (
+        f"Mean recall against these tags: {'; '.join(parts)}. The intervals are of 95% "
+        "(`python bench/judge_attributes.py`)."
+    )
+
+
 def steering_words() -> str:
     """What steering reaches on the model of the record, and how much leaks."""
     record = json.loads(STEERING.read_text(encoding="utf-8"))
@@ -292,9 +309,8 @@ TEXTS: dict[Path, Callable[[], str]] = {
     RESULTS / "fid_over_minutes.md": lambda: with_blocks(
         RESULTS / "fid_over_minutes.md", {"curve": curve_table()}
     ),
-    # Measured anew for each model that ships; until then the page says what it said.
     ROOT / "docs" / "steering.md": lambda: with_blocks(
-        ROOT / "docs" / "steering.md", {"steering": steering_words()} if STEERING.is_file() else {}
+        ROOT / "docs" / "steering.md", {"recall": recall_words(), "steering": steering_words()}
     ),
 }
 

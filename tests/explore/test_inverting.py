@@ -360,3 +360,12 @@ def test_a_search_that_cannot_draw_all_draws_the_eyes():
         errors.append((Aim(Coarse()).differences(model.decode(u), images) * eyes).flatten(1).sum(1))
     assert (errors[1] < errors[0]).all()
     assert errors[1].mean() < 0.9 * errors[0].mean()
+
+
+def test_a_picture_without_eyes_is_told():
+    model = small_model("dcgan")
+    pictures = np.full_like(drawn(model), 128)
+    found = inverted(model, pictures, effort=SHORT, aim=quick())
+    assert found.eyes.tolist() == [False, False]
+    assert "no eyes were found in it" in found.words(0)
+    assert "no eyes" not in replace(found, eyes=np.array([True, True])).words(0)

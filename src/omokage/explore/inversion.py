@@ -187,6 +187,7 @@ class Inversion:
         fit_in_w: as ``fit``, of the faces in w.
         largest: (N,), the largest error of a colour value in [-1, 1].
         seconds: how long it took for each picture.
+        eyes: bool (N,), whether eyes were found in the picture, so that they weighed more; None: no search.
     """
 
     pictures: np.ndarray
@@ -202,6 +203,7 @@ class Inversion:
     editable: Editability | None = None
     in_w: np.ndarray | None = None
     fit_in_w: Fit | None = None
+    eyes: np.ndarray | None = None
 
     @property
     def points(self) -> Points:
@@ -213,7 +215,9 @@ class Inversion:
         if self.began[row] in DIRECT:
             error = f"the largest error of a colour value is {self.largest[row]:.2g}, in [-1, 1]"
             return f"{self.began[row]}: {error}"
-        return f"in {self.space}, started from {_article(self.began[row])}: {self.fit.words(row)}"
+        blind = self.eyes is not None and not self.eyes[row]
+        eyes = "; no eyes were found in it, so they weighed no more than the rest" if blind else ""
+        return f"in {self.space}, started from {_article(self.began[row])}: {self.fit.words(row)}{eyes}"
 
 
 def _article(began: str) -> str:
@@ -305,7 +309,8 @@ def inverted(
             seen = images[own], eyes[own], z[own]
             parts.append(_searched(model, *seen, chosen, settings, effort, aim, told))
     seconds = (monotonic() - began_at) / len(pictures)
-    return _judged(model, pictures, parts, chosen, settings, judge, starts, began, seconds)
+    found = _judged(model, pictures, parts, chosen, settings, judge, starts, began, seconds)
+    return replace(found, eyes=eyes.flatten(1).any(1).cpu().numpy())
 
 
 @dataclass(frozen=True)
